@@ -1,0 +1,1 @@
+"""vardax: data assimilation with amortized analyses."""

@@ -1,0 +1,98 @@
+"""What every analysis step is, and the laws that hold for all of them."""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.types import (
+    Analysis,
+    Observations,
+    ResultCode,
+    ensemble_mean,
+    ensemble_spread,
+)
+
+
+class AbstractAnalysisStep(eqx.Module):
+    """A method that turns a background ensemble and a window of observations into an analysis.
+
+    Implementations write `analyse`. Calling the step checks the shapes and adds what must hold
+    whatever the method: without an observation the analysis is the background bit for bit, and
+    an analysis that is not finite is replaced by the background; the result code says so.
+
+    Attributes:
+        operator: observation operator H of the network of this step.
+    """
+
+    operator: eqx.AbstractVar[AbstractObservationOperator]
+
+    @abstractmethod
+    def analyse(
+        self,
+        background: Float[Array, "member *state"],
+        observations: Observations,
+        *,
+        key: PRNGKeyArray,
+    ) -> Analysis:
+        """The method itself, for a window with at least one observation."""
+
+    def __call__(
+        self,
+        background: Float[Array, "member *state"],
+        observations: Observations,
+        *,
+        key: PRNGKeyArray,
+    ) -> Analysis:
+        """Analyse one window.
+
+        Arguments:
+            background: ensemble valid at the analysis time, in the unit of the state.
+            observations: the window; its last row is valid at the analysis time.
+            key: for perturbed observations, rotations and samples.
+
+        Returns:
+            The analysis, with result code OK, NO_OBSERVATIONS or NON_FINITE, or the code that
+            the method itself set.
+
+        Raises:
+            ValueError: if the background or the observations do not fit the operator.
+        """
+        self._check(background, observations)
+        analysis = self.analyse(background, observations, key=key)
+        finite = jax.tree.reduce(
+            jnp.logical_and,
+            jax.tree.map(
+                lambda x: jnp.all(jnp.isfinite(x)),
+                (analysis.ensemble, analysis.mean, analysis.spread),
+            ),
+        )
+        observed = jnp.any(observations.mask)
+        keep = finite & observed
+        code = jnp.where(finite, analysis.result, int(ResultCode.NON_FINITE))
+        code = jnp.where(observed, code, int(ResultCode.NO_OBSERVATIONS))
+        return Analysis(
+            ensemble=jnp.where(keep, analysis.ensemble, background),
+            mean=jnp.where(keep, analysis.mean, ensemble_mean(background)),
+            spread=jnp.where(keep, analysis.spread, ensemble_spread(background)),
+            result=code.astype(jnp.int32),
+            diagnostics=analysis.diagnostics,
+        )
+
+    def _check(self, background: Array, observations: Observations) -> None:
+        state_shape = self.operator.state_shape
+        if background.shape[1:] != state_shape:
+            raise ValueError(
+                f"{type(self).__name__}: the background has shape {background.shape}, but its "
+                f"observation operator expects (member, *{state_shape}); pass one ensemble with "
+                "the member axis first."
+            )
+        if observations.values.shape[-1] != self.operator.obs_size:
+            raise ValueError(
+                f"{type(self).__name__}: the window holds {observations.values.shape[-1]} "
+                f"observations a time, but its observation operator gives "
+                f"{self.operator.obs_size}; build the operator for this network."
+            )

@@ -1,0 +1,52 @@
+"""The forecast that knows the calendar and nothing else."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from vardax_core.models.base import AbstractForecastModel
+
+MINUTES_A_DAY = 24 * 60
+
+
+class Climatology(AbstractForecastModel):
+    """Members drawn from a Gaussian climatology, whatever the state was.
+
+    The members are antithetic pairs about the climatological mean, so that with an even number
+    of members their average is that mean.
+
+    Attributes:
+        mean: climatological mean for each of `slots` equal parts of the day.
+        square_root: columns L with covariance B = L L' of the anomalies.
+        interval: minutes of one step.
+    """
+
+    mean: Float[Array, "slots *state"]
+    square_root: Float[Array, "*state rank"]
+    interval: int = eqx.field(static=True)
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        return self.mean.shape[1:]
+
+    def mean_at(self, time: Int[Array, ""]) -> Float[Array, "*state"]:
+        """The climatological mean at the minute `time` since `MINUTES_EPOCH`."""
+        slots = self.mean.shape[0]
+        return self.mean[(time % MINUTES_A_DAY) * slots // MINUTES_A_DAY]
+
+    def step(
+        self, state: Float[Array, "*state"], time: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> Float[Array, "*state"]:
+        noise = jax.random.normal(key, self.square_root.shape[-1:], self.square_root.dtype)
+        return self.mean_at(time + self.interval) + self.square_root @ noise
+
+    def forecast(
+        self, ensemble: Float[Array, "member *state"], time: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> Float[Array, "member *state"]:
+        members, rank = ensemble.shape[0], self.square_root.shape[-1]
+        half = jax.random.normal(key, (members // 2, rank), self.square_root.dtype)
+        middle = jnp.zeros((members % 2, rank), half.dtype)
+        noise = jnp.concatenate([half, -half, middle])
+        anomalies = jnp.tensordot(noise, self.square_root, axes=(1, -1))
+        return self.mean_at(time + self.interval) + anomalies

@@ -1,0 +1,140 @@
+"""The arrays that travel between the parts of vardax, with their shapes and units."""
+
+from enum import IntEnum
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+MINUTES_EPOCH = "2000-01-01T00:00:00"
+"""Every integer time in vardax counts minutes from this instant (UTC)."""
+
+
+class ResultCode(IntEnum):
+    """How an analysis ended; stored beside it, so a failure is data and not an exception."""
+
+    OK = 0
+    NO_OBSERVATIONS = 1
+    OUT_OF_DISTRIBUTION = 2
+    NON_FINITE = 3
+    FAILED = 4
+
+
+class Observations(eqx.Module):
+    """The observations of one window.
+
+    Attributes:
+        values: observed values in the unit of the state; any finite number where `mask` is False.
+        mask: True where an observation may be used.
+        error_sd: standard deviation of the observation error (square root of diagonal R),
+            in the unit of the values, positive.
+        times: valid time of each row in minutes since `MINUTES_EPOCH`; the last one is the
+            analysis time.
+    """
+
+    values: Float[Array, "window obs"]
+    mask: Bool[Array, "window obs"]
+    error_sd: Float[Array, "window obs"]
+    times: Int[Array, " window"]
+
+    @classmethod
+    def from_values(
+        cls,
+        values: Float[Array, "window obs"],
+        error_sd: Float[Array, "window obs"],
+        times: Int[Array, " window"],
+    ) -> "Observations":
+        """Build a window from values in which NaN or infinity means missing."""
+        mask = jnp.isfinite(values) & jnp.isfinite(error_sd) & (error_sd > 0)
+        return cls(
+            values=jnp.where(mask, values, jnp.zeros_like(values)),
+            mask=mask,
+            error_sd=jnp.where(mask, error_sd, jnp.ones_like(error_sd)),
+            times=times,
+        )
+
+    def at_analysis_time(self) -> "Observations":
+        """The same window cut down to its last row."""
+        return Observations(self.values[-1:], self.mask[-1:], self.error_sd[-1:], self.times[-1:])
+
+
+class Analysis(eqx.Module):
+    """What one analysis step returns.
+
+    Attributes:
+        ensemble: analysis members, in the unit of the state.
+        mean: analysis mean; the method's own, which need not be the members' average.
+        spread: analysis standard deviation at every point; the method's own.
+        result: a `ResultCode`.
+        diagnostics: scalars and small arrays named by the method.
+    """
+
+    ensemble: Float[Array, "member *state"]
+    mean: Float[Array, "*state"]
+    spread: Float[Array, "*state"]
+    result: Int[Array, ""]
+    diagnostics: dict[str, Array]
+
+
+def ensemble_mean(ensemble: Float[Array, "member *state"]) -> Float[Array, "*state"]:
+    """Average over the members."""
+    return jnp.mean(ensemble, axis=0)
+
+
+def ensemble_spread(ensemble: Float[Array, "member *state"]) -> Float[Array, "*state"]:
+    """Standard deviation over the members with the M - 1 divisor; zero for a single member."""
+    if ensemble.shape[0] == 1:
+        return jnp.zeros(ensemble.shape[1:], ensemble.dtype)
+    return jnp.std(ensemble, axis=0, ddof=1)
+
+
+class Batch1D(eqx.Module):
+    """Samples of a one-dimensional state for training or inference.
+
+    Attributes:
+        input: observations on the state's grid, arbitrary where `mask` is 0.
+        mask: 1 where observed, 0 where not.
+        target: the true state, or None at inference time.
+        background_mean, background_spread: first two moments of the background ensemble.
+        error_sd: observation error standard deviation, unit of the input.
+        positions: coordinates of the observations.
+        times: time of each row in minutes relative to the analysis time.
+    """
+
+    input: Float[Array, "batch window n"]
+    mask: Float[Array, "batch window n"]
+    target: Float[Array, "batch *target"] | None = None
+    background_mean: Float[Array, "batch *state"] | None = None
+    background_spread: Float[Array, "batch *state"] | None = None
+    error_sd: Float[Array, "batch window n"] | None = None
+    positions: Float[Array, "batch n coordinate"] | None = None
+    times: Float[Array, "batch window"] | None = None
+
+
+class Batch2D(eqx.Module):
+    """Samples of a scalar field; see `Batch1D` for the fields."""
+
+    input: Float[Array, "batch window y x"]
+    mask: Float[Array, "batch window y x"]
+    target: Float[Array, "batch *target"] | None = None
+    background_mean: Float[Array, "batch *state"] | None = None
+    background_spread: Float[Array, "batch *state"] | None = None
+    error_sd: Float[Array, "batch window y x"] | None = None
+    positions: Float[Array, "batch y x coordinate"] | None = None
+    times: Float[Array, "batch window"] | None = None
+
+
+class Batch2DMultivar(eqx.Module):
+    """Samples of a field with several variables; see `Batch1D` for the fields."""
+
+    input: Float[Array, "batch window channel y x"]
+    mask: Float[Array, "batch window channel y x"]
+    target: Float[Array, "batch *target"] | None = None
+    background_mean: Float[Array, "batch *state"] | None = None
+    background_spread: Float[Array, "batch *state"] | None = None
+    error_sd: Float[Array, "batch window channel y x"] | None = None
+    positions: Float[Array, "batch y x coordinate"] | None = None
+    times: Float[Array, "batch window"] | None = None
+
+
+Batch = Batch1D | Batch2D | Batch2DMultivar
