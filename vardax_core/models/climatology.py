@@ -20,15 +20,22 @@ class Climatology(AbstractForecastModel):
         mean: climatological mean for each of `slots` equal parts of the day.
         square_root: columns L with covariance B = L L' of the anomalies.
         interval: minutes of one step.
+        state_shape: shape of one state.
     """
 
     mean: Float[Array, "slots *state"]
     square_root: Float[Array, "*state rank"]
     interval: int = eqx.field(static=True)
+    state_shape: tuple[int, ...] = eqx.field(static=True)
 
-    @property
-    def state_shape(self) -> tuple[int, ...]:
-        return self.mean.shape[1:]
+    def __check_init__(self):
+        if self.mean.shape[1:] != self.state_shape or self.square_root.shape[:-1] != (
+            self.state_shape
+        ):
+            raise ValueError(
+                f"Climatology: mean {self.mean.shape} and square_root {self.square_root.shape} "
+                f"must be (slots, *{self.state_shape}) and (*{self.state_shape}, rank)."
+            )
 
     def mean_at(self, time: Int[Array, ""]) -> Float[Array, "*state"]:
         """The climatological mean at the minute `time` since `MINUTES_EPOCH`."""

@@ -16,7 +16,7 @@ class Lorenz96(AbstractForecastModel):
     F is on the attractor after some 20 time units.
 
     Attributes:
-        size: number of variables on the ring.
+        state_shape: (number of variables on the ring,).
         forcing: F.
         step_size: Runge-Kutta step in model time units.
         n_steps: Runge-Kutta steps to one forecast step.
@@ -26,24 +26,22 @@ class Lorenz96(AbstractForecastModel):
     doi:10.1175/1520-0469(1998)055<0399:OSFSWO>2.0.CO;2
     """
 
-    size: int = eqx.field(static=True, default=40)
     forcing: float = eqx.field(static=True, default=8.0)
     step_size: float = eqx.field(static=True, default=0.05)
     n_steps: int = eqx.field(static=True, default=1)
     interval: int = eqx.field(static=True, default=360)
+    state_shape: tuple[int, ...] = eqx.field(static=True, default=(40,))
 
     def __check_init__(self):
-        if self.size < 4:
-            raise ValueError(f"Lorenz96: at least 4 variables are needed, got {self.size}.")
+        if len(self.state_shape) != 1 or self.state_shape[0] < 4:
+            raise ValueError(
+                f"Lorenz96: state_shape must be (N,) with N >= 4, got {self.state_shape}."
+            )
         if self.step_size <= 0 or self.n_steps < 1:
             raise ValueError(
                 f"Lorenz96: step_size must be > 0 and n_steps >= 1, got {self.step_size} and "
                 f"{self.n_steps}."
             )
-
-    @property
-    def state_shape(self) -> tuple[int, ...]:
-        return (self.size,)
 
     def tendency(self, state: Float[Array, " n"]) -> Float[Array, " n"]:
         """Time derivative of one state, per model time unit."""

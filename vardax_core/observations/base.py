@@ -15,11 +15,14 @@ class AbstractObservationOperator(eqx.Module):
 
     Attributes:
         state_shape: shape of one state.
-        obs_size: length p of the observation vector.
     """
 
     state_shape: eqx.AbstractVar[tuple[int, ...]]
-    obs_size: eqx.AbstractVar[int]
+
+    @property
+    @abstractmethod
+    def obs_size(self) -> int:
+        """Length p of the observation vector."""
 
     @abstractmethod
     def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:

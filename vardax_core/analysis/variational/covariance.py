@@ -12,11 +12,14 @@ class AbstractBackgroundCovariance(eqx.Module):
 
     Attributes:
         state_shape: shape of one state.
-        rank: length of the control vector, the number of columns of L.
     """
 
     state_shape: eqx.AbstractVar[tuple[int, ...]]
-    rank: eqx.AbstractVar[int]
+
+    @property
+    @abstractmethod
+    def rank(self) -> int:
+        """Length of the control vector, the number of columns of L."""
 
     @abstractmethod
     def apply(self, state: Float[Array, "*state"]) -> Float[Array, "*state"]:
