@@ -8,7 +8,7 @@ import difflib
 import hashlib
 import pathlib
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -118,7 +118,7 @@ class Variable(Section):
     valid_max: float = Field(description="values above are gross errors, in `units`")
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _ordered(self) -> "Variable":
         if not self.valid_min < self.valid_max:
             raise ValueError(f"valid_min {self.valid_min} must be below valid_max {self.valid_max}")
         return self
@@ -131,7 +131,7 @@ class Period(Section):
     end: Instant = Field(description="last instant (UTC)")
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _ordered(self) -> "Period":
         if self.end < self.start:
             raise ValueError(f"end {self.end.isoformat()} is before start {self.start.isoformat()}")
         return self
@@ -177,7 +177,7 @@ class FileSource(Section):
     )
 
     @model_validator(mode="after")
-    def _tutorial_has_a_checksum(self) -> Self:
+    def _tutorial_has_a_checksum(self) -> "FileSource":
         names = [file.name for file in self.files]
         if self.tutorial is not None and self.tutorial not in names:
             raise ValueError(f"tutorial '{self.tutorial}' must be one of the files {names}")
@@ -228,7 +228,7 @@ class Recipe(Section):
     observation: ObservationNoise
 
     @model_validator(mode="after")
-    def _times_fit(self) -> Self:
+    def _times_fit(self) -> "Recipe":
         if self.training is not None and self.training.end >= self.period.start:
             raise ValueError(
                 f"training ends at {self.training.end.isoformat()}, which must be before period "
@@ -256,7 +256,7 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _twin_fits(self) -> Self:
+    def _twin_fits(self) -> "Recipe":
         if self.source.kind != "twin":
             return self
         if len(self.state_dims) != 1:

@@ -195,7 +195,7 @@ def _read_variable(path: pathlib.Path, recipe: Recipe, name: str) -> xr.DataArra
     no_index_file = {"indexpath": ""} if engine == "cfgrib" else None
     try:
         dataset = xr.open_dataset(path, engine=engine, chunks={}, backend_kwargs=no_index_file)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError) as error:
         raise SourceFormatError(
             f"{path}: cannot be read with {engine}: {error}. The file is damaged or incomplete; "
             "fetch it again."

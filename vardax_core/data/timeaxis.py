@@ -26,9 +26,10 @@ def from_minutes(minutes: np.ndarray) -> np.ndarray:
 
 def instant_to_minutes(instant: datetime.datetime) -> int:
     """Minutes since `MINUTES_EPOCH` of an instant; one without a time zone is in UTC."""
-    if instant.tzinfo is not None:
-        instant = instant.astimezone(datetime.UTC).replace(tzinfo=None)
-    return int(to_minutes(np.array(instant, "datetime64[m]")))
+    if instant.tzinfo is None:
+        instant = instant.replace(tzinfo=datetime.UTC)
+    epoch = datetime.datetime.fromisoformat(MINUTES_EPOCH).replace(tzinfo=datetime.UTC)
+    return duration_to_minutes(instant - epoch)
 
 
 def duration_to_minutes(duration: datetime.timedelta) -> int:
