@@ -14,11 +14,14 @@ from vardax_core.data import (
     SourceNotFoundError,
     TimeAxisError,
     UnitsError,
+    draw_network,
+    ingest,
     load_recipe,
     locate,
     open_nature_run,
     to_minutes,
 )
+from vardax_core.observations.quality import QualityCode
 
 GRIB, NETCDF = "era5-2mt-2019-03-uk.grib", "era5_t2m_uk_2019-03.nc"
 RECIPE = load_recipe("era5-t2m-uk")
@@ -207,11 +210,45 @@ def test_a_file_that_is_no_data_is_refused(tmp_path):
         open_nature_run(RECIPE, path=path)
 
 
+def test_values_damaged_in_a_file_that_opens_are_refused(data_dir, tmp_path):
+    content = bytearray((data_dir / NETCDF).read_bytes())
+    content[800_000:800_100] = bytes(100)
+    (tmp_path / "damaged.nc").write_bytes(content)
+    with pytest.raises(SourceFormatError, match="its values cannot be read"):
+        ingest(RECIPE, path=tmp_path / "damaged.nc")
+
+
+def test_a_missing_step_and_a_wild_value_become_codes_and_an_unknown_truth(real, tmp_path):
+    faulty = real.copy(deep=True)
+    station = int(draw_network(RECIPE, (33, 49))[5])
+    faulty["t2m"][500] = np.nan
+    faulty["t2m"].values.reshape(744, -1)[501, station] = 1e20
+    got = ingest(RECIPE, path=written(faulty, tmp_path))
+    codes = got.observations["quality_control"]
+    assert (codes[500] == QualityCode.MISSING).all()
+    assert codes[501, 5] == QualityCode.GROSS_ERROR
+    assert int((codes != QualityCode.KEPT).sum()) == 82
+    truth = got.nature_run["t2m"].values
+    assert np.isnan(truth[500]).all()
+    assert np.isnan(truth).sum() == 33 * 49 + 1
+    clean = ingest(RECIPE, path=written(real, tmp_path)).observations
+    kept = codes.values == QualityCode.KEPT
+    np.testing.assert_array_equal(got.observations["t2m"].values[kept], clean["t2m"].values[kept])
+
+
 def test_short_names_of_coordinates_and_any_order_of_dimensions_are_read(real, tmp_path):
     other = real.rename(latitude="lat", longitude="lon", time="valid_time")
     other = other.transpose("lon", "valid_time", "lat")
     found = open_nature_run(RECIPE, path=written(other, tmp_path))
     np.testing.assert_array_equal(found["t2m"], real["t2m"][:742])
+
+
+def test_the_time_is_the_valid_time_where_the_file_holds_both(real, tmp_path):
+    forecast = real.assign_coords(
+        time=real["time"] - np.timedelta64(6, "h"), valid_time=("time", real["time"].values)
+    )
+    found = open_nature_run(RECIPE, path=written(forecast, tmp_path))
+    np.testing.assert_array_equal(found["time"], real["time"][:742])
 
 
 def test_a_period_within_the_data_is_cut_out(data_dir):

@@ -165,8 +165,9 @@ def test_an_observation_is_the_truth_at_its_station_plus_its_noise():
 
 def test_times_between_two_observations_are_passed_over():
     nature = era5_like(4)
+    second_past = nature.assign_coords(time=nature["time"] + np.timedelta64(1, "s"))
     half_past = nature.assign_coords(time=nature["time"] + np.timedelta64(30, "m"))
-    both = xr.concat([nature, half_past], "time").sortby("time")
+    both = xr.concat([nature, second_past, half_past], "time").sortby("time")
     xr.testing.assert_identical(observe(both, ERA5), observe(nature, ERA5))
     with pytest.raises(PeriodError, match="none on the observation times"):
         observe(half_past, ERA5)

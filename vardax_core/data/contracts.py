@@ -9,9 +9,9 @@ import xarray as xr
 from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaErrors
 
+from vardax_core.data.conventions import error_attributes, variable_attributes
 from vardax_core.data.errors import ContractError
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.sources import variable_attributes
 from vardax_core.data.timeaxis import MINUTES_UNITS
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 
@@ -65,9 +65,6 @@ def observations_schema(recipe: Recipe) -> pa.DatasetSchema:
         ),
         n_failure_cases=3,
     )
-    error_attrs = {"units": variable.units}
-    if variable.standard_name is not None:
-        error_attrs["standard_name"] = f"{variable.standard_name} standard_error"
     return pa.DatasetSchema(
         name="observations",
         data_vars={
@@ -75,7 +72,7 @@ def observations_schema(recipe: Recipe) -> pa.DatasetSchema:
                 dtype="float32", dims=dims, attrs=variable_attributes(recipe), nullable=True
             ),
             f"{variable.name}_error": pa.DataVar(
-                dtype="float32", dims=dims, attrs=error_attrs, checks=[positive]
+                dtype="float32", dims=dims, attrs=error_attributes(recipe), checks=[positive]
             ),
             QUALITY_CONTROL: pa.DataVar(
                 dtype="int8",
@@ -96,6 +93,8 @@ def observations_schema(recipe: Recipe) -> pa.DatasetSchema:
 
 def _kept_in_bounds(data: xr.Dataset, recipe: Recipe) -> bool:
     variable = recipe.variable
+    if not {variable.name, QUALITY_CONTROL} <= set(data.data_vars):
+        return True  # the schema itself says which one is missing
     values = data[variable.name]
     good = (values >= variable.valid_min) & (values <= variable.valid_max)
     return bool((good | (data[QUALITY_CONTROL] != QualityCode.KEPT)).all())
@@ -115,10 +114,10 @@ def validate(dataset: xr.Dataset, schema: pa.DatasetSchema) -> xr.Dataset:
             return schema.validate(dataset, lazy=True)
         except SchemaErrors as error:
             faults = [
-                f"  {fault['column'] or 'dataset'}: {fault['error']}"
+                f"  {fault['column']}: {fault['check' if reason == 'DATAFRAME_CHECK' else 'error']}"
                 for kind in error.message.values()
-                for reason in kind.values()
-                for fault in reason
+                for reason, found in kind.items()
+                for fault in found
             ]
     raise ContractError(
         f"The {schema.name} dataset breaks its contract:\n"

@@ -7,6 +7,7 @@ import pathlib
 import xarray as xr
 
 from vardax_core.data.contracts import nature_run_schema, observations_schema, validate
+from vardax_core.data.errors import SourceFormatError
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.sources import open_nature_run
 from vardax_core.data.timeaxis import instant_to_minutes
@@ -63,9 +64,21 @@ def ingest(
     if recipe.source.kind == "twin":
         raw = simulate_nature_run(recipe, start=first, end=last)
     else:
-        raw = open_nature_run(
-            recipe, start=first, end=last, data_dir=data_dir, cache_dir=cache_dir, path=path
-        ).load()
+        raw = _load(
+            open_nature_run(
+                recipe, start=first, end=last, data_dir=data_dir, cache_dir=cache_dir, path=path
+            )
+        )
     nature_run = validate(mask_truth(raw, recipe), nature_run_schema(recipe))
     observations = validate(observe(raw, recipe), observations_schema(recipe))
     return Ingested(observations, nature_run, recipe)
+
+
+def _load(opened: xr.Dataset) -> xr.Dataset:
+    try:
+        return opened.load()
+    except (OSError, RuntimeError) as error:
+        raise SourceFormatError(
+            f"{opened.attrs['source_file']}: opens, but its values cannot be read ({error}). The "
+            "file is damaged; fetch it again."
+        ) from error

@@ -8,6 +8,7 @@ import numpy as np
 import pooch
 import xarray as xr
 
+from vardax_core.data.conventions import global_attributes, variable_attributes
 from vardax_core.data.errors import (
     ChecksumError,
     PeriodError,
@@ -164,26 +165,6 @@ def open_nature_run(
     return dataset
 
 
-def variable_attributes(recipe: Recipe) -> dict[str, str]:
-    """CF attributes of the recipe's variable."""
-    variable = recipe.variable
-    attrs = {"long_name": variable.long_name, "units": variable.units}
-    if variable.standard_name is not None:
-        attrs["standard_name"] = variable.standard_name
-    return attrs
-
-
-def global_attributes(recipe: Recipe) -> dict[str, str]:
-    """CF attributes of every dataset made from a recipe."""
-    return {
-        "Conventions": "CF-1.11",
-        "title": recipe.title,
-        "license": recipe.attribution,
-        "vardax_recipe": recipe.name,
-        "vardax_recipe_sha256": recipe.digest,
-    }
-
-
 def _read_variable(path: pathlib.Path, recipe: Recipe, name: str) -> xr.DataArray:
     with path.open("rb") as file:
         magic = file.read(4)
@@ -206,6 +187,11 @@ def _read_variable(path: pathlib.Path, recipe: Recipe, name: str) -> xr.DataArra
             "correct source.variable in the recipe or name another file."
         )
     field = dataset[name]
+    if "time" in field.dims and "valid_time" in field.coords:
+        # In GRIB `time` is the start of the forecast and `valid_time` what it is valid for.
+        field = field.assign_coords(
+            time=("time", field["valid_time"].broadcast_like(field["time"]).values)
+        )
     field = field.rename({d: _ALIASES[str(d)] for d in field.dims if str(d) in _ALIASES})
     field = field.reset_coords([c for c in field.coords if c not in field.dims], drop=True)
     _check_axes(field, recipe, path)

@@ -5,9 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from vardax_core.data.conventions import (
+    error_attributes,
+    global_attributes,
+    variable_attributes,
+)
 from vardax_core.data.errors import PeriodError, RecipeError, SourceError
 from vardax_core.data.recipe import Recipe, TwinSource
-from vardax_core.data.sources import global_attributes, variable_attributes
 from vardax_core.data.timeaxis import (
     MINUTES_UNITS,
     duration_to_minutes,
@@ -160,6 +164,7 @@ def observe(nature_run: xr.Dataset, recipe: Recipe) -> xr.Dataset:
     minutes = to_minutes(nature_run["time"].values)
     since_first_cycle = minutes - instant_to_minutes(recipe.period.start)
     observed = since_first_cycle % duration_to_minutes(noise.interval) == 0
+    observed &= from_minutes(minutes) == nature_run["time"].values
     if not observed.any():
         raise PeriodError(
             f"Recipe '{recipe.name}': the nature run has {minutes.size} times, but none on the "
@@ -183,31 +188,27 @@ def observe(nature_run: xr.Dataset, recipe: Recipe) -> xr.Dataset:
     codes = np.where(np.isfinite(values), codes, QualityCode.MISSING).astype(np.int8)
     arrival = minutes + duration_to_minutes(noise.arrival_delay)
     dims, shape = ("time", "station"), values.shape
-    attrs = variable_attributes(recipe)
-    error_attrs = {
-        "long_name": f"observation error of {attrs['long_name']}",
-        "units": attrs["units"],
+    attrs = variable_attributes(recipe) | {
+        "ancillary_variables": f"{variable.name}_error {QUALITY_CONTROL}"
     }
-    if variable.standard_name is not None:
-        error_attrs["standard_name"] = f"{variable.standard_name} standard_error"
-    ancillary = {"ancillary_variables": f"{variable.name}_error {QUALITY_CONTROL}"}
+    arrival_attrs = {
+        "long_name": "arrival time",
+        "units": MINUTES_UNITS,
+        "calendar": "proleptic_gregorian",
+    }
     observations = xr.Dataset(
         {
-            variable.name: (dims, values, attrs | ancillary),
+            variable.name: (dims, values, attrs),
             f"{variable.name}_error": (
                 dims,
                 np.full(shape, noise.error_sd, values.dtype),
-                error_attrs,
+                error_attributes(recipe),
             ),
             QUALITY_CONTROL: (dims, codes, flag_attributes()),
             "arrival_time": (
                 dims,
                 np.broadcast_to(arrival[:, None], shape).copy(),
-                {
-                    "long_name": "arrival time",
-                    "units": MINUTES_UNITS,
-                    "calendar": "proleptic_gregorian",
-                },
+                arrival_attrs,
             ),
         },
         {
