@@ -138,7 +138,7 @@ def _variable(name: str, array: zarr.Array) -> VariableSummary:
         dtype=dtype_name(array),
         units=attrs.get("units"),
         long_name=attrs.get("long_name"),
-        size=array.nbytes,
+        size=int(array.nbytes),
     )
 
 

@@ -65,7 +65,8 @@ class Writer:
             metadata: what made this commit (JSON types).
 
         Returns:
-            Where the cycle group stands after the commit.
+            Where the cycle group stands after the commit. Without any time step or array to write
+            there is no commit.
 
         Raises:
             StructureError: names, shapes, dtypes or metadata do not fit; nothing was written.
@@ -83,20 +84,25 @@ class Writer:
             whole = {
                 name: check_whole(known[name], name, arrays) for name, arrays in replace.items()
             }
+        if not growths and not whole:
+            return self._tip()
         base = session.snapshot_id
         try:
             with storage_errors(self._path, "write to"):
                 sync(_write(session.store, growths, whole))
                 changes += [f"{name} replaced" for name in whole]
-                snapshot = session.flush("; ".join(changes) or "metadata", metadata)
+                snapshot = session.flush("; ".join(changes), metadata)
                 self._make_durable()
+            if self._before_publish is not None:
+                self._before_publish()
+            self._publish(base, snapshot)
         except StorageError as error:
             if error.errno in _FULL_DISK:
                 self._drop_unreferenced()
             raise
-        if self._before_publish is not None:
-            self._before_publish()
-        self._publish(base, snapshot)
+        return self._tip()
+
+    def _tip(self) -> Tip:
         with storage_errors(self._path, "read"):
             return read_tip(self._repository)
 
@@ -151,9 +157,10 @@ def _check_groups(
         )
     for name, variables in groups.items():
         new = by_group[name]
-        growths += check_append(known[name], name, variables, new)
-        until = f" to {instant(int(new[-1]))}" if len(new) else ""
-        message.append(f"{name} +{len(new)}{until}")
+        growth = check_append(known[name], name, variables, new)
+        if len(new):
+            growths += growth
+            message.append(f"{name} +{len(new)} to {instant(int(new[-1]))}")
     return growths, message
 
 
