@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 import twin
 
 from vardax_core.store import ExperimentStore, StorageError, content_digest
@@ -27,16 +28,10 @@ def main(disk):
     filler = disk / "filler"
     room = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
     filler.write_bytes(bytes(room - 150_000))
-    try:
-        with store.writer() as writer:
-            twin.append(writer, 4, 8, n_state=WIDE)
-    except StorageError as error:
-        print(error)
-        assert error.errno == errno.ENOSPC, error
-        assert "No space left on device" in str(error)
-        assert str(path) in str(error)
-    else:
-        raise AssertionError("a full disk went unnoticed")
+    says = rf"{path}: No space left on device\. Cycles committed earlier are safe"
+    with pytest.raises(StorageError, match=says) as caught, store.writer() as writer:
+        twin.append(writer, 4, 8, n_state=WIDE)
+    assert caught.value.errno == errno.ENOSPC
     store = ExperimentStore.open(path)
     assert store.tip().cycles == 4
     assert content_digest(store) == before

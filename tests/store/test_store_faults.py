@@ -14,6 +14,8 @@ from vardax_core.store import (
     SupersededError,
     content_digest,
 )
+from vardax_core.store import writer as writer_module
+from vardax_core.store.files import make_durable
 
 
 @pytest.fixture
@@ -103,20 +105,19 @@ def test_full_disk_loses_nothing(tmp_path, run_twin):
     assert output.endswith("recovered\n")
 
 
-def test_a_commit_is_on_the_disk_before_it_is_published(store, monkeypatch):
-    from vardax_core.store import files
+def test_a_commit_is_forced_to_the_disk_before_and_after_it_is_published(store, monkeypatch):
+    order = []
+    monkeypatch.setattr(writer_module, "make_durable", lambda path: order.append(cycles_seen()))
 
-    forced: set[str] = set()
-    monkeypatch.setattr(files, "_fsync", lambda path: forced.add(str(path)))
-    earlier = files.list_files(store.path)
+    def cycles_seen():
+        return ExperimentStore.open(store.path).tip().cycles
 
-    def check():
-        new = files.list_files(store.path) - earlier
-        assert new
-        assert new <= forced
-        assert {str(store.path / "chunks"), str(store.path / "snapshots")} <= forced
-        assert store.tip().cycles == 0
-
-    with store.writer(before_publish=check) as writer:
+    with store.writer(before_publish=lambda: order.append("publish")) as writer:
         twin.append(writer, 0, 4)
-    assert str(store.path / "refs" / "branch.main" / "ref.json") in forced
+    assert order == [0, "publish", 4]
+
+
+def test_forcing_to_the_disk_reports_what_the_system_says(tmp_path):
+    make_durable(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        make_durable(tmp_path / "nowhere")

@@ -198,7 +198,7 @@ def test_a_store_of_another_experiment_is_refused(store):
 
 
 def test_paths_that_hold_no_store_or_cannot(store, tmp_path):
-    with pytest.raises(StoreNotFoundError, match="ExperimentStore.create"):
+    with pytest.raises(StoreNotFoundError, match=r"ExperimentStore\.create"):
         ExperimentStore.open(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
     with pytest.raises(StoreExistsError):

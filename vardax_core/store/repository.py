@@ -18,7 +18,7 @@ from vardax_core.store.errors import (
     StoreNotFoundError,
     StructureError,
 )
-from vardax_core.store.files import list_files, make_durable, storage_errors, writer_lock
+from vardax_core.store.files import make_durable, storage_errors, writer_lock
 from vardax_core.store.layout import (
     TIME,
     TIME_ATTRS,
@@ -138,7 +138,7 @@ def create_repository(path: Path, layout: Layout, experiment: Mapping[str, Any])
         for group in layout.groups:
             _create_group(root, group, layout)
         session.commit(f"create {record['name']}", {})
-        make_durable(list_files(unfinished))
+        make_durable(unfinished)
         unfinished.rename(path)
 
 

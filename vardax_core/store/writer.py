@@ -15,7 +15,7 @@ import zarr
 from zarr.core.sync import sync
 
 from vardax_core.store.errors import StorageError, StructureError, SupersededError
-from vardax_core.store.files import list_files, make_durable, storage_errors, writer_lock
+from vardax_core.store.files import make_durable, storage_errors, writer_lock
 from vardax_core.store.layout import ChunkPlan, default_fill_value
 from vardax_core.store.repository import (
     MAIN,
@@ -43,7 +43,6 @@ class Writer:
         self._path = path
         self._repository = open_repository(path)
         self._before_publish = before_publish
-        self._durable = list_files(path)
 
     def append(
         self,
@@ -92,7 +91,7 @@ class Writer:
                 sync(_write(session.store, growths, whole))
                 changes += [f"{name} replaced" for name in whole]
                 snapshot = session.flush("; ".join(changes), metadata)
-                self._make_durable()
+                make_durable(self._path)
             if self._before_publish is not None:
                 self._before_publish()
             self._publish(base, snapshot)
@@ -114,11 +113,6 @@ class Writer:
                 "or declare the groups in the layout of a new store."
             )
 
-    def _make_durable(self) -> None:
-        new = list_files(self._path) - self._durable
-        make_durable(new)
-        self._durable |= new
-
     def _publish(self, base: str, snapshot: str) -> None:
         with storage_errors(self._path, "publish to"):
             try:
@@ -128,7 +122,7 @@ class Writer:
                 if now != base:
                     raise SupersededError(self._path, base, now) from error
                 raise
-            make_durable(list_files(self._path / "refs"))
+            make_durable(self._path)
 
     def _drop_unreferenced(self) -> None:
         """Give back the space that the failed commit took."""
