@@ -105,6 +105,13 @@ def test_a_faulty_append_is_refused_before_anything_is_written(store, fault, err
         ({"metadata": {}, "replace": {"analysis": {}}}, "has a time axis"),
         ({"metadata": {}, "replace": {"calibraton": {}}}, "calibraton"),
         (
+            {
+                "metadata": {},
+                "replace": {"calibration": {"a": xr.DataArray(1.0, attrs={"n": np.int64(1)})}},
+            },
+            "attributes of calibration/a",
+        ),
+        (
             {"metadata": {}, "replace": {"calibration": {"when": np.array(["2000"], "M8[m]")}}},
             "calibration/when: dtype datetime64",
         ),
@@ -140,6 +147,14 @@ def test_groups_may_advance_apart(store):
         tip = writer.append(groups, times, metadata={})
     assert (tip.cycles, tip.last_time) == (4, 3 * twin.STEP)
     assert store.tip("observations").cycles == 4
+
+
+def test_an_append_of_nothing_makes_no_commit(store):
+    tip, files = store.tip(), list_files(store.path)
+    with store.writer() as writer:
+        assert writer.append({}, {}, replace={"calibration": {}}, metadata={}) == tip
+        assert writer.append({}, {}, metadata={}) == tip
+    assert list_files(store.path) == files
 
 
 def test_whole_groups_are_replaced_whole(store):

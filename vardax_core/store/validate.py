@@ -9,7 +9,7 @@ import zarr
 
 from vardax_core.store.errors import OverwriteError, StructureError
 from vardax_core.store.layout import TIME
-from vardax_core.store.repository import dimensions, instant
+from vardax_core.store.repository import dimensions, instant, json_able
 
 Times = np.ndarray | Mapping[str, np.ndarray]
 """Minutes since `MINUTES_EPOCH`: one int64 array for all groups, or one per group."""
@@ -93,8 +93,8 @@ def check_whole(group: zarr.Group, name: str, arrays: WholeArrays) -> dict[str, 
     """The arrays of a free-form group with a name for every dimension.
 
     Raises:
-        StructureError: the group has a time axis, a dtype cannot be stored, or one dimension has
-            two lengths.
+        StructureError: the group has a time axis, a dtype or an attribute cannot be stored, or one
+            dimension has two lengths.
     """
     if TIME in group:
         raise StructureError(
@@ -112,6 +112,7 @@ def check_whole(group: zarr.Group, name: str, arrays: WholeArrays) -> dict[str, 
                 f"{name}/{key}: dtype {values.dtype} cannot be stored. Use numbers, booleans or "
                 "strings; times as int64 with CF units."
             )
+        json_able(whole[key].attrs, f"attributes of {name}/{key}")
         for dim, size in whole[key].sizes.items():
             if sizes.setdefault(str(dim), size) != size:
                 raise StructureError(

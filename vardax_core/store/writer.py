@@ -83,12 +83,12 @@ class Writer:
             whole = {
                 name: check_whole(known[name], name, arrays) for name, arrays in replace.items()
             }
-        if not growths and not whole:
-            return self._tip()
         base = session.snapshot_id
         try:
             with storage_errors(self._path, "write to"):
                 sync(_write(session.store, growths, whole))
+                if not session.has_uncommitted_changes:
+                    return self._tip()
                 changes += [f"{name} replaced" for name in whole]
                 snapshot = session.flush("; ".join(changes), metadata)
                 make_durable(self._path)
