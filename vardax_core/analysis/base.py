@@ -21,8 +21,9 @@ class AbstractAnalysisStep(eqx.Module):
     """A method that turns a background ensemble and a window of observations into an analysis.
 
     Implementations write `analyse`. Calling the step checks the shapes and adds what must hold
-    whatever the method: without an observation the analysis is the background bit for bit, and
-    an analysis that is not finite is replaced by the background; the result code says so.
+    whatever the method: an observation whose value is not finite or whose error is not positive
+    counts as missing, without an observation the analysis is the background bit for bit, and an
+    analysis that is not finite is replaced by the background; the result code says so.
 
     Attributes:
         operator: observation operator H of the network of this step.
@@ -62,6 +63,11 @@ class AbstractAnalysisStep(eqx.Module):
             ValueError: if the background or the observations do not fit the operator.
         """
         self._check(background, observations)
+        observations = Observations.from_values(
+            jnp.where(observations.mask, observations.values, jnp.nan),
+            observations.error_sd,
+            observations.times,
+        )
         analysis = self.analyse(background, observations, key=key)
         finite = jax.tree.reduce(
             jnp.logical_and,

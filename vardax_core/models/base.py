@@ -42,6 +42,28 @@ class AbstractForecastModel(eqx.Module):
         keys = jax.random.split(key, ensemble.shape[0])
         return jax.vmap(lambda x, k: self.step(x, time, key=k))(ensemble, keys)
 
+    def tangent(
+        self,
+        state: Float[Array, "*state"],
+        increment: Float[Array, "*state"],
+        time: Int[Array, ""],
+        *,
+        key: PRNGKeyArray,
+    ) -> Float[Array, "*state"]:
+        """The tangent-linear model of one step at `state` applied to a state increment."""
+        return jax.jvp(lambda x: self.step(x, time, key=key), (state,), (increment,))[1]
+
+    def adjoint(
+        self,
+        state: Float[Array, "*state"],
+        sensitivity: Float[Array, "*state"],
+        time: Int[Array, ""],
+        *,
+        key: PRNGKeyArray,
+    ) -> Float[Array, "*state"]:
+        """The adjoint of the tangent-linear model of one step at `state`."""
+        return jax.vjp(lambda x: self.step(x, time, key=key), state)[1](sensitivity)[0]
+
     def trajectory(
         self,
         state: Float[Array, "*state"],

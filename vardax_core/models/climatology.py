@@ -56,4 +56,4 @@ class Climatology(AbstractForecastModel):
         middle = jnp.zeros((members % 2, rank), half.dtype)
         noise = jnp.concatenate([half, -half, middle])
         anomalies = jnp.tensordot(noise, self.square_root, axes=(1, -1))
-        return self.mean_at(time + self.interval) + anomalies
+        return self.mean_at(time + self.interval)[None] + anomalies

@@ -1,7 +1,11 @@
 """Observation operators for gridded and point observations."""
 
+import math
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from vardax_core.observations.base import AbstractObservationOperator
@@ -18,10 +22,7 @@ class Identity(AbstractObservationOperator):
 
     @property
     def obs_size(self) -> int:
-        size = 1
-        for length in self.state_shape:
-            size *= length
-        return size
+        return math.prod(self.state_shape)
 
     def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:
         return state.reshape(-1)
@@ -33,10 +34,25 @@ class PointSampling(AbstractObservationOperator):
     Attributes:
         indices: flat (row-major) index of each station's grid point.
         state_shape: shape of one state.
+
+    Raises:
+        ValueError: if an index lies outside the grid.
     """
 
     indices: Int[Array, " obs"]
     state_shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __check_init__(self):
+        if isinstance(self.indices, jax.core.Tracer):
+            return
+        size = math.prod(self.state_shape)
+        outside = np.flatnonzero((self.indices < 0) | (self.indices >= size))
+        if outside.size:
+            raise ValueError(
+                f"PointSampling: station {outside[0]} has grid index "
+                f"{int(self.indices[outside[0]])}, outside the domain of {size} points of a state "
+                f"{self.state_shape}; drop it or mark it missing."
+            )
 
     @property
     def obs_size(self) -> int:

@@ -1,11 +1,14 @@
 """The ensemble transform Kalman filter."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.ensemble.transform import (
+    mean_preserving_rotation,
+    symmetric_transform,
+)
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.types import (
     Analysis,
@@ -16,28 +19,12 @@ from vardax_core.types import (
 )
 
 
-def mean_preserving_rotation(
-    members: int, dtype: jnp.dtype, *, key: PRNGKeyArray
-) -> Float[Array, "member member"]:
-    """A random orthogonal matrix that leaves the ensemble mean and covariance unchanged.
-
-    Source: Sakov and Oke (2008), doi:10.1111/j.1600-0870.2007.00299.x
-    """
-    rotation, upper = jnp.linalg.qr(jax.random.normal(key, (members - 1, members - 1), dtype))
-    rotation = rotation * jnp.sign(jnp.diag(upper))
-    # Householder reflection that maps (1, ..., 1) / sqrt(M) to the first axis.
-    ones = jnp.full((members,), members**-0.5, dtype)
-    axis = ones.at[0].add(1.0)
-    reflection = jnp.eye(members, dtype=dtype) - jnp.outer(axis, axis) / (1.0 + ones[0])
-    inner = jnp.eye(members, dtype=dtype).at[1:, 1:].set(rotation)
-    return reflection @ inner @ reflection
-
-
 class ETKF(AbstractAnalysisStep):
     """Symmetric square-root filter in the space of the ensemble.
 
-    With anomalies X, Y = R^-1/2 H X / sqrt(M - 1) and d = R^-1/2 (y - H xb), the analysis is
-    xb + X w with w = T Y' d / sqrt(M - 1), anomalies X T^1/2 and T = (I + Y'Y)^-1.
+    With the anomalies X as rows, Y = R^-1/2 H X / sqrt(M - 1) and d = R^-1/2 (y - H xb), the
+    analysis mean is xb + w X with w = T Y d / sqrt(M - 1) and T = (I + Y Y')^-1; the anomalies
+    become T^1/2 X.
 
     Attributes:
         operator: observation operator H.
@@ -68,25 +55,22 @@ class ETKF(AbstractAnalysisStep):
             raise ValueError("ETKF: at least 2 members are needed, got 1.")
         now = observations.at_analysis_time()
         mean = ensemble_mean(background)
-        anomalies = (background - mean).reshape(members, -1)
+        anomalies = (background - mean[None]).reshape(members, -1)
         equivalents = self.operator.ensemble(background)
         observed_mean = ensemble_mean(equivalents)
         weight = jnp.where(now.mask[0], 1 / now.error_sd[0], 0.0) * (members - 1) ** -0.5
-        scaled = (equivalents - observed_mean) * weight
+        scaled = (equivalents - observed_mean[None]) * weight[None]
         innovation = (now.values[0] - observed_mean) * weight
-        values, vectors = jnp.linalg.eigh(scaled @ scaled.T)
-        values = jnp.maximum(values, 0.0)
-        mean_weights = vectors @ ((vectors.T @ (scaled @ innovation)) / (1 + values))
-        transform = (vectors * (1 + values) ** -0.5) @ vectors.T
+        transform = symmetric_transform(scaled, innovation)
+        matrix = transform.matrix
         if self.rotate and members > 2:
-            transform = mean_preserving_rotation(members, background.dtype, key=key) @ transform
-        increment = mean_weights @ anomalies
-        new_anomalies = self.inflation * (transform @ anomalies)
-        ensemble = (mean.reshape(-1) + increment + new_anomalies).reshape(background.shape)
+            matrix = mean_preserving_rotation(members, background.dtype, key=key) @ matrix
+        weights = transform.mean_weights[None] + self.inflation * matrix
+        ensemble = mean[None] + (weights @ anomalies).reshape(background.shape)
         return Analysis(
             ensemble=ensemble,
             mean=ensemble_mean(ensemble),
             spread=ensemble_spread(ensemble),
             result=jnp.asarray(int(ResultCode.OK), jnp.int32),
-            diagnostics={"degrees_of_freedom_for_signal": jnp.sum(values / (1 + values))},
+            diagnostics={"degrees_of_freedom_for_signal": transform.signal},
         )

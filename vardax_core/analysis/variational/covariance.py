@@ -55,7 +55,7 @@ class DenseCovariance(AbstractBackgroundCovariance):
         values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)
         floor = jnp.finfo(matrix.dtype).eps * jnp.maximum(values[-1], 0.0) * matrix.shape[0]
         scale = jnp.sqrt(jnp.where(values > floor, values, 0.0))
-        return cls(matrix=matrix, root=vectors * scale, state_shape=state_shape)
+        return cls(matrix=matrix, root=vectors * scale[None], state_shape=state_shape)
 
     @property
     def rank(self) -> int:

@@ -72,10 +72,10 @@ class OptimalInterpolation(AbstractAnalysisStep):
         members = background.shape[0]
         draws = jax.vmap(draw)(jax.random.split(key, members))
         if members > 1:
-            draws = (draws - ensemble_mean(draws)) * (members / (members - 1)) ** 0.5
+            draws = (draws - ensemble_mean(draws)[None]) * (members / (members - 1)) ** 0.5
         chi2 = innovation @ jax.scipy.linalg.cho_solve(factor, innovation)
         return Analysis(
-            ensemble=analysis_mean + draws,
+            ensemble=analysis_mean[None] + draws,
             mean=analysis_mean,
             spread=jnp.sqrt(jnp.maximum(variance, 0.0)),
             result=jnp.asarray(int(ResultCode.OK), jnp.int32),
