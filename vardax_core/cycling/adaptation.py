@@ -27,10 +27,12 @@ class SpreadAdaptation(eqx.Module):
     """A factor on the analysis spread, learned from observations withheld from the analysis.
 
     In every cycle each observation site is withheld once: the analysis from the other sites is
-    compared with it. For a calibrated analysis E[(y - H m)^2] = r^2 + (H s)^2 there, so the
-    factor is the square root of the ratio of the sums of both sides; a prior of
-    `prior_cycles` cycles pulls it to one. The factor applied in a cycle comes from earlier
-    cycles only. The raw analysis (factor one) is what is judged, so nothing is fed back.
+    compared with it. A calibrated analysis has E[(y - H m)^2] = r^2 + (H s)^2 there, so the
+    factor is the square root of the ratio of the sums of (y - H m)^2 - r^2 and of (H s)^2; a
+    prior of `prior_cycles` cycles pulls it to one. The factor applied in a cycle comes from
+    earlier cycles only, and the analysis that is judged is the one without it, so nothing is
+    fed back. H must carry a standard deviation to a standard deviation, as sampling at points
+    does.
 
     Attributes:
         folds: groups into which the sites are drawn at random in each cycle.

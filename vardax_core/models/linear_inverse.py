@@ -28,6 +28,7 @@ class LinearInverseModel(AbstractForecastModel):
         damping: a, the mean autocorrelation of the remainder.
         stability_factor: what the fitted W was multiplied by to be stable; 1 if it was.
         interval: minutes of one step.
+        state_shape: shape of one state.
 
     Source: Penland and Sardeshmukh (1995),
     doi:10.1175/1520-0442(1995)008<1999:TOGOTS>2.0.CO;2
@@ -39,18 +40,7 @@ class LinearInverseModel(AbstractForecastModel):
     damping: Float[Array, ""]
     stability_factor: Float[Array, ""]
     interval: int = eqx.field(static=True)
-
-    def __check_init__(self):
-        modes, rank = self.propagator.shape[0], self.climatology.square_root.shape[-1]
-        if modes > rank:
-            raise ValueError(
-                f"LinearInverseModel: {modes} modes, but the climatology holds {rank} EOFs; ask "
-                "for fewer modes or fit on a longer period."
-            )
-
-    @property
-    def state_shape(self) -> tuple[int, ...]:
-        return self.climatology.state_shape
+    state_shape: tuple[int, ...] = eqx.field(static=True)
 
     @classmethod
     def fit(
@@ -79,6 +69,12 @@ class LinearInverseModel(AbstractForecastModel):
         """
         if not 0 <= shrinkage < 1:
             raise ValueError(f"LinearInverseModel.fit: shrinkage {shrinkage} not in [0, 1).")
+        rank, dtype = modes_of(climatology), climatology.square_root.dtype
+        if not 1 <= modes <= rank:
+            raise ValueError(
+                f"LinearInverseModel.fit: {modes} modes asked for, but the climatology holds "
+                f"{rank} EOFs; ask for 1 to {rank} or fit it on a longer period."
+            )
         index = {int(t): k for k, t in enumerate(times)}
         pairs = [(k, index[t - interval]) for t, k in index.items() if t - interval in index]
         if not pairs:
@@ -87,7 +83,7 @@ class LinearInverseModel(AbstractForecastModel):
                 "minutes apart; give states at least that often."
             )
         now, then = np.array(pairs).T
-        root = np.asarray(climatology.square_root, np.float64).reshape(-1, modes_of(climatology))
+        root = np.asarray(climatology.square_root, np.float64).reshape(-1, rank)
         leading = root[:, :modes]
         flat = np.asarray(anomalies, np.float64).reshape(len(times), -1)
         components = flat @ (leading / np.sum(leading**2, axis=0))
@@ -101,11 +97,12 @@ class LinearInverseModel(AbstractForecastModel):
         damping = np.sum(rest[now] * rest[then]) / max(np.sum(rest**2), 1e-300)
         return cls(
             climatology=climatology,
-            propagator=jnp.asarray(propagator, jnp.float32),
-            forcing=jnp.asarray(np.linalg.cholesky(balance), jnp.float32),
-            damping=jnp.asarray(np.clip(damping, 0.0, STABILITY_LIMIT), jnp.float32),
-            stability_factor=jnp.asarray(factor, jnp.float32),
+            propagator=jnp.asarray(propagator, dtype),
+            forcing=jnp.asarray(np.linalg.cholesky(balance), dtype),
+            damping=jnp.asarray(np.clip(damping, 0.0, STABILITY_LIMIT), dtype),
+            stability_factor=jnp.asarray(factor, dtype),
             interval=interval,
+            state_shape=climatology.state_shape,
         )
 
     def mean_step(

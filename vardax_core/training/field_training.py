@@ -95,6 +95,7 @@ class FieldAnalysis(eqx.Module):
     def step(self, operator: AbstractObservationOperator) -> FieldStep:
         """The analysis step for one network of stations."""
         return FieldStep(
+            operator=operator,
             first_guess=window_interpolation(self.statistics, operator),
             features=self.features,
             network=self.network,
@@ -226,7 +227,7 @@ def draw_stream(
     shape = fold.anomalies.shape[1:]
     place_key, start_key, error_key, noise_key = jax.random.split(key, 4)
     points = jax.random.permutation(place_key, fold.statistics.covariances.shape[-1])[:stations]
-    operator = PointSampling(points, shape)
+    operator = PointSampling(indices=points, state_shape=shape)
     low, high = settings.error_sd
     error_sd = jax.random.uniform(error_key, (), fold.anomalies.dtype, low, high)
     per_cycle = settings.interval // settings.lag_interval
@@ -354,6 +355,7 @@ def train_network(
         2,
         hidden=settings.hidden,
         dilations=settings.dilations,
+        dtype=features.scale.dtype,
         key=network_key,
     )
     rule = optimizer(settings)
@@ -370,8 +372,9 @@ def train_network(
     def start(key):
         def members(fold, k):
             root = fold.model.climatology.square_root
-            noise = jax.random.normal(k, (root.shape[-1], settings.streams * settings.members))
-            drawn = jnp.moveaxis(root @ noise.astype(root.dtype), -1, 0)
+            count = settings.streams * settings.members
+            noise = jax.random.normal(k, (root.shape[-1], count), root.dtype)
+            drawn = jnp.moveaxis(root @ noise, -1, 0)
             return drawn.reshape(settings.streams, settings.members, *drawn.shape[1:])
 
         return eqx.filter_vmap(members)(folds, jax.random.split(key, settings.blocks))

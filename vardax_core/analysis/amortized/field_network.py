@@ -22,10 +22,18 @@ class PatchConvolution(eqx.Module):
     bias: Float[Array, " output"]
     dilation: int = eqx.field(static=True)
 
-    def __init__(self, in_channels: int, out_channels: int, dilation: int, *, key: PRNGKeyArray):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        dilation: int,
+        *,
+        dtype: jnp.dtype = jnp.float32,
+        key: PRNGKeyArray,
+    ):
         fan_in = 9 * in_channels
-        self.weight = jax.random.normal(key, (out_channels, fan_in)) * fan_in**-0.5
-        self.bias = jnp.zeros((out_channels,))
+        self.weight = jax.random.normal(key, (out_channels, fan_in), dtype) * fan_in**-0.5
+        self.bias = jnp.zeros((out_channels,), dtype)
         self.dilation = dilation
 
     def __call__(self, channels: Float[Array, "input y x"]) -> Float[Array, "output y x"]:
@@ -80,19 +88,21 @@ class FieldNetwork(eqx.Module):
         *,
         hidden: int = 24,
         dilations: tuple[int, ...] = (1, 2, 4),
+        dtype: jnp.dtype = jnp.float32,
         key: PRNGKeyArray,
     ):
         embed_key, *keys = jax.random.split(key, 1 + len(dilations))
         scale = in_channels**-0.5
         self.embed = PointwiseLinear(
-            weight=scale * jax.random.normal(embed_key, (hidden, in_channels)),
-            bias=jnp.zeros((hidden,)),
+            weight=scale * jax.random.normal(embed_key, (hidden, in_channels), dtype),
+            bias=jnp.zeros((hidden,), dtype),
         )
         self.blocks = tuple(
-            PatchConvolution(hidden, hidden, d, key=k) for d, k in zip(dilations, keys, strict=True)
+            PatchConvolution(hidden, hidden, d, dtype=dtype, key=k)
+            for d, k in zip(dilations, keys, strict=True)
         )
         self.head = PointwiseLinear(
-            weight=jnp.zeros((out_channels, hidden)), bias=jnp.zeros((out_channels,))
+            weight=jnp.zeros((out_channels, hidden), dtype), bias=jnp.zeros((out_channels,), dtype)
         )
 
     def __call__(self, channels: Float[Array, "input y x"]) -> Float[Array, "output y x"]:

@@ -143,18 +143,23 @@ class FieldStep(AbstractAnalysisStep):
     zero leaves the first guess unchanged.
 
     Attributes:
-        first_guess: the interpolation.
+        operator: observation operator H, linear.
+        first_guess: the interpolation, with the same operator.
         features: fixed inputs and normalisation.
         network: two output channels.
     """
 
+    operator: AbstractObservationOperator
     first_guess: WindowInterpolation
     features: FieldFeatures
     network: FieldNetwork
 
-    @property
-    def operator(self) -> AbstractObservationOperator:
-        return self.first_guess.operator
+    def __check_init__(self):
+        if self.operator.obs_size != self.first_guess.operator.obs_size:
+            raise ValueError(
+                f"FieldStep: the operator gives {self.operator.obs_size} observations, that of "
+                f"the first guess {self.first_guess.operator.obs_size}; build both for one network."
+            )
 
     def analyse(
         self,
