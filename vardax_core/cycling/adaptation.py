@@ -125,7 +125,7 @@ class SpreadAdaptation(eqx.Module):
             variance = step.operator(analysis.spread) ** 2
             return masked_sum(error, judged), masked_sum(variance, judged), jnp.sum(judged)
 
-        error, variance, count = jax.tree.map(jnp.sum, jax.vmap(partial)(jnp.arange(self.folds)))
+        error, variance, count = jax.tree.map(jnp.sum, jax.lax.map(partial, jnp.arange(self.folds)))
         usable = (count > 0) & jnp.isfinite(error) & jnp.isfinite(variance)
         number = jnp.maximum(count, 1).astype(error.dtype)
         keep = jnp.exp(jnp.asarray(-1 / self.memory, error.dtype))

@@ -212,7 +212,7 @@ class CycleProgram(eqx.Module):
         """
         observations = given.observations
         now = observations.at_analysis_time()
-        kept, codes = first_guess_check(
+        kept, _ = first_guess_check(
             now.values[0] - mean,
             variance,
             now.error_sd[0],

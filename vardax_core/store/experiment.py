@@ -118,6 +118,10 @@ def experiment_layout(
         },
     )
 
+    error = dict(units)
+    if "standard_name" in state.attrs:
+        error["standard_name"] = f"{state.attrs['standard_name']} standard_error"
+
     def observed(name: str, description: str, attrs: Attributes) -> Variable:
         return Variable(
             name, (TIME, obs_dim), state.dtype, {"long_name": f"{description} {long_name}", **attrs}
@@ -127,8 +131,8 @@ def experiment_layout(
     observations = Group(
         "observations",
         (
-            observed("value", "observed", {**state.attrs, "long_name": f"observed {long_name}"}),
-            observed("error_sd", "observation error standard deviation of", units),
+            observed(state.name, "observed", {**state.attrs, "long_name": f"observed {long_name}"}),
+            observed(f"{state.name}_error", "observation error standard deviation of", error),
             quality,
             Variable(
                 "arrival_time",
