@@ -1,5 +1,7 @@
 """vardax: data assimilation with amortized analyses."""
 
+__version__ = "0.1.0"
+
 from vardax_core.analysis.adapter import AnalysisAdapter as AnalysisAdapter
 from vardax_core.analysis.amortized.config import AmortizedConfig as AmortizedConfig
 from vardax_core.analysis.amortized.encoders import AbstractObsEncoder as AbstractObsEncoder

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 
 import vardax_core
 from vardax_core.cycling.adaptation import SpreadState
@@ -96,9 +95,7 @@ class Assimilation:
         for start in range(0, len(times), self._length):
             yield times[start : start + self._length]
 
-    def run(
-        self, times: np.ndarray, *, metadata: dict[str, str] | None = None
-    ) -> SegmentReport:
+    def run(self, times: np.ndarray, *, metadata: dict[str, str] | None = None) -> SegmentReport:
         """Run the cycles of one segment and commit them, all or none.
 
         Arguments:
@@ -116,9 +113,7 @@ class Assimilation:
         if self._compiled is None:
             self._compiled = run_segment.lower(program, state, given, key=self._key).compile()
         started = time.perf_counter()
-        state, output = jax.block_until_ready(
-            self._compiled(program, state, given, key=self._key)
-        )
+        state, output = jax.block_until_ready(self._compiled(program, state, given, key=self._key))
         seconds = time.perf_counter() - started
         output = jax.tree.map(lambda x: np.asarray(x[: len(times)]), output)
         flagged = int(np.sum(output.analysis.result != 0))
@@ -208,7 +203,7 @@ def state_arrays(state: CycleState) -> dict[str, np.ndarray]:
     return {
         "ensemble": np.asarray(state.ensemble),
         "cycle": np.asarray(state.cycle),
-        "time": np.asarray(state.time),
+        "valid_time": np.asarray(state.time),
         "spread_squared_error": np.asarray(state.spread.squared_error),
         "spread_variance": np.asarray(state.spread.variance),
         "spread_weight": np.asarray(state.spread.weight),
@@ -221,7 +216,7 @@ def restore_state(arrays: dict[str, np.ndarray]) -> CycleState:
     return CycleState(
         ensemble=given["ensemble"],
         cycle=given["cycle"],
-        time=given["time"],
+        time=given["valid_time"],
         spread=SpreadState(
             squared_error=given["spread_squared_error"],
             variance=given["spread_variance"],
