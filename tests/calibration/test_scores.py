@@ -14,7 +14,7 @@ from .samples import dates, linear_cycles, sample
 
 
 def test_scores_worked_by_hand(key):
-    data = sample(key, cycles=2, size=4, members=3).copy()
+    data = sample(key, cycles=2).copy()
     data["squared_error"][:] = [4.0, 16.0]
     data["variance"][:] = [1.0, 4.0]
     data["weight"][:] = data["ensemble_weight"][:] = [4.0, 4.0]
@@ -64,7 +64,7 @@ def test_interval_covers_the_expectation_for_correlated_cycles(key):
     covers it in most of 60 periods (bootstrap intervals of 400 correlated cycles cover about 90 %);
     intervals that ignore the correlation would cover about half."""
     rng = np.random.default_rng(0)
-    template = sample(key, cycles=400, size=2, members=2)
+    template = sample(key, cycles=400)
     hits = 0
     for trial in range(60):
         noise = rng.normal(size=450)

@@ -12,6 +12,8 @@ from vardax_core.calibration import statistics as st
 
 from .samples import linear_cycles
 
+STATISTICS = jax.jit(st.cycle_statistics)
+
 
 def small_cycle(key, dtype=jnp.float64, **changes):
     """Two points and three observations that can be worked by hand."""
@@ -33,7 +35,7 @@ def small_cycle(key, dtype=jnp.float64, **changes):
         "error_sd": array(1.0, 1.0, 1.0),
         "used": jnp.array([True, True, False]),
     }
-    return st.cycle_statistics(**{**fields, **changes}, key=key)
+    return STATISTICS(**{**fields, **changes}, key=key)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
@@ -99,13 +101,13 @@ def test_crps_agrees_with_scoringrules(key):
     np.testing.assert_allclose(st.fair_crps(truth, ensemble), fair, atol=1e-10)
 
 
-@pytest.mark.parametrize("shape", [(), (5,), (4, 3), (2, 4, 3)])
+@pytest.mark.parametrize("shape", [(), (2, 4, 3)])
 def test_any_state_shape(key, shape):
     keys = jax.random.split(key, 3)
     truth = jax.random.normal(keys[0], shape)
     ensemble = jax.random.normal(keys[1], (6, *shape))
     observed = jnp.zeros(1)
-    sums = jax.jit(st.cycle_statistics)(
+    sums = STATISTICS(
         truth=truth,
         weights=jnp.ones(shape),
         mean=jnp.mean(ensemble, axis=0),
