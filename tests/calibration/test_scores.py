@@ -136,26 +136,28 @@ def test_what_cannot_be_said_has_a_reason(key, make, silent, words):
 
 
 def test_calibration_dataset_holds_every_score_and_its_unit(key):
-    few, many = sample(key, members=4), sample(key, members=9)
+    few = sample(key).isel(rank=slice(0, 5))
+    few["rank_histogram"] *= few["weight"] / few["rank_histogram"].sum("rank")
+    many = sample(key)
     scores = {
         "few": compute_scores(few, key=key, units="K"),
         "many": compute_scores(many, key=key, units="K"),
     }
     data = calibration_dataset(scores)
-    assert list(data["method"].values) == ["few", "many"]
+    assert list(data["analysis_method"].values) == ["few", "many"]
     for definition in DEFINITIONS:
         assert definition.name in data
     assert data["rmse"].attrs["units"] == "K"
-    assert float(data["rmse"].sel(method="many")) == scores["many"]["rmse"]
+    assert float(data["rmse"].sel(analysis_method="many")) == scores["many"]["rmse"]
     assert float(data["rmse_lower"][0]) < float(data["rmse"][0]) < float(data["rmse_upper"][0])
-    assert data["rank_histogram"].shape == (2, 10)
+    assert data["rank_histogram"].shape == (2, 25)
     assert np.isnan(data["rank_histogram"][0, 5:]).all()
     np.testing.assert_allclose(data["rank_histogram"].sum("rank"), 1.0)
-    assert calibration_dataset({}).sizes == {"method": 0}
+    assert calibration_dataset({}).sizes == {"analysis_method": 0}
 
 
 def test_statistics_dataset_has_units_and_refuses_unequal_lengths(key):
-    sums = linear_cycles(key, cycles=5, size=3, members=2)
+    sums = linear_cycles(key, cycles=5)
     data = statistics_dataset(sums, dates(5), units="m s-1")
     assert data["rmse"].attrs["units"] == "m s-1"
     assert data["variance"].attrs["units"] == squared_unit("m s-1") == "(m s-1)2"

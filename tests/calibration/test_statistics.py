@@ -198,7 +198,7 @@ def test_permuted_members_give_equal_sums(key):
 
 @pytest.mark.parametrize("cuts", [[], [1], [7, 50], list(range(0, 100, 3))])
 def test_sums_add_over_any_cut(key, cuts):
-    sums = linear_cycles(key, cycles=100, size=8, members=5)
+    sums = linear_cycles(key, cycles=100)
     for name, value in sums.items():
         parts = [part.sum(axis=0) for part in np.split(np.asarray(value), cuts)]
         whole = np.asarray(value).sum(axis=0)
@@ -209,7 +209,7 @@ def test_sums_add_over_any_cut(key, cuts):
 def test_calibrated_cycles_are_found_calibrated(key):
     """With n = 20000 independent truths drawn from their own N(mean, spread^2): standardised sums
     lie within 5 standard errors of theory, so a right code fails once in a million runs."""
-    sums = linear_cycles(key, cycles=500, size=40, members=9)
+    sums = linear_cycles(key, cycles=500)
     total = {name: np.asarray(value).sum(axis=0) for name, value in sums.items()}
     n = total["weight"]
     levels = np.array(st.COVERAGE_LEVELS)
