@@ -87,12 +87,13 @@ def test_sums_worked_by_hand(key, dtype):
     np.testing.assert_allclose(sums["binned_variance"][18], 0.08, rtol=1e-6)
 
 
-def test_crps_agrees_with_scoringrules(key):
+@pytest.mark.parametrize("members", [17, st.LARGEST_PAIRED_ENSEMBLE + 1])
+def test_crps_agrees_with_scoringrules(key, members):
     keys = jax.random.split(key, 4)
     truth = 2 * jax.random.normal(keys[0], (500,))
     mean = jax.random.normal(keys[1], (500,))
     spread = jnp.exp(jax.random.normal(keys[2], (500,)))
-    ensemble = mean[None] + jax.random.normal(keys[3], (17, 500))
+    ensemble = mean[None] + jax.random.normal(keys[3], (members, 500))
     gaussian = scoringrules.crps_normal(np.array(truth), np.array(mean), np.array(spread))
     np.testing.assert_allclose(st.gaussian_crps(truth, mean, spread), gaussian, atol=1e-10)
     fair = scoringrules.crps_ensemble(
