@@ -46,7 +46,9 @@ def resample_counts(
     data"; Kuensch (1989), doi:10.1214/aos/1176347265
     """
     blocks = -(-cycles // block)
-    starts = np.asarray(jax.random.randint(key, (resamples, blocks), 0, cycles))
+    # numpy draws from the key's bits: jax would compile anew for every length of a period.
+    generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    starts = generator.integers(0, cycles, (resamples, blocks))
     lengths = np.full(blocks, block)
     lengths[-1] = cycles - block * (blocks - 1)
     steps = np.zeros((resamples, 2 * cycles + 1))

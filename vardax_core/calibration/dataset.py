@@ -110,10 +110,10 @@ def calibration_dataset(scores: Mapping[str, Scores]) -> xr.Dataset:
         scores: scores by name of the method.
 
     Returns:
-        On the dimension `method`: every score, with `<score>_lower` and `<score>_upper` where it
-        has a 95 % interval; the curves `coverage`, `pit_histogram` and `rank_histogram` as
-        shares (a method with fewer members ends in NaN); and `binned_rmse` against
-        `binned_spread`.
+        On the dimension `analysis_method` (`method` is an argument of `Dataset.sel`): every score,
+        with `<score>_lower` and `<score>_upper` where it has a 95 % interval; the curves
+        `coverage`, `pit_histogram` and `rank_histogram` as shares (a method with fewer members
+        ends in NaN); and `binned_rmse` against `binned_spread`.
     """
     methods = list(scores)
     variables: dict[str, tuple] = {}
@@ -122,12 +122,16 @@ def calibration_dataset(scores: Mapping[str, Scores]) -> xr.Dataset:
         column = [scores[method].values[name] for method in methods]
         attributes = {"long_name": column[0].label, "units": column[0].units}
         described = {**attributes, "comment": column[0].estimator}
-        variables[name] = ("method", np.array([score.value for score in column]), described)
+        variables[name] = (
+            "analysis_method",
+            np.array([score.value for score in column]),
+            described,
+        )
         if any(np.isfinite(score.lower) for score in column):
             for side in ("lower", "upper"):
                 bound = np.array([getattr(score, side) for score in column])
                 text = {**attributes, "comment": f"{side} end of the 95 % confidence interval"}
-                variables[f"{name}_{side}"] = ("method", bound, text)
+                variables[f"{name}_{side}"] = ("analysis_method", bound, text)
     units = scores[methods[0]].values["rmse"].units if methods else "1"
     longest = max((len(s.sums["rank_histogram"]) for s in scores.values()), default=0)
     curves: dict[str, list[np.ndarray]] = {
@@ -150,8 +154,8 @@ def calibration_dataset(scores: Mapping[str, Scores]) -> xr.Dataset:
         if rows:
             dimension = EXTRA_DIMENSIONS.get(name, "spread_bin")
             unit = units if name.startswith("binned") else "1"
-            variables[name] = (("method", dimension), np.stack(rows), {"units": unit})
-    coordinates = {"method": ("method", np.array(methods, dtype=str))}
+            variables[name] = (("analysis_method", dimension), np.stack(rows), {"units": unit})
+    coordinates = {"analysis_method": ("analysis_method", np.array(methods, dtype=str))}
     edges = bin_coordinates() if methods else {}
     if methods:
         edges["spread_bin"] = ("spread_bin", scores[methods[0]].spread_edges, {"units": units})

@@ -182,7 +182,7 @@ def _figures(
         ),
         (
             "spread-error",
-            "Error of the points of like spread. Calibrated: on the diagonal; above: overconfident.",
+            "Error of points of like spread. Calibrated: on the diagonal; above it: overconfident.",
             plots.spread_error(scores, primary=primary, units=units),
         ),
         (

@@ -11,7 +11,8 @@ from scipy.special import chdtrc
 from vardax_core.calibration.bootstrap import SHORTEST_PERIOD, block_length, resample_counts
 from vardax_core.calibration.statistics import COVERAGE_LEVELS
 
-Sums = Mapping[str, np.ndarray]
+Numbers = np.ndarray | np.floating
+Sums = Mapping[str, Numbers]
 
 NO_TRUTH = "no point with a truth was scored"
 NO_OBSERVATIONS = "no observation was used"
@@ -56,7 +57,7 @@ class ScoreDefinition:
     name: str
     label: str
     estimator: str
-    formula: Callable[[Sums], np.ndarray]
+    formula: Callable[[Sums], Numbers]
     needs: str
     in_state_units: bool = True
     interval: bool = False
@@ -84,7 +85,7 @@ class Scores:
         return self.values[name].value
 
 
-def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def divide(numerator: Numbers, denominator: Numbers) -> np.ndarray:
     """Quotient of two arrays, NaN where the denominator is not positive."""
     numerator, denominator = np.broadcast_arrays(
         np.asarray(numerator, float), np.asarray(denominator, float)
@@ -93,19 +94,19 @@ def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=nan, where=denominator > 0)
 
 
-def _mean(name: str, count: str) -> Callable[[Sums], np.ndarray]:
+def _mean(name: str, count: str) -> Callable[[Sums], Numbers]:
     return lambda s: divide(s[name], s[count])
 
 
-def _root(name: str, count: str) -> Callable[[Sums], np.ndarray]:
+def _root(name: str, count: str) -> Callable[[Sums], Numbers]:
     return lambda s: np.sqrt(divide(s[name], s[count]))
 
 
-def _root_of_positive(value: np.ndarray) -> np.ndarray:
+def _root_of_positive(value: Numbers) -> Numbers:
     return np.sqrt(np.where(value >= 0, value, np.nan))
 
 
-def _desroziers_background(s: Sums) -> np.ndarray:
+def _desroziers_background(s: Sums) -> Numbers:
     return divide(s["squared_innovation"] - s["innovation_residual"], s["observations"])
 
 
@@ -258,13 +259,13 @@ def compute_scores(
     series = {str(n): np.asarray(v, np.float64) for n, v in statistics.data_vars.items()}
     series["coverage_90"] = series["coverage"][:, LEVEL_90]
     cycles = statistics.sizes["time"]
-    sums = {name: value.sum(axis=0) for name, value in series.items()}
+    sums = {name: np.asarray(value.sum(axis=0)) for name, value in series.items()}
     resampled, block = _resample(series, cycles, resamples, key)
     values = {}
     for definition in DEFINITIONS:
         lower = upper = float("nan")
         if definition.interval and resampled:
-            lower, upper = _interval(definition.formula(resampled))
+            lower, upper = _interval(np.asarray(definition.formula(resampled)))
         value = float(definition.formula(sums))
         values[definition.name] = Score(
             name=definition.name,

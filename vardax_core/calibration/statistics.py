@@ -18,6 +18,8 @@ COVERAGE_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 HALF_WIDTHS = tuple(NormalDist().inv_cdf((1 + level) / 2) for level in COVERAGE_LEVELS)
 """Half widths in standard deviations of the central Gaussian intervals of `COVERAGE_LEVELS`."""
 
+LARGEST_PAIRED_ENSEMBLE = 128
+"""Up to this size XLA adds all pairs of members faster than it sorts them (5 times at 64)."""
 PIT_BINS = 20
 SPREAD_BINS = 40
 SPREAD_BINS_PER_OCTAVE = 4
@@ -45,15 +47,19 @@ def fair_crps(
     """Fair continuous ranked probability score of an ensemble at every point, in the unit of the
     state: the score whose expectation does not depend on the number of members M >= 2.
 
-    mean |x_i - y| - sum_ij |x_i - x_j| / (2 M (M - 1)), in O(M log M) by sorting.
+    mean |x_i - y| - sum_ij |x_i - x_j| / (2 M (M - 1)); the double sum by sorting, in O(M log M),
+    above `LARGEST_PAIRED_ENSEMBLE` members, and pair by pair up to it.
 
     Source: Ferro (2014), doi:10.1002/qj.2270
     """
     members = ensemble.shape[0]
-    errors = jnp.sort(ensemble - truth[None], axis=0)
-    order = 2 * jnp.arange(members, dtype=errors.dtype) + 1 - members
-    pairs = jnp.tensordot(order, errors, axes=1) / (members * (members - 1))
-    return jnp.mean(jnp.abs(errors), axis=0) - pairs
+    errors = ensemble - truth[None]
+    if members > LARGEST_PAIRED_ENSEMBLE:
+        order = 2 * jnp.arange(members, dtype=errors.dtype) + 1 - members
+        pairs = 2 * jnp.tensordot(order, jnp.sort(errors, axis=0), axes=1)
+    else:
+        pairs = jnp.sum(jnp.abs(errors[None] - errors[:, None]), axis=(0, 1))
+    return jnp.mean(jnp.abs(errors), axis=0) - pairs / (2 * members * (members - 1))
 
 
 def truth_rank(

@@ -25,6 +25,8 @@ from vardax_core.calibration.statistics import COVERAGE_LEVELS
 
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:
     """Centred mean over `width` values, over fewer at the ends, leaving out NaN."""
+    if not len(values):
+        return values
     finite = np.isfinite(values)
     kernel = np.ones(max(1, min(width, len(values))))
     total = np.convolve(np.where(finite, values, 0.0), kernel, mode="same")
