@@ -21,6 +21,8 @@ from vardax_core.types import (
     ensemble_spread,
 )
 
+HALF_NORMAL_MEDIAN = 0.6745
+
 
 class CycleState(eqx.Module):
     """Everything that the next cycle needs.
@@ -206,22 +208,25 @@ class CycleProgram(eqx.Module):
     def _check_first_guess(
         self, given: CycleInput, mean: Float[Array, " obs"], variance: Float[Array, " obs"]
     ) -> tuple[Observations, Int[Array, " obs"]]:
-        """Reject what is far from the background, unless that is most of what there is.
+        """Reject what is far from the background, in units of what is usual in this cycle.
 
-        When more than half of the observations fail, the background is at fault and not they.
+        Where most departures are larger than HBH' + R expects, the background is at fault and
+        not the observations: the limit then grows with the median departure.
         """
         observations = given.observations
         now = observations.at_analysis_time()
+        innovation = now.values[0] - mean
+        standardised = jnp.abs(innovation) / jnp.sqrt(variance + now.error_sd[0] ** 2)
+        usual = jnp.nanmedian(jnp.where(now.mask[0], standardised, jnp.nan)) / HALF_NORMAL_MEDIAN
+        scale = jnp.maximum(jnp.where(jnp.isfinite(usual), usual, 1.0), 1.0)
         kept, _ = first_guess_check(
-            now.values[0] - mean,
+            innovation / scale,
             variance,
             now.error_sd[0],
             now.mask[0],
             k=self.first_guess_limit,
         )
         rejected = now.mask[0] & ~kept
-        few = 2 * jnp.sum(rejected) <= jnp.sum(now.mask[0])
-        rejected = rejected & few
         quality = jnp.where(
             rejected, jnp.asarray(int(QualityCode.FIRST_GUESS), given.quality.dtype), given.quality
         )

@@ -2,7 +2,8 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import vardax_core
 from vardax_core.cycling.adaptation import SpreadState
 from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleState, run_segment
 from vardax_core.data.errors import PeriodError
-from vardax_core.data.timeaxis import from_minutes, instant_to_minutes, to_minutes
+from vardax_core.data.timeaxis import from_minutes, to_minutes
 from vardax_core.data.window import cycle_times, windows
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.prepared import Prepared, experiment_key
@@ -55,7 +56,11 @@ def pending_cycles(
     recipe = experiment.recipe
     times = cycle_times(recipe)
     minutes = to_minutes(times)
-    wanted = instant_to_minutes(recipe.period.end) if target is None else int(to_minutes(target))
+    wanted = (
+        instant_to_minutes(recipe.period.end)
+        if target is None
+        else int(to_minutes(np.asarray(target)))
+    )
     if wanted > minutes[-1] or wanted < minutes[0]:
         raise PeriodError(
             f"{experiment.name}: asked for cycles up to {from_minutes(np.asarray(wanted))}, but "
@@ -88,7 +93,7 @@ class Assimilation:
         self._observations = store.dataset("observations").load()
         self._truth = store.dataset("nature_run")[experiment.recipe.variable.name].load()
         self._state: CycleState | None = None
-        self._compiled: Callable | None = None
+        self._compiled: Any = None
 
     def segments(self, times: np.ndarray) -> Iterator[np.ndarray]:
         """Cut analysis times into segments."""
@@ -111,7 +116,10 @@ class Assimilation:
         given = self._inputs(times)
         program = self.prepared.program
         if self._compiled is None:
-            self._compiled = run_segment.lower(program, state, given, key=self._key).compile()
+            lowered = run_segment.lower(  # type: ignore[attr-defined]
+                program, state, given, key=self._key
+            )
+            self._compiled = lowered.compile()
         started = time.perf_counter()
         state, output = jax.block_until_ready(self._compiled(program, state, given, key=self._key))
         seconds = time.perf_counter() - started
@@ -174,7 +182,7 @@ class Assimilation:
             valid=jnp.arange(self._length) < len(times),
         )
 
-    def _groups(self, output: CycleOutput) -> dict[str, dict[str, np.ndarray]]:
+    def _groups(self, output: CycleOutput) -> dict[str, dict[str, Any]]:
         name = self.experiment.recipe.variable.name
         analysis = output.analysis
         return {

@@ -17,6 +17,7 @@ from vardax_core.experiments import field, twin
 from vardax_core.experiments.prepared import Prepared, Progress
 from vardax_core.experiments.settings import (
     ExperimentSettings,
+    Method,
     experiment_digest,
     segment_cycles,
 )
@@ -151,22 +152,28 @@ class Experiment:
             return Identity(shape)
         return PointSampling(indices=jnp.asarray(self._stations(store)), state_shape=shape)
 
-    def train(
-        self,
-        training_run: xr.Dataset | None,
-        progress: Progress = lambda done, total, figures: None,
-    ) -> tuple[ModelVersion, bool] | None:
-        """Learn what the method needs; None if it needs nothing.
+    @property
+    def needs_training(self) -> bool:
+        """Whether the method learns anything before it can be cycled."""
+        return self.recipe.training is not None or self.settings.method is Method.AMORTIZED
+
+    def trained_version(self, training_run: xr.Dataset | None) -> ModelVersion | None:
+        """What was learned with these settings from these data, or None."""
+        if training_run is None:
+            return twin.find(self.recipe, self.settings, self.registry)
+        return field.find(self.recipe, self.settings, self.registry, _source(training_run))
+
+    def train(self, training_run: xr.Dataset | None, progress: Progress) -> ModelVersion:
+        """Learn what the method needs, and store it in the registry.
 
         Arguments:
-            training_run: states of the recipe's training period, for a recipe with a file.
+            training_run: states of the recipe's training period; None for a twin, which
+                simulates its own.
             progress: called while training.
         """
-        if training_run is not None:
-            return field.train(self.recipe, self.settings, self.registry, training_run, progress)
-        if self.settings.method == "amortized":
+        if training_run is None:
             return twin.train(self.recipe, self.settings, self.registry, progress)
-        return None
+        return field.train(self.recipe, self.settings, self.registry, training_run, progress)
 
     def prepare(self, store: ExperimentStore) -> Prepared:
         """Assemble the method for the store's network.

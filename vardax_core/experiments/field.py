@@ -55,27 +55,28 @@ def model_name(recipe: Recipe, method: Method) -> str:
     return f"{recipe.name}-{'amortized' if method is Method.AMORTIZED else 'reference'}"
 
 
+def find(
+    recipe: Recipe, settings: ExperimentSettings, registry: ModelRegistry, data: str
+) -> ModelVersion | None:
+    """What was learned with these settings from the file with sha256 `data`, or None."""
+    digest = training_digest(recipe, settings, data)
+    return registry.find(model_name(recipe, settings.method), training_digest=digest)
+
+
 def train(
     recipe: Recipe,
     settings: ExperimentSettings,
     registry: ModelRegistry,
     nature_run: xr.Dataset,
     progress: Progress,
-) -> tuple[ModelVersion, bool]:
-    """Learn what a method needs from the training period, unless the registry has it.
+) -> ModelVersion:
+    """Learn what a method needs from the training period, and store it in the registry.
 
     Arguments:
         nature_run: states of the training period; its `source_sha256` is part of the digest.
-
-    Returns:
-        The version, and whether it was trained now.
+        progress: called after every few gradient steps.
     """
-    name = model_name(recipe, settings.method)
     data = str(nature_run.attrs["source_sha256"])
-    digest = training_digest(recipe, settings, data)
-    found = registry.find(name, training_digest=digest)
-    if found is not None:
-        return found, False
     fields = nature_run[recipe.variable.name].transpose("time", *recipe.state_dims).to_numpy()
     times = to_minutes(nature_run["time"].values)
     latitude, longitude = (nature_run[dim].to_numpy().astype(float) for dim in recipe.state_dims)
@@ -122,19 +123,18 @@ def train(
             "interval": interval,
         }
         metrics = {}
-    version = registry.save(
-        name,
+    return registry.save(
+        model_name(recipe, settings.method),
         model,
         factory=factory,
         hyperparameters=hyperparameters,
         metadata={
-            "training_digest": digest,
+            "training_digest": training_digest(recipe, settings, data),
             "data_digest": data,
             "settings": settings.training.model_dump(mode="json"),
             **metrics,
         },
     )
-    return version, True
 
 
 def prepare(

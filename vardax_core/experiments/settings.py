@@ -25,7 +25,7 @@ class _Settings(BaseModel):
 class TrainingSettings(_Settings):
     """How the amortized analysis is trained."""
 
-    steps: int = Field(1200, ge=1, description="Gradient steps.")
+    steps: int = Field(3600, ge=1, description="Gradient steps.")
     seed: int = Field(0, ge=0, description="Seed of weights, simulations and noise.")
 
 

@@ -28,6 +28,8 @@ from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
 from vardax_core.training.registry import ModelRegistry, ModelVersion
 
 FACTORY = "ring-network"
+SIMULATED = "simulated"
+"""The data digest of what was learned from simulations."""
 FREE_RUN_STEPS = 20000
 SPIN_UP_STEPS = 1000
 
@@ -88,21 +90,21 @@ def build_network(channels_in: int, channels_out: int, width: int, depth: int) -
     )
 
 
+def find(
+    recipe: Recipe, settings: ExperimentSettings, registry: ModelRegistry
+) -> ModelVersion | None:
+    """What was trained with these settings, or None."""
+    digest = training_digest(recipe, settings, SIMULATED)
+    return registry.find(model_name(recipe), training_digest=digest)
+
+
 def train(
     recipe: Recipe,
     settings: ExperimentSettings,
     registry: ModelRegistry,
     progress: Progress,
-) -> tuple[ModelVersion, bool]:
-    """Train the amortized analysis, unless the registry has it.
-
-    Returns:
-        The version, and whether it was trained now.
-    """
-    digest = training_digest(recipe, settings, data="simulated")
-    found = registry.find(model_name(recipe), training_digest=digest)
-    if found is not None:
-        return found, False
+) -> ModelVersion:
+    """Train the amortized analysis and store its network in the registry."""
     model = _model(recipe)
     operator = Identity(model.state_shape)
     key = cycle_key(experiment_key(settings.training.seed), 0, Purpose.TRAINING)
@@ -118,7 +120,7 @@ def train(
         progress=lambda done, loss, rmse: progress(done, total, {"loss": loss, "rmse": rmse}),
     )
     first = trained.network.first
-    version = registry.save(
+    return registry.save(
         model_name(recipe),
         trained.network,
         factory=FACTORY,
@@ -129,13 +131,12 @@ def train(
             "depth": 1 + len(trained.network.middle),
         },
         metadata={
-            "training_digest": digest,
+            "training_digest": training_digest(recipe, settings, SIMULATED),
             "settings": settings.training.model_dump(mode="json"),
-            "data_digest": "simulated",
+            "data_digest": SIMULATED,
             "loss_curve": [[float(v) for v in row] for row in np.asarray(curve)],
         },
     )
-    return version, True
 
 
 def prepare(
@@ -165,7 +166,7 @@ def prepare(
         case Method.ETKF:
             step = ETKF(operator, settings.inflation)
         case Method.AMORTIZED:
-            digest = training_digest(recipe, settings, data="simulated")
+            digest = training_digest(recipe, settings, SIMULATED)
             network, version = load_trained(
                 registry, model_name(recipe), digest, {FACTORY: build_network}
             )

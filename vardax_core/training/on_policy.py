@@ -28,14 +28,17 @@ class OnPolicySettings(NamedTuple):
         learning_rate: peak of the warm-up and cosine schedule.
         spin_up: model steps from rest to the attractor.
         chunk: gradient steps between two calls of the progress callback.
+        shock: probability, in each cycle of each stream, that its ensemble is thrown off, so
+            that the analysis learns to come back from a cold start and from divergence.
     """
 
-    steps: int = 3000
-    streams: int = 64
+    steps: int = 3600
+    streams: int = 32
     members: int = 24
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     spin_up: int = 1000
     chunk: int = 100
+    shock: float = 0.001
 
 
 class _Streams(NamedTuple):
@@ -86,8 +89,9 @@ def train_on_policy(
 
     Each cycle gives a truth, observations and a background; one gradient step is taken on the
     negative log score of the analysis ensemble against the truth, and the cycle goes on from the
-    network's analysis. No gradient passes the forecast or the first guess. A stream further than
-    `DIVERGED` from its truth starts anew near it; a gradient that is not finite is skipped.
+    network's analysis. No gradient passes the forecast or the first guess. Now and then a stream
+    is thrown off its truth, and weighs less the further it is. A stream further than `DIVERGED`
+    from its truth starts anew near it; a gradient that is not finite is skipped.
 
     Arguments:
         step: the step to train; its weights are the starting point.
@@ -125,17 +129,20 @@ def train_on_policy(
         scores = jax.vmap(lambda e, x, kk: ensemble_score(e, x, key=kk))(
             ensembles, truth, jax.random.split(k, settings.streams)
         )
-        return jnp.mean(scores), ensembles
+        error = jax.lax.stop_gradient(jnp.mean(background, axis=1) - truth)
+        weights = 1 / (1 + jnp.mean((error / (0.5 * error_sd)) ** 2, axis=-1))
+        return jnp.sum(weights * scores) / jnp.sum(weights), ensembles
 
     def cycle(carry, k):
         w, opt_state, streams = carry
-        k_truth, k_forecast, k_noise, k_guess, k_loss, k_reset = jax.random.split(k, 6)
+        k_truth, k_forecast, k_noise, k_guess, k_loss, k_reset, k_shock = jax.random.split(k, 7)
         truth = _advance(model, streams.truth, k_truth)
         keys = jax.random.split(k_forecast, settings.streams)
         background = jax.vmap(lambda e, kk: model.forecast(e, now[0], key=kk))(
             streams.ensemble, keys
         )
         background = _reset_diverged(background, truth, k_reset)
+        background = _shock(background, truth, settings.shock, k_shock)
         noise = error_sd * jax.random.normal(k_noise, (settings.streams, obs_size), dtype)
         values = jax.vmap(step.operator)(truth) + noise
         observations = jax.vmap(
@@ -210,3 +217,24 @@ def _reset_diverged(
     fresh = truth[:, None] + jax.random.normal(key, background.shape, background.dtype)
     good = rmse < DIVERGED
     return jnp.where(good.reshape(-1, *(1,) * (background.ndim - 1)), background, fresh)
+
+
+def _shock(
+    background: Float[Array, "stream member *state"],
+    truth: Float[Array, "stream *state"],
+    probability: float,
+    key: PRNGKeyArray,
+) -> Float[Array, "stream member *state"]:
+    """Throw some streams off: half of them to a climatological ensemble, half of them aside.
+
+    The truths of the other streams serve as draws from the climatology.
+    """
+    k_which, k_kind, k_members, k_far = jax.random.split(key, 4)
+    streams, members = background.shape[:2]
+    shape = (streams, *(1,) * (background.ndim - 1))
+    climatological = truth[jax.random.randint(k_members, (streams, members), 0, streams)]
+    far = jax.random.uniform(k_far, shape, truth.dtype)
+    aside = background + far * (jnp.roll(truth, 1, axis=0) - truth)[:, None]
+    kind = jax.random.bernoulli(k_kind, 0.5, shape)
+    thrown = jnp.where(kind, climatological, aside)
+    return jnp.where(jax.random.bernoulli(k_which, probability, shape), thrown, background)

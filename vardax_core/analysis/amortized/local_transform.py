@@ -1,5 +1,7 @@
 """An amortized analysis that transforms the background ensemble locally."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -33,7 +35,9 @@ class LocalTransformStep(AbstractAnalysisStep):
 
     with k_j = s_j^2 / (s_j^2 + R_j), zero where nothing is observed, and c_i the largest k in
     reach. So without an observation in reach, or with R growing, the network adds nothing to the
-    first guess, whatever its weights.
+    first guess, whatever its weights. The correction of the mean never exceeds the largest
+    departure in reach, nor the spread e times that of the first guess, so that no input leads
+    the state off for good.
 
     Attributes:
         operator: observation operator H; its adjoint puts departures on the grid.
@@ -138,12 +142,16 @@ class LocalTransformStep(AbstractAnalysisStep):
         inflation = jnp.exp(influence * jnp.tanh(out[:, -2]))
         bias = influence * out[:, -1] * guess_spread
 
+        departures = ring_neighbours(residual, self.reach)
+        correction = jnp.sum(mean_gain * departures, axis=1) + bias
+        furthest = jnp.max(jnp.abs(departures), axis=1)
+        new_mean = guess_mean + jnp.clip(correction, -furthest, furthest)
+
         neighbours = jax.vmap(lambda a: ring_neighbours(a, self.reach))(anomalies)
-        new_mean = (
-            guess_mean + jnp.sum(mean_gain * ring_neighbours(residual, self.reach), axis=1) + bias
-        )
         contracted = anomalies - jnp.sum(anomaly_gain[None] * neighbours, axis=2)
-        ensemble = new_mean[None] + inflation[None] * contracted
+        transformed = inflation[None] * contracted
+        growth = (ensemble_spread(transformed) + floor) / guess_spread
+        ensemble = new_mean[None] + transformed / jnp.maximum(growth / math.e, 1.0)[None]
         return Analysis(
             ensemble=ensemble,
             mean=new_mean,
