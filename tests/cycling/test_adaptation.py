@@ -41,9 +41,7 @@ def cycle_factors(believed, cycles=150, adaptation=None, error=ERROR):
             values[None], jnp.ones((1, N), bool), jnp.full((1, N), error), jnp.zeros((1,), int)
         )
         factor = adaptation.factor(state)
-        state = adaptation.update(
-            state, step, jnp.zeros((2, N)), observations, key=update_key
-        )
+        state = adaptation.update(state, step, jnp.zeros((2, N)), observations, key=update_key)
         return state, factor
 
     keys = jax.random.split(jax.random.key(0), cycles)
@@ -93,12 +91,11 @@ def test_factor_by_hand():
     assert float(adaptation.factor(state)) == pytest.approx((7 / 3) ** 0.5)
 
 
+@eqx.filter_jit
 def update(state, window, adaptation=None, members=2):
     step = step_believing(1.0)
     adaptation = adaptation or SpreadAdaptation()
-    return adaptation.update(
-        state, step, jnp.zeros((members, N)), window, key=jax.random.key(1)
-    )
+    return adaptation.update(state, step, jnp.zeros((members, N)), window, key=jax.random.key(1))
 
 
 @pytest.mark.parametrize(
@@ -121,9 +118,7 @@ def test_a_cycle_that_cannot_be_judged_leaves_the_state(window):
 
 def test_every_observation_is_withheld_once_and_its_fold_is_not_seen():
     # With B = 0 apart from the diagonal a withheld site is analysed as the background.
-    step = OptimalInterpolation(
-        Identity((N,)), DenseCovariance.from_matrix(2.0 * jnp.eye(N), (N,))
-    )
+    step = OptimalInterpolation(Identity((N,)), DenseCovariance.from_matrix(2.0 * jnp.eye(N), (N,)))
     values = jnp.arange(float(N))
     window = Observations(
         values[None], jnp.ones((1, N), bool), jnp.full((1, N), ERROR), jnp.zeros((1,), int)
