@@ -55,7 +55,7 @@ class FieldTrainingSettings(eqx.Module):
 
     blocks: int = eqx.field(static=True, default=4)
     streams: int = eqx.field(static=True, default=3)
-    draws: int = eqx.field(static=True, default=80)
+    draws: int = eqx.field(static=True, default=60)
     cycles: int = eqx.field(static=True, default=10)
     station_counts: tuple[int, ...] = eqx.field(static=True, default=(80, 20, 80, 160, 40, 320))
     error_sd: tuple[float, float] = eqx.field(static=True, default=(0.4, 0.6))
@@ -408,8 +408,10 @@ def train_network(
             (value, analyses), gradient = jax.value_and_grad(loss, has_aux=True)(
                 arrays, ensembles, cycle
             )
-            updates, rule_state = rule.update(gradient, rule_state, arrays)
-            arrays = optax.apply_updates(arrays, updates)
+            # Optax mixes step counts with floats and scalars with arrays.
+            with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+                updates, rule_state = rule.update(gradient, rule_state, arrays)
+                arrays = optax.apply_updates(arrays, updates)
             keys = jax.random.split(
                 jax.random.fold_in(key, cycle), (settings.blocks, settings.streams)
             )
