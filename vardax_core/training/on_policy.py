@@ -151,8 +151,10 @@ def train_on_policy(
         (value, ensembles), gradient = jax.value_and_grad(loss, has_aux=True)(
             w, background, guess, observations, truth, k_loss
         )
-        updates, opt_state = optimizer.update(gradient, opt_state, w)
-        w = optax.apply_updates(w, updates)
+        # optax mixes integer counts with floats.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            updates, opt_state = optimizer.update(gradient, opt_state, w)
+            w = optax.apply_updates(w, updates)
         error = jnp.mean(ensembles, axis=1) - truth
         rmse = jnp.mean(jnp.sqrt(jnp.mean(error**2, axis=-1)))
         return (w, opt_state, _Streams(truth, ensembles)), jnp.stack([value, rmse])
@@ -186,7 +188,7 @@ def _start(model: AbstractForecastModel, settings: OnPolicySettings, key: PRNGKe
         truth,
     )
     noise = jax.random.normal(k_ensemble, (settings.members, *shape), truth.dtype)
-    return _Streams(truth, jnp.moveaxis(truth + noise, 0, 1))
+    return _Streams(truth, jnp.moveaxis(truth[None] + noise, 0, 1))
 
 
 def _advance(

@@ -117,10 +117,10 @@ class LocalTransformStep(AbstractAnalysisStep):
         guess_spread = ensemble_spread(guess) + floor
         gain = jnp.where(observed > 0, guess_spread**2 / (guess_spread**2 + error_sd**2), 0.0)
         influence = jnp.max(ring_neighbours(gain, self.reach), axis=1)
-        anomalies = guess - guess_mean
+        anomalies = guess - guess_mean[None]
 
         features = self._features(
-            (background - mean) / spread,
+            (background - mean[None]) / spread[None],
             mean,
             spread,
             guess_mean,
@@ -142,8 +142,8 @@ class LocalTransformStep(AbstractAnalysisStep):
         new_mean = (
             guess_mean + jnp.sum(mean_gain * ring_neighbours(residual, self.reach), axis=1) + bias
         )
-        contracted = anomalies - jnp.einsum("ik,mik->mi", anomaly_gain, neighbours)
-        ensemble = new_mean + inflation * contracted
+        contracted = anomalies - jnp.sum(anomaly_gain[None] * neighbours, axis=2)
+        ensemble = new_mean[None] + inflation[None] * contracted
         return Analysis(
             ensemble=ensemble,
             mean=new_mean,
