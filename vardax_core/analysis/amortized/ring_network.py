@@ -30,7 +30,9 @@ class RingConvolution(eqx.Module):
         return cls(weight, jnp.zeros(channels_out), reach)
 
     def __call__(self, x: Float[Array, "n channel_in"]) -> Float[Array, "n channel_out"]:
-        return ring_neighbours(x, self.reach).reshape(x.shape[0], -1) @ self.weight + self.bias[None]
+        return (
+            ring_neighbours(x, self.reach).reshape(x.shape[0], -1) @ self.weight + self.bias[None]
+        )
 
 
 def ring_neighbours(x: Float[Array, "n *rest"], reach: int) -> Float[Array, "n tap *rest"]:
