@@ -1,5 +1,6 @@
 """Training of the field analysis on a small synthetic field."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +20,7 @@ SETTINGS = FieldTrainingSettings(
     draws=3,
     cycles=3,
     station_counts=(6, 12),
+    amplitude=(1.0, 1.0),
     members=4,
     modes=3,
     hidden=6,
@@ -84,7 +86,8 @@ def test_weights_serve_any_number_of_stations(period, trained, key):
             jnp.full(values.shape, 0.5, jnp.float32),
             jnp.asarray(times[97:100], jnp.int32),
         )
-        result = analysis.step(operator)(ensemble, window, key=key)
+        step = analysis.step(operator)
+        result = eqx.filter_jit(lambda s, w: s(ensemble, w, key=key))(step, window)
         assert int(result.result) == ResultCode.OK
         error = np.sqrt(np.mean((np.asarray(result.mean) - fields[99]) ** 2))
         assert error < np.sqrt(float(analysis.statistics.variance.mean()))

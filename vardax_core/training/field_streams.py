@@ -30,6 +30,8 @@ class FieldTrainingSettings(eqx.Module):
         cycles: cycles of a stream between two draws; one gradient step each.
         station_counts: sizes of the random networks, taken in turn.
         error_sd: smallest and largest observation error standard deviation.
+        amplitude: smallest and largest factor on the anomalies of a stream, so that the network
+            meets weather calmer and rougher than that of the period.
         members: members that carry the background of a stream.
         window: observation times in a window, `lag_interval` minutes apart.
         lag_interval: minutes.
@@ -44,10 +46,11 @@ class FieldTrainingSettings(eqx.Module):
 
     blocks: int = eqx.field(static=True, default=4)
     streams: int = eqx.field(static=True, default=3)
-    draws: int = eqx.field(static=True, default=60)
+    draws: int = eqx.field(static=True, default=30)
     cycles: int = eqx.field(static=True, default=10)
     station_counts: tuple[int, ...] = eqx.field(static=True, default=(80, 20, 80, 160, 40, 320))
     error_sd: tuple[float, float] = eqx.field(static=True, default=(0.4, 0.6))
+    amplitude: tuple[float, float] = eqx.field(static=True, default=(0.7, 1.5))
     members: int = eqx.field(static=True, default=8)
     window: int = eqx.field(static=True, default=3)
     lag_interval: int = eqx.field(static=True, default=60)
@@ -180,13 +183,14 @@ def fit_folds(
 def draw_stream(
     fold: Fold, settings: FieldTrainingSettings, stations: int, *, key: PRNGKeyArray
 ) -> Streams:
-    """A stream with a random network of `stations` points, start and observation error."""
+    """A stream with random stations, start, observation error and amplitude."""
     shape = fold.anomalies.shape[1:]
-    place_key, start_key, error_key, noise_key = jax.random.split(key, 4)
+    place_key, start_key, error_key, noise_key, weather_key = jax.random.split(key, 5)
     points = jax.random.permutation(place_key, fold.statistics.covariances.shape[-1])[:stations]
     operator = PointSampling(indices=points, state_shape=shape)
-    low, high = settings.error_sd
-    error_sd = jax.random.uniform(error_key, (), fold.anomalies.dtype, low, high)
+    dtype = fold.anomalies.dtype
+    error_sd = jax.random.uniform(error_key, (), dtype, *settings.error_sd)
+    anomalies = fold.anomalies * jax.random.uniform(weather_key, (), dtype, *settings.amplitude)
     per_cycle = settings.interval // settings.lag_interval
     first_row = jax.random.randint(
         start_key, (), 0, fold.times.shape[0] - needed_rows(settings) + 1
@@ -197,7 +201,7 @@ def draw_stream(
         + jnp.arange(settings.window)[None, :]
     )
     window_times = fold.times[rows]
-    exact = jax.vmap(jax.vmap(operator))(fold.anomalies[rows])
+    exact = jax.vmap(jax.vmap(operator))(anomalies[rows])
     noise = jax.random.normal(noise_key, exact.shape, exact.dtype)
     departures = exact + error_sd * noise
     seen = jnp.ones((settings.window, stations), bool)
@@ -216,7 +220,7 @@ def draw_stream(
         first_mean=jax.vmap(gain.increment)(departures).reshape(-1, *shape),
         first_spread=jnp.sqrt(jnp.maximum(statistics.variance - explained, 0.0)),
         gridded=jax.vmap(gridded)(departures, window_times),
-        truth=fold.anomalies[rows[:, -1]],
+        truth=anomalies[rows[:, -1]],
         times=window_times[:, -1],
     )
 
