@@ -24,6 +24,11 @@ SHAPE = (4, 5)
 STATIONS = np.array([1, 7, 13, 19])
 
 
+@eqx.filter_jit
+def analyse(step, background, observations, *, key):
+    return step(background, observations, key=key)
+
+
 def climatology():
     mean = 280 + jnp.arange(24.0)[:, None, None] + jnp.zeros(SHAPE)[None]
     return Climatology(
@@ -88,8 +93,8 @@ def test_network_takes_any_grid_and_starts_at_zero(key, shape):
 
 def test_untrained_step_is_the_first_guess(key):
     step = build(trained=False)
-    analysis = step(background(), window(), key=key)
-    first = step.first_guess(background(), window(), key=key)
+    analysis = analyse(step, background(), window(), key=key)
+    first = analyse(step.first_guess, background(), window(), key=key)
     np.testing.assert_allclose(analysis.mean, first.mean, rtol=1e-12)
     np.testing.assert_allclose(analysis.spread, first.spread, rtol=1e-12)
     np.testing.assert_allclose(analysis.ensemble, first.ensemble, rtol=1e-12)
@@ -98,26 +103,32 @@ def test_untrained_step_is_the_first_guess(key):
 def test_correction_is_bounded_whatever_the_weights(key):
     step = build()
     wild = eqx.tree_at(lambda s: s.network.head.weight, step, 1e6 * step.network.head.weight)
-    analysis = wild(background(), window(), key=key)
-    first = wild.first_guess(background(), window(), key=key)
+    analysis = analyse(wild, background(), window(), key=key)
+    first = analyse(wild.first_guess, background(), window(), key=key)
     shift = jnp.abs(analysis.mean - first.mean) / first.spread
     change = jnp.abs(jnp.log(analysis.spread / first.spread))
     assert float(shift.max()) <= MEAN_LIMIT + 1e-9
     assert float(change.max()) <= LOG_SPREAD_LIMIT + 1e-9
-    # The weights are extreme, so both bounds are reached somewhere.
-    assert float(shift.max()) > 0.99 * MEAN_LIMIT
-    assert float(change.max()) > 0.99 * LOG_SPREAD_LIMIT
+    # The weights are extreme, so the bound is reached where the observations explain much.
+    assert float(shift.max()) > 0.8 * MEAN_LIMIT
+    assert float(change.max()) > 0.8 * LOG_SPREAD_LIMIT
+
+
+def test_worthless_observations_leave_the_climatology(key):
+    analysis = analyse(build(), background(), window(error=1e7), key=key)
+    np.testing.assert_allclose(analysis.mean, climatology().mean_at(jnp.asarray(360)), atol=1e-9)
+    np.testing.assert_allclose(analysis.spread, 2.0, rtol=1e-12)
 
 
 def test_members_have_the_mean_of_the_analysis(key):
-    analysis = build()(background(), window(), key=key)
+    analysis = analyse(build(), background(), window(), key=key)
     np.testing.assert_allclose(ensemble_mean(analysis.ensemble), analysis.mean, rtol=1e-9)
 
 
 def test_background_changes_the_analysis(key):
     step = build()
-    one = step(background(), window(), key=key)
-    two = step(background() + 2.0, window(), key=key)
+    one = analyse(step, background(), window(), key=key)
+    two = analyse(step, background() + 2.0, window(), key=key)
     assert float(jnp.abs(one.mean - two.mean).max()) > 1e-3
 
 
@@ -130,8 +141,8 @@ def test_order_of_stations_does_not_matter(key):
         observations.error_sd[:, order],
         observations.times,
     )
-    one = build()(background(), observations, key=key)
-    two = build(STATIONS[order])(background(), shuffled, key=key)
+    one = analyse(build(), background(), observations, key=key)
+    two = analyse(build(STATIONS[order]), background(), shuffled, key=key)
     np.testing.assert_allclose(one.mean, two.mean, rtol=1e-10)
     np.testing.assert_allclose(one.spread, two.spread, rtol=1e-8)
 
@@ -145,14 +156,14 @@ def test_an_unused_station_is_as_if_absent(key):
         observations.error_sd[:, :3],
         observations.times,
     )
-    one = build()(background(), masked, key=key)
-    two = build(STATIONS[:3])(background(), fewer, key=key)
+    one = analyse(build(), background(), masked, key=key)
+    two = analyse(build(STATIONS[:3]), background(), fewer, key=key)
     np.testing.assert_allclose(one.mean, two.mean, rtol=1e-10)
 
 
 def test_no_observation_gives_the_background_bit_for_bit(key):
     none = eqx.tree_at(lambda o: o.mask, window(), jnp.zeros((3, 4), bool))
-    analysis = build()(background(), none, key=key)
+    analysis = analyse(build(), background(), none, key=key)
     assert int(analysis.result) == ResultCode.NO_OBSERVATIONS
     np.testing.assert_array_equal(analysis.ensemble, background())
     np.testing.assert_array_equal(analysis.mean, ensemble_mean(background()))

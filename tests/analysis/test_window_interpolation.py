@@ -27,6 +27,11 @@ def tables():
     return jnp.asarray(np.stack([b0, step @ b0, step @ step @ b0]))
 
 
+@eqx.filter_jit
+def analyse(step, background, observations, *, key):
+    return step(background, observations, key=key)
+
+
 def climatology():
     mean = 280 + jnp.arange(24.0)[:, None, None] + jnp.arange(12.0).reshape(1, *SHAPE)
     return Climatology(
@@ -83,7 +88,7 @@ def test_mean_and_spread_equal_the_normal_equations(tables, key):
     observations = window()
     mask = observations.mask.at[0, 1].set(False).at[2, 3].set(False)
     observations = eqx.tree_at(lambda o: o.mask, observations, mask)
-    analysis = interpolation(tables)(background(), observations, key=key)
+    analysis = analyse(interpolation(tables), background(), observations, key=key)
     mean, covariance = dense_answer(tables, observations)
     np.testing.assert_allclose(analysis.mean.reshape(-1), mean, rtol=1e-12)
     np.testing.assert_allclose(analysis.spread.reshape(-1) ** 2, np.diag(covariance), rtol=1e-9)
@@ -94,8 +99,8 @@ def test_one_row_equals_optimal_interpolation_about_climatology(tables, key):
     step = interpolation(tables)
     climate = climatology().mean_at(observations.times[-1])[None]
     static = DenseCovariance.from_matrix(tables[0], SHAPE)
-    other = OptimalInterpolation(step.operator, static)(climate, observations, key=key)
-    analysis = step(background(), observations, key=key)
+    other = analyse(OptimalInterpolation(step.operator, static), climate, observations, key=key)
+    analysis = analyse(step, background(), observations, key=key)
     np.testing.assert_allclose(analysis.mean, other.mean, rtol=1e-12)
     np.testing.assert_allclose(analysis.spread, other.spread, rtol=1e-9)
     np.testing.assert_allclose(
@@ -105,7 +110,7 @@ def test_one_row_equals_optimal_interpolation_about_climatology(tables, key):
 
 def test_draws_have_the_analysis_error_covariance(tables, key):
     observations = window()
-    analysis = interpolation(tables)(background(20000), observations, key=key)
+    analysis = analyse(interpolation(tables), background(20000), observations, key=key)
     _, covariance = dense_answer(tables, observations)
     sampled = np.cov(np.asarray(analysis.ensemble).reshape(20000, -1), rowvar=False)
     # Sampling error of an entry is at most s_i s_j sqrt(2 / 20000) = 0.01 s_i s_j.
@@ -126,15 +131,15 @@ def test_order_of_stations_does_not_matter(tables, key):
         observations.error_sd[:, order],
         observations.times,
     )
-    one = interpolation(tables)(background(), observations, key=key)
-    two = interpolation(tables, STATIONS[order])(background(), shuffled, key=key)
+    one = analyse(interpolation(tables), background(), observations, key=key)
+    two = analyse(interpolation(tables, STATIONS[order]), background(), shuffled, key=key)
     np.testing.assert_allclose(one.mean, two.mean, rtol=1e-12)
     np.testing.assert_allclose(one.spread, two.spread, rtol=1e-9)
 
 
 def test_worthless_observations_leave_the_climatology(tables, key):
     observations = window(error=1e7)
-    analysis = interpolation(tables)(background(), observations, key=key)
+    analysis = analyse(interpolation(tables), background(), observations, key=key)
     climate = climatology().mean_at(observations.times[-1])
     np.testing.assert_allclose(analysis.mean, climate, atol=1e-9)
     np.testing.assert_allclose(analysis.spread.reshape(-1), jnp.sqrt(jnp.diagonal(tables[0])))
@@ -143,14 +148,14 @@ def test_worthless_observations_leave_the_climatology(tables, key):
 def test_exact_observations_are_met(tables, key):
     observations = window(error=1e-5)
     step = interpolation(tables)
-    analysis = step(background(), observations, key=key)
+    analysis = analyse(step, background(), observations, key=key)
     assert int(analysis.result) == ResultCode.OK
     np.testing.assert_allclose(step.operator(analysis.mean), observations.values[-1], atol=1e-6)
 
 
 def test_no_observation_gives_the_background_bit_for_bit(tables, key):
     observations = eqx.tree_at(lambda o: o.mask, window(), jnp.zeros((3, 4), bool))
-    analysis = interpolation(tables)(background(), observations, key=key)
+    analysis = analyse(interpolation(tables), background(), observations, key=key)
     assert int(analysis.result) == ResultCode.NO_OBSERVATIONS
     np.testing.assert_array_equal(analysis.ensemble, background())
 
@@ -163,16 +168,16 @@ def test_rows_older_than_the_tables_are_not_used(tables, key):
         observations.error_sd[-3:],
         observations.times[-3:],
     )
-    one = interpolation(tables)(background(), observations, key=key)
-    two = interpolation(tables)(background(), last, key=key)
+    one = analyse(interpolation(tables), background(), observations, key=key)
+    two = analyse(interpolation(tables), background(), last, key=key)
     np.testing.assert_allclose(one.mean, two.mean, rtol=1e-12)
 
 
 def test_values_under_the_mask_do_not_matter(tables, key):
     observations = eqx.tree_at(lambda o: o.mask, window(), window().mask.at[1].set(False))
     spoiled = eqx.tree_at(lambda o: o.values, observations, observations.values.at[1].set(1e20))
-    one = interpolation(tables)(background(), observations, key=key)
-    two = interpolation(tables)(background(), spoiled, key=key)
+    one = analyse(interpolation(tables), background(), observations, key=key)
+    two = analyse(interpolation(tables), background(), spoiled, key=key)
     np.testing.assert_array_equal(one.mean, two.mean)
 
 
@@ -181,8 +186,8 @@ def test_single_precision_runs_and_agrees(tables, key):
         lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x,
         (interpolation(tables), background(), window()),
     )
-    analysis = small[0](small[1], small[2], key=key)
-    exact = interpolation(tables)(background(), window(), key=key)
+    analysis = analyse(*small, key=key)
+    exact = analyse(interpolation(tables), background(), window(), key=key)
     assert analysis.mean.dtype == jnp.float32
     np.testing.assert_allclose(analysis.mean, exact.mean, rtol=1e-5)
 

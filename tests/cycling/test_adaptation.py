@@ -91,6 +91,7 @@ def test_factor_by_hand():
     assert float(adaptation.factor(state)) == pytest.approx((7 / 3) ** 0.5)
 
 
+@eqx.filter_jit
 def update(state, window, adaptation=None, members=2):
     step = step_believing(1.0)
     adaptation = adaptation or SpreadAdaptation()

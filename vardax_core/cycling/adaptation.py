@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
@@ -62,7 +63,7 @@ class SpreadAdaptation(eqx.Module):
                 f"{self.smallest} to {self.largest}."
             )
 
-    def init(self, dtype: jnp.dtype = jnp.float32) -> SpreadState:
+    def init(self, dtype: DTypeLike = jnp.float32) -> SpreadState:
         """The state before the first cycle, with factor one."""
         zero = jnp.zeros((), dtype)
         return SpreadState(squared_error=zero, variance=zero, weight=zero)

@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 
@@ -28,7 +29,7 @@ class PatchConvolution(eqx.Module):
         out_channels: int,
         dilation: int,
         *,
-        dtype: jnp.dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
         key: PRNGKeyArray,
     ):
         fan_in = 9 * in_channels
@@ -88,7 +89,7 @@ class FieldNetwork(eqx.Module):
         *,
         hidden: int = 24,
         dilations: tuple[int, ...] = (1, 2, 4),
-        dtype: jnp.dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
         key: PRNGKeyArray,
     ):
         embed_key, *keys = jax.random.split(key, 1 + len(dilations))

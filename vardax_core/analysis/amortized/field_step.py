@@ -138,9 +138,9 @@ class FieldStep(AbstractAnalysisStep):
     The interpolation of the window about the climatology is the first guess; the network sees
     it, the cycled background, the gridded innovations of every row, the observation error, the
     place and the hour, and gives a correction of the mean in units of the first guess's
-    standard deviation and one of the logarithm of that standard deviation, both bounded. The
-    members are the first guess's posterior draws, recentred and rescaled. A network that gives
-    zero leaves the first guess unchanged.
+    standard deviation and one of the logarithm of that standard deviation, both bounded and
+    zero where no observation is in reach. The members are the first guess's posterior draws,
+    recentred and rescaled. A network that gives zero leaves the first guess unchanged.
 
     Attributes:
         operator: observation operator H, linear.
@@ -205,7 +205,9 @@ def corrected_moments(
     """Mean (as an anomaly) and standard deviation of the analysis, from those of a first guess.
 
     The correction of the mean is bounded by three standard deviations of the first guess, that
-    of the standard deviation by a factor e, so that no input leads the analysis astray.
+    of the standard deviation by a factor e, and both shrink with the fraction of the
+    climatological variance that the observations explain at the point: where they say nothing,
+    the first guess stays.
     See `FieldFeatures.channels` for the arguments.
     """
     shift, log_factor = network(
@@ -213,6 +215,7 @@ def corrected_moments(
             first_mean, first_spread, background_mean, background_spread, gridded, time
         )
     )
-    shift = MEAN_LIMIT * jnp.tanh(shift / MEAN_LIMIT)
-    log_factor = LOG_SPREAD_LIMIT * jnp.tanh(log_factor / LOG_SPREAD_LIMIT)
+    explained = jnp.clip(1 - (first_spread / features.scale) ** 2, 0.0, 1.0)
+    shift = explained * MEAN_LIMIT * jnp.tanh(shift / MEAN_LIMIT)
+    log_factor = explained * LOG_SPREAD_LIMIT * jnp.tanh(log_factor / LOG_SPREAD_LIMIT)
     return first_mean + first_spread * shift, first_spread * jnp.exp(log_factor)
