@@ -82,7 +82,7 @@ def exit_codes() -> Iterator[None]:
 
 def _fail(error: Exception, code: ExitCode) -> None:
     errors.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-    errors.print(str(error), markup=False, highlight=False)
+    errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(code)
 
 
@@ -90,7 +90,7 @@ def _prepare(root: Path | None, verbose: bool) -> Path:
     """Set up Prefect before it is imported; returns the root."""
     chosen = (root or default_root()).resolve()
     configure(chosen)
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "ERROR")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
     return chosen
 
 

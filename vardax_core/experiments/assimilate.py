@@ -56,11 +56,8 @@ def pending_cycles(
     recipe = experiment.recipe
     times = cycle_times(recipe)
     minutes = to_minutes(times)
-    wanted = (
-        instant_to_minutes(recipe.period.end)
-        if target is None
-        else int(to_minutes(np.asarray(target)))
-    )
+    end = np.datetime64(recipe.period.end.replace(tzinfo=None)) if target is None else target
+    wanted = int(to_minutes(np.asarray(end)))
     if wanted > minutes[-1] or wanted < minutes[0]:
         raise PeriodError(
             f"{experiment.name}: asked for cycles up to {from_minutes(np.asarray(wanted))}, but "

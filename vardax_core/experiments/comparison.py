@@ -24,7 +24,7 @@ from vardax_core.calibration.report import MethodResult, Panel, ReportInput, wri
 from vardax_core.calibration.scores import Scores, compute_scores
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.observations.quality import QualityCode
-from vardax_core.store import ExperimentStore, content_digest
+from vardax_core.store import ExperimentStore, groups_digest
 
 SERIES_CYCLES = 120
 INPUTS = "inputs.json"
@@ -131,10 +131,7 @@ def _report_input(
     primary: Experiment,
     results: Sequence[MethodResult],
 ) -> ReportInput:
-    digests = {
-        content_digest(s, exclude=set(s.root().group_keys()) - {"observations", "nature_run"})
-        for s in stores
-    }
+    digests = {groups_digest(store, ("observations", "nature_run")) for store in stores}
     if len(digests) > 1:
         raise IncomparableStoresError(
             f"{primary.group_name}: the stores hold different observations (digests "

@@ -1,6 +1,6 @@
 """The experiment store: transactional, resumable, readable by plain xarray."""
 
-from vardax_core.store.digest import content_digest
+from vardax_core.store.digest import content_digest, groups_digest
 from vardax_core.store.errors import (
     ForeignExperimentError,
     OverwriteError,
@@ -45,6 +45,7 @@ __all__ = [
     "Writer",
     "content_digest",
     "experiment_layout",
+    "groups_digest",
     "render",
     "summarize",
 ]

@@ -32,14 +32,34 @@ def content_digest(store: ExperimentStore, *, exclude: Collection[str] = ()) -> 
     with storage_errors(store.path, "read"):
         _add(total, "attributes", dict(root.attrs))
         for name, group in sorted(root.groups()):
-            if name in exclude:
-                continue
-            _add(total, name, dict(group.attrs))
-            for key, array in sorted(group.arrays()):
-                header = [list(array.shape), dtype_name(array), dimensions(array)]
-                _add(total, f"{name}/{key}", [*header, dict(array.attrs)])
-                total.update(_values_digest(array))
+            if name not in exclude:
+                _add_group(total, name, group)
     return total.hexdigest()
+
+
+def groups_digest(store: ExperimentStore, names: Collection[str]) -> str:
+    """SHA-256 as in `content_digest` over some groups alone, without the experiment's record.
+
+    Two experiments of different settings on the same observations agree in it.
+
+    Raises:
+        StorageError: the file system refuses.
+    """
+    total = hashlib.sha256()
+    root = store.root()
+    with storage_errors(store.path, "read"):
+        for name, group in sorted(root.groups()):
+            if name in names:
+                _add_group(total, name, group)
+    return total.hexdigest()
+
+
+def _add_group(total: "hashlib._Hash", name: str, group: zarr.Group) -> None:
+    _add(total, name, dict(group.attrs))
+    for key, array in sorted(group.arrays()):
+        header = [list(array.shape), dtype_name(array), dimensions(array)]
+        _add(total, f"{name}/{key}", [*header, dict(array.attrs)])
+        total.update(_values_digest(array))
 
 
 def _add(total: "hashlib._Hash", name: str, value: object) -> None:
