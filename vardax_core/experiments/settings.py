@@ -47,7 +47,7 @@ def default_settings(recipe: Recipe, method: Method) -> ExperimentSettings:
     """The settings that a recipe's experiments start from."""
     if recipe.source.kind == "twin":
         return ExperimentSettings(method=method)
-    return ExperimentSettings(method=method, members=40, training=TrainingSettings(steps=800))
+    return ExperimentSettings(method=method, members=40, training=TrainingSettings(steps=300))
 
 
 def available_methods(recipe: Recipe) -> tuple[Method, ...]:
