@@ -24,7 +24,7 @@ def train_method(experiment: Experiment, parameters: ExperimentParameters) -> st
         ).nature_run
     if experiment.trained_version(training_run) is not None:
         return None
-    with track(f"train {experiment.name}", experiment.settings.training.steps) as tracker:
+    with track(f"train {experiment.name}", experiment.training_steps) as tracker:
         return experiment.train(training_run, tracker).path.name
 
 

@@ -157,6 +157,11 @@ class Experiment:
         """Whether the method learns anything before it can be cycled."""
         return self.recipe.training is not None or self.settings.method is Method.AMORTIZED
 
+    @property
+    def training_steps(self) -> int:
+        """Steps that `train` reports as progress."""
+        return self.settings.training.steps if self.settings.method is Method.AMORTIZED else 1
+
     def trained_version(self, training_run: xr.Dataset | None) -> ModelVersion | None:
         """What was learned with these settings from these data, or None."""
         if training_run is None:
