@@ -15,7 +15,8 @@ from vardax_core.models.base import AbstractForecastModel
 from vardax_core.types import Observations, ensemble_mean, ensemble_spread
 
 PROJECTION_REACH = 2
-DIVERGED = 4.0
+DIVERGED = 1.1
+"""Climatological standard deviations from the truth at which a stream starts anew."""
 
 
 class OnPolicySettings(NamedTuple):
@@ -112,7 +113,7 @@ def train_on_policy(
     )
     weights, rest = eqx.partition(step.network, eqx.is_inexact_array)
     start_key, cycle_key = jax.random.split(key)
-    streams = _start(model, settings, start_key)
+    streams = _start(model, step, error_sd, settings, start_key)
     dtype = streams.truth.dtype
     weights = jax.tree.map(lambda w: w.astype(dtype), weights)
     now = jnp.zeros((1,), jnp.int32)
@@ -141,7 +142,7 @@ def train_on_policy(
         background = jax.vmap(lambda e, kk: model.forecast(e, now[0], key=kk))(
             streams.ensemble, keys
         )
-        background = _reset_diverged(background, truth, k_reset)
+        background = _reset_diverged(background, truth, DIVERGED * step.scale, error_sd, k_reset)
         background = _shock(background, truth, settings.shock, k_shock)
         noise = error_sd * jax.random.normal(k_noise, (settings.streams, obs_size), dtype)
         values = jax.vmap(step.operator)(truth) + noise
@@ -184,17 +185,23 @@ def train_on_policy(
     return with_weights(carry[0]), jnp.stack(curves)
 
 
-def _start(model: AbstractForecastModel, settings: OnPolicySettings, key: PRNGKeyArray) -> _Streams:
+def _start(
+    model: AbstractForecastModel,
+    step: LocalTransformStep,
+    error_sd: float,
+    settings: OnPolicySettings,
+    key: PRNGKeyArray,
+) -> _Streams:
     k_truth, k_spin_up, k_ensemble = jax.random.split(key, 3)
     shape = (settings.streams, *model.state_shape)
-    truth = 8.0 + jax.random.normal(k_truth, shape, jnp.float32)
+    truth = step.centre + step.scale * jax.random.normal(k_truth, shape, jnp.float32)
     truth = jax.lax.fori_loop(
         0,
         settings.spin_up,
         lambda i, x: _advance(model, x, jax.random.fold_in(k_spin_up, i)),
         truth,
     )
-    noise = jax.random.normal(k_ensemble, (settings.members, *shape), truth.dtype)
+    noise = error_sd * jax.random.normal(k_ensemble, (settings.members, *shape), truth.dtype)
     return _Streams(truth, jnp.moveaxis(truth[None] + noise, 0, 1))
 
 
@@ -209,13 +216,15 @@ def _advance(
 def _reset_diverged(
     background: Float[Array, "stream member *state"],
     truth: Float[Array, "stream *state"],
+    limit: float,
+    error_sd: float,
     key: PRNGKeyArray,
 ) -> Float[Array, "stream member *state"]:
     error = jnp.mean(background, axis=1) - truth
     axes = tuple(range(1, error.ndim))
     rmse = jnp.sqrt(jnp.mean(error**2, axis=axes))
-    fresh = truth[:, None] + jax.random.normal(key, background.shape, background.dtype)
-    good = rmse < DIVERGED
+    fresh = truth[:, None] + error_sd * jax.random.normal(key, background.shape, background.dtype)
+    good = rmse < limit
     return jnp.where(good.reshape(-1, *(1,) * (background.ndim - 1)), background, fresh)
 
 
