@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.flows, pytest.mark.timeout(900)]
 START_UP = 150.0
 """Seconds for a server with an empty database; it takes 20 on two quiet cores."""
 SCHEDULING = 90.0
-"""Seconds for the scheduler, which looks for work every 60."""
+"""Seconds for the scheduler, which looks for new deployments every 5 and for all every 60."""
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ def runs(api, tmp_path_factory) -> dict[str, list[FlowRun]]:
             folder,
             PREFECT_API_URL=str(api.api_url),
             VARDAX_DATASETS_DIR=str(folder / "datasets"),
-            PYTHONPATH=os.pathsep.join(filter(None, sys.path)),
+            PYTHONPATH=str(program.parents[2]),
         ),
         capture_output=True,
         text=True,
