@@ -6,7 +6,7 @@ import numpy as np
 from prefect import flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.naming import ended, run_name
+from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters, TargetParameters
 from flows.progress import track
 from vardax_core.experiments.assimilate import Assimilation, SegmentReport, pending_cycles
@@ -25,6 +25,7 @@ def assimilate(
     target: TargetParameters = TargetParameters(),  # noqa: B008 (frozen)
 ) -> int:
     """Catch up every cycle that is not in the store, in segments that are committed whole."""
+    tag_run(experiment)
     logger = get_run_logger()
     made = experiment.experiment()
     store = made.open_store()
