@@ -172,11 +172,11 @@ class Assimilation:
         observations = jax.vmap(Observations.from_values)(
             pad(given["values"]), pad(given["error_sd"]), pad(minutes)
         )
-        return CycleInput(
-            observations=observations,
-            quality=pad(given["quality_control"][:, -1].astype(np.int8)),
-            truth=pad(truth),
-            valid=jnp.arange(self._length) < len(times),
+        return jax.vmap(CycleInput)(
+            observations,
+            pad(given["quality_control"][:, -1].astype(np.int8)),
+            pad(truth),
+            jnp.arange(self._length) < len(times),
         )
 
     def _groups(self, output: CycleOutput) -> dict[str, dict[str, Any]]:
