@@ -1,5 +1,6 @@
 """The command line `vardax`."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -50,9 +51,17 @@ Members = Annotated[int | None, typer.Option("--members", help="Ensemble members
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the cycle.", min=0)]
 Steps = Annotated[int | None, typer.Option("--steps", help="Gradient steps to train.", min=1)]
 Until = Annotated[
-    datetime | None, typer.Option("--until", help="Last analysis time, UTC [end of the period].")
+    datetime | None,
+    typer.Option(
+        "--until",
+        help="Last analysis time, UTC [end of the period].",
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"],
+    ),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log of every run.")]
+
+
+DISK_REFUSES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 class ExitCode(IntEnum):
@@ -78,6 +87,10 @@ def exit_codes() -> Iterator[None]:
         _fail(error, ExitCode.STORAGE)
     except (ValueError, FileNotFoundError) as error:
         _fail(error, ExitCode.WRONG_INPUT)
+    except OSError as error:
+        if error.errno not in DISK_REFUSES:
+            raise
+        _fail(error, ExitCode.STORAGE)
 
 
 def _fail(error: Exception, code: ExitCode) -> None:
@@ -105,9 +118,10 @@ def _parameters(
     seed: int | None = None,
     steps: int | None = None,
 ):
+    """The checked parameters; what is wrong with them shows before Prefect starts."""
     from flows.parameters import ExperimentParameters
 
-    return ExperimentParameters(
+    parameters = ExperimentParameters(
         dataset=dataset,
         root=root,
         method=method,
@@ -117,6 +131,8 @@ def _parameters(
         seed=seed,
         training_steps=steps,
     )
+    parameters.experiment()
+    return parameters
 
 
 @app.command()

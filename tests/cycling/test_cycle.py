@@ -113,7 +113,9 @@ def test_a_cycle_without_observations_is_a_forecast_and_the_chain_goes_on(cycled
     values[4] = np.nan
     _, output = cycled(values)
     codes = output.analysis.result.tolist()
-    assert codes == [int(ResultCode.NO_OBSERVATIONS if i == 4 else ResultCode.OK) for i in range(CYCLES)]
+    assert codes == [
+        int(ResultCode.NO_OBSERVATIONS if i == 4 else ResultCode.OK) for i in range(CYCLES)
+    ]
     np.testing.assert_array_equal(output.analysis.ensemble[4], output.background[4])
     ahead = MODEL.forecast(
         jnp.asarray(output.analysis.ensemble[3]), jnp.zeros((), jnp.int32), key=KEY

@@ -1,4 +1,4 @@
-"""Experiments on a small twin: the same content however they are cut, and faults that lose nothing."""
+"""Experiments on a small twin: equal content however they are cut, faults that lose nothing."""
 
 import dataclasses
 import shutil
@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 
 from tests.experiments import small
-from vardax_core.data import PeriodError, ingest
-from vardax_core.data.twin import observe
-from vardax_core.data.twin import mask_truth
+from vardax_core.data import PeriodError
+from vardax_core.data.twin import mask_truth, observe
 from vardax_core.experiments.assimilate import pending_cycles
 from vardax_core.experiments.comparison import IncomparableStoresError, compare
 from vardax_core.experiments.experiment import SourceChangedError
 from vardax_core.experiments.settings import Method
 from vardax_core.observations.quality import QualityCode
-from vardax_core.store import ExperimentStore, ForeignExperimentError, content_digest
+from vardax_core.store import ForeignExperimentError, content_digest
 from vardax_core.training.registry import ModelNotFoundError, WeightsChecksumError
 from vardax_core.types import ResultCode
 
@@ -121,7 +120,7 @@ def test_stores_of_different_length_are_not_compared(root, done, observed):
 @pytest.mark.parametrize("until", ["1999-12-31T18", "2000-01-08T12"])
 def test_a_time_outside_the_period_is_refused(done, until):
     made = small.experiment_of(done, Method.ETKF)
-    with pytest.raises(PeriodError, match="runs from 2000-01-01T00.* to 2000-01-08T06.*choose"):
+    with pytest.raises(PeriodError, match=r"runs from 2000-01-01T00.* to 2000-01-08T06.*choose"):
         pending_cycles(made, made.open_store(), np.datetime64(until))
 
 
@@ -138,7 +137,7 @@ def test_observations_of_another_file_are_refused(done, observed):
         observed, nature_run=observed.nature_run.assign_attrs(source_sha256="f" * 64)
     )
     before = files_below(done)
-    with pytest.raises(SourceChangedError, match="sha256 simulated, .* with ffff"):
+    with pytest.raises(SourceChangedError, match=r"sha256 simulated, .* with ffff"):
         made.append_observations(store, other)
     assert files_below(done) == before
 
