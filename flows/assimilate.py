@@ -31,7 +31,7 @@ def assimilate(
     store = made.open_store()
     until = None
     if target.until is not None:
-        until = from_minutes(np.asarray(instant_to_minutes(target.until)))
+        until = from_minutes(np.asarray([instant_to_minutes(target.until)]))[0]
     times = pending_cycles(made, store, until)
     if not len(times):
         logger.info("%s: up to date", made.name)

@@ -166,9 +166,6 @@ def run(
     """Do everything: ingest, train, assimilate with all methods, and report."""
     folder = _prepare(root, verbose)
     with exit_codes():
-        from flows.parameters import TargetParameters
-        from flows.run import run as run_flow
-
         parameters = _parameters(
             dataset,
             folder,
@@ -179,6 +176,9 @@ def run(
             seed=seed,
             steps=steps,
         )
+        from flows.parameters import TargetParameters
+        from flows.run import run as run_flow
+
         summary = run_flow(parameters, None, TargetParameters(until=until))
         _print_comparison(parameters, summary.comparison)
         _print_next(parameters, summary.comparison.markdown, summary.changed)
@@ -197,11 +197,11 @@ def train(
     """Train a method's analysis and store its weights, with their sha256, in the registry."""
     folder = _prepare(root, verbose)
     with exit_codes():
-        from flows.train import train as train_flow
-
         parameters = _parameters(
             dataset, folder, method=method, source=source, members=members, steps=steps
         )
+        from flows.train import train as train_flow
+
         version = train_flow(parameters)
         console.print(f"trained {version}" if version else "up to date")
 
@@ -222,10 +222,6 @@ def assimilate(
     """Ingest what is new and run every cycle that is not in the store yet."""
     folder = _prepare(root, verbose)
     with exit_codes():
-        from flows.assimilate import assimilate as assimilate_flow
-        from flows.ingest import ingest as ingest_flow
-        from flows.parameters import TargetParameters
-
         parameters = _parameters(
             dataset,
             folder,
@@ -236,6 +232,10 @@ def assimilate(
             seed=seed,
             steps=steps,
         )
+        from flows.assimilate import assimilate as assimilate_flow
+        from flows.ingest import ingest as ingest_flow
+        from flows.parameters import TargetParameters
+
         ingest_flow(parameters)
         done = assimilate_flow(parameters, TargetParameters(until=until))
         console.print(f"{done} cycles committed" if done else "up to date")
@@ -255,12 +255,12 @@ def report(
     """Score what is in the stores of a data set and write report.md with its pictures."""
     folder = _prepare(root, verbose)
     with exit_codes():
-        from flows.report import report as report_flow
-        from vardax_core.experiments.settings import available_methods
-
         parameters = _parameters(
             dataset, folder, method=method, draw=draw, members=members, seed=seed, steps=steps
         )
+        from flows.report import report as report_flow
+        from vardax_core.experiments.settings import available_methods
+
         present = tuple(
             m
             for m in available_methods(parameters.recipe())

@@ -7,9 +7,10 @@ from tests.experiments import small
 from vardax_core.data import ingest
 from vardax_core.experiments.settings import Method
 
-# Every `Assimilation` compiles its own segment; equal programs are compiled once.
+# Every `Assimilation` compiles its own segment; with this, equal programs are compiled once.
 _compiled = tempfile.TemporaryDirectory(prefix="vardax-compiled-")
-jax.config.update("jax_compilation_cache_dir", _compiled.name)
+if jax.config.jax_compilation_cache_dir is None:
+    jax.config.update("jax_compilation_cache_dir", _compiled.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 

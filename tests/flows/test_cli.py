@@ -11,6 +11,7 @@ import xarray as xr
 from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
+import flows.run  # noqa: F401 (Prefect must not meet the streams that CliRunner puts up)
 from flows.cli import ExitCode, app
 from tests.experiments import small
 from vardax_core.store import ExperimentStore
