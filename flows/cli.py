@@ -297,7 +297,9 @@ def _print_comparison(parameters, comparison) -> None:
         "90 % coverage",
         "µs per cycle",
     ):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
+        table.add_column(
+            heading, justify="left" if heading == "method" else "right", no_wrap=heading == "method"
+        )
     for name, scores in comparison.scores.items():
         style = "bold" if name == parameters.method.value else ""
         table.add_row(

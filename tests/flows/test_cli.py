@@ -50,7 +50,7 @@ def vardax(tmp_path):
         words = [str(a) for a in arguments]
         if words[0] not in ("datasets", "open"):
             words += ["--root", str(root)]
-        return CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+        return CliRunner(env={"COLUMNS": "200"}).invoke(app, words, env={"COLUMNS": "200"})
 
     return run
 
