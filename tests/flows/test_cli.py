@@ -50,7 +50,7 @@ def vardax(tmp_path):
         words = [str(a) for a in arguments]
         if words[0] not in ("datasets", "open"):
             words += ["--root", str(root)]
-        return CliRunner(env={"COLUMNS": "200"}).invoke(app, words, env={"COLUMNS": "200"})
+        return CliRunner().invoke(app, words, env={"COLUMNS": "200"})
 
     return run
 
@@ -65,7 +65,7 @@ def refused(result, code, *told):
 def test_the_data_sets_are_listed(vardax):
     result = vardax("datasets")
     assert result.exit_code == 0
-    for word in ("lorenz96", "era5-t2m-uk", "small", "climatology, oi, etkf, amortized"):
+    for word in ("lorenz96", "era5-t2m-uk", "small", "climatology", "etkf", "amortized"):
         assert word in result.stdout
 
 
