@@ -9,19 +9,68 @@ import linear_gaussian as lg
 import numpy as np
 import pytest
 
+from vardax_core.analysis.ensemble.enkf import EnKF
 from vardax_core.analysis.ensemble.etkf import ETKF
+from vardax_core.analysis.ensemble.inflation import (
+    InnovationInflation,
+    RelaxationToPriorPerturbations,
+    RelaxationToPriorSpread,
+)
+from vardax_core.analysis.ensemble.letkf import LETKF
+from vardax_core.analysis.ensemble.localization import plane_network
+from vardax_core.analysis.variational.four_dvar import IncrementalFourDVar, StrongFourDVar
+from vardax_core.analysis.variational.minimisers import QuasiNewton
 from vardax_core.analysis.variational.optimal_interpolation import OptimalInterpolation
+from vardax_core.analysis.variational.three_dvar import ThreeDVar
+from vardax_core.analysis.variational.weak_four_dvar import WeakFourDVar
+from vardax_core.models.linear import LinearModel
 from vardax_core.types import ResultCode
+
+
+def persistence():
+    return LinearModel(matrix=jnp.eye(lg.SIZE), state_shape=lg.STATE_SHAPE)
+
+
+def letkf(h, b, half_width=1e6):
+    """So wide a taper that every observation counts everywhere."""
+    stations = np.stack([lg.STATIONS // 3, lg.STATIONS % 3], axis=1).astype(float)
+    return LETKF(h, plane_network(np.arange(2.0), np.arange(3.0), stations, half_width))
+
 
 STEPS = {
     "optimal_interpolation": lambda h, b: OptimalInterpolation(h, b),
     "etkf": lambda h, b: ETKF(h, rotate=False),
     "etkf_rotated": lambda h, b: ETKF(h),
+    "three_dvar": lambda h, b: ThreeDVar(h, b, QuasiNewton(tolerance=1e-9)),
+    "three_dvar_lanczos": lambda h, b: ThreeDVar(h, b, QuasiNewton(tolerance=1e-9), n_modes=4),
+    "strong_four_dvar": lambda h, b: StrongFourDVar(
+        h, persistence(), b, minimiser=QuasiNewton(tolerance=1e-9)
+    ),
+    "incremental_four_dvar": lambda h, b: IncrementalFourDVar(h, persistence(), b),
+    "weak_four_dvar": lambda h, b: WeakFourDVar(
+        h, persistence(), b, b, minimiser=QuasiNewton(tolerance=1e-9)
+    ),
+    "enkf": lambda h, b: EnKF(h),
+    "letkf": letkf,
+    "no_relaxation": lambda h, b: RelaxationToPriorSpread(ETKF(h, rotate=False), 0.0),
+    "no_mixing": lambda h, b: RelaxationToPriorPerturbations(ETKF(h, rotate=False), 0.0),
+    "certain_inflation": lambda h, b: InnovationInflation(
+        ETKF(h, rotate=False), prior=1.0, prior_sd=1e-9
+    ),
 }
 # The members' sample covariance is the Kalman filter's.
-EXACT_MEMBERS = ("etkf", "etkf_rotated")
+EXACT_MEMBERS = (
+    "etkf",
+    "etkf_rotated",
+    "letkf",
+    "no_relaxation",
+    "no_mixing",
+    "certain_inflation",
+)
+# The spread is that of drawn members, hence not exact.
+DRAWN_SPREAD = ("enkf", "three_dvar_lanczos")
 # Member i of the analysis belongs to member i of the background.
-MEMBER_WISE = ("etkf",)
+MEMBER_WISE = tuple(name for name in EXACT_MEMBERS if name != "etkf_rotated")
 
 MEAN = jnp.arange(6.0).reshape(lg.STATE_SHAPE)
 VALUES = jnp.array([1.0, 1.5, 3.5, 4.0])
@@ -52,7 +101,8 @@ def test_a_linear_gaussian_analysis_is_the_kalman_filter(name, key):
     analysis = make(name)(background(), lg.window(VALUES), key=key)
     assert int(analysis.result) == ResultCode.OK
     np.testing.assert_allclose(analysis.mean.ravel(), expected, atol=1e-5)
-    np.testing.assert_allclose(analysis.spread.ravel() ** 2, np.diag(covariance), atol=1e-5)
+    if name not in DRAWN_SPREAD:
+        np.testing.assert_allclose(analysis.spread.ravel() ** 2, np.diag(covariance), atol=1e-5)
     np.testing.assert_allclose(jnp.mean(analysis.ensemble, 0), analysis.mean, atol=1e-10)
 
 
@@ -90,7 +140,8 @@ def test_a_missing_observation_is_one_that_was_never_made(name, key):
     values = VALUES.at[1].set(1e20)
     analysis = make(name)(background(), lg.window(values, mask=mask), key=key)
     np.testing.assert_allclose(analysis.mean.ravel(), expected, atol=1e-5)
-    np.testing.assert_allclose(analysis.spread.ravel() ** 2, np.diag(covariance), atol=1e-5)
+    if name not in DRAWN_SPREAD:
+        np.testing.assert_allclose(analysis.spread.ravel() ** 2, np.diag(covariance), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +168,8 @@ def test_a_worthless_observation_changes_nothing(name, key):
     analysis = make(name)(background(), observations, key=key)
     sd = np.sqrt(np.diag(lg.background_covariance().matrix))
     np.testing.assert_allclose(analysis.mean, MEAN, atol=1e-6)
-    np.testing.assert_allclose(analysis.spread.ravel(), sd, rtol=1e-6)
+    # Perturbed observations of error 1e5 leave a trace of 1e-5.
+    np.testing.assert_allclose(analysis.spread.ravel(), sd, rtol=3e-5)
 
 
 def test_the_same_key_gives_the_same_analysis(name, key):
@@ -132,7 +184,8 @@ def test_the_order_of_the_members_does_not_matter(name, key):
     analysis = step(background(), lg.window(VALUES), key=key)
     shuffled = step(background()[order], lg.window(VALUES), key=key)
     np.testing.assert_allclose(shuffled.mean, analysis.mean, atol=1e-10)
-    np.testing.assert_allclose(shuffled.spread, analysis.spread, atol=1e-10)
+    if name not in DRAWN_SPREAD:
+        np.testing.assert_allclose(shuffled.spread, analysis.spread, atol=1e-10)
 
 
 @pytest.mark.parametrize("member_wise", MEMBER_WISE)
