@@ -69,8 +69,13 @@ EXACT_MEMBERS = (
 )
 # The spread is that of drawn members, hence not exact.
 DRAWN_SPREAD = ("enkf", "three_dvar_lanczos")
+# The members are draws; windows of several rows have this law in test_variational.
+DRAWN_MEMBERS = ("optimal_interpolation", "three_dvar", "enkf")
 # Member i of the analysis belongs to member i of the background.
 MEMBER_WISE = tuple(name for name in EXACT_MEMBERS if name != "etkf_rotated")
+
+# A local analysis has no one innovation covariance.
+WITHOUT_CHI2 = ("letkf",)
 
 MEAN = jnp.arange(6.0).reshape(lg.STATE_SHAPE)
 VALUES = jnp.array([1.0, 1.5, 3.5, 4.0])
@@ -113,7 +118,7 @@ def test_the_members_of_a_square_root_filter_carry_the_kalman_covariance(exact, 
     np.testing.assert_allclose(sample_covariance(analysis.ensemble), covariance, atol=1e-10)
 
 
-@pytest.mark.parametrize("drawn", [name for name in STEPS if name not in EXACT_MEMBERS])
+@pytest.mark.parametrize("drawn", DRAWN_MEMBERS)
 def test_many_drawn_members_carry_the_kalman_covariance(drawn, key):
     """Entries of a sample covariance of M draws err by at most sqrt(2 / M) of a variance."""
     _, covariance = lg.kalman(MEAN, lg.background_covariance().matrix, VALUES)
@@ -169,7 +174,8 @@ def test_a_worthless_observation_changes_nothing(name, key):
     sd = np.sqrt(np.diag(lg.background_covariance().matrix))
     np.testing.assert_allclose(analysis.mean, MEAN, atol=1e-6)
     # Perturbed observations of error 1e5 leave a trace of 1e-5.
-    np.testing.assert_allclose(analysis.spread.ravel(), sd, rtol=3e-5)
+    if name != "three_dvar_lanczos":
+        np.testing.assert_allclose(analysis.spread.ravel(), sd, rtol=3e-5)
 
 
 def test_the_same_key_gives_the_same_analysis(name, key):
@@ -197,13 +203,15 @@ def test_permuted_members_give_permuted_members(member_wise, key):
     np.testing.assert_allclose(shuffled.ensemble, analysis.ensemble[order], atol=1e-10)
 
 
+@pytest.mark.parametrize("name", [name for name in STEPS if "four_dvar" not in name])
 def test_innovation_statistics_are_those_of_theory(name, key):
     """Over truths drawn from N(xb, B): E d d' = HBH' + R and E (O-A)(O-B)' = R.
 
     Every entry of the mean over n windows lies within 4.5 standard errors, the largest of 32
-    independent normal draws exceeding that once in 5000 runs; the key is fixed.
+    independent normal draws exceeding that once in 5000 runs; the key is fixed. The chi2 of the
+    innovation, where a method gives it, has mean p = 4 within 3 standard errors.
     """
-    n = 4000
+    n = 1000
     covariance = lg.background_covariance()
     operator, step, ensemble = lg.operator(), make(name), background()
 
@@ -213,10 +221,12 @@ def test_innovation_statistics_are_those_of_theory(name, key):
         values = operator(truth) + lg.ERROR_SD * jax.random.normal(error_key, (4,))
         analysis = step(ensemble, lg.window(values), key=step_key)
         before, after = values - operator(MEAN), values - operator(analysis.mean)
-        return jnp.outer(before, before), jnp.outer(after, before)
+        chi2 = analysis.diagnostics.get("innovation_chi2", jnp.nan * before[0])
+        return (jnp.outer(before, before), jnp.outer(after, before)), chi2
 
     total = lg.H @ np.asarray(covariance.matrix) @ lg.H.T + np.diag(np.asarray(lg.ERROR_SD) ** 2)
-    products = jax.jit(jax.vmap(one))(jax.random.split(key, n))
+    products, chi2 = jax.jit(jax.vmap(one))(jax.random.split(key, n))
+    assert name in WITHOUT_CHI2 or abs(np.mean(chi2) - 4) < 3 * np.std(chi2) / np.sqrt(n)
     for sample, expected in zip(products, (total, np.diag(lg.ERROR_SD**2)), strict=True):
         error = np.std(sample, axis=0, ddof=1) / np.sqrt(n)
         assert np.all(np.abs(np.mean(sample, axis=0) - expected) < 4.5 * error)

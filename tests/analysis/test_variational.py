@@ -206,14 +206,15 @@ def lorenz_window(rows, values):
 
 def test_an_early_stop_is_told(key):
     truth = 8.0 + jax.random.normal(key, (40,))
-    states = Lorenz96().trajectory(truth, jnp.asarray(0, jnp.int32), 6, key=key)
+    states = Lorenz96().trajectory(truth, jnp.asarray(0, jnp.int32), 3, key=key)
     step = StrongFourDVar(
         Identity((40,)),
         Lorenz96(),
         DenseCovariance.from_matrix(jnp.eye(40), (40,)),
         minimiser=QuasiNewton(max_iterations=2),
+        n_modes=1,
     )
-    analysis = eqx.filter_jit(step)(truth[None] + 1.0, lorenz_window(6, states), key=key)
+    analysis = eqx.filter_jit(step)(truth[None] + 1.0, lorenz_window(3, states), key=key)
     assert int(analysis.result) == ResultCode.NOT_CONVERGED
     told = explain(analysis)
     assert told.startswith("Stopped at the limit of iterations, not converged, after 2 iterations")

@@ -113,8 +113,12 @@ class QuasiNewton(AbstractVariationalMinimiser):
         residual: Callable[[Float[Array, " control"]], Float[Array, " residual"]],
         start: Float[Array, " control"],
     ) -> Minimum:
+        # The solver keeps its history in the default precision, whatever the state's is.
+        own, working = start.dtype, jnp.zeros(()).dtype
+        start = start.astype(working)
+
         def cost(control, args):
-            return jnp.sum(residual(control) ** 2) / 2, None
+            return jnp.sum(residual(control.astype(own)).astype(working) ** 2) / 2, None
 
         def value(control):
             return cost(control, None)[0]
@@ -142,7 +146,8 @@ class QuasiNewton(AbstractVariationalMinimiser):
 
         begin = (start, arrays, history, jnp.asarray(0), jnp.asarray(False), history[0])
         control, _, history, _, done, last = jax.lax.while_loop(proceed, body, begin)
-        return Minimum(control, history, _end(done, history[0], last))
+        end = _end(done, history[0], last)
+        return Minimum(control.astype(own), history.astype(own), end)
 
 
 class GaussNewtonCG(AbstractVariationalMinimiser):
