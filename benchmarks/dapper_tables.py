@@ -62,7 +62,7 @@ METHODS = {
 }
 set_seed(3000)
 xx, yy = HMM.simulate()
-results = {"truth": xx[HMM.tseq.kko], "values": np.asarray(yy)}
+results = {"truth": xx[HMM.tseq.kko], "values": np.stack([np.asarray(y, float) for y in yy])}
 for name in names:
     method = METHODS[system][name]()
     method.seed = 3000
@@ -92,7 +92,7 @@ METHODS = {
 FOUR_DVAR_WINDOWS = (1, 4, 10, 20)
 # Scale of the climatological covariance that serves as B at the start of each window, tuned on
 # another nature run of 2000 cycles.
-FOUR_DVAR_SCALE = {1: 0.02, 4: 0.01, 10: 0.004, 20: 0.004}
+FOUR_DVAR_SCALE = {1: 0.02, 4: 0.012, 10: 0.006, 20: 0.005}
 
 
 def our_step(system, name, model, climatology):
@@ -247,7 +247,7 @@ def cycle_four_dvar(rows, scale, truth, values, burn_in):
         Identity(model.state_shape),
         model,
         DenseCovariance.from_matrix(jnp.asarray(scale * matrix), model.state_shape),
-        minimiser=QuasiNewton(tolerance=1e-4, max_iterations=60),
+        minimiser=QuasiNewton(tolerance=1e-4, max_iterations=100),
         n_modes=1,
     )
     windows = len(values) // rows

@@ -20,7 +20,6 @@ from vardax_core.models.linear import LinearModel
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.errors import AlongTrackErrorModel
 from vardax_core.observations.nonlinear import square
-from vardax_core.observations.operators import Identity
 from vardax_core.types import Observations, ResultCode
 
 ROWS = 4
@@ -195,26 +194,14 @@ def test_correlated_errors_enter_the_analysis(key):
     np.testing.assert_allclose(analysis.mean.ravel(), expected, atol=1e-5)
 
 
-def lorenz_window(rows, values):
-    return Observations(
-        values=values,
-        mask=jnp.ones((rows, 40), bool),
-        error_sd=jnp.ones((rows, 40)),
-        times=360 * jnp.arange(rows, dtype=jnp.int32),
-    )
-
-
 def test_an_early_stop_is_told(key):
-    truth = 8.0 + jax.random.normal(key, (40,))
-    states = Lorenz96().trajectory(truth, jnp.asarray(0, jnp.int32), 3, key=key)
     step = StrongFourDVar(
-        Identity((40,)),
-        Lorenz96(),
-        DenseCovariance.from_matrix(jnp.eye(40), (40,)),
+        lg.operator(),
+        model(),
+        lg.background_covariance(),
         minimiser=QuasiNewton(max_iterations=2),
-        n_modes=1,
     )
-    analysis = eqx.filter_jit(step)(truth[None] + 1.0, lorenz_window(3, states), key=key)
+    analysis = eqx.filter_jit(step)(MEAN[None], rows_of_observations(), key=key)
     assert int(analysis.result) == ResultCode.NOT_CONVERGED
     told = explain(analysis)
     assert told.startswith("Stopped at the limit of iterations, not converged, after 2 iterations")
