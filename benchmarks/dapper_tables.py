@@ -2,7 +2,7 @@
 
 DAPPER makes the nature run and the observations, in the settings of Sakov and Oke (2008) and
 Sakov et al. (2012); both libraries then assimilate the very same observations, in one thread and
-in double precision. DAPPER comes with the extra `benchmarks`; `--dapper-python` names the
+in double precision. Times are of the processor, so that other work on the machine does not count. DAPPER comes with the extra `benchmarks`; `--dapper-python` names the
 interpreter of another environment that holds it.
 
     python benchmarks/dapper_tables.py --quick
@@ -36,7 +36,7 @@ from dapper.tools.seeding import set_seed
 import dapper.tools.progressbar as pb
 pb.disable_progbar = True
 system, cycles, burn_in, out = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-names = sys.argv[5].split(",")
+names = sys.argv[5].split(";")
 if system == "lorenz96":
     from dapper.mods.Lorenz96.sakov2008 import HMM
 else:
@@ -48,6 +48,7 @@ METHODS = {
         "3D-Var": lambda: da.Var3D(xB=0.02),
         "EnKF N=40": lambda: da.EnKF("PertObs", N=40, infl=1.06),
         "ETKF N=24": lambda: da.EnKF("Sqrt", N=24, infl=1.013, rot=True),
+        "ETKF N=24, 1.02": lambda: da.EnKF("Sqrt", N=24, infl=1.02, rot=True),
         "ETKF N=40": lambda: da.EnKF("Sqrt", N=40, infl=1.01, rot=True),
         "EnKF-N N=24": lambda: da.EnKF_N(N=24, xN=2.0, rot=True),
         "LETKF N=7": lambda: da.LETKF(N=7, infl=1.04, rot=True, loc_rad=4),
@@ -67,9 +68,9 @@ results = {"start": HMM.X0.mu, "truth": xx[HMM.tseq.kko], "values": values}
 for name in names:
     method = METHODS[system][name]()
     method.seed = 3000
-    begin = time.perf_counter()
+    begin = time.process_time()
     method.assimilate(HMM, xx, yy, liveplots=False)
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     results[name] = np.array([
         np.mean(method.stats.err.rms.a[burn_in:]),
         np.mean(method.stats.spread.rms.a[burn_in:]),
@@ -84,6 +85,7 @@ METHODS = {
         "3D-Var",
         "EnKF N=40",
         "ETKF N=24",
+        "ETKF N=24, 1.02",
         "ETKF N=40",
         "EnKF-N N=24",
         "LETKF N=7",
@@ -123,6 +125,7 @@ def our_step(system, name, model, climatology):
             "3D-Var": lambda: (ThreeDVar(operator, covariance(0.02)), 1),
             "EnKF N=40": lambda: (EnKF(operator, 1.06), 40),
             "ETKF N=24": lambda: (ETKF(operator, 1.013), 24),
+            "ETKF N=24, 1.02": lambda: (ETKF(operator, 1.02), 24),
             "ETKF N=40": lambda: (ETKF(operator, 1.01), 40),
             "EnKF-N N=24": lambda: (FiniteSizeETKF(operator, certainty=2.0), 24),
             # DAPPER's radius of 4 is a half-width of 1.82 * 4 in the taper's own terms.
@@ -151,12 +154,12 @@ def timed(function, *arguments):
     """The result, the seconds of a second call, and the seconds the first took beyond it."""
     import jax
 
-    begin = time.perf_counter()
+    begin = time.process_time()
     jax.block_until_ready(function(*arguments))
-    first = time.perf_counter() - begin
-    begin = time.perf_counter()
+    first = time.process_time() - begin
+    begin = time.process_time()
     result = jax.block_until_ready(function(*arguments))
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     return result, seconds, max(first - seconds, 0.0)
 
 
@@ -292,7 +295,7 @@ def run_dapper(python, system, cycles, burn_in, names):
         out = Path(folder) / "dapper.npz"
         command = [python, "-c", DAPPER_WORKER, system, str(cycles), str(burn_in), str(out)]
         done = subprocess.run(
-            [*command, ",".join(names)], cwd=folder, capture_output=True, text=True, check=False
+            [*command, ";".join(names)], cwd=folder, capture_output=True, text=True, check=False
         )
         if done.returncode:
             sys.exit(
@@ -318,20 +321,20 @@ def main():
         passed = value <= limit if at_most else value >= limit
         bars.append({"name": name, "value": round(value, 4), "bar": limit, "pass": bool(passed)})
 
-    heading = f"{'method':14} {'rmse.a':>8} {'spread':>8} {'ms/cycle':>9}"
+    heading = f"{'method':16} {'rmse.a':>8} {'spread':>8} {'ms/cycle':>9}"
     for system in ("lorenz96",) if options.quick else SYSTEMS:
         burn_in = 100 if options.quick else BURN_IN[system]
         cycles = 400 if options.quick else CYCLES[system]
         names = ("OI", "ETKF N=24", "LETKF N=7") if options.quick else METHODS[system]
         dapper = run_dapper(options.dapper_python, system, cycles, burn_in, names)
         print(f"\n{system}: {cycles - burn_in} cycles scored after {burn_in}, one thread, float64")
-        print(f"{'':14} {'DAPPER':^27} | {'vardax':^38}")
-        print(f"{heading} | {heading[15:]} {'compile s':>9}")
+        print(f"{'':16} {'DAPPER':^27} | {'vardax':^38}")
+        print(f"{heading} | {heading[17:]} {'compile s':>9}")
         for name in names:
             rmse, spread, seconds, compiling = cycle(system, name, dapper, burn_in)
             theirs = dapper[name]
             print(
-                f"{name:14} {theirs[0]:8.4f} {theirs[1]:8.4f} {1e3 * theirs[2]:9.3f} | "
+                f"{name:16} {theirs[0]:8.4f} {theirs[1]:8.4f} {1e3 * theirs[2]:9.3f} | "
                 f"{rmse:8.4f} {spread:8.4f} {1e3 * seconds:9.3f} {compiling:9.1f}",
                 flush=True,
             )

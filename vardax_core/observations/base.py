@@ -46,7 +46,7 @@ class AbstractObservationOperator(eqx.Module):
 
     def __matmul__(self, inner: "AbstractObservationOperator") -> "Composition":
         """`outer @ inner` observes with `inner` and applies `outer` to the result."""
-        return Composition(self, inner)
+        return Composition(outer=self, inner=inner, state_shape=inner.state_shape)
 
 
 class Composition(AbstractObservationOperator):
@@ -55,6 +55,7 @@ class Composition(AbstractObservationOperator):
     Attributes:
         outer: operator on states of shape `(inner.obs_size,)`.
         inner: operator on the state.
+        state_shape: that of the inner operator.
 
     Raises:
         ValueError: if the outer operator does not take what the inner one gives.
@@ -62,6 +63,7 @@ class Composition(AbstractObservationOperator):
 
     outer: AbstractObservationOperator
     inner: AbstractObservationOperator
+    state_shape: tuple[int, ...] = eqx.field(static=True)
 
     def __check_init__(self):
         if self.outer.state_shape != (self.inner.obs_size,):
@@ -70,10 +72,6 @@ class Composition(AbstractObservationOperator):
                 f"but {type(self.outer).__name__} takes states of shape {self.outer.state_shape}; "
                 f"build the outer operator for ({self.inner.obs_size},)."
             )
-
-    @property
-    def state_shape(self) -> tuple[int, ...]:
-        return self.inner.state_shape
 
     @property
     def obs_size(self) -> int:

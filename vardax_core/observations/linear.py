@@ -110,9 +110,9 @@ def bilinear(
     indices = [row * grid_x.size + column for row, _ in corners[0] for column, _ in corners[1]]
     weights = [a * b for _, a in corners[0] for _, b in corners[1]]
     return WeightedPoints(
-        jnp.asarray(np.stack(indices, axis=1)),
-        jnp.asarray(np.stack(weights, axis=1)),
-        (grid_y.size, grid_x.size),
+        indices=jnp.asarray(np.stack(indices, axis=1)),
+        weights=jnp.asarray(np.stack(weights, axis=1)),
+        state_shape=(grid_y.size, grid_x.size),
     )
 
 
@@ -143,4 +143,6 @@ def averaging_kernel(
     if np.any((columns < 0) | (columns >= area)):
         raise ValueError(f"averaging_kernel: columns must lie in the domain 0..{area - 1}.")
     indices = columns[:, None] + area * np.arange(levels)[None]
-    return WeightedPoints(jnp.asarray(indices), jnp.asarray(kernel), state_shape)
+    return WeightedPoints(
+        indices=jnp.asarray(indices), weights=jnp.asarray(kernel), state_shape=state_shape
+    )

@@ -31,12 +31,12 @@ class Elementwise(AbstractObservationOperator):
 
 def absolute(state_shape: tuple[int, ...]) -> Elementwise:
     """The magnitude |x|, which is blind to the sign."""
-    return Elementwise(jnp.abs, state_shape)
+    return Elementwise(function=jnp.abs, state_shape=state_shape)
 
 
 def square(state_shape: tuple[int, ...]) -> Elementwise:
     """The power x^2."""
-    return Elementwise(jnp.square, state_shape)
+    return Elementwise(function=jnp.square, state_shape=state_shape)
 
 
 def logarithm(state_shape: tuple[int, ...], *, floor: float = 1e-6) -> Elementwise:
@@ -47,7 +47,7 @@ def logarithm(state_shape: tuple[int, ...], *, floor: float = 1e-6) -> Elementwi
     """
     if not floor > 0:
         raise ValueError(f"logarithm: floor must be positive, got {floor}.")
-    return Elementwise(lambda x: jnp.log(jnp.maximum(x, floor)), state_shape)
+    return Elementwise(function=lambda x: jnp.log(jnp.maximum(x, floor)), state_shape=state_shape)
 
 
 def clipped(state_shape: tuple[int, ...], *, lower: float, upper: float) -> Elementwise:
@@ -58,4 +58,4 @@ def clipped(state_shape: tuple[int, ...], *, lower: float, upper: float) -> Elem
     """
     if not lower < upper:
         raise ValueError(f"clipped: lower must be below upper, got {lower} and {upper}.")
-    return Elementwise(lambda x: jnp.clip(x, lower, upper), state_shape)
+    return Elementwise(function=lambda x: jnp.clip(x, lower, upper), state_shape=state_shape)

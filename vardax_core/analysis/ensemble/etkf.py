@@ -25,7 +25,8 @@ class ETKF(AbstractAnalysisStep):
     become T^1/2 X.
 
     Too little inflation lets an ensemble lose the truth for good after thousands of cycles: on
-    Lorenz-96 with 24 members that befalls some runs of 4400 cycles at 1.013, none at 1.03.
+    Lorenz-96 with 24 members and a factor of 1.013 that befell 9 of 48 runs of 4400 cycles, with
+    1.02 none, at the same error.
 
     Attributes:
         operator: observation operator H.

@@ -44,13 +44,13 @@ def finite_size_inflation(departures: Departures, certainty: float) -> Float[Arr
     offset, slope = (members + 1) / members, members / (members - 1)
     prior_weight = (members - 1) * jnp.mean(1 / (members - 1 + squares))
     correction = (offset / slope) ** (prior_weight / 2)
-    offset, slope = certainty * offset / correction, certainty * slope * correction
+    pull, push = certainty * offset / correction, certainty * slope * correction
 
     def derivative(log_factor: Float[Array, ""]) -> Float[Array, ""]:
         """Half the derivative of the cost with respect to log l."""
         square = jnp.exp(2 * log_factor)
         misfit = square * jnp.sum(products / (members - 1 + square * squares) ** 2)
-        return slope - offset / square - misfit
+        return push - pull / square - misfit
 
     def body(_, bounds):
         low, high = bounds

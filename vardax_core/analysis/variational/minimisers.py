@@ -123,10 +123,9 @@ class QuasiNewton(AbstractVariationalMinimiser):
         def value(control):
             return cost(control, None)[0]
 
-        fixed = (start, None, {})
         tags: frozenset[object] = frozenset()
         struct, aux_struct = jax.eval_shape(lambda v: cost(v, None), start)
-        state = self.solver.init(cost, *fixed, struct, aux_struct, tags)
+        state = self.solver.init(cost, start, None, {}, struct, aux_struct, tags)
         arrays, static = eqx.partition(state, eqx.is_array)
         history = jnp.full((self.max_iterations + 1,), jnp.nan, start.dtype)
         history = history.at[0].set(value(start))

@@ -1,6 +1,7 @@
 """Homogeneous background covariances on periodic grids, applied by the Fourier transform."""
 
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -63,7 +64,11 @@ def _square_wavenumbers(grid_shape: tuple[int, ...]) -> Float[np.ndarray, "*wave
 
 
 def _from_spectrum(
-    name: str, sd: Float[Array, "*state"], length: float, grid_axes: int, shape_of_spectrum
+    name: str,
+    sd: Float[Array, "*state"],
+    length: float,
+    grid_axes: int,
+    shape_of_spectrum: Callable[[Float[np.ndarray, "*wavenumber"]], np.ndarray],
 ) -> SpectralCovariance:
     state_shape = sd.shape
     if not 1 <= grid_axes <= len(state_shape):
@@ -80,7 +85,9 @@ def _from_spectrum(
     if last % 2 == 0:
         copies[-1] = 1.0
     spectrum = spectrum * math.prod(grid_shape) / np.sum(spectrum * copies)
-    return SpectralCovariance(sd, jnp.asarray(spectrum, sd.dtype), state_shape)
+    return SpectralCovariance(
+        sd=sd, spectrum=jnp.asarray(spectrum, sd.dtype), state_shape=state_shape
+    )
 
 
 def gaussian_covariance(
