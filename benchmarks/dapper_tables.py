@@ -2,8 +2,9 @@
 
 DAPPER makes the nature run and the observations, in the settings of Sakov and Oke (2008) and
 Sakov et al. (2012); both libraries then assimilate the very same observations, in one thread and
-in double precision. Times are of the processor, so that other work on the machine does not count. DAPPER comes with the extra `benchmarks`; `--dapper-python` names the
-interpreter of another environment that holds it.
+in double precision. Times are of the processor, so that other work on the machine does not count.
+DAPPER comes with the extra `benchmarks`; `--dapper-python` names the interpreter of another
+environment that holds it.
 
     python benchmarks/dapper_tables.py --quick
 """
