@@ -21,9 +21,9 @@ from vardax_core.types import Analysis, Observations
 class EnKF(AbstractAnalysisStep):
     """Every member is analysed with its own perturbed observations.
 
-    With Y = R^-1/2 H X / sqrt(M - 1), member m moves by the combination
-    Y-space Kalman gain of y + e_m - H x_m, e_m a draw of the observation error. The draws are
-    recentred, so that the analysis mean does not depend on them.
+    Member m moves by K (y + e_m - H x_m), with the Kalman gain K of the ensemble's covariance and
+    e_m a draw of the observation error. The draws are recentred, so that the analysis mean does
+    not depend on them.
 
     Attributes:
         operator: observation operator H.

@@ -1,5 +1,7 @@
 """Inflation schemes that wrap any analysis step."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -85,13 +87,7 @@ class RelaxationToPriorPerturbations(AbstractAnalysisStep):
         mixed = (1 - self.weight) * (analysis.ensemble - centre)
         mixed = mixed + self.weight * (background - ensemble_mean(background)[None])
         ensemble = centre + mixed
-        return Analysis(
-            ensemble=ensemble,
-            mean=analysis.mean,
-            spread=ensemble_spread(ensemble),
-            result=analysis.result,
-            diagnostics=analysis.diagnostics,
-        )
+        return replace(analysis, ensemble=ensemble, spread=ensemble_spread(ensemble))
 
 
 class InnovationInflation(AbstractAnalysisStep):
@@ -148,12 +144,8 @@ class InnovationInflation(AbstractAnalysisStep):
         mean = ensemble_mean(background)[None]
         inflated = mean + jnp.sqrt(factor) * (background - mean)
         analysis = self.step.analyse(inflated, observations, key=key)
-        return Analysis(
-            ensemble=analysis.ensemble,
-            mean=analysis.mean,
-            spread=analysis.spread,
-            result=analysis.result,
-            diagnostics={**analysis.diagnostics, "inflation": jnp.sqrt(factor)},
+        return replace(
+            analysis, diagnostics={**analysis.diagnostics, "inflation": jnp.sqrt(factor)}
         )
 
 
@@ -167,10 +159,4 @@ def scaled_about_mean(analysis: Analysis, factor: Float[Array, "*state"]) -> Ana
     """The analysis with the anomalies of its members multiplied point by point."""
     centre = ensemble_mean(analysis.ensemble)[None]
     ensemble = centre + factor[None] * (analysis.ensemble - centre)
-    return Analysis(
-        ensemble=ensemble,
-        mean=analysis.mean,
-        spread=ensemble_spread(ensemble),
-        result=analysis.result,
-        diagnostics=analysis.diagnostics,
-    )
+    return replace(analysis, ensemble=ensemble, spread=ensemble_spread(ensemble))
