@@ -1,0 +1,51 @@
+"""The experiment store: transactional, resumable, readable by plain xarray."""
+
+from vardax_core.store.digest import content_digest, groups_digest
+from vardax_core.store.errors import (
+    ForeignExperimentError,
+    OverwriteError,
+    SnapshotNotFoundError,
+    StorageError,
+    StoreBusyError,
+    StoreError,
+    StoreExistsError,
+    StoreNotFoundError,
+    StructureError,
+    SupersededError,
+)
+from vardax_core.store.experiment import Diagnostic, StateDescription, experiment_layout
+from vardax_core.store.layout import ChunkPlan, Coordinate, Group, Layout, Variable
+from vardax_core.store.repository import CommitRecord, Tip
+from vardax_core.store.store import ExperimentStore
+from vardax_core.store.summary import StoreSummary, render, summarize
+from vardax_core.store.writer import Writer
+
+__all__ = [
+    "ChunkPlan",
+    "CommitRecord",
+    "Coordinate",
+    "Diagnostic",
+    "ExperimentStore",
+    "ForeignExperimentError",
+    "Group",
+    "Layout",
+    "OverwriteError",
+    "SnapshotNotFoundError",
+    "StateDescription",
+    "StorageError",
+    "StoreBusyError",
+    "StoreError",
+    "StoreExistsError",
+    "StoreNotFoundError",
+    "StoreSummary",
+    "StructureError",
+    "SupersededError",
+    "Tip",
+    "Variable",
+    "Writer",
+    "content_digest",
+    "experiment_layout",
+    "groups_digest",
+    "render",
+    "summarize",
+]

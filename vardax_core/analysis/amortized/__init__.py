@@ -1,0 +1,1 @@
+"""Amortized posteriors: encoders, heads and the interface that joins them."""

@@ -108,11 +108,26 @@ def mean_preserving_rotation(
 ) -> Float[Array, "member member"]:
     """A random orthogonal matrix that leaves the ensemble mean and covariance unchanged.
 
-    Source: Sakov and Oke (2008), doi:10.1111/j.1600-0870.2007.00299.x
+    A Haar-distributed rotation of the space orthogonal to (1, ..., 1), as a product of
+    Householder reflections. No LAPACK routine is used: see docs/decisions.md, "One LAPACK call
+    at a time".
+
+    Source: Sakov and Oke (2008), doi:10.1111/j.1600-0870.2007.00299.x; Stewart (1980),
+    doi:10.1137/0717034
     """
-    rotation, upper = jnp.linalg.qr(jax.random.normal(key, (members - 1, members - 1), dtype))
-    rotation = rotation * jnp.sign(jnp.diag(upper))[None]
-    # Householder reflection that maps (1, ..., 1) / sqrt(M) to the first axis.
+    size = members - 1
+    # Column k holds the Householder vector of the k-th Gaussian column, zero above row k.
+    normals = jnp.tril(jax.random.normal(key, (size, size), dtype))
+    sign = jnp.where(jnp.diag(normals) < 0, -1.0, 1.0).astype(dtype)
+    vectors = normals + jnp.diag(sign * jnp.linalg.norm(normals, axis=0))
+    vectors = vectors * (2.0**0.5 / jnp.linalg.norm(vectors, axis=0))[None]
+
+    def reflect(index, matrix):
+        vector = vectors[:, size - 1 - index]
+        return matrix - jnp.outer(vector, vector @ matrix)
+
+    rotation = jax.lax.fori_loop(0, size, reflect, jnp.diag(-sign))
+    # The reflection that maps (1, ..., 1) / sqrt(M) to minus the first axis.
     ones = jnp.full((members,), members**-0.5, dtype)
     axis = ones.at[0].add(1.0)
     reflection = jnp.eye(members, dtype=dtype) - jnp.outer(axis, axis) / (1.0 + ones[0])

@@ -51,29 +51,34 @@ class OptimalInterpolation(AbstractAnalysisStep):
         both = mask[:, None] & mask[None, :]
         innovation_cov = jnp.where(both, hbht, 0.0) + jnp.diag(jnp.where(mask, error_sd**2, 1.0))
         cross = jnp.where(mask[:, None], cross.reshape(cross.shape[0], -1), 0.0)
-        factor = jax.scipy.linalg.cho_factor(innovation_cov, lower=True)
-        whitened = jax.scipy.linalg.solve_triangular(factor[0], cross, lower=True)
+        innovation = now.values[0] - self.operator(mean)
 
-        def gain(departure: Float[Array, " obs"]) -> Float[Array, "*state"]:
-            weights = jax.scipy.linalg.cho_solve(factor, jnp.where(mask, departure, 0.0))
-            return (weights @ cross).reshape(mean.shape)
-
-        innovation = jnp.where(mask, now.values[0] - self.operator(mean), 0.0)
-        analysis_mean = mean + gain(innovation)
-        variance = self.covariance.variance() - jnp.sum(whitened**2, axis=0).reshape(mean.shape)
-
-        def draw(k: PRNGKeyArray) -> Float[Array, "*state"]:
+        def draw(k: PRNGKeyArray) -> tuple[Float[Array, "*state"], Float[Array, " obs"]]:
             state_key, error_key = jax.random.split(k)
             control = jax.random.normal(state_key, (self.covariance.rank,), mean.dtype)
             error = error_sd * jax.random.normal(error_key, error_sd.shape, mean.dtype)
             anomaly = self.covariance.square_root(control)
-            return anomaly - gain(self.operator.tangent(mean, anomaly) + error)
+            return anomaly, self.operator.tangent(mean, anomaly) + error
 
         members = background.shape[0]
-        draws = jax.vmap(draw)(jax.random.split(key, members))
+        draws, perturbations = jax.vmap(draw)(jax.random.split(key, members))
+        departures = jnp.concatenate([innovation[None], -perturbations])
+        departures = jnp.where(mask[None], departures, 0.0)
+        # With S = H B H' + R = L L', everything follows from one solve with L: the gain applied
+        # to d is (L^-1 H B)' (L^-1 d).
+        lower = jnp.linalg.cholesky(innovation_cov)
+        whitened = jax.scipy.linalg.solve_triangular(
+            lower, jnp.concatenate([cross, departures.T], axis=1), lower=True
+        )
+        whitened_cross, whitened_departures = jnp.split(whitened, [cross.shape[1]], axis=1)
+        increments = (whitened_departures.T @ whitened_cross).reshape(-1, *mean.shape)
+        explained = jnp.sum(whitened_cross**2, axis=0).reshape(mean.shape)
+        analysis_mean = mean + increments[0]
+        draws = draws + increments[1:]
         if members > 1:
             draws = (draws - ensemble_mean(draws)[None]) * (members / (members - 1)) ** 0.5
-        chi2 = innovation @ jax.scipy.linalg.cho_solve(factor, innovation)
+        variance = self.covariance.variance() - explained
+        chi2 = jnp.sum(whitened_departures[:, 0] ** 2)
         return Analysis(
             ensemble=analysis_mean[None] + draws,
             mean=analysis_mean,

@@ -1,0 +1,59 @@
+"""Flow: the uncommitted cycles of an experiment, up to a target time."""
+
+from typing import Any
+
+import numpy as np
+from prefect import flow, get_run_logger, runtime, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.naming import ended, run_name
+from flows.parameters import ExperimentParameters, TargetParameters
+from flows.progress import track
+from vardax_core.experiments.assimilate import Assimilation, SegmentReport, pending_cycles
+from vardax_core.store import SupersededError
+
+
+@task(cache_policy=NO_CACHE, persist_result=False, task_run_name="segment-{label}")
+def assimilate_segment(assimilation: Assimilation, times: np.ndarray, label: str) -> SegmentReport:
+    """Run and commit the cycles of one segment."""
+    return assimilation.run(times, metadata={"flow_run": str(runtime.flow_run.id)})
+
+
+@flow(name="assimilate", flow_run_name=run_name("assimilate"), persist_result=False)
+def assimilate(
+    experiment: ExperimentParameters,
+    target: TargetParameters = TargetParameters(),  # noqa: B008 (frozen)
+) -> int:
+    """Catch up every cycle that is not in the store, in segments that are committed whole."""
+    logger = get_run_logger()
+    made = experiment.experiment()
+    store = made.open_store()
+    until = None if target.until is None else np.datetime64(target.until.replace(tzinfo=None))
+    times = pending_cycles(made, store, until)
+    if not len(times):
+        logger.info("%s: up to date", made.name)
+        return ended("up to date", 0)
+    assimilation = Assimilation(made, store, made.prepare(store))
+    done = 0
+    with track(f"assimilate {made.name}", len(times)) as tracker:
+        for segment in assimilation.segments(times):
+            try:
+                report = assimilate_segment(assimilation, segment, _label(segment))
+            except SupersededError as error:
+                logger.warning("%s: superseded: %s", made.name, error)
+                return ended("superseded", done)
+            done += report.cycles
+            tracker(done, len(times), {})
+            logger.info("%s: %s", made.name, _line(report))
+    return ended(f"{done} cycles", done)
+
+
+def _label(times: np.ndarray) -> str:
+    return str(times[-1].astype("datetime64[m]"))
+
+
+def _line(report: SegmentReport) -> str:
+    rate = report.cycles / max(report.seconds, 1e-9)
+    facts: dict[str, Any] = {"flagged": report.flagged, "cycles/s": f"{rate:.0f}"}
+    tail = ", ".join(f"{k} {v}" for k, v in facts.items())
+    return f"{report.cycles} cycles to {_label(np.array([report.last]))} committed ({tail})"

@@ -1,0 +1,320 @@
+"""The command line `vardax`."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows.environment import configure, default_root
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help=(
+        "Operational data assimilation with amortized analyses.\n\n"
+        "Start with `vardax run lorenz96`: it makes a twin experiment, trains, assimilates and "
+        "writes a report.\n\n"
+        "Exit codes: 0 done or up to date; 1 unexpected failure; 2 wrong input or settings; "
+        "3 the store is in use, try again later; 4 the disk refuses."
+    ),
+)
+console = Console()
+errors = Console(stderr=True)
+
+Dataset = Annotated[str, typer.Argument(help="Name of a recipe, see `vardax datasets`.")]
+MethodOption = Annotated[
+    str, typer.Option("--method", "-m", help="climatology, oi, etkf or amortized.")
+]
+Draw = Annotated[
+    int | None, typer.Option("--draw", help="Another random draw of the stations.", min=0)
+]
+Source = Annotated[
+    Path | None,
+    typer.Option("--source", help="Read this GRIB or NetCDF file instead of the recipe's."),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", help="Folder of models, stores and reports [VARDAX_ROOT or .vardax]."),
+]
+Members = Annotated[int | None, typer.Option("--members", help="Ensemble members.", min=2)]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the cycle.", min=0)]
+Steps = Annotated[int | None, typer.Option("--steps", help="Gradient steps to train.", min=1)]
+Until = Annotated[
+    datetime | None, typer.Option("--until", help="Last analysis time, UTC [end of the period].")
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log of every run.")]
+
+
+class ExitCode(IntEnum):
+    """What a scheduler is told."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_INPUT = 2
+    BUSY = 3
+    STORAGE = 4
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn the library's errors into one readable message and an exit code."""
+    from vardax_core.store import StorageError, StoreBusyError
+
+    try:
+        yield
+    except StoreBusyError as error:
+        _fail(error, ExitCode.BUSY)
+    except StorageError as error:
+        _fail(error, ExitCode.STORAGE)
+    except (ValueError, FileNotFoundError) as error:
+        _fail(error, ExitCode.WRONG_INPUT)
+
+
+def _fail(error: Exception, code: ExitCode) -> None:
+    errors.print(f"[bold red]{type(error).__name__}[/]: ", end="")
+    errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def _prepare(root: Path | None, verbose: bool) -> Path:
+    """Set up Prefect before it is imported; returns the root."""
+    chosen = (root or default_root()).resolve()
+    configure(chosen)
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
+    return chosen
+
+
+def _parameters(
+    dataset: str,
+    root: Path,
+    *,
+    method: str = "amortized",
+    draw: int | None = None,
+    source: Path | None = None,
+    members: int | None = None,
+    seed: int | None = None,
+    steps: int | None = None,
+):
+    from flows.parameters import ExperimentParameters
+
+    return ExperimentParameters(
+        dataset=dataset,
+        root=root,
+        method=method,
+        station_draw=draw,
+        source_path=source,
+        members=members,
+        seed=seed,
+        training_steps=steps,
+    )
+
+
+@app.command()
+def datasets() -> None:
+    """List the recipes: what can be assimilated, and how."""
+    from vardax_core.data import list_recipes, load_recipe
+    from vardax_core.experiments.settings import available_methods
+
+    with exit_codes():
+        table = Table("name", "what it is", "period", "methods", title="data sets")
+        for name in list_recipes():
+            recipe = load_recipe(name)
+            period = f"{recipe.period.start:%Y-%m-%d} to {recipe.period.end:%Y-%m-%d}"
+            table.add_row(name, recipe.title, period, ", ".join(available_methods(recipe)))
+        console.print(table)
+
+
+@app.command()
+def run(
+    dataset: Dataset,
+    method: MethodOption = "amortized",
+    draw: Draw = None,
+    source: Source = None,
+    root: Root = None,
+    members: Members = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    until: Until = None,
+    verbose: Verbose = False,
+) -> None:
+    """Do everything: ingest, train, assimilate with all methods, and report."""
+    folder = _prepare(root, verbose)
+    with exit_codes():
+        from flows.parameters import TargetParameters
+        from flows.run import run as run_flow
+
+        parameters = _parameters(
+            dataset,
+            folder,
+            method=method,
+            draw=draw,
+            source=source,
+            members=members,
+            seed=seed,
+            steps=steps,
+        )
+        summary = run_flow(parameters, None, TargetParameters(until=until))
+        _print_comparison(parameters, summary.comparison)
+        _print_next(parameters, summary.comparison.markdown, summary.changed)
+
+
+@app.command()
+def train(
+    dataset: Dataset,
+    method: MethodOption = "amortized",
+    source: Source = None,
+    root: Root = None,
+    members: Members = None,
+    steps: Steps = None,
+    verbose: Verbose = False,
+) -> None:
+    """Train a method's analysis and store its weights, with their sha256, in the registry."""
+    folder = _prepare(root, verbose)
+    with exit_codes():
+        from flows.train import train as train_flow
+
+        parameters = _parameters(
+            dataset, folder, method=method, source=source, members=members, steps=steps
+        )
+        version = train_flow(parameters)
+        console.print(f"trained {version}" if version else "up to date")
+
+
+@app.command()
+def assimilate(
+    dataset: Dataset,
+    method: MethodOption = "amortized",
+    draw: Draw = None,
+    source: Source = None,
+    root: Root = None,
+    members: Members = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    until: Until = None,
+    verbose: Verbose = False,
+) -> None:
+    """Ingest what is new and run every cycle that is not in the store yet."""
+    folder = _prepare(root, verbose)
+    with exit_codes():
+        from flows.assimilate import assimilate as assimilate_flow
+        from flows.ingest import ingest as ingest_flow
+        from flows.parameters import TargetParameters
+
+        parameters = _parameters(
+            dataset,
+            folder,
+            method=method,
+            draw=draw,
+            source=source,
+            members=members,
+            seed=seed,
+            steps=steps,
+        )
+        ingest_flow(parameters)
+        done = assimilate_flow(parameters, TargetParameters(until=until))
+        console.print(f"{done} cycles committed" if done else "up to date")
+
+
+@app.command()
+def report(
+    dataset: Dataset,
+    method: MethodOption = "amortized",
+    draw: Draw = None,
+    root: Root = None,
+    members: Members = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    verbose: Verbose = False,
+) -> None:
+    """Score what is in the stores of a data set and write report.md with its pictures."""
+    folder = _prepare(root, verbose)
+    with exit_codes():
+        from flows.report import report as report_flow
+        from vardax_core.experiments.settings import available_methods
+
+        parameters = _parameters(
+            dataset, folder, method=method, draw=draw, members=members, seed=seed, steps=steps
+        )
+        present = tuple(
+            m
+            for m in available_methods(parameters.recipe())
+            if m == parameters.method or parameters.of_method(m).experiment().store_path.exists()
+        )
+        comparison = report_flow(parameters, present)
+        _print_comparison(parameters, comparison)
+        _print_next(parameters, comparison.markdown, comparison.new)
+
+
+@app.command(name="open")
+def open_store(
+    store: Annotated[Path, typer.Argument(help="Folder of an experiment's store.")],
+) -> None:
+    """Print what a store holds: its tree, sizes, last cycle and model."""
+    with exit_codes():
+        from vardax_core.store import ExperimentStore, render, summarize
+
+        console.print(render(summarize(ExperimentStore.open(store))), markup=False)
+
+
+def _print_comparison(parameters, comparison) -> None:
+    recipe = parameters.recipe()
+    units = recipe.variable.units
+    first = next(iter(comparison.scores.values()))
+    table = Table(title=f"{recipe.title}: {first.cycles} cycles scored")
+    unit = "" if units == "1" else f" [{units}]"
+    for heading in (
+        "method",
+        f"rmse.a{unit}",
+        f"spread{unit}",
+        "spread / RMSE",
+        f"CRPS{unit}",
+        "90 % coverage",
+        "µs per cycle",
+    ):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
+    for name, scores in comparison.scores.items():
+        style = "bold" if name == parameters.method.value else ""
+        table.add_row(
+            name,
+            f"{scores['rmse']:.3f}",
+            f"{scores['spread']:.3f}",
+            f"{scores['spread_over_rmse']:.2f}",
+            f"{scores['crps_gaussian']:.4f}",
+            f"{100 * scores['coverage_90']:.1f} %",
+            f"{comparison.microseconds[name]:.0f}",
+            style=style,
+        )
+    console.print(table)
+    console.print(
+        "rmse.a and spread: time means of the cycles' values; CRPS and coverage: of the Gaussian "
+        "with the analysis mean and spread; µs: forecast, analysis and verification.",
+        style="dim",
+    )
+
+
+def _print_next(parameters, markdown: Path, changed: bool) -> None:
+    path = parameters.experiment().store_path
+    if not changed:
+        console.print("up to date")
+    console.print(f"store:  {path}", soft_wrap=True)
+    console.print(f"report: {markdown}", soft_wrap=True)
+    console.print(f"next:   vardax open {path}", soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    sys.exit(app())
+
+
+if __name__ == "__main__":
+    main()

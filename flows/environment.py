@@ -1,0 +1,38 @@
+"""The Prefect settings of vardax; imported before Prefect is."""
+
+import os
+from pathlib import Path
+
+ROOT_VARIABLE = "VARDAX_ROOT"
+DEFAULT_ROOT = ".vardax"
+
+EMBEDDED = {
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
+}
+ALWAYS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_CLI_PROMPT": "false",
+    "DO_NOT_TRACK": "1",
+}
+
+
+def default_root() -> Path:
+    """The folder of all runs: the variable VARDAX_ROOT, or `.vardax` where one stands."""
+    return Path(os.environ.get(ROOT_VARIABLE, DEFAULT_ROOT))
+
+
+def configure(root: Path) -> None:
+    """Set what Prefect needs, unless the user has set it.
+
+    Without `PREFECT_API_URL` every command runs with a server of its own, embedded in the
+    process, whose database lies in `root`.
+    """
+    wanted = dict(ALWAYS)
+    if "PREFECT_API_URL" not in os.environ:
+        wanted |= EMBEDDED
+        home = (root / "prefect").resolve()
+        home.mkdir(parents=True, exist_ok=True)
+        wanted["PREFECT_HOME"] = str(home)
+    for name, value in wanted.items():
+        os.environ.setdefault(name, value)

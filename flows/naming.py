@@ -1,0 +1,38 @@
+"""Readable names and tags for runs."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import prefect
+from prefect.states import Completed
+
+from flows.parameters import ExperimentParameters
+
+T = TypeVar("T")
+
+
+def ended(message: str, data: T) -> T:
+    """The end of a flow run: its state says `message`, its caller gets `data`."""
+    return Completed(message=message, data=data)  # type: ignore[return-value]
+
+
+def run_name(verb: str) -> Callable[[], str]:
+    """A function that names a flow run after what it works on."""
+
+    def name() -> str:
+        parameters = prefect.runtime.flow_run.parameters
+        about = parameters.get("experiment")
+        if about is None:
+            return verb
+        draw = f"-draw{about.station_draw}" if about.station_draw is not None else ""
+        return f"{verb}-{about.dataset}{draw}-{about.method.value}"
+
+    return name
+
+
+def tags_of(experiment: ExperimentParameters) -> list[str]:
+    """Tags by which runs are found in the UI."""
+    found = [f"dataset:{experiment.dataset}", f"method:{experiment.method.value}"]
+    if experiment.station_draw is not None:
+        found.append(f"draw:{experiment.station_draw}")
+    return found

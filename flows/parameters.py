@@ -1,0 +1,92 @@
+"""What the flows are called with; the UI makes its forms of these models."""
+
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.environment import default_root
+from vardax_core.data import Recipe, load_recipe
+from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.settings import (
+    ExperimentSettings,
+    Method,
+    TrainingSettings,
+    available_methods,
+    default_settings,
+)
+
+
+class _Parameters(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetParameters(_Parameters):
+    """A data set, and where to find and keep its files."""
+
+    dataset: str = Field("lorenz96", description="Name of a recipe; `vardax datasets` lists them.")
+    station_draw: int | None = Field(
+        None, ge=0, description="Another random draw of the stations, for recipes that draw them."
+    )
+    source_path: Path | None = Field(
+        None,
+        description="File to read instead of the one that the recipe finds (GRIB or NetCDF).",
+    )
+    root: Path = Field(
+        default_factory=default_root, description="Folder of models, stores and reports."
+    )
+
+    def recipe(self) -> Recipe:
+        """The recipe, with the draw of the stations."""
+        recipe = load_recipe(self.dataset)
+        return recipe if self.station_draw is None else recipe.with_draw(self.station_draw)
+
+
+class ExperimentParameters(DatasetParameters):
+    """A data set and how it is assimilated; empty fields take the data set's defaults."""
+
+    method: Method = Field(Method.AMORTIZED, description="Analysis method.")
+    members: int | None = Field(None, ge=2, le=1000, description="Ensemble members.")
+    inflation: float | None = Field(
+        None, gt=0, le=2, description="Factor on the analysis anomalies of the ETKF."
+    )
+    seed: int | None = Field(None, ge=0, description="Seed of everything random in the cycle.")
+    training_steps: int | None = Field(None, ge=1, description="Gradient steps of the training.")
+    training_seed: int | None = Field(None, ge=0, description="Seed of the training.")
+
+    def experiment(self) -> Experiment:
+        """The experiment that these parameters describe.
+
+        Raises:
+            RecipeError: if there is no such recipe, or it is not valid.
+            ValueError: if the recipe has not what the method needs.
+        """
+        recipe = self.recipe()
+        if self.method not in available_methods(recipe):
+            known = ", ".join(available_methods(recipe))
+            raise ValueError(
+                f"Recipe '{recipe.name}' has no method {self.method.value!r}; choose one of "
+                f"{known}."
+            )
+        settings = default_settings(recipe, self.method).model_dump()
+        training = settings["training"]
+        for key, value in (("steps", self.training_steps), ("seed", self.training_seed)):
+            training[key] = training[key] if value is None else value
+        for key in ("members", "inflation", "seed"):
+            value = getattr(self, key)
+            settings[key] = settings[key] if value is None else value
+        chosen = ExperimentSettings(**{**settings, "training": TrainingSettings(**training)})
+        return Experiment(recipe, chosen, self.root)
+
+    def of_method(self, method: Method) -> "ExperimentParameters":
+        """The same with another method."""
+        return self.model_copy(update={"method": method})
+
+
+class TargetParameters(_Parameters):
+    """How far to go."""
+
+    until: datetime | None = Field(
+        None,
+        description="Last analysis time to reach (UTC); empty for the end of the recipe's period.",
+    )

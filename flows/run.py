@@ -1,0 +1,48 @@
+"""Flow: everything from a recipe to its report."""
+
+import dataclasses
+
+from prefect import flow, tags
+
+from flows.assimilate import assimilate
+from flows.ingest import ingest
+from flows.naming import ended, run_name, tags_of
+from flows.parameters import ExperimentParameters, TargetParameters
+from flows.report import report
+from flows.train import train
+from vardax_core.experiments.comparison import Comparison
+from vardax_core.experiments.settings import Method, available_methods
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSummary:
+    """What a run did.
+
+    Attributes:
+        comparison: the report.
+        changed: False if everything was up to date.
+    """
+
+    comparison: Comparison
+    changed: bool
+
+
+@flow(name="run", flow_run_name=run_name("run"), persist_result=False)
+def run(
+    experiment: ExperimentParameters,
+    methods: tuple[Method, ...] | None = None,
+    target: TargetParameters = TargetParameters(),  # noqa: B008 (frozen)
+) -> RunSummary:
+    """Ingest, train, assimilate and report, for one method and those it is compared with."""
+    chosen = methods or available_methods(experiment.recipe())
+    changed = False
+    for method in chosen:
+        each = experiment.of_method(method)
+        with tags(*tags_of(each)):
+            changed |= bool(ingest(each))
+            changed |= bool(train(each))
+            changed |= bool(assimilate(each, target))
+    with tags(*tags_of(experiment)):
+        comparison = report(experiment, chosen)
+    summary = RunSummary(comparison, changed or comparison.new)
+    return ended("done" if summary.changed else "up to date", summary)

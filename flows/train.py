@@ -1,0 +1,41 @@
+"""Flow: what a method must learn before it can be cycled."""
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.naming import ended, run_name
+from flows.parameters import ExperimentParameters
+from flows.progress import track
+from vardax_core.data import ingest as make_observations
+from vardax_core.experiments.experiment import Experiment
+
+
+@task(cache_policy=NO_CACHE, persist_result=False, task_run_name="train-{experiment.name}")
+def train_method(experiment: Experiment, parameters: ExperimentParameters) -> str | None:
+    """Train, unless the registry holds the result; the version if it is new."""
+    recipe = experiment.recipe
+    training_run = None
+    if recipe.training is not None:
+        training_run = make_observations(
+            recipe,
+            start=recipe.training.start,
+            end=recipe.training.end,
+            path=parameters.source_path,
+        ).nature_run
+    if experiment.trained_version(training_run) is not None:
+        return None
+    with track(f"train {experiment.name}", experiment.training_steps) as tracker:
+        return experiment.train(training_run, tracker).path.name
+
+
+@flow(name="train", flow_run_name=run_name("train"), persist_result=False)
+def train(experiment: ExperimentParameters) -> str | None:
+    """Train the analysis of an experiment and store its weights in the model registry."""
+    logger = get_run_logger()
+    made = experiment.experiment()
+    if not made.needs_training:
+        return ended("nothing to learn", None)
+    version = train_method(made, experiment)
+    message = f"trained version {version}" if version else "up to date"
+    logger.info("%s: %s", made.name, message)
+    return ended(message, version)

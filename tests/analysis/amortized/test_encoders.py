@@ -1,0 +1,89 @@
+"""What holds for every encoder of the table, and the two for vectors."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from amortized_instances import ENCODERS
+
+from vardax_core.analysis.amortized.encoders import (
+    AbstractObsEncoder,
+    EncoderInputError,
+    EncoderSignatureError,
+    IdentityObsEncoder,
+    MLPObsEncoder,
+    requested_fields,
+)
+
+FIELDS = {
+    "background_mean": jnp.linspace(-1.0, 1.0, 5),
+    "background_spread": jnp.linspace(0.5, 1.0, 5),
+    "error_sd": jnp.full((2, 5), 0.5),
+    "positions": jnp.linspace(0.0, 1.0, 5)[:, None],
+    "times": jnp.array([-60.0, 0.0]),
+}
+encoders = pytest.mark.parametrize("name", list(ENCODERS))
+
+
+def arguments(encoder, dtype=jnp.float64):
+    wanted = {k: FIELDS[k].astype(dtype) for k in requested_fields(encoder)}
+    x = jax.random.normal(jax.random.key(3), (2, 5), dtype)
+    mask = jnp.array([[1, 0, 1, 1, 0], [0, 1, 1, 0, 1]]).astype(dtype)
+    return x * mask, mask, wanted
+
+
+@encoders
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_jit_vmap_and_grad_keep_the_precision(name, dtype, key):
+    encoder = jax.tree.map(
+        lambda a: a.astype(dtype) if eqx.is_inexact_array(a) else a, ENCODERS[name](key)
+    )
+    x, mask, extra = arguments(encoder, dtype)
+    ctx = eqx.filter_jit(encoder)(x, mask, **extra)
+    assert ctx.dtype == dtype
+    rows = jax.vmap(lambda a: encoder(a, mask, **extra))(jnp.stack([x, 2 * x]))
+    np.testing.assert_allclose(rows[0], ctx, rtol=1e-4, atol=1e-5)
+    slope = jax.grad(lambda a: jnp.sum(encoder(a, mask, **extra) ** 2))(x)
+    assert bool(jnp.all(jnp.isfinite(slope)))
+    assert bool(jnp.any(slope != 0))
+
+
+@encoders
+def test_the_mask_is_seen(name, key):
+    encoder = ENCODERS[name](key)
+    _, mask, extra = arguments(encoder)
+    nothing = jnp.zeros_like(mask)
+    observed_zero = encoder(nothing, mask, **extra)
+    assert not bool(jnp.allclose(observed_zero, encoder(nothing, nothing, **extra)))
+
+
+@encoders
+def test_a_window_without_observations_has_a_finite_context_and_gradient(name, key):
+    encoder = ENCODERS[name](key)
+    _, mask, extra = arguments(encoder)
+    nothing = jnp.zeros_like(mask)
+    ctx, slope = jax.value_and_grad(lambda a: jnp.sum(encoder(a, nothing, **extra) ** 2))(nothing)
+    assert bool(jnp.isfinite(ctx))
+    assert bool(jnp.all(jnp.isfinite(slope)))
+
+
+def test_identity_is_the_input_followed_by_the_mask():
+    x, mask, _ = arguments(IdentityObsEncoder())
+    expected = np.concatenate([np.ravel(x), np.ravel(mask)])
+    np.testing.assert_array_equal(IdentityObsEncoder()(x, mask), expected)
+
+
+def test_a_window_of_another_size_names_both_sizes(key):
+    encoder = MLPObsEncoder(10, 4, key=key)
+    with pytest.raises(EncoderInputError, match=r"input_size 10.*\(3, 5\).*input_size=15"):
+        encoder(jnp.zeros((3, 5)), jnp.ones((3, 5)))
+
+
+def test_a_parameter_that_no_batch_has_is_refused():
+    class Wrong(AbstractObsEncoder):
+        def __call__(self, input, mask, backgroud_mean):
+            return input.reshape(-1)
+
+    with pytest.raises(EncoderSignatureError, match="backgroud_mean"):
+        requested_fields(Wrong())

@@ -1,0 +1,107 @@
+"""Laws of the local transform that hold whatever its weights are."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vardax_core.analysis.amortized.local_transform import LocalTransformStep
+from vardax_core.analysis.amortized.ring_network import RingConvolution, ring_neighbours
+from vardax_core.analysis.ensemble.etkf import ETKF
+from vardax_core.observations.operators import Identity
+from vardax_core.types import Observations, ResultCode
+
+N, REACH, MEMBERS = 24, 2, 10
+
+
+def random_step(first_guess, key):
+    """A step with weights everywhere, as after training."""
+    step = LocalTransformStep.create(
+        Identity((N,)),
+        first_guess,
+        centre=0.0,
+        scale=1.0,
+        reach=REACH,
+        width=8,
+        depth=2,
+        key=key,
+    )
+    weight = 0.3 * jax.random.normal(key, step.network.last.weight.shape)
+    return eqx.tree_at(lambda s: s.network.last.weight, step, weight)
+
+
+def window(values, error_sd=0.5):
+    row = jnp.asarray(values)[None]
+    return Observations.from_values(row, jnp.full_like(row, error_sd), jnp.zeros(1, jnp.int32))
+
+
+@pytest.fixture
+def background(key):
+    return jax.random.normal(jax.random.fold_in(key, 1), (MEMBERS, N))
+
+
+def test_far_from_any_observation_the_analysis_is_the_background(key, background):
+    step = random_step(None, key)
+    values = jnp.full(N, jnp.nan).at[5].set(3.0)
+    analysis = step(background, window(values), key=key)
+    changed = np.flatnonzero(np.any(np.asarray(analysis.ensemble != background), axis=0))
+    assert 5 in changed
+    far = [i for i in range(N) if abs(i - 5) > REACH]
+    np.testing.assert_allclose(analysis.ensemble[:, far], background[:, far], atol=1e-12)
+
+
+def test_no_observation_gives_the_background_bit_for_bit(key, background):
+    for guess in (None, ETKF(Identity((N,)))):
+        analysis = random_step(guess, key)(background, window(jnp.full(N, jnp.nan)), key=key)
+        np.testing.assert_array_equal(analysis.ensemble, background)
+        assert analysis.result == int(ResultCode.NO_OBSERVATIONS)
+
+
+def test_useless_observations_give_the_background(key, background):
+    values = jnp.linspace(-2.0, 2.0, N)
+    analysis = random_step(None, key)(background, window(values, 1e8), key=key)
+    np.testing.assert_allclose(analysis.ensemble, background, atol=1e-6)
+
+
+def test_permuting_the_members_permutes_the_analysis(key, background):
+    step = random_step(None, key)
+    order = jax.random.permutation(key, MEMBERS)
+    observations = window(jnp.linspace(-2.0, 2.0, N))
+    once = step(background, observations, key=key).ensemble[order]
+    np.testing.assert_allclose(step(background[order], observations, key=key).ensemble, once)
+
+
+def test_turning_the_ring_turns_the_analysis(key, background):
+    step = random_step(None, key)
+    values = jnp.linspace(-2.0, 2.0, N)
+    turned = step(jnp.roll(background, 7, axis=1), window(jnp.roll(values, 7)), key=key)
+    straight = step(background, window(values), key=key)
+    np.testing.assert_allclose(turned.ensemble, jnp.roll(straight.ensemble, 7, axis=1), atol=1e-12)
+
+
+def test_an_untrained_hybrid_is_its_first_guess(key, background):
+    guess = ETKF(Identity((N,)), 1.02)
+    step = LocalTransformStep.create(
+        Identity((N,)), guess, centre=0.0, scale=1.0, reach=REACH, key=key
+    )
+    observations = window(jnp.linspace(-2.0, 2.0, N))
+    np.testing.assert_allclose(
+        step(background, observations, key=key).ensemble,
+        guess(background, observations, key=key).ensemble,
+        atol=1e-12,
+    )
+
+
+def test_ring_convolution_is_a_periodic_convolution(key):
+    layer = RingConvolution.create(1, 1, 1, key=key)
+    x = jnp.arange(5.0)
+    w = layer.weight[:, 0]
+    by_hand = [w[0] * x[(i - 1) % 5] + w[1] * x[i] + w[2] * x[(i + 1) % 5] for i in range(5)]
+    np.testing.assert_allclose(layer(x[:, None])[:, 0], jnp.asarray(by_hand))
+    np.testing.assert_array_equal(ring_neighbours(x, 1)[0], jnp.asarray([4.0, 0.0, 1.0]))
+
+
+def test_gains_that_reach_around_the_ring_are_refused(key):
+    with pytest.raises(ValueError, match="lower the reach"):
+        LocalTransformStep.create(Identity((4,)), None, centre=0.0, scale=1.0, reach=2, key=key)

@@ -1,0 +1,65 @@
+"""Synthetic cycles whose calibration is known."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vardax_core.calibration.dataset import statistics_dataset
+from vardax_core.calibration.statistics import cycle_statistics
+
+CHUNK = 100
+"""Cycles computed at once: one shape, so that it is compiled once."""
+
+
+def linear_cycles(key, *, cycles=200, size=40, members=24, sd=0.2, claimed=1.0):
+    """Statistics of cycles whose analysis error is N(0, s^2) with s uniform in (0.5 sd, 1.5 sd) and
+    whose claimed spread is `claimed` times s; the background error is twice as large."""
+    chunks = [
+        _linear_cycles(jax.random.split(part, CHUNK), sd, claimed, size, members)
+        for part in jax.random.split(key, -(-cycles // CHUNK))
+    ]
+    names = chunks[0]
+    return {n: np.concatenate([np.asarray(c[n]) for c in chunks])[:cycles] for n in names}
+
+
+@partial(jax.jit, static_argnames=("size", "members"))
+def _linear_cycles(keys, sd, claimed, size, members):
+    def one(key):
+        keys = jax.random.split(key, 8)
+        true_sd = sd * jax.random.uniform(keys[0], (size,), minval=0.5, maxval=1.5)
+        spread = claimed * true_sd
+        truth = 3 * jax.random.normal(keys[1], (size,))
+        mean = truth + true_sd * jax.random.normal(keys[2], (size,))
+        draws = jax.random.normal(keys[3], (members, size))
+        background_error = 2 * sd * jax.random.normal(keys[4], (size,))
+        noise = jax.random.normal(keys[5], (size,))
+        gain = 4 * sd**2 / (4 * sd**2 + 1)
+        innovation = noise - background_error
+        return cycle_statistics(
+            truth=truth,
+            weights=jnp.ones_like(truth),
+            mean=mean,
+            spread=spread,
+            ensemble=mean[None] + spread[None] * draws,
+            background_mean=truth + background_error,
+            background_spread=jnp.broadcast_to(2 * sd, truth.shape),
+            innovation=innovation,
+            residual=(1 - gain) * innovation,
+            background_variance=jnp.broadcast_to(4 * sd**2, truth.shape),
+            error_sd=jnp.ones_like(truth),
+            used=jax.random.bernoulli(keys[6], 0.9, (size,)),
+            key=keys[7],
+        )
+
+    return jax.vmap(one)(keys)
+
+
+def dates(cycles):
+    return np.datetime64("2019-03-01T00", "ns") + np.arange(cycles) * np.timedelta64(3, "h")
+
+
+def sample(key, **settings):
+    statistics = linear_cycles(key, **settings)
+    return statistics_dataset(statistics, dates(len(statistics["weight"])), units="K")

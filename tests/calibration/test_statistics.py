@@ -1,0 +1,232 @@
+"""Sums of a cycle: hand-worked values, peers, laws, and points that cannot be scored."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scoringrules
+
+from vardax_core.calibration import statistics as st
+
+from .samples import linear_cycles
+
+STATISTICS = jax.jit(st.cycle_statistics)
+
+
+def small_cycle(key, dtype=jnp.float64, **changes):
+    """Two points and three observations that can be worked by hand."""
+
+    def array(*values):
+        return jnp.asarray(values, dtype)
+
+    fields = {
+        "truth": array(1.0, 3.0),
+        "weights": array(1.0, 0.5),
+        "mean": array(1.5, 2.0),
+        "spread": array(0.5, 0.4),
+        "ensemble": jnp.asarray([[1.2, 1.6], [1.8, 2.0], [1.5, 2.4]], dtype),
+        "background_mean": array(0.0, 3.0),
+        "background_spread": array(1.0, 2.0),
+        "innovation": array(2.0, -1.0, 7.0),
+        "residual": array(1.0, -0.5, 7.0),
+        "background_variance": array(3.0, 1.0, 1.0),
+        "error_sd": array(1.0, 1.0, 1.0),
+        "used": jnp.array([True, True, False]),
+    }
+    return STATISTICS(**{**fields, **changes}, key=key)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_sums_worked_by_hand(key, dtype):
+    sums = small_cycle(key, dtype)
+    assert {value.dtype for value in sums.values()} == {jnp.dtype(dtype)}
+    weight = 1.5
+    expected = {
+        "cycles": 1,
+        "weight": weight,
+        "squared_weight": 1.25,
+        "non_finite_weight": 0,
+        "ensemble_weight": weight,
+        "error": 0.5 - 0.5,
+        "absolute_error": 0.5 + 0.5,
+        "squared_error": 0.25 + 0.5,
+        "variance": 0.25 + 0.5 * 0.16,
+        "rmse": math.sqrt(0.75 / weight),
+        "spread": math.sqrt(0.33 / weight),
+        "background_error": -1.0,
+        "background_absolute_error": 1.0,
+        "background_squared_error": 1.0,
+        "background_variance": 1.0 + 0.5 * 4.0,
+        "background_rmse": math.sqrt(1 / weight),
+        "background_spread": math.sqrt(3 / weight),
+        # Point 1: mean |x - y| = 0.5, pairs 2 (0.6 + 0.3 + 0.3) / 12 = 0.2. Point 2: 1 - 1.6 / 6.
+        "crps_fair": (0.5 - 0.2) + 0.5 * (1.0 - 1.6 / 6),
+        "observations": 2,
+        "innovation": 1.0,
+        "squared_innovation": 5.0,
+        "residual": 0.5,
+        "squared_residual": 1.25,
+        "innovation_residual": 2.5,
+        "observed_background_variance": 4.0,
+        "error_variance": 2.0,
+        "chi2": 4 / 4 + 1 / 2,
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(sums[name], value, rtol=1e-6, atol=1e-6, err_msg=name)
+    # The first truth is 1 sd below its mean, the second 2.5 sd above: inside from 0.7 and 0.99 on.
+    np.testing.assert_allclose(sums["coverage"], [0] * 6 + [1] * 4 + [1.5])
+    np.testing.assert_allclose(sums["rank_histogram"], [1, 0, 0, 0.5])
+    # Phi(-1) = 0.159 and Phi(2.5) = 0.994.
+    assert float(sums["pit_histogram"][3]) == 1
+    assert float(sums["pit_histogram"][19]) == 0.5
+    # Bin 24 + 4 log2(0.5) = 20; 4 log2(0.4) = -5.3, so bin 18.
+    assert float(sums["binned_weight"][20]) == 1
+    np.testing.assert_allclose(sums["binned_squared_error"][18], 0.5, rtol=1e-6)
+    np.testing.assert_allclose(sums["binned_variance"][18], 0.08, rtol=1e-6)
+
+
+@pytest.mark.parametrize("members", [17, st.LARGEST_PAIRED_ENSEMBLE + 1])
+def test_crps_agrees_with_scoringrules(key, members):
+    keys = jax.random.split(key, 4)
+    truth = 2 * jax.random.normal(keys[0], (500,))
+    mean = jax.random.normal(keys[1], (500,))
+    spread = jnp.exp(jax.random.normal(keys[2], (500,)))
+    ensemble = mean[None] + jax.random.normal(keys[3], (members, 500))
+    gaussian = scoringrules.crps_normal(np.array(truth), np.array(mean), np.array(spread))
+    np.testing.assert_allclose(st.gaussian_crps(truth, mean, spread), gaussian, atol=1e-10)
+    fair = scoringrules.crps_ensemble(
+        np.array(truth), np.array(ensemble), m_axis=0, estimator="fair"
+    )
+    np.testing.assert_allclose(st.fair_crps(truth, ensemble), fair, atol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(), (2, 4, 3)])
+def test_any_state_shape(key, shape):
+    keys = jax.random.split(key, 3)
+    truth = jax.random.normal(keys[0], shape)
+    ensemble = jax.random.normal(keys[1], (6, *shape))
+    observed = jnp.zeros(1)
+    sums = STATISTICS(
+        truth=truth,
+        weights=jnp.ones(shape),
+        mean=jnp.mean(ensemble, axis=0),
+        spread=jnp.std(ensemble, axis=0),
+        ensemble=ensemble,
+        background_mean=truth,
+        background_spread=jnp.ones(shape),
+        innovation=observed,
+        residual=observed,
+        background_variance=observed,
+        error_sd=observed,
+        used=observed > 1,
+        key=keys[2],
+    )
+    size = math.prod(shape)
+    for name in ("weight", "pit_histogram", "rank_histogram", "binned_weight"):
+        assert float(jnp.sum(sums[name])) == size
+
+
+def test_points_without_truth_or_weight_change_nothing(key):
+    """Adding points that cannot be scored, whatever they hold, leaves every sum as it was."""
+    one = jnp.asarray
+    nan, inf = jnp.nan, jnp.inf
+    plain = small_cycle(key)
+    padded = small_cycle(
+        key,
+        truth=one([1.0, 3.0, nan, 5.0]),
+        weights=one([1.0, 0.5, 1.0, 0.0]),
+        mean=one([1.5, 2.0, nan, nan]),
+        spread=one([0.5, 0.4, 0.0, inf]),
+        ensemble=one([[1.2, 1.6, nan, 0.0], [1.8, 2.0, 0.0, inf], [1.5, 2.4, 0.0, 0.0]]),
+        background_mean=one([0.0, 3.0, 1e300, nan]),
+        background_spread=one([1.0, 2.0, nan, nan]),
+        innovation=one([2.0, -1.0, nan]),
+        residual=one([1.0, -0.5, inf]),
+        background_variance=one([3.0, 1.0, nan]),
+        error_sd=one([1.0, 1.0, nan]),
+    )
+    for name, value in plain.items():
+        np.testing.assert_array_equal(padded[name], value, err_msg=name)
+
+
+def test_non_finite_analysis_is_counted_and_kept_out(key):
+    sums = small_cycle(key, mean=jnp.array([1.5, jnp.nan]))
+    assert float(sums["non_finite_weight"]) == 0.5
+    assert float(sums["weight"]) == 1.0
+    assert all(bool(jnp.all(jnp.isfinite(value))) for value in sums.values())
+
+
+def test_no_truth_no_observation_gives_zero_sums(key):
+    sums = small_cycle(key, truth=jnp.full(2, jnp.nan), used=jnp.zeros(3, bool))
+    for name, value in sums.items():
+        assert float(jnp.sum(jnp.abs(value))) == 0.0, name
+
+
+def test_zero_spread_scores_as_a_point_forecast(key):
+    truth, mean, zero = jnp.array([1.0, 2.0]), jnp.array([1.5, 2.0]), jnp.zeros(2)
+    np.testing.assert_array_equal(st.gaussian_crps(truth, mean, zero), [0.5, 0.0])
+    sums = small_cycle(key, spread=zero)
+    assert all(bool(jnp.all(jnp.isfinite(value))) for value in sums.values())
+    assert float(jnp.sum(sums["coverage"])) == 0.0
+
+
+def test_one_member_has_no_fair_crps(key):
+    sums = small_cycle(key, ensemble=jnp.array([[1.2, 1.6]]))
+    assert float(sums["ensemble_weight"]) == 0.0
+    assert float(sums["crps_fair"]) == 0.0
+    np.testing.assert_array_equal(sums["rank_histogram"], [1.0, 0.5])
+
+
+def test_ties_are_broken_evenly(key):
+    """A truth equal to all 3 members has each of the ranks 0 to 3 equally often: 4000 draws give
+    1000 each, standard deviation 27.4; 5 of them are allowed."""
+    truth = jnp.zeros(4000)
+    ranks = st.truth_rank(truth, jnp.zeros((3, 4000)), key=key)
+    counts = np.bincount(np.asarray(ranks), minlength=4)
+    assert len(counts) == 4
+    np.testing.assert_allclose(counts, 1000, atol=137)
+    np.testing.assert_array_equal(ranks, st.truth_rank(truth, jnp.zeros((3, 4000)), key=key))
+
+
+def test_permuted_members_give_equal_sums(key):
+    ensemble = jnp.array([[1.2, 1.6], [1.8, 2.0], [1.5, 2.4]])
+    plain, turned = small_cycle(key, ensemble=ensemble), small_cycle(key, ensemble=ensemble[::-1])
+    for name, value in plain.items():
+        np.testing.assert_allclose(turned[name], value, rtol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [7, 50], list(range(0, 100, 3))])
+def test_sums_add_over_any_cut(key, cuts):
+    sums = linear_cycles(key, cycles=100)
+    for name, value in sums.items():
+        parts = [part.sum(axis=0) for part in np.split(np.asarray(value), cuts)]
+        whole = np.asarray(value).sum(axis=0)
+        scale = np.abs(np.asarray(value)).sum(axis=0)
+        assert np.all(np.abs(np.sum(parts, axis=0) - whole) <= 1e-13 * scale), name
+
+
+def test_calibrated_cycles_are_found_calibrated(key):
+    """With n = 20000 independent truths drawn from their own N(mean, spread^2): standardised sums
+    lie within 5 standard errors of theory, so a right code fails once in a million runs."""
+    sums = linear_cycles(key, cycles=500)
+    total = {name: np.asarray(value).sum(axis=0) for name, value in sums.items()}
+    n = total["weight"]
+    levels = np.array(st.COVERAGE_LEVELS)
+    z = (total["coverage"] / n - levels) / np.sqrt(levels * (1 - levels) / n)
+    assert np.max(np.abs(z)) < 5
+    for name in ("pit_histogram", "rank_histogram"):
+        p = 1 / len(total[name])
+        assert np.max(np.abs(total[name] / n - p)) < 5 * np.sqrt(p * (1 - p) / n), name
+    # e^2 - s^2 has variance 2 s^4, and E s^4 / (E s^2)^2 = 1.34 for s uniform in (0.5, 1.5).
+    assert abs(total["squared_error"] / total["variance"] - 1) < 5 * np.sqrt(2 * 1.34 / n)
+    # A calibrated Gaussian has expected CRPS s / sqrt(pi); its standard deviation is below s.
+    mean_sd = 0.2
+    expected = mean_sd / np.sqrt(np.pi)
+    assert abs(total["crps_gaussian"] / n - expected) < 5 * 1.1 * mean_sd / np.sqrt(n)
+    assert abs(total["crps_fair"] / n - expected) < 5 * 1.5 * mean_sd / np.sqrt(n)
+    count = total["observations"]
+    assert abs(total["chi2"] / count - 1) < 5 * np.sqrt(2 / count)
+    # Desroziers: E (O-A)(O-B) = R = 1 with variance 2 R^2 at the optimal gain.
+    assert abs(total["innovation_residual"] / count - 1) < 5 * np.sqrt(2 / count)

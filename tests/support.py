@@ -1,0 +1,19 @@
+"""What several test folders need."""
+
+import os
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def real_data_dir() -> pathlib.Path:
+    """The folder with the real ERA5 files: `VARDAX_DATA_DIR`, or `../shared/data`."""
+    named = os.environ.get("VARDAX_DATA_DIR")
+    folder = pathlib.Path(named) if named else ROOT.parent / "shared" / "data"
+    if not (folder / "era5_t2m_uk_2019-03.nc").is_file():
+        pytest.fail(
+            f"The ERA5 test files are not in {folder}; export VARDAX_DATA_DIR=/path/to/them."
+        )
+    return folder

@@ -1,0 +1,97 @@
+"""Every command and every code block of the README works as it stands there.
+
+Training is cut to a few steps, and the Prefect server gets a free port; `make run` and `make
+test` are checked for what they would run, since the second is what runs this test.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT, real_data_dir
+
+BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+BINARIES = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("newcomer")
+    (folder / "datasets").symlink_to(ROOT / "datasets")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(place):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "VARDAX_"))}
+    return inherited | {
+        "PATH": f"{BINARIES}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "VARDAX_DATA_DIR": str(real_data_dir()),
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "README_PORT": str(port),
+    }
+
+
+def shortened(command: str, port: str) -> str:
+    command = re.sub(r"^(.*\bvardax (?:run|report) .*)$", r"\1 --steps 10", command)
+    command = re.sub(r"^vardax\b", f"{sys.executable} -m flows.cli", command)
+    command = command.replace(" vardax ", f" {sys.executable} -m flows.cli ")
+    return command.replace(":4200", f":{port}")
+
+
+def execute(command: list[str] | str, place: Path, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        command,
+        cwd=place,
+        env=environment,
+        shell=isinstance(command, str),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_the_readme_has_its_two_commands_and_more():
+    assert [line for _, block in BLOCKS[:1] for line in block.split("\n") if line] == [
+        "make run",
+        "make test",
+    ]
+    assert len(BLOCKS) >= 7
+
+
+def test_make_does_what_the_readme_says(environment):
+    assert shutil.which("make"), "make is needed"
+    assert "vardax run lorenz96" in execute(["make", "-n", "run"], ROOT, environment)
+    assert "pytest" in execute(["make", "-n", "test"], ROOT, environment)
+
+
+@pytest.mark.flows
+@pytest.mark.timeout(1200)
+def test_every_block_runs_in_order(place, environment):
+    printed = []
+    for language, block in BLOCKS:
+        if language == "python":
+            printed.append(execute([sys.executable, "-c", block], place, environment))
+            continue
+        for command in block.strip().split("\n"):
+            if not command.startswith("make "):
+                line = shortened(command, environment["README_PORT"])
+                printed.append(execute(line, place, environment))
+    text = "\n".join(printed)
+    assert "90 % coverage" in text
+    assert "analysis" in text
+    assert "(8, 16, 40)" in text

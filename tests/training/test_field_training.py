@@ -1,0 +1,142 @@
+"""Training of the field analysis on a small synthetic field."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vardax_core.observations.operators import PointSampling
+from vardax_core.training.field_streams import FieldTrainingSettings, draw_stream, fit_folds
+from vardax_core.training.field_training import gaussian_crps, train_field_analysis
+from vardax_core.training.statistics import UnfitPeriodError
+from vardax_core.types import Observations, ResultCode
+
+LATITUDE = np.linspace(52.0, 50.0, 5)
+LONGITUDE = np.linspace(0.0, 3.0, 6)
+SETTINGS = FieldTrainingSettings(
+    blocks=2,
+    streams=2,
+    draws=3,
+    cycles=3,
+    station_counts=(6, 12),
+    amplitude=(1.0, 1.0),
+    members=4,
+    modes=3,
+    hidden=6,
+    dilations=(1,),
+)
+
+
+@pytest.fixture(scope="module")
+def period():
+    """Twelve days of a smooth field that forgets itself in a few hours, with a daily cycle."""
+    rng = np.random.default_rng(0)
+    hours = np.arange(24 * 12)
+    place = np.stack(np.meshgrid(LATITUDE, LONGITUDE, indexing="ij"), -1).reshape(-1, 2)
+    apart = np.linalg.norm(place[:, None] - place[None], axis=-1)
+    root = np.linalg.cholesky(np.exp(-apart) + 1e-9 * np.eye(30))
+    states = np.zeros((len(hours), 30))
+    for k in range(1, len(hours)):
+        states[k] = 0.95 * states[k - 1] + 0.3 * root @ rng.standard_normal(30)
+    amplitude = np.linspace(1.0, 4.0, 30)
+    states = states + 280 + amplitude * np.sin(2 * np.pi * hours / 24)[:, None]
+    return states.reshape(-1, 5, 6), 60 * hours
+
+
+@pytest.fixture(scope="module")
+def trained(period):
+    progress = []
+    analysis = train_field_analysis(
+        *period,
+        LATITUDE,
+        LONGITUDE,
+        SETTINGS,
+        key=jax.random.key(0),
+        on_step=lambda step, loss: progress.append((step, loss)),
+    )
+    return analysis, progress
+
+
+def test_progress_counts_every_step_with_a_finite_loss(trained):
+    _, progress = trained
+    assert [step for step, _ in progress] == [3, 6, 9]
+    assert np.isfinite([loss for _, loss in progress]).all()
+
+
+def test_training_moves_the_network_and_is_repeatable(period, trained):
+    analysis, _ = trained
+    again = train_field_analysis(*period, LATITUDE, LONGITUDE, SETTINGS, key=jax.random.key(0))
+    assert float(jnp.abs(analysis.network.head.weight).max()) > 0
+    for one, two in zip(jax.tree.leaves(analysis), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_weights_serve_any_number_of_stations(period, trained, key):
+    analysis, _ = trained
+    fields, times = period
+    ensemble = analysis.model.climatology.forecast(
+        jnp.zeros((4, 5, 6), jnp.float32), jnp.asarray(int(times[99]) - 180), key=key
+    )
+    for stations in (1, 9):
+        operator = PointSampling(indices=jnp.arange(stations), state_shape=(5, 6))
+        values = fields[97:100].reshape(3, -1)[:, :stations].astype(np.float32)
+        window = Observations.from_values(
+            jnp.asarray(values),
+            jnp.full(values.shape, 0.5, jnp.float32),
+            jnp.asarray(times[97:100], jnp.int32),
+        )
+        step = analysis.step(operator)
+        result = eqx.filter_jit(lambda s, w: s(ensemble, w, key=key))(step, window)
+        assert int(result.result) == ResultCode.OK
+        observed = np.asarray(result.spread).reshape(-1)[:stations]
+        climate = np.sqrt(np.asarray(analysis.statistics.variance)).reshape(-1)[:stations]
+        assert (observed < climate).all()
+
+
+def test_a_fold_is_not_fitted_on_its_own_block(period):
+    fields, times = period
+    spoiled = fields.copy()
+    half = len(times) // 2
+    spoiled[:half] += np.random.default_rng(1).standard_normal((half, 5, 6))
+    folds = fit_folds(fields, times, LATITUDE, LONGITUDE, SETTINGS)
+    other = fit_folds(spoiled, times, LATITUDE, LONGITUDE, SETTINGS)
+    np.testing.assert_array_equal(folds.statistics.covariances[0], other.statistics.covariances[0])
+    assert not np.allclose(folds.statistics.covariances[1], other.statistics.covariances[1])
+
+
+def test_a_stream_holds_the_truth_of_its_times(period, key):
+    fields, times = period
+    folds = fit_folds(fields, times, LATITUDE, LONGITUDE, SETTINGS)
+    fold = jax.tree.map(lambda x: x[1], folds)
+    stream = draw_stream(fold, SETTINGS, 6, key=key)
+    np.testing.assert_array_equal(np.diff(stream.times), 180)
+    rows = np.asarray(stream.times) // 60
+    climate = jax.vmap(fold.statistics.climatology.mean_at)(stream.times)
+    np.testing.assert_allclose(stream.truth + climate, fields[rows], rtol=1e-5)
+    assert float(stream.gridded.counts.sum(axis=(2, 3)).min()) == 6
+    # Stations are seen with an error of 0.4 to 0.6: six of them, three cycles, within 2 K.
+    seen = np.asarray(stream.gridded.counts[:, -1]) > 0
+    error = (np.asarray(stream.gridded.departures[:, -1]) - np.asarray(stream.truth))[seen]
+    assert 0 < np.abs(error).max() < 2.5
+    assert (np.asarray(stream.first_spread) > 0).all()
+
+
+def test_crps_of_a_gaussian_by_hand():
+    # At its own mean a unit Gaussian scores (sqrt(2) - 1) / sqrt(pi).
+    score = gaussian_crps(jnp.zeros(1), jnp.ones(1), jnp.zeros(1))
+    np.testing.assert_allclose(score, (2**0.5 - 1) / np.pi**0.5, rtol=1e-12)
+    far = gaussian_crps(jnp.zeros(1), jnp.full((1,), 1e-3), jnp.full((1,), 5.0))
+    np.testing.assert_allclose(far, 5.0, rtol=1e-3)
+
+
+def test_unfit_periods_are_refused(period):
+    fields, times = period
+    holes = np.delete(np.arange(len(times)), 7)
+    with pytest.raises(UnfitPeriodError, match="without gaps"):
+        train_field_analysis(
+            fields[holes], times[holes], LATITUDE, LONGITUDE, SETTINGS, key=jax.random.key(0)
+        )
+    many = FieldTrainingSettings(blocks=20, cycles=10)
+    with pytest.raises(UnfitPeriodError, match="a stream spans 30"):
+        train_field_analysis(fields, times, LATITUDE, LONGITUDE, many, key=jax.random.key(0))

@@ -1,0 +1,116 @@
+"""Climatologies and lagged covariances against hand-worked values and their laws."""
+
+import numpy as np
+import pytest
+
+from vardax_core.training.statistics import (
+    UnfitPeriodError,
+    fit_window_statistics,
+    gaussian_taper,
+    great_circle_distance,
+    lagged_covariances,
+    slot_means,
+)
+
+LATITUDE = np.array([52.0, 51.0, 50.0])
+LONGITUDE = np.array([0.0, 1.0, 2.0, 3.0])
+
+
+@pytest.fixture(scope="module")
+def period():
+    rng = np.random.default_rng(0)
+    times = 60 * np.arange(24 * 6)
+    fields = rng.standard_normal((len(times), 3, 4)).cumsum(axis=1)
+    amplitude = 1 + np.arange(12.0).reshape(3, 4)
+    daily = np.sin(2 * np.pi * np.arange(len(times)) / 24)
+    return fields + 280 + amplitude * daily[:, None, None], times
+
+
+def test_distance_of_known_places():
+    distance = great_circle_distance(np.array([0.0, 90.0]), np.array([0.0, 90.0]))
+    quarter = 6371.0 * np.pi / 2
+    expected = [0, quarter, quarter, quarter]
+    np.testing.assert_allclose(distance[0], expected, rtol=1e-12)
+    np.testing.assert_allclose(distance[2, 3], 0, atol=1e-6)
+
+
+def test_taper_is_one_at_zero_and_falls_with_its_length():
+    taper = gaussian_taper(np.array([[0.0, 300.0], [300.0, 0.0]]), 300.0)
+    np.testing.assert_allclose(taper, [[1, np.exp(-0.5)], [np.exp(-0.5), 1]])
+
+
+def test_slot_means_by_hand():
+    times = np.array([0, 60, 1440, 1500])
+    fields = np.array([[1.0], [5.0], [3.0], [9.0]])
+    means = slot_means(fields[[0, 2]], times[[0, 2]], slots=1)
+    np.testing.assert_allclose(means, [[2.0]])
+    with pytest.raises(UnfitPeriodError, match=r"slot\(s\) \[1\]"):
+        slot_means(fields, times, slots=2)
+
+
+def test_one_harmonic_keeps_a_sine_and_removes_a_faster_one():
+    hours = np.arange(48)
+    slow = 3 + np.sin(2 * np.pi * hours / 24)
+    fast = np.cos(2 * np.pi * 3 * hours / 24)
+    means = slot_means((slow + fast)[:, None], 60 * hours, harmonics=1)
+    np.testing.assert_allclose(means[:, 0], slow[:24], atol=1e-12)
+
+
+def test_lagged_covariance_by_hand():
+    series = np.array([[1.0, 0.0], [2.0, 1.0], [0.0, 3.0]])
+    tables = lagged_covariances(series, np.array([0, 60, 120]), [0, 60])
+    np.testing.assert_allclose(tables[0], series.T @ series / 3)
+    # Pairs (x1, x0) and (x2, x1): entry (i, j) is x_i(t) x_j(t - 1 h).
+    expected = (np.outer(series[1], series[0]) + np.outer(series[2], series[1])) / 3
+    np.testing.assert_allclose(tables[1], expected)
+
+
+def test_a_gap_makes_no_pairs_across_it():
+    series = np.ones((3, 1))
+    tables = lagged_covariances(series, np.array([0, 60, 600]), [60])
+    np.testing.assert_allclose(tables[0], [[1 / 3]])
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_block_matrix_over_lags_is_positive_semi_definite(period, weight):
+    fields, times = period
+    gap = np.ones(len(times), bool)
+    gap[30:60] = False
+    statistics = fit_window_statistics(
+        fields, times, LATITUDE, LONGITUDE, select=gap, taper_km=100.0, smooth_weight=weight
+    )
+    b = np.asarray(statistics.covariances, np.float64)
+    blocks = [[b[q - p] if q >= p else b[p - q].T for q in range(3)] for p in range(3)]
+    values = np.linalg.eigvalsh(np.block(blocks))
+    # The tables are rounded to float32.
+    assert values.min() > -1e-6 * values.max()
+
+
+def test_blending_keeps_the_variance_and_tapering_cuts_far_points(period):
+    fields, times = period
+    plain = fit_window_statistics(
+        fields, times, LATITUDE, LONGITUDE, taper_km=np.inf, smooth_weight=0.0
+    )
+    blend = fit_window_statistics(fields, times, LATITUDE, LONGITUDE, smooth_weight=0.4)
+    near = fit_window_statistics(
+        fields, times, LATITUDE, LONGITUDE, taper_km=1.0, smooth_weight=0.0
+    )
+    np.testing.assert_allclose(plain.variance, blend.variance, rtol=1e-5)
+    root = np.asarray(plain.climatology.square_root).reshape(12, -1)
+    np.testing.assert_allclose(root @ root.T, plain.covariances[0], atol=2e-5)
+    off = np.asarray(near.covariances[0]) - np.diag(np.diagonal(near.covariances[0]))
+    np.testing.assert_allclose(off, 0, atol=1e-12)
+
+
+def test_selected_states_only(period):
+    fields, times = period
+    first = times < 60 * 72
+    spoiled = np.where(first[:, None, None], fields, 1e6)
+    chosen = fit_window_statistics(spoiled, times, LATITUDE, LONGITUDE, select=first)
+    alone = fit_window_statistics(fields[first], times[first], LATITUDE, LONGITUDE)
+    np.testing.assert_array_equal(chosen.covariances, alone.covariances)
+
+
+def test_weight_outside_its_range_is_refused(period):
+    with pytest.raises(ValueError, match="smooth_weight"):
+        fit_window_statistics(*period, LATITUDE, LONGITUDE, smooth_weight=1.5)

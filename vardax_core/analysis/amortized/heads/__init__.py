@@ -1,0 +1,1 @@
+"""Posterior heads: Gaussian regression, conditional flow, score diffusion."""

@@ -1,0 +1,177 @@
+"""What every posterior head is, and what holds for all of them."""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vardax_core.analysis.amortized.scaling import AffineScaling
+
+
+class ContextShapeError(ValueError):
+    """A head was given a context of another shape than it was built for."""
+
+
+class StateShapeError(ValueError):
+    """A head was given a state of another shape than it was built for."""
+
+
+class SampleCountError(ValueError):
+    """A posterior was asked for no samples at all."""
+
+
+class AbstractPosteriorHead(eqx.Module):
+    """A conditional density q(x | context) of one state x.
+
+    Implementations write the `standard_*` methods for one unbatched, standardised state; the
+    public methods check shapes, apply the scaling and add its Jacobian.
+
+    Attributes:
+        context_shape: shape of the context that the head was built for.
+        state_shape: shape of one state.
+        scaling: standardisation of the state; the identity until `fit` sets it.
+        head_type: the family, one of `HEAD_TYPES`.
+    """
+
+    context_shape: eqx.AbstractVar[tuple[int, ...]]
+    state_shape: eqx.AbstractVar[tuple[int, ...]]
+    scaling: eqx.AbstractVar[AffineScaling]
+    head_type: eqx.AbstractClassVar[str]
+
+    @abstractmethod
+    def standard_map(self, ctx: Float[Array, "*context"]) -> Float[Array, "*state"]:
+        """`map_estimate` in standard units."""
+
+    @abstractmethod
+    def standard_sample(
+        self, ctx: Float[Array, "*context"], key: PRNGKeyArray, n: int
+    ) -> Float[Array, "n *state"]:
+        """`sample` in standard units."""
+
+    @abstractmethod
+    def standard_log_prob(
+        self, z: Float[Array, "*state"], ctx: Float[Array, "*context"]
+    ) -> Float[Array, ""]:
+        """`log_prob` in standard units."""
+
+    @abstractmethod
+    def standard_marginals(
+        self, ctx: Float[Array, "*context"], key: PRNGKeyArray, n: int
+    ) -> tuple[Float[Array, "*state"], Float[Array, "*state"]]:
+        """`marginals` in standard units."""
+
+    @abstractmethod
+    def standard_loss(
+        self,
+        z: Float[Array, "*state"],
+        ctx: Float[Array, "*context"],
+        key: PRNGKeyArray,
+        quantile: Float[Array, ""],
+    ) -> Float[Array, ""]:
+        """`loss` in standard units."""
+
+    @abstractmethod
+    def tempered(self, scale: Float[Array, ""]) -> "AbstractPosteriorHead":
+        """The same head with its spread multiplied by `scale` (see `training.recalibration`)."""
+
+    def map_estimate(self, ctx: Float[Array, "*context"]) -> Float[Array, "*state"]:
+        """The head's point estimate, in the unit of the state; each head says which one it is.
+
+        Raises:
+            ContextShapeError: if the context has another shape than `context_shape`.
+        """
+        self._check_context(ctx)
+        return self.scaling.from_standard(self.standard_map(ctx))
+
+    def sample(
+        self, ctx: Float[Array, "*context"], key: PRNGKeyArray, n: int
+    ) -> Float[Array, "n *state"]:
+        """`n` independent draws from q(. | ctx), in the unit of the state.
+
+        Raises:
+            ContextShapeError: if the context has another shape than `context_shape`.
+            SampleCountError: if `n` is less than 1.
+        """
+        self._check_context(ctx)
+        self._check_count(n)
+        return jax.vmap(self.scaling.from_standard)(self.standard_sample(ctx, key, n))
+
+    def log_prob(
+        self, x: Float[Array, "*state"], ctx: Float[Array, "*context"]
+    ) -> Float[Array, ""]:
+        """Log-density of one state, per unit of the state.
+
+        Raises:
+            ContextShapeError: if the context has another shape than `context_shape`.
+            StateShapeError: if the state has another shape than `state_shape`.
+        """
+        self._check_context(ctx)
+        self._check_state(x)
+        standard = self.standard_log_prob(self.scaling.to_standard(x), ctx)
+        return standard + self.scaling.log_det(self.state_shape)
+
+    def marginals(
+        self, ctx: Float[Array, "*context"], key: PRNGKeyArray, n: int = 256
+    ) -> tuple[Float[Array, "*state"], Float[Array, "*state"]]:
+        """Mean and standard deviation of every element, in the unit of the state.
+
+        Arguments:
+            ctx: the context.
+            key, n: for heads whose moments have no closed form: they average `n` draws.
+
+        Raises:
+            ContextShapeError: if the context has another shape than `context_shape`.
+            SampleCountError: if `n` is less than 2.
+        """
+        self._check_context(ctx)
+        if n < 2:
+            raise SampleCountError(
+                f"{type(self).__name__}: a standard deviation needs n >= 2 samples, got {n}."
+            )
+        mean, sd = self.standard_marginals(ctx, key, n)
+        return self.scaling.from_standard(mean), self.scaling.spread_from_standard(sd)
+
+    def loss(
+        self,
+        x: Float[Array, "*state"],
+        ctx: Float[Array, "*context"],
+        *,
+        key: PRNGKeyArray,
+        quantile: Float[Array, ""],
+    ) -> Float[Array, ""]:
+        """What training minimises, for one true state, in standard units.
+
+        Arguments:
+            x: the true state.
+            ctx: the context of its observations.
+            key: for heads whose loss is random.
+            quantile: a number in [0, 1); spread evenly over a batch, it lowers the variance of
+                losses that draw a noise level.
+
+        Raises:
+            ContextShapeError: if the context has another shape than `context_shape`.
+            StateShapeError: if the state has another shape than `state_shape`.
+        """
+        self._check_context(ctx)
+        self._check_state(x)
+        return self.standard_loss(self.scaling.to_standard(x), ctx, key, quantile)
+
+    def _check_context(self, ctx: Array) -> None:
+        if ctx.shape != self.context_shape:
+            raise ContextShapeError(
+                f"{type(self).__name__}: built for a context of shape {self.context_shape}, got "
+                f"{ctx.shape}; build the head for the encoder's output, or pass one context "
+                "without a batch axis and vmap over the batch."
+            )
+
+    def _check_state(self, x: Array) -> None:
+        if x.shape != self.state_shape:
+            raise StateShapeError(
+                f"{type(self).__name__}: built for states of shape {self.state_shape}, got "
+                f"{x.shape}; pass one state without a batch axis and vmap over the batch."
+            )
+
+    def _check_count(self, n: int) -> None:
+        if n < 1:
+            raise SampleCountError(f"{type(self).__name__}: n must be at least 1, got {n}.")

@@ -1,0 +1,155 @@
+"""Networks from a context to several maps over the state."""
+
+import math
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+class AbstractStateNetwork(eqx.Module):
+    """A map from one context to `n_maps` arrays of the state's shape.
+
+    Attributes:
+        context_shape: shape of one context.
+        state_shape: shape of one state.
+        n_maps: how many arrays come out.
+    """
+
+    context_shape: eqx.AbstractVar[tuple[int, ...]]
+    state_shape: eqx.AbstractVar[tuple[int, ...]]
+    n_maps: eqx.AbstractVar[int]
+
+    @abstractmethod
+    def __call__(self, ctx: Float[Array, "*context"]) -> Float[Array, "map *state"]:
+        """The maps of one context."""
+
+
+class VectorNetwork(AbstractStateNetwork):
+    """A multilayer perceptron plus a linear map, from a context vector to the whole state.
+
+    The linear part carries what is linear in the observations, all of it in the linear-Gaussian
+    case, so the perceptron starts small.
+
+    Attributes:
+        mlp: the perceptron.
+        skip: the linear part.
+        context_shape: (length of the context,).
+        state_shape: shape of one state.
+        n_maps: how many arrays come out.
+    """
+
+    mlp: eqx.nn.MLP
+    skip: eqx.nn.Linear
+    context_shape: tuple[int, ...] = eqx.field(static=True)
+    state_shape: tuple[int, ...] = eqx.field(static=True)
+    n_maps: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        context_dim: int,
+        state_shape: tuple[int, ...],
+        n_maps: int,
+        *,
+        hidden_dim: int = 64,
+        depth: int = 2,
+        key: PRNGKeyArray,
+    ):
+        """Build the network.
+
+        Arguments:
+            context_dim: length of the context vector.
+            state_shape, n_maps: what comes out.
+            hidden_dim, depth: width and number of the hidden layers.
+            key: for the initial weights.
+        """
+        self.context_shape = (context_dim,)
+        self.state_shape = tuple(state_shape)
+        self.n_maps = n_maps
+        out_size = n_maps * math.prod(state_shape)
+        mlp_key, skip_key = jax.random.split(key)
+        mlp = eqx.nn.MLP(
+            context_dim, out_size, hidden_dim, depth, activation=jax.nn.silu, key=mlp_key
+        )
+        self.mlp = shrunk_output(mlp, 0.1)
+        skip = eqx.nn.Linear(context_dim, out_size, use_bias=False, key=skip_key)
+        self.skip = eqx.tree_at(lambda m: m.weight, skip, 0.1 * skip.weight)
+
+    def __call__(self, ctx: Float[Array, "*context"]) -> Float[Array, "map *state"]:
+        return (self.mlp(ctx) + self.skip(ctx)).reshape(self.n_maps, *self.state_shape)
+
+
+def shrunk_output(mlp: eqx.nn.MLP, factor: float) -> eqx.nn.MLP:
+    """The perceptron with the weights and biases of its last layer multiplied by `factor`."""
+    return eqx.tree_at(
+        lambda m: (m.layers[-1].weight, m.layers[-1].bias), mlp, replace_fn=lambda x: factor * x
+    )
+
+
+class FieldNetwork(AbstractStateNetwork):
+    """Two pointwise layers from a context field to maps on the same grid.
+
+    All that mixes points happens in the encoder.
+
+    Attributes:
+        first, second: weights of the layers, (out, in).
+        first_bias, second_bias: their biases.
+        context_shape: (channel, *grid).
+        state_shape: (*grid) or (variable, *grid).
+        n_maps: how many arrays come out.
+    """
+
+    first: Float[Array, "hidden channel"]
+    first_bias: Float[Array, " hidden"]
+    second: Float[Array, "out hidden"]
+    second_bias: Float[Array, " out"]
+    context_shape: tuple[int, ...] = eqx.field(static=True)
+    state_shape: tuple[int, ...] = eqx.field(static=True)
+    n_maps: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        context_shape: tuple[int, ...],
+        state_shape: tuple[int, ...],
+        n_maps: int,
+        *,
+        hidden_dim: int = 64,
+        key: PRNGKeyArray,
+    ):
+        """Build the network.
+
+        Arguments:
+            context_shape: (channel, *grid).
+            state_shape: (*grid) or (variable, *grid).
+            n_maps: how many arrays come out.
+            hidden_dim: number of hidden channels.
+            key: for the initial weights.
+
+        Raises:
+            ValueError: if the context and the state are not on one grid.
+        """
+        grid = tuple(context_shape[1:])
+        if state_shape[len(state_shape) - len(grid) :] != grid or len(state_shape) > len(grid) + 1:
+            raise ValueError(
+                f"FieldNetwork: a context of shape {context_shape} is on the grid {grid}, which "
+                f"does not fit states of shape {state_shape}; make the encoder give "
+                "(channel, *grid) for states (*grid) or (variable, *grid)."
+            )
+        self.context_shape = tuple(context_shape)
+        self.state_shape = tuple(state_shape)
+        self.n_maps = n_maps
+        channels = context_shape[0]
+        out = n_maps * math.prod(state_shape) // math.prod(grid)
+        first_key, second_key = jax.random.split(key)
+        self.first = jax.random.normal(first_key, (hidden_dim, channels)) * channels**-0.5
+        self.first_bias = jnp.zeros((hidden_dim,))
+        self.second = 0.1 * jax.random.normal(second_key, (out, hidden_dim)) * hidden_dim**-0.5
+        self.second_bias = jnp.zeros((out,))
+
+    def __call__(self, ctx: Float[Array, "*context"]) -> Float[Array, "map *state"]:
+        points = ctx.reshape(ctx.shape[0], -1)
+        hidden = jax.nn.silu(self.first @ points + self.first_bias[:, None])
+        out = self.second @ hidden + self.second_bias[:, None]
+        return out.reshape(self.n_maps, *self.state_shape)

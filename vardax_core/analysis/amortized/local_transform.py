@@ -1,0 +1,198 @@
+"""An amortized analysis that transforms the background ensemble locally."""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vardax_core.analysis.amortized.ring_network import RingNetwork, ring_neighbours
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.types import (
+    Analysis,
+    Observations,
+    ResultCode,
+    ensemble_mean,
+    ensemble_spread,
+)
+
+CORRELATION_LAGS = 4
+FEATURES = 12 + CORRELATION_LAGS
+
+
+class LocalTransformStep(AbstractAnalysisStep):
+    """Amortized analysis on a ring: a network gives the gains, the ensemble is transformed.
+
+    At every point the network sees the background mean and spread, lag correlations, innovation,
+    mask and R, and the same of the first guess. It gives two rows of local gains, one that
+    moves the mean towards the departures from the first guess and one that contracts the
+    anomalies, an inflation and a bias:
+
+        mean_i     = guess_i + sum_k G_ik k_j d_j + c_i b_i s_i         (j = i + k)
+        anomaly_i  = exp(c_i f_i) (a_i - sum_k A_ik k_j a_j)
+
+    with k_j = s_j^2 / (s_j^2 + R_j), zero where nothing is observed, and c_i the largest k in
+    reach. So without an observation in reach, or with R growing, the network adds nothing to the
+    first guess, whatever its weights. The correction of the mean never exceeds the largest
+    departure in reach, nor the spread e times that of the first guess, so that no input leads
+    the state off for good.
+
+    Attributes:
+        operator: observation operator H; its adjoint puts departures on the grid.
+        network: gives 2 (2 reach + 1) + 2 outputs a point.
+        first_guess: analysis that the network corrects, or None for the background itself.
+        reach: points to each side that a gain covers.
+        centre, scale: rough mean and standard deviation of the state, for scaling the inputs.
+    """
+
+    operator: AbstractObservationOperator
+    network: RingNetwork
+    first_guess: AbstractAnalysisStep | None
+    reach: int = eqx.field(static=True)
+    centre: float = eqx.field(static=True)
+    scale: float = eqx.field(static=True)
+
+    @classmethod
+    def create(
+        cls,
+        operator: AbstractObservationOperator,
+        first_guess: AbstractAnalysisStep | None,
+        *,
+        centre: float,
+        scale: float,
+        reach: int = 5,
+        width: int = 64,
+        depth: int = 3,
+        key: PRNGKeyArray,
+    ) -> "LocalTransformStep":
+        """An untrained step: the first guess, or the scalar Kalman update where there is none.
+
+        Raises:
+            ValueError: if the state is not a ring, or the gains reach around it.
+        """
+        if len(operator.state_shape) != 1 or 2 * reach + 1 > operator.state_shape[0]:
+            raise ValueError(
+                f"LocalTransformStep: needs a one-dimensional state of at least {2 * reach + 1} "
+                f"points for reach {reach}, got {operator.state_shape}; lower the reach."
+            )
+        taps = 2 * reach + 1
+        network = RingNetwork.create(FEATURES, 2 * taps + 2, width=width, depth=depth, key=key)
+        if first_guess is None:
+            start = network.last.bias.at[reach].set(1.0).at[taps + reach].set(0.5)
+            network = eqx.tree_at(lambda n: n.last.bias, network, start)
+        return cls(operator, network, first_guess, reach, centre, scale)
+
+    def analyse(
+        self,
+        background: Float[Array, "member *state"],
+        observations: Observations,
+        *,
+        key: PRNGKeyArray,
+    ) -> Analysis:
+        guess = background
+        if self.first_guess is not None:
+            guess = self.first_guess(background, observations, key=key).ensemble
+        return self.transform(background, guess, observations)
+
+    def transform(
+        self,
+        background: Float[Array, "member n"],
+        guess: Float[Array, "member n"],
+        observations: Observations,
+    ) -> Analysis:
+        """Correct the first-guess ensemble; the part with trained weights."""
+        now = observations.at_analysis_time()
+        mask = now.mask[0].astype(background.dtype)
+        mean, guess_mean = ensemble_mean(background), ensemble_mean(guess)
+
+        def on_grid(departure: Float[Array, " obs"]) -> Float[Array, " n"]:
+            return self.operator.adjoint(mean, departure * mask)
+
+        observed = on_grid(jnp.ones_like(mask))
+        count = jnp.maximum(observed, 1.0)
+        innovation = on_grid(now.values[0] - self.operator(mean)) / count
+        residual = on_grid(now.values[0] - self.operator(guess_mean)) / count
+        error_sd = jnp.where(observed > 0, on_grid(now.error_sd[0]) / count, 1.0)
+
+        floor = 1e-3 * self.scale
+        spread = ensemble_spread(background) + floor
+        guess_spread = ensemble_spread(guess) + floor
+        gain = jnp.where(observed > 0, guess_spread**2 / (guess_spread**2 + error_sd**2), 0.0)
+        influence = jnp.max(ring_neighbours(gain, self.reach), axis=1)
+        anomalies = guess - guess_mean[None]
+
+        features = self._features(
+            (background - mean[None]) / spread[None],
+            mean,
+            spread,
+            guess_mean,
+            guess_spread,
+            innovation,
+            residual,
+            error_sd,
+            gain,
+            observed,
+        )
+        out = self.network(features)
+        taps = 2 * self.reach + 1
+        mean_gain = out[:, :taps] * ring_neighbours(gain, self.reach)
+        anomaly_gain = out[:, taps : 2 * taps] * ring_neighbours(gain, self.reach)
+        inflation = jnp.exp(influence * jnp.tanh(out[:, -2]))
+        bias = influence * out[:, -1] * guess_spread
+
+        departures = ring_neighbours(residual, self.reach)
+        correction = jnp.sum(mean_gain * departures, axis=1) + bias
+        furthest = jnp.max(jnp.abs(departures), axis=1)
+        new_mean = guess_mean + jnp.clip(correction, -furthest, furthest)
+
+        neighbours = jax.vmap(lambda a: ring_neighbours(a, self.reach))(anomalies)
+        contracted = anomalies - jnp.sum(anomaly_gain[None] * neighbours, axis=2)
+        transformed = inflation[None] * contracted
+        growth = (ensemble_spread(transformed) + floor) / guess_spread
+        ensemble = new_mean[None] + transformed / jnp.maximum(growth / math.e, 1.0)[None]
+        return Analysis(
+            ensemble=ensemble,
+            mean=new_mean,
+            spread=ensemble_spread(ensemble),
+            result=jnp.asarray(int(ResultCode.OK), jnp.int32),
+            diagnostics={"mean_inflation": jnp.mean(inflation)},
+        )
+
+    def _features(
+        self,
+        normalised: Float[Array, "member n"],
+        mean: Float[Array, " n"],
+        spread: Float[Array, " n"],
+        guess_mean: Float[Array, " n"],
+        guess_spread: Float[Array, " n"],
+        innovation: Float[Array, " n"],
+        residual: Float[Array, " n"],
+        error_sd: Float[Array, " n"],
+        gain: Float[Array, " n"],
+        observed: Float[Array, " n"],
+    ) -> Float[Array, "n feature"]:
+        members = normalised.shape[0]
+        lags = [
+            jnp.sum(normalised * jnp.roll(normalised, -lag, axis=1), axis=0) / (members - 1)
+            for lag in range(1, CORRELATION_LAGS + 1)
+        ]
+        expected = jnp.sqrt(spread**2 + error_sd**2)
+        increment = guess_mean - mean
+        features = [
+            (mean - self.centre) / self.scale,
+            jnp.log(spread / self.scale),
+            jnp.log(guess_spread / self.scale),
+            innovation / expected,
+            residual / error_sd,
+            residual / guess_spread * gain,
+            increment / spread,
+            jnp.log(guess_spread / spread),
+            gain,
+            jnp.where(observed > 0, 1.0, 0.0).astype(mean.dtype),
+            jnp.log(error_sd / self.scale) * jnp.sign(observed),
+            (jnp.sign(observed) * (innovation / expected) ** 2 - 1.0) / 3.0,
+            *lags,
+        ]
+        return jnp.clip(jnp.stack(features, axis=-1), -10.0, 10.0)

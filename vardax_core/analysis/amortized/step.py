@@ -1,0 +1,96 @@
+"""An amortized posterior as an analysis step of the cycle."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vardax_core.analysis.amortized.posterior import BATCH_OF_RANK, AmortizedPosterior
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.types import (
+    Analysis,
+    Batch,
+    Batch1D,
+    Observations,
+    ResultCode,
+    ensemble_mean,
+    ensemble_spread,
+)
+
+
+class PosteriorAnalysisStep(AbstractAnalysisStep):
+    """The analysis members are drawn anew from q(x | observations, background statistics).
+
+    The mean and the spread of the analysis are the head's own marginals. The posterior gets the
+    values, the mask, the error standard deviations, the times relative to the analysis time, and
+    mean and spread of the background; which of them it uses, its encoder says. Members of one
+    cycle have no link with those of the next.
+
+    Attributes:
+        posterior: the trained posterior.
+        operator: observation operator H, which says where the observations are.
+        on_grid: put the observations at their grid points (for operators that sample points) and
+            not one after another.
+        n_moments: draws behind the mean and spread of heads without closed-form moments.
+    """
+
+    posterior: AmortizedPosterior
+    operator: AbstractObservationOperator
+    on_grid: bool = eqx.field(static=True, default=False)
+    n_moments: int = eqx.field(static=True, default=256)
+
+    def __check_init__(self):
+        if self.posterior.head.state_shape != self.operator.state_shape:
+            raise ValueError(
+                f"PosteriorAnalysisStep: the head gives states of shape "
+                f"{self.posterior.head.state_shape}, H takes {self.operator.state_shape}; build "
+                "both for one grid."
+            )
+
+    def analyse(
+        self,
+        background: Float[Array, "member *state"],
+        observations: Observations,
+        *,
+        key: PRNGKeyArray,
+    ) -> Analysis:
+        batch = self.batch(background, observations)
+        ensemble = self.posterior.sample(batch, key, background.shape[0])[0]
+        mean, spread = self.posterior.marginals(batch, key, self.n_moments)
+        return Analysis(
+            ensemble=ensemble,
+            mean=mean[0],
+            spread=spread[0],
+            result=jnp.asarray(int(ResultCode.OK), jnp.int32),
+            diagnostics={},
+        )
+
+    def batch(self, background: Float[Array, "member *state"], observations: Observations) -> Batch:
+        """The batch of one sample that the posterior is shown for one window."""
+        mask = observations.mask.astype(background.dtype)
+        values, error_sd = observations.values * mask, observations.error_sd
+        times = (observations.times - observations.times[-1]).astype(background.dtype)
+        background_mean = ensemble_mean(background)
+        common = {
+            "background_mean": background_mean[None],
+            "background_spread": ensemble_spread(background)[None],
+            "times": times[None],
+        }
+        if not self.on_grid:
+            return Batch1D(input=values[None], mask=mask[None], error_sd=error_sd[None], **common)
+
+        def rows_to_grid(rows: Float[Array, "window obs"]) -> Float[Array, "window *state"]:
+            return jax.vmap(lambda row: self.operator.adjoint(background_mean, row))(rows)
+
+        count = jnp.maximum(rows_to_grid(mask), 1)
+        return BATCH_OF_RANK[background_mean.ndim + 1](
+            input=(rows_to_grid(values) / count)[None],
+            mask=(rows_to_grid(mask) > 0).astype(background.dtype)[None],
+            error_sd=jnp.where(
+                rows_to_grid(mask) > 0,
+                rows_to_grid(error_sd * mask) / count,
+                jnp.ones_like(count),
+            )[None],
+            **common,
+        )

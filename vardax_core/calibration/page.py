@@ -1,0 +1,176 @@
+"""The words and tables of the calibration report."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from vardax_core.calibration.plots.style import short, unit_label
+from vardax_core.calibration.scores import Score, Scores
+from vardax_core.types import ResultCode
+
+RATIO_LIMITS = (0.9, 1.1)
+"""Spread/RMSE within which the spread is called calibrated."""
+COVERAGE_LIMITS = (0.87, 0.93)
+"""Share of truths inside the 90 % interval within which the interval is called calibrated."""
+CHI2_LIMITS = (0.8, 1.25)
+"""Innovation chi2 per observation within which the statistics are called consistent."""
+
+TABLE = ("rmse", "spread", "spread_over_rmse", "crps_gaussian", "crps_fair", "coverage_90")
+
+
+def verdict(scores: Scores, name: str) -> str:
+    """One sentence that says whether the analysis is calibrated, from the numbers alone."""
+    ratio, coverage = scores["spread_over_rmse"], scores["coverage_90"]
+    chi2 = scores["innovation_chi2"]
+    if not scores.cycles:
+        return f"**No verdict** on {name}: the period holds no cycle."
+    if np.isfinite(ratio) and np.isfinite(coverage):
+        facts = (
+            f"spread/RMSE {ratio:.2f}, the 90 % interval covers {100 * coverage:.1f} % of truths"
+        )
+        return f"**{_judge(ratio, coverage)}**: {name} has {facts}."
+    reason = scores.values["spread_over_rmse"].reason
+    if np.isfinite(chi2):
+        low, high = CHI2_LIMITS
+        word = "Innovations larger" if chi2 > high else "Innovations smaller"
+        word = "Innovations consistent" if low <= chi2 <= high else word
+        against = "with" if low <= chi2 <= high else "than"
+        return (
+            f"**{word} {against} the assumed statistics**: {name} has an innovation chi2 of "
+            f"{chi2:.2f} per observation; calibration cannot be said, for {reason}."
+        )
+    return f"**No verdict** on {name}: {reason}, and no observation was used."
+
+
+def _judge(ratio: float, coverage: float) -> str:
+    if ratio < RATIO_LIMITS[0]:
+        return "Overconfident"
+    if ratio > RATIO_LIMITS[1]:
+        return "Underconfident"
+    if COVERAGE_LIMITS[0] <= coverage <= COVERAGE_LIMITS[1]:
+        return "Calibrated"
+    side = "narrow" if coverage < COVERAGE_LIMITS[0] else "wide"
+    return f"Spread calibrated on average, intervals too {side}"
+
+
+def number(score: Score) -> str:
+    """A score for a table, with its confidence interval; a dash where it cannot be said."""
+    if not np.isfinite(score.value):
+        return "-"
+    text = f"{score.value:.4g}"
+    if np.isfinite(score.lower):
+        text += f" ({score.lower:.3g} to {score.upper:.3g})"
+    return text
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, numbers to the right of the first column."""
+    rule = ["---", *("---:" for _ in header[1:])]
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, rule, *rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def page(
+    *,
+    title: str,
+    variable: str,
+    units: str,
+    primary: str,
+    scores: Mapping[str, Scores],
+    microseconds: Mapping[str, float | None],
+    result_codes: Mapping[str, np.ndarray],
+    qc_counts: Mapping[str, int],
+    provenance: Mapping[str, str],
+    pictures: Sequence[tuple[str, str]],
+) -> str:
+    """The whole page: verdict, comparison, pictures, flagged cycles, detail, provenance."""
+    shown = "\n\n".join(f"![{caption}]({file})\n\n*{caption}*" for file, caption in pictures)
+    return (
+        "\n\n".join(
+            [
+                f"# {title}",
+                verdict(scores[primary], primary),
+                _comparison(primary, scores, microseconds),
+                shown,
+                "## Flagged cycles and observations",
+                _flagged(result_codes, qc_counts),
+                "## All scores",
+                _detail(scores),
+                _how(scores[primary], variable, units),
+                "## Provenance",
+                "\n".join(f"- {name}: `{value}`" for name, value in provenance.items()),
+            ]
+        ).rstrip()
+        + "\n"
+    )
+
+
+def _comparison(
+    primary: str, scores: Mapping[str, Scores], microseconds: Mapping[str, float | None]
+) -> str:
+    columns = [scores[primary].values[name] for name in TABLE]
+    header = ["method", *(unit_label(score.label, score.units) for score in columns)]
+    rows = []
+    for method, values in scores.items():
+        time = microseconds[method]
+        name = f"**{method}**" if method == primary else method
+        cells = [_cell(values.values[score]) for score in TABLE]
+        rows.append([name, *cells, "-" if time is None else f"{time:.3g}"])
+    return table([*header, "µs per cycle"], rows)
+
+
+def _cell(score: Score) -> str:
+    if score.name == "coverage_90" and np.isfinite(score.value):
+        return f"{100 * score.value:.1f} %"
+    return short(score.value)
+
+
+def _flagged(result_codes: Mapping[str, np.ndarray], qc_counts: Mapping[str, int]) -> str:
+    codes = list(ResultCode)
+    rows = [
+        [method, *(str(int(np.sum(values == int(code)))) for code in codes)]
+        for method, values in result_codes.items()
+    ]
+    header = ["cycles by result", *(code.name.lower().replace("_", " ") for code in codes)]
+    text = table(header, rows)
+    if qc_counts:
+        counted = [[name, str(count)] for name, count in qc_counts.items()]
+        text += "\n\n" + table(["observations by quality control", "count"], counted)
+    return text
+
+
+def _detail(scores: Mapping[str, Scores]) -> str:
+    methods = list(scores)
+    first = scores[methods[0]].values
+    rows = [
+        [
+            unit_label(first[name].label, first[name].units),
+            *(number(scores[method].values[name]) for method in methods),
+        ]
+        for name in first
+    ]
+    text = table(["score (95 % interval)", *methods], rows)
+    unsaid: dict[str, list[str]] = {}
+    for method in methods:
+        for score in scores[method].values.values():
+            if score.reason:
+                unsaid.setdefault(f"{method}: {score.reason}", []).append(score.label)
+    if unsaid:
+        listed = "\n".join(f"- {', '.join(labels)}: {why}" for why, labels in unsaid.items())
+        text += f"\n\nWhat cannot be said:\n\n{listed}"
+    return text
+
+
+def _how(scores: Scores, variable: str, units: str) -> str:
+    estimators = "\n".join(f"- **{s.label}**: {s.estimator}" for s in scores.values.values())
+    interval = (
+        f"95 % intervals: circular block bootstrap in time, blocks of {scores.block} cycles."
+        if scores.block
+        else "No confidence intervals: the period is too short."
+    )
+    unscored = float(scores.sums["non_finite_weight"])
+    lost = f" Points left out because an analysis was not finite: {unscored:g}." if unscored else ""
+    return (
+        f"### How each number is computed\n\nVariable: {variable}; unit: {units}. All scores are "
+        f"functions of sums over cycles that lie in the store. {interval}{lost}\n\n{estimators}"
+    )

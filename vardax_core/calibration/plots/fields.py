@@ -1,0 +1,258 @@
+"""Pictures of states: maps, time series with their band, and one-dimensional sections."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from vardax_core.calibration.plots.style import (
+    ANALYSIS,
+    BACKGROUND,
+    INK,
+    OBSERVATION,
+    TRUTH,
+    dress,
+    label_time,
+    legend,
+    new_figure,
+    unit_label,
+)
+
+Z90 = 1.6448536269514722
+
+
+@dataclass(frozen=True)
+class FieldPanel:
+    """A two-dimensional state at one cycle, in the unit of the state.
+
+    Attributes:
+        truth, background, analysis, spread: fields; NaN where unknown.
+        latitude, longitude: degrees north and east, ascending or descending.
+        stations: latitude and longitude of the observations of this cycle.
+        title: variable and time.
+    """
+
+    truth: Float[np.ndarray, "latitude longitude"]
+    background: Float[np.ndarray, "latitude longitude"]
+    analysis: Float[np.ndarray, "latitude longitude"]
+    spread: Float[np.ndarray, "latitude longitude"]
+    latitude: Float[np.ndarray, " latitude"]
+    longitude: Float[np.ndarray, " longitude"]
+    stations: Float[np.ndarray, "obs 2"]
+    title: str
+
+
+@dataclass(frozen=True)
+class PointSeries:
+    """One variable at one point over time, in the unit of the state.
+
+    Attributes:
+        times: analysis times (dates, or cycle numbers).
+        truth, background, analysis, spread: one value for each time; NaN where unknown.
+        observations: observed values; NaN where there are none.
+        title: variable and place, and whether the point was held out.
+    """
+
+    times: np.ndarray
+    truth: Float[np.ndarray, " time"]
+    background: Float[np.ndarray, " time"]
+    analysis: Float[np.ndarray, " time"]
+    spread: Float[np.ndarray, " time"]
+    observations: Float[np.ndarray, " time"]
+    title: str
+
+
+@dataclass(frozen=True)
+class SectionPanel:
+    """A one-dimensional state at one cycle, in the unit of the state.
+
+    Attributes:
+        position: coordinate of each variable.
+        truth, background: the true state and the background mean.
+        observations: observed values at the positions; NaN where there are none.
+        ensemble: analysis members.
+        title: variable and time.
+    """
+
+    position: Float[np.ndarray, " n"]
+    truth: Float[np.ndarray, " n"]
+    background: Float[np.ndarray, " n"]
+    observations: Float[np.ndarray, " n"]
+    ensemble: Float[np.ndarray, "member n"]
+    title: str
+
+
+def _common_limits(*fields: np.ndarray) -> tuple[float, float]:
+    values = np.concatenate([np.ravel(field) for field in fields])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
+    lowest, highest = float(values.min()), float(values.max())
+    return (lowest, highest) if highest > lowest else (lowest - 0.5, highest + 0.5)
+
+
+def _degrees(positive: str, negative: str) -> FuncFormatter:
+    def text(value: float, _: int) -> str:
+        side = positive if value > 0 else negative if value < 0 else ""
+        return f"{abs(value):g}°{side}"
+
+    return FuncFormatter(text)
+
+
+def _rms(field: np.ndarray) -> float:
+    finite = field[np.isfinite(field)]
+    return float(np.sqrt(np.mean(finite**2))) if finite.size else float("nan")
+
+
+def _high(field: np.ndarray) -> float:
+    finite = np.abs(field[np.isfinite(field)])
+    return float(np.quantile(finite, 0.995)) if finite.size else 0.0
+
+
+def maps(panel: FieldPanel, *, units: str = "1", variable: str = "state") -> Figure:
+    """Truth, background and analysis on one colour scale; under them the errors of background
+    and analysis on one symmetric scale, at most twice the largest analysis error so
+    that a worse background saturates, and the analysis spread. Dots are the stations."""
+    tall = np.ptp(panel.latitude) / max(
+        np.ptp(panel.longitude) * np.cos(np.deg2rad(np.mean(panel.latitude))), 1e-9
+    )
+    figure = new_figure(10.5, float(np.clip(2.4 + 5.9 * tall, 4.6, 10.0)))
+    figure.suptitle(panel.title, fontsize=11, fontweight="bold", color=INK, x=0.01, ha="left")
+    axes = figure.subplots(2, 3, sharex=True, sharey=True)
+    background_error = panel.background - panel.truth
+    analysis_error = panel.analysis - panel.truth
+    lowest, highest = _common_limits(panel.truth, panel.background, panel.analysis)
+    worst = min(_high(background_error), 2 * _high(analysis_error)) or 1.0
+    least, most = _common_limits(panel.spread)
+    plain = {"cmap": "viridis", "vmin": lowest, "vmax": highest}
+    signed = {"cmap": "RdBu_r", "vmin": -worst, "vmax": worst}
+    rows = (
+        (
+            ("truth", panel.truth, plain),
+            ("background", panel.background, plain),
+            ("analysis", panel.analysis, plain),
+        ),
+        (
+            (f"background error, rms {_rms(background_error):.2g}", background_error, signed),
+            (f"analysis error, rms {_rms(analysis_error):.2g}", analysis_error, signed),
+            (
+                f"analysis spread, rms {_rms(panel.spread):.2g}",
+                panel.spread,
+                {"cmap": "cividis", "vmin": least, "vmax": most},
+            ),
+        ),
+    )
+    aspect = 1 / max(np.cos(np.deg2rad(float(np.mean(panel.latitude)))), 0.1)
+    meshes = []
+    for row, drawn in zip(axes, rows, strict=True):
+        for ax, (title, field, scale) in zip(row, drawn, strict=True):
+            mesh = ax.pcolormesh(
+                *(panel.longitude, panel.latitude, field),
+                shading="nearest",
+                rasterized=True,
+                **scale,
+            )
+            ax.set_aspect(aspect)
+            dress(ax, title=title, grid="")
+            ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+            ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+            ax.xaxis.set_major_formatter(_degrees("E", "W"))
+            ax.yaxis.set_major_formatter(_degrees("N", "S"))
+            if len(panel.stations):
+                ax.plot(
+                    *(panel.stations[:, 1], panel.stations[:, 0], "o"),
+                    markersize=2.4,
+                    markerfacecolor="white",
+                    markeredgecolor="black",
+                    markeredgewidth=0.5,
+                )
+            meshes.append(mesh)
+    for group, mesh, label, extend, aspect in (
+        (axes[0], meshes[0], variable, "neither", 60),
+        (axes[1, :2], meshes[3], "error", "both", 40),
+        (axes[1, 2:], meshes[5], "spread", "neither", 20),
+    ):
+        bar = figure.colorbar(
+            mesh, ax=list(group), location="bottom", extend=extend, pad=0.02, aspect=aspect
+        )
+        bar.set_label(unit_label(label, units), fontsize=9, color=INK)
+        bar.ax.tick_params(labelsize=8, colors=INK)
+        bar.outline.set_visible(False)
+    return figure
+
+
+def _draw_series(axes: Axes, series: PointSeries, label: str) -> None:
+    times, half = series.times, Z90 * series.spread
+    known = np.isfinite(series.truth) & np.isfinite(series.analysis)
+    inside = np.abs(series.truth - series.analysis)[known] <= half[known]
+    axes.fill_between(
+        *(times, series.analysis - half, series.analysis + half),
+        color=ANALYSIS,
+        alpha=0.25,
+        linewidth=0,
+        label="90 % band",
+    )
+    axes.plot(times, series.background, "--", color=BACKGROUND, linewidth=1.1, label="background")
+    axes.plot(times, series.analysis, color=ANALYSIS, linewidth=1.5, label="analysis")
+    axes.plot(times, series.truth, color=TRUTH, linewidth=1.1, label="truth")
+    if np.any(np.isfinite(series.observations)):
+        axes.plot(
+            times, series.observations, "x", color=OBSERVATION, markersize=4, label="observation"
+        )
+    dress(axes, title=series.title, y=label)
+    if inside.size:
+        text = f"{100 * np.mean(inside):.0f} % of {inside.size} truths inside the band"
+        axes.set_title(text, loc="right", fontsize=8, color=INK)
+    axes.margins(x=0.01)
+    label_time(axes, times)
+
+
+def point_series(series: PointSeries, *, units: str = "1", variable: str = "state") -> Figure:
+    """Truth, analysis mean with its 90 % band, and background at one point over time."""
+    figure = new_figure(9.5, 3.4)
+    axes = figure.subplots()
+    _draw_series(axes, series, unit_label(variable, units))
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=5,
+        frameon=False,
+        fontsize=8,
+    )
+    return figure
+
+
+def section(
+    panel: SectionPanel, series: PointSeries, *, units: str = "1", variable: str = "state"
+) -> Figure:
+    """A one-dimensional state at one cycle with observations and members, and under it one of
+    its variables over time."""
+    figure = new_figure(9.5, 5.6)
+    above, below = figure.subplots(2, 1)
+    mean = np.mean(panel.ensemble, axis=0)
+    above.plot(panel.position, panel.ensemble.T, color="#56B4E9", linewidth=0.5, alpha=0.6)
+    above.plot([], [], color="#56B4E9", linewidth=1.2, label=f"{len(panel.ensemble)} members")
+    above.plot(
+        panel.position, panel.background, "--", color=BACKGROUND, linewidth=1.2, label="background"
+    )
+    above.plot(panel.position, mean, color=ANALYSIS, linewidth=1.6, label="analysis")
+    above.plot(panel.position, panel.truth, color=TRUTH, linewidth=1.1, label="truth")
+    above.plot(
+        *(panel.position, panel.observations, "x"),
+        color=OBSERVATION,
+        markersize=5,
+        markeredgewidth=1.4,
+        label="observation",
+    )
+    dress(above, title=panel.title, x="position", y=unit_label(variable, units))
+    above.margins(x=0.01)
+    legend(above, loc="upper center", bbox_to_anchor=(0.5, 1.0), ncols=5)
+    lowest, highest = above.get_ylim()
+    above.set_ylim(lowest, highest + 0.16 * (highest - lowest))
+    _draw_series(below, series, unit_label(variable, units))
+    handles, labels = below.get_legend_handles_labels()
+    legend(below, handles=handles[:1], labels=labels[:1], loc="upper right")
+    return figure

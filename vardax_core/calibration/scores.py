@@ -1,0 +1,324 @@
+"""Scores of a period from the sums of its cycles, each with its estimator and its uncertainty."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float, PRNGKeyArray
+from scipy.special import chdtrc
+
+from vardax_core.calibration.bootstrap import SHORTEST_PERIOD, block_length, resample_counts
+from vardax_core.calibration.statistics import COVERAGE_LEVELS
+
+Numbers = np.ndarray | np.floating
+Sums = Mapping[str, Numbers]
+
+NO_TRUTH = "no point with a truth was scored"
+NO_OBSERVATIONS = "no observation was used"
+ONE_MEMBER = "the fair estimator needs a truth and at least two members"
+REASONS = {
+    "cycles": NO_TRUTH,
+    "weight": NO_TRUTH,
+    "ensemble_weight": ONE_MEMBER,
+    "observations": NO_OBSERVATIONS,
+}
+LEVEL_90 = COVERAGE_LEVELS.index(0.9)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of a report.
+
+    Attributes:
+        name: identifier, the key in `Scores.values`.
+        label: what a reader sees.
+        value: NaN where it cannot be said; `reason` then says why.
+        lower, upper: 95 % confidence interval from the block bootstrap, NaN where not computed.
+        units: CF unit.
+        estimator: how the number is computed.
+        reason: why the value is NaN, or None.
+    """
+
+    name: str
+    label: str
+    value: float
+    lower: float
+    upper: float
+    units: str
+    estimator: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class ScoreDefinition:
+    """A score as a function of sums; the function works on one period or on many resamples."""
+
+    name: str
+    label: str
+    estimator: str
+    formula: Callable[[Sums], Numbers]
+    needs: str
+    in_state_units: bool = True
+    interval: bool = False
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one method over one period.
+
+    Attributes:
+        values: the scores by name.
+        sums: sum over the period of every statistic, for the curves and histograms.
+        cycles: cycles in the period; `values` use those of them that have a truth.
+        block: length in cycles of the blocks of the bootstrap, 0 where there was none.
+        spread_edges: lower edges of the bins of spread, in the unit of the state.
+    """
+
+    values: Mapping[str, Score]
+    sums: Mapping[str, np.ndarray]
+    cycles: int
+    block: int
+    spread_edges: np.ndarray
+
+    def __getitem__(self, name: str) -> float:
+        return self.values[name].value
+
+
+def divide(numerator: Numbers, denominator: Numbers) -> np.ndarray:
+    """Quotient of two arrays, NaN where the denominator is not positive."""
+    numerator, denominator = np.broadcast_arrays(
+        np.asarray(numerator, float), np.asarray(denominator, float)
+    )
+    nan = np.full(numerator.shape, np.nan)
+    return np.divide(numerator, denominator, out=nan, where=denominator > 0)
+
+
+def _mean(name: str, count: str) -> Callable[[Sums], Numbers]:
+    return lambda s: divide(s[name], s[count])
+
+
+def _root(name: str, count: str) -> Callable[[Sums], Numbers]:
+    return lambda s: np.sqrt(divide(s[name], s[count]))
+
+
+def _root_of_positive(value: Numbers) -> Numbers:
+    return np.sqrt(np.where(value >= 0, value, np.nan))
+
+
+def _desroziers_background(s: Sums) -> Numbers:
+    return divide(s["squared_innovation"] - s["innovation_residual"], s["observations"])
+
+
+_TIME_MEAN = "time mean over the cycles"
+_POOLED = "over all points of all cycles together"
+_DESROZIERS = "Desroziers et al. (2005), doi:10.1256/qj.05.108"
+
+DEFINITIONS = (
+    ScoreDefinition(
+        "rmse", "rmse.a", f"{_TIME_MEAN} of the RMSE of the analysis mean",
+        _mean("rmse", "cycles"), "cycles", interval=True,
+    ),
+    ScoreDefinition(
+        "rmse_pooled", "RMSE (pooled)", f"root mean squared error {_POOLED}",
+        _root("squared_error", "weight"), "weight", interval=True,
+    ),
+    ScoreDefinition(
+        "bias", "bias", "mean of analysis mean - truth", _mean("error", "weight"), "weight",
+        interval=True,
+    ),
+    ScoreDefinition(
+        "mae", "mean absolute error", "mean of |analysis mean - truth|",
+        _mean("absolute_error", "weight"), "weight", interval=True,
+    ),
+    ScoreDefinition(
+        "spread", "spread", f"{_TIME_MEAN} of the root mean analysis variance",
+        _mean("spread", "cycles"), "cycles", interval=True,
+    ),
+    ScoreDefinition(
+        "spread_pooled", "spread (pooled)", f"root mean analysis variance {_POOLED}",
+        _root("variance", "weight"), "weight", interval=True,
+    ),
+    ScoreDefinition(
+        "spread_over_rmse", "spread/RMSE", "ratio of the two time means; 1 if calibrated",
+        lambda s: divide(s["spread"], s["rmse"]), "cycles", False, True,
+    ),
+    ScoreDefinition(
+        "spread_over_rmse_pooled", "spread/RMSE (pooled)",
+        "root of mean variance over mean squared error; 1 if calibrated "
+        "(Fortin et al. 2014, doi:10.1175/JHM-D-14-0008.1)",
+        lambda s: np.sqrt(divide(s["variance"], s["squared_error"])), "weight", False, True,
+    ),
+    ScoreDefinition(
+        "crps_gaussian", "CRPS (Gaussian)",
+        "closed form for N(mean, spread^2), Gneiting et al. (2005), doi:10.1175/MWR2904.1",
+        _mean("crps_gaussian", "weight"), "weight", interval=True,
+    ),
+    ScoreDefinition(
+        "crps_fair", "CRPS (fair ensemble)",
+        "of the members, fair estimator, Ferro (2014), doi:10.1002/qj.2270",
+        _mean("crps_fair", "ensemble_weight"), "ensemble_weight", interval=True,
+    ),
+    ScoreDefinition(
+        "coverage_90", "90 % coverage",
+        "share of truths within mean +- 1.645 spread; 0.9 if calibrated and Gaussian",
+        _mean("coverage_90", "weight"), "weight", False, True,
+    ),
+    ScoreDefinition(
+        "background_rmse", "background RMSE", f"{_TIME_MEAN} of the RMSE of the background mean",
+        _mean("background_rmse", "cycles"), "cycles", interval=True,
+    ),
+    ScoreDefinition(
+        "background_spread", "background spread", f"{_TIME_MEAN} of the background spread",
+        _mean("background_spread", "cycles"), "cycles", interval=True,
+    ),
+    ScoreDefinition(
+        "background_spread_over_rmse", "background spread/RMSE", "ratio of the two time means",
+        lambda s: divide(s["background_spread"], s["background_rmse"]), "cycles", False, True,
+    ),
+    ScoreDefinition(
+        "background_bias", "background bias", "mean of background mean - truth",
+        _mean("background_error", "weight"), "weight", interval=True,
+    ),
+    ScoreDefinition(
+        "innovation_mean", "O-B mean", "mean over used observations",
+        _mean("innovation", "observations"), "observations", interval=True,
+    ),
+    ScoreDefinition(
+        "innovation_rms", "O-B rms", "root mean square over used observations",
+        _root("squared_innovation", "observations"), "observations", interval=True,
+    ),
+    ScoreDefinition(
+        "residual_mean", "O-A mean", "mean over used observations",
+        _mean("residual", "observations"), "observations", interval=True,
+    ),
+    ScoreDefinition(
+        "residual_rms", "O-A rms", "root mean square over used observations",
+        _root("squared_residual", "observations"), "observations", interval=True,
+    ),
+    ScoreDefinition(
+        "innovation_chi2", "innovation chi2 per observation",
+        "mean of (O-B)^2 / (HBH' + R), diagonals only; 1 if the statistics are right",
+        _mean("chi2", "observations"), "observations", False, True,
+    ),
+    ScoreDefinition(
+        "desroziers_error_sd", "observation error sd (estimated)",
+        f"root of mean (O-A)(O-B), {_DESROZIERS}",
+        lambda s: _root_of_positive(divide(s["innovation_residual"], s["observations"])),
+        "observations",
+    ),
+    ScoreDefinition(
+        "assumed_error_sd", "observation error sd (assumed)", "root of mean R",
+        _root("error_variance", "observations"), "observations",
+    ),
+    ScoreDefinition(
+        "desroziers_background_sd", "background sd at observations (estimated)",
+        f"root of mean (A-B)(O-B), {_DESROZIERS}",
+        lambda s: _root_of_positive(_desroziers_background(s)), "observations",
+    ),
+    ScoreDefinition(
+        "assumed_background_sd", "background sd at observations (assumed)", "root of mean HBH'",
+        _root("observed_background_variance", "observations"), "observations",
+    ),
+)  # fmt: skip
+
+
+def flatness(sums: Sums) -> tuple[float, float]:
+    """Chi-square statistic of a rank histogram against a flat one, and its p-value.
+
+    The p-value takes all points for independent; correlation in space and time makes it far too
+    small, so that it ranks methods and proves nothing. Fractional weights are turned into an
+    effective number of points, (sum w)^2 / sum w^2.
+
+    Source: Hamill (2001), doi:10.1175/1520-0493(2001)129<0550:IORHFV>2.0.CO;2
+    """
+    histogram, weight = np.asarray(sums["rank_histogram"], float), float(sums["weight"])
+    if not weight > 0:
+        return float("nan"), float("nan")
+    effective = weight**2 / float(sums["squared_weight"])
+    expected = 1 / len(histogram)
+    statistic = effective * float(np.sum((histogram / weight - expected) ** 2)) / expected
+    return statistic, float(chdtrc(len(histogram) - 1, statistic))
+
+
+def compute_scores(
+    statistics: xr.Dataset,
+    *,
+    key: PRNGKeyArray,
+    units: str = "1",
+    resamples: int = 400,
+) -> Scores:
+    """Scores of a period.
+
+    Arguments:
+        statistics: what `statistics_dataset` makes, one row for each cycle.
+        key: for the block bootstrap of the confidence intervals.
+        units: unit of the state.
+        resamples: bootstrap resamples; 0 for no intervals.
+    """
+    series = {str(n): np.asarray(v, np.float64) for n, v in statistics.data_vars.items()}
+    series["coverage_90"] = series["coverage"][:, LEVEL_90]
+    cycles = statistics.sizes["time"]
+    sums = {name: np.asarray(value.sum(axis=0)) for name, value in series.items()}
+    resampled, block = _resample(series, cycles, resamples, key)
+    values = {}
+    for definition in DEFINITIONS:
+        lower = upper = float("nan")
+        if definition.interval and resampled:
+            lower, upper = _interval(np.asarray(definition.formula(resampled)))
+        value = float(definition.formula(sums))
+        values[definition.name] = Score(
+            name=definition.name,
+            label=definition.label,
+            value=value,
+            lower=lower,
+            upper=upper,
+            units=units if definition.in_state_units else "1",
+            estimator=definition.estimator,
+            reason=_reason(value, sums, definition.needs, cycles),
+        )
+    statistic, p_value = flatness(sums)
+    estimator = (
+        "chi-square of the rank histogram against a flat one, all points taken for independent: "
+        "correlation in space and time makes the p-value too small (Hamill 2001)"
+    )
+    for name, label, value in (
+        ("rank_chi2", "rank histogram chi2", statistic),
+        ("rank_p_value", "rank histogram p-value", p_value),
+    ):
+        reason = _reason(value, sums, "weight", cycles)
+        nan = float("nan")
+        values[name] = Score(name, label, value, nan, nan, "1", estimator, reason)
+    edges = np.asarray(statistics["spread_bin"], np.float64)
+    return Scores(values=values, sums=sums, cycles=cycles, block=block, spread_edges=edges)
+
+
+def _resample(
+    series: Mapping[str, Float[np.ndarray, "time ..."]],
+    cycles: int,
+    resamples: int,
+    key: PRNGKeyArray,
+) -> tuple[Sums, int]:
+    if cycles < SHORTEST_PERIOD or resamples < 1:
+        return {}, 0
+    block = block_length(series["rmse"] if np.any(series["cycles"]) else series["chi2"])
+    counts = resample_counts(cycles, block, resamples=resamples, key=key)
+    return {name: counts @ value for name, value in series.items() if value.ndim == 1}, block
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    finite = values[np.isfinite(values)]
+    if finite.size < 0.95 * values.size or not finite.size:
+        return float("nan"), float("nan")
+    lower, upper = np.quantile(finite, (0.025, 0.975))
+    return float(lower), float(upper)
+
+
+def _reason(value: float, sums: Sums, needs: str, cycles: int) -> str | None:
+    if np.isfinite(value):
+        return None
+    if not cycles:
+        return "the period holds no cycle"
+    if not sums[needs] > 0:
+        return REASONS[needs]
+    return "not defined: the quantity under the fraction or the root is not positive"

@@ -1,0 +1,259 @@
+"""The forecast-analysis cycle as a pure function, and segments of it as one compiled scan."""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.calibration.statistics import cycle_statistics
+from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
+from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.models.base import AbstractForecastModel
+from vardax_core.observations.quality import QualityCode, first_guess_check
+from vardax_core.types import (
+    Analysis,
+    Observations,
+    ResultCode,
+    ensemble_mean,
+    ensemble_spread,
+)
+
+HALF_NORMAL_MEDIAN = 0.6745
+
+
+class CycleState(eqx.Module):
+    """Everything that the next cycle needs.
+
+    Attributes:
+        ensemble: analysis ensemble of the last cycle.
+        cycle: number of cycles done.
+        time: valid time of the ensemble in minutes since `MINUTES_EPOCH`.
+        spread: sums of the spread adaptation.
+    """
+
+    ensemble: Float[Array, "member *state"]
+    cycle: Int[Array, ""]
+    time: Int[Array, ""]
+    spread: SpreadState
+
+
+class CycleInput(eqx.Module):
+    """What one cycle is given; a segment stacks them along a leading axis.
+
+    Attributes:
+        observations: the window.
+        quality: quality-control codes of the last row of the window.
+        truth: true state at the analysis time, NaN where not known.
+        valid: False for the padding at the end of the last segment.
+    """
+
+    observations: Observations
+    quality: Int[Array, " obs"]
+    truth: Float[Array, "*state"]
+    valid: Bool[Array, ""]
+
+
+class CycleOutput(eqx.Module):
+    """What one cycle leaves behind.
+
+    Attributes:
+        background: background ensemble.
+        analysis: the analysis, spread adapted.
+        background_departure, analysis_departure: O-B and O-A at the analysis time, NaN where
+            nothing was observed.
+        background_equivalent_variance: diagonal of HBH' from the members.
+        quality: quality-control codes after the first-guess check.
+        spread_factor: factor that the adaptation put on the spread.
+        statistics: sums for verification, see `cycle_statistics`.
+    """
+
+    background: Float[Array, "member *state"]
+    analysis: Analysis
+    background_departure: Float[Array, " obs"]
+    analysis_departure: Float[Array, " obs"]
+    background_equivalent_variance: Float[Array, " obs"]
+    quality: Int[Array, " obs"]
+    spread_factor: Float[Array, ""]
+    statistics: dict[str, Array]
+
+
+class CycleProgram(eqx.Module):
+    """One method's forecast-analysis cycle.
+
+    Attributes:
+        model: forecast model.
+        step: analysis step.
+        adaptation: on-line adaptation of the spread, or None.
+        score_weights: weight of every point in the verification; 0 where not scored.
+        spread_scale: unit of the bins of the spread-error diagram.
+        forecast_steps: model steps from one analysis to the next.
+        first_guess_limit: k of the first-guess check |O-B| > k sqrt(HBH' + R).
+    """
+
+    model: AbstractForecastModel
+    step: AbstractAnalysisStep
+    adaptation: SpreadAdaptation | None
+    score_weights: Float[Array, "*state"]
+    spread_scale: float = eqx.field(static=True)
+    forecast_steps: int = eqx.field(static=True, default=1)
+    first_guess_limit: float = eqx.field(static=True, default=6.0)
+
+    @property
+    def interval(self) -> int:
+        """Minutes from one analysis to the next."""
+        return self.forecast_steps * self.model.interval
+
+    def initial_state(
+        self, ensemble: Float[Array, "member *state"], time: Int[Array, ""]
+    ) -> CycleState:
+        """The state before the first cycle, from an ensemble valid one interval before it."""
+        adaptation = self.adaptation or SpreadAdaptation()
+        return CycleState(
+            ensemble=ensemble,
+            cycle=jnp.zeros((), jnp.int32),
+            time=time.astype(jnp.int32),
+            spread=adaptation.init(ensemble.dtype),
+        )
+
+    def run(
+        self, state: CycleState, given: CycleInput, *, key: PRNGKeyArray
+    ) -> tuple[CycleState, CycleOutput]:
+        """One cycle: forecast, quality control, analysis, verification.
+
+        Arguments:
+            state: as the last cycle left it.
+            given: observations and truth of this one.
+            key: the experiment's key; the cycle's keys are folded from it.
+        """
+        purpose = functools.partial(cycle_key, key, state.cycle)
+        background = self._forecast(state, purpose(Purpose.FORECAST))
+        equivalents = self.step.operator.ensemble(background)
+        observed_mean = ensemble_mean(equivalents)
+        observed_variance = ensemble_spread(equivalents) ** 2
+        observations, quality = self._check_first_guess(given, observed_mean, observed_variance)
+
+        analysis_key = purpose(Purpose.ANALYSIS)
+        raw = self.step(background, observations, key=analysis_key)
+        analysis, spread, factor = raw, state.spread, jnp.ones((), background.dtype)
+        if self.adaptation is not None:
+            factor = jnp.where(
+                raw.result == int(ResultCode.OK), self.adaptation.factor(state.spread), 1.0
+            ).astype(background.dtype)
+            adapted = self.adaptation.apply(raw, factor)
+            keep = raw.result == int(ResultCode.OK)
+            analysis = Analysis(
+                ensemble=jnp.where(keep, adapted.ensemble, raw.ensemble),
+                mean=raw.mean,
+                spread=jnp.where(keep, adapted.spread, raw.spread),
+                result=raw.result,
+                diagnostics=raw.diagnostics,
+            )
+            spread = self.adaptation.update(
+                state.spread, self.step, background, observations, key=purpose(Purpose.ADAPTATION)
+            )
+
+        now = observations.at_analysis_time()
+        departure = now.values[0] - observed_mean
+        residual = now.values[0] - self.step.operator(analysis.mean)
+        statistics = cycle_statistics(
+            truth=given.truth,
+            weights=self.score_weights,
+            mean=analysis.mean,
+            spread=analysis.spread,
+            ensemble=analysis.ensemble,
+            background_mean=ensemble_mean(background),
+            background_spread=ensemble_spread(background),
+            innovation=departure,
+            residual=residual,
+            background_variance=observed_variance,
+            error_sd=now.error_sd[0],
+            used=now.mask[0],
+            key=purpose(Purpose.VERIFICATION),
+            spread_scale=self.spread_scale,
+        )
+        observed = given.observations.mask[-1]
+        values = given.observations.values[-1]
+        output = CycleOutput(
+            background=background,
+            analysis=analysis,
+            background_departure=jnp.where(observed, values - observed_mean, jnp.nan),
+            analysis_departure=jnp.where(
+                observed, values - self.step.operator(analysis.mean), jnp.nan
+            ),
+            background_equivalent_variance=observed_variance,
+            quality=quality,
+            spread_factor=factor,
+            statistics=statistics,
+        )
+        following = CycleState(
+            ensemble=analysis.ensemble,
+            cycle=state.cycle + 1,
+            time=state.time + self.interval,
+            spread=spread,
+        )
+        return following, output
+
+    def _forecast(self, state: CycleState, key: PRNGKeyArray) -> Float[Array, "member *state"]:
+        def body(index, ensemble):
+            time = state.time + index * self.model.interval
+            return self.model.forecast(ensemble, time, key=jax.random.fold_in(key, index))
+
+        if self.forecast_steps == 1:
+            return body(0, state.ensemble)
+        return jax.lax.fori_loop(0, self.forecast_steps, body, state.ensemble)
+
+    def _check_first_guess(
+        self, given: CycleInput, mean: Float[Array, " obs"], variance: Float[Array, " obs"]
+    ) -> tuple[Observations, Int[Array, " obs"]]:
+        """Reject what is far from the background, in units of what is usual in this cycle.
+
+        Where most departures are larger than HBH' + R expects, the background is at fault and
+        not the observations: the limit then grows with the median departure.
+        """
+        observations = given.observations
+        now = observations.at_analysis_time()
+        innovation = now.values[0] - mean
+        standardised = jnp.abs(innovation) / jnp.sqrt(variance + now.error_sd[0] ** 2)
+        usual = jnp.nanmedian(jnp.where(now.mask[0], standardised, jnp.nan)) / HALF_NORMAL_MEDIAN
+        scale = jnp.maximum(jnp.where(jnp.isfinite(usual), usual, 1.0), 1.0)
+        kept, _ = first_guess_check(
+            innovation / scale,
+            variance,
+            now.error_sd[0],
+            now.mask[0],
+            k=self.first_guess_limit,
+        )
+        rejected = now.mask[0] & ~kept
+        quality = jnp.where(
+            rejected, jnp.asarray(int(QualityCode.FIRST_GUESS), given.quality.dtype), given.quality
+        )
+        mask = observations.mask.at[-1].set(observations.mask[-1] & ~rejected)
+        return eqx.tree_at(lambda o: o.mask, observations, mask), quality
+
+
+@eqx.filter_jit
+def run_segment(
+    program: CycleProgram, state: CycleState, given: CycleInput, *, key: PRNGKeyArray
+) -> tuple[CycleState, CycleOutput]:
+    """Run the cycles of one segment in one compiled scan.
+
+    A cycle gives the same bits wherever a segment is cut, because every segment has the same
+    length: the last one is padded with cycles that are not `valid`, which leave the state as it
+    was and whose output is to be dropped.
+
+    Arguments:
+        program: the method.
+        state: before the first cycle of the segment.
+        given: stacked inputs of all cycles, padding included.
+        key: the experiment's key.
+    """
+
+    def body(state: CycleState, one: CycleInput) -> tuple[CycleState, CycleOutput]:
+        following, output = program.run(state, one, key=key)
+        kept = jax.tree.map(lambda new, old: jnp.where(one.valid, new, old), following, state)
+        return kept, output
+
+    return jax.lax.scan(body, state, given)

@@ -1,0 +1,126 @@
+"""What a nature run and a dataset of observations must be, as pandera schemas."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandera.xarray as pa
+import xarray as xr
+from pandera.config import ValidationDepth, config_context
+from pandera.errors import SchemaErrors
+
+from vardax_core.data.conventions import error_attributes, variable_attributes
+from vardax_core.data.errors import ContractError
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.timeaxis import MINUTES_UNITS
+from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
+
+
+def _check(rule: str, holds: Callable[[xr.DataArray], Any]) -> pa.Check:
+    return pa.Check(lambda data: bool(holds(data).all()), error=rule, n_failure_cases=3)
+
+
+def _time() -> pa.Coordinate:
+    increasing = _check(
+        "must increase strictly", lambda time: time.diff("time") > np.timedelta64(0, "ns")
+    )
+    return pa.Coordinate(dtype="datetime64[ns]", dims=("time",), checks=[increasing])
+
+
+def nature_run_schema(recipe: Recipe) -> pa.DatasetSchema:
+    """The contract of a nature run: float32 on (time, *state), in bounds or NaN."""
+    variable = recipe.variable
+    in_bounds = _check(
+        f"must be NaN or from {variable.valid_min} to {variable.valid_max} {variable.units}",
+        lambda x: x.isnull() | ((x >= variable.valid_min) & (x <= variable.valid_max)),
+    )
+    return pa.DatasetSchema(
+        name="nature run",
+        data_vars={
+            variable.name: pa.DataVar(
+                dtype="float32",
+                dims=("time", *recipe.state_dims),
+                attrs=variable_attributes(recipe),
+                nullable=True,
+                checks=[in_bounds],
+            )
+        },
+        coords={"time": _time(), **{dim: pa.Coordinate(dims=(dim,)) for dim in recipe.state_dims}},
+    )
+
+
+def observations_schema(recipe: Recipe) -> pa.DatasetSchema:
+    """The contract of observations: every kept value finite and in bounds, every code known."""
+    variable = recipe.variable
+    dims = ("time", "station")
+    known_code = _check(
+        f"must be a quality code from 0 to {max(QualityCode)}", lambda x: x.isin(list(QualityCode))
+    )
+    positive = _check("must be finite and positive", lambda x: np.isfinite(x) & (x > 0))
+    kept_in_bounds = pa.Check(
+        lambda data: _kept_in_bounds(data, recipe),
+        error=(
+            f"kept values of {variable.name} must be finite and from {variable.valid_min} to "
+            f"{variable.valid_max} {variable.units}"
+        ),
+        n_failure_cases=3,
+    )
+    return pa.DatasetSchema(
+        name="observations",
+        data_vars={
+            variable.name: pa.DataVar(
+                dtype="float32", dims=dims, attrs=variable_attributes(recipe), nullable=True
+            ),
+            f"{variable.name}_error": pa.DataVar(
+                dtype="float32", dims=dims, attrs=error_attributes(recipe), checks=[positive]
+            ),
+            QUALITY_CONTROL: pa.DataVar(
+                dtype="int8",
+                dims=dims,
+                attrs={"standard_name": "quality_flag"},
+                checks=[known_code],
+            ),
+            "arrival_time": pa.DataVar(dtype="int64", dims=dims, attrs={"units": MINUTES_UNITS}),
+        },
+        coords={
+            "time": _time(),
+            "grid_index": pa.Coordinate(dtype="int32", dims=("station",)),
+            **{dim: pa.Coordinate(dims=("station",)) for dim in recipe.state_dims},
+        },
+        checks=[kept_in_bounds],
+    )
+
+
+def _kept_in_bounds(data: xr.Dataset, recipe: Recipe) -> bool:
+    variable = recipe.variable
+    if not {variable.name, QUALITY_CONTROL} <= set(data.data_vars):
+        return True  # the schema itself says which one is missing
+    values = data[variable.name]
+    good = (values >= variable.valid_min) & (values <= variable.valid_max)
+    return bool((good | (data[QUALITY_CONTROL] != QualityCode.KEPT)).all())
+
+
+def validate(dataset: xr.Dataset, schema: pa.DatasetSchema) -> xr.Dataset:
+    """Check a dataset against a contract, values included, also those of dask arrays.
+
+    Returns:
+        The dataset itself.
+
+    Raises:
+        ContractError: listing everything that is wrong.
+    """
+    with config_context(validation_depth=ValidationDepth.SCHEMA_AND_DATA):
+        try:
+            return schema.validate(dataset, lazy=True)
+        except SchemaErrors as error:
+            faults = [
+                f"  {fault['column']}: {fault['check' if reason == 'DATAFRAME_CHECK' else 'error']}"
+                for kind in error.message.values()
+                for reason, found in kind.items()
+                for fault in found
+            ]
+    raise ContractError(
+        f"The {schema.name} dataset breaks its contract:\n"
+        + "\n".join(faults)
+        + "\nCorrect the source, or what wrote this dataset."
+    )

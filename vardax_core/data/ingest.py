@@ -1,0 +1,84 @@
+"""From a recipe to validated observations and their truth, in one call."""
+
+import dataclasses
+import datetime
+import pathlib
+
+import xarray as xr
+
+from vardax_core.data.contracts import nature_run_schema, observations_schema, validate
+from vardax_core.data.errors import SourceFormatError
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.sources import open_nature_run
+from vardax_core.data.timeaxis import instant_to_minutes
+from vardax_core.data.twin import mask_truth, observe, simulate_nature_run
+
+
+@dataclasses.dataclass(frozen=True)
+class Ingested:
+    """What `ingest` returns.
+
+    Attributes:
+        observations: dataset on (time, station); see `observe`.
+        nature_run: the truth on (time, *state), NaN where the source is missing or out of bounds.
+        recipe: the recipe as used, with the draw and the seed of this call.
+    """
+
+    observations: xr.Dataset
+    nature_run: xr.Dataset
+    recipe: Recipe
+
+
+def ingest(
+    recipe: Recipe,
+    *,
+    draw: int | None = None,
+    seed: int | None = None,
+    start: datetime.datetime | None = None,
+    end: datetime.datetime | None = None,
+    data_dir: pathlib.Path | None = None,
+    cache_dir: pathlib.Path | None = None,
+    path: pathlib.Path | None = None,
+) -> Ingested:
+    """Make the observations of a recipe and the truth they were drawn from, in memory.
+
+    Arguments:
+        recipe: where the observations come from.
+        draw: another draw of the stations; see `Recipe.with_draw`.
+        seed: other observation errors and, for a twin, another nature run.
+        start, end: first and last valid time; by default all that the recipe's training period,
+            cycles and windows need. Any part of it gives the same numbers bit for bit.
+        data_dir, cache_dir, path: where the file of the nature run is; see `open_nature_run`.
+
+    Raises:
+        RecipeError: if the draw does not apply to the recipe.
+        SourceError: if the nature run cannot be used; see `vardax_core.data.errors`.
+        ContractError: if the result is not what the contracts say.
+    """
+    if draw is not None:
+        recipe = recipe.with_draw(draw)
+    if seed is not None:
+        recipe = recipe.with_seed(seed)
+    first = None if start is None else instant_to_minutes(start)
+    last = None if end is None else instant_to_minutes(end)
+    if recipe.source.kind == "twin":
+        raw = simulate_nature_run(recipe, start=first, end=last)
+    else:
+        raw = _load(
+            open_nature_run(
+                recipe, start=first, end=last, data_dir=data_dir, cache_dir=cache_dir, path=path
+            )
+        )
+    nature_run = validate(mask_truth(raw, recipe), nature_run_schema(recipe))
+    observations = validate(observe(raw, recipe), observations_schema(recipe))
+    return Ingested(observations, nature_run, recipe)
+
+
+def _load(opened: xr.Dataset) -> xr.Dataset:
+    try:
+        return opened.load()
+    except (OSError, RuntimeError) as error:
+        raise SourceFormatError(
+            f"{opened.attrs['source_file']}: opens, but its values cannot be read ({error}). The "
+            "file is damaged; fetch it again."
+        ) from error

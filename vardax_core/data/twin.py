@@ -1,0 +1,233 @@
+"""Twin experiments: a nature run made by a model, and the simulated observation of any truth."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from vardax_core.data.conventions import (
+    error_attributes,
+    global_attributes,
+    variable_attributes,
+)
+from vardax_core.data.errors import PeriodError, RecipeError, SourceError
+from vardax_core.data.recipe import Recipe, TwinSource
+from vardax_core.data.timeaxis import (
+    MINUTES_UNITS,
+    duration_to_minutes,
+    from_minutes,
+    instant_to_minutes,
+    to_minutes,
+)
+from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.observations.quality import (
+    QUALITY_CONTROL,
+    QualityCode,
+    check_bounds,
+    flag_attributes,
+)
+
+
+def twin_model(source: TwinSource) -> Lorenz96:
+    """The forecast model that makes a twin's nature run."""
+    return Lorenz96(
+        state_shape=(source.size,),
+        forcing=source.forcing,
+        step_size=source.step_size,
+        interval=duration_to_minutes(source.step_interval),
+    )
+
+
+def simulate_nature_run(
+    recipe: Recipe,
+    *,
+    start: int | None = None,
+    end: int | None = None,
+    dtype: str = "float32",
+) -> xr.Dataset:
+    """The nature run of a twin: the model started near rest, spun up, and integrated on the CPU.
+
+    The run is always made whole, so that any part of the period is the same bit for bit.
+
+    Arguments:
+        recipe: a recipe whose source is of kind `twin`.
+        start, end: first and last minute since `MINUTES_EPOCH`; by default `recipe.span`.
+        dtype: of the integration and the result; float64 needs JAX's x64 mode.
+
+    Raises:
+        PeriodError: if the period is not within the recipe's.
+        SourceError: if the recipe's source is not a twin, or JAX has no CPU backend.
+    """
+    source = recipe.source
+    if source.kind != "twin":
+        raise SourceError(
+            f"Recipe '{recipe.name}': its nature run is in a file; use open_nature_run."
+        )
+    model = twin_model(source)
+    first, last = recipe.span
+    minutes = np.arange(first, last + 1, model.interval, dtype=np.int64)
+    start, end = first if start is None else start, last if end is None else end
+    chosen = (minutes >= start) & (minutes <= end)
+    if start < first or end > last or not chosen.any():
+        spans = [str(t)[:16] for t in from_minutes(np.array([first, last, start, end]))]
+        raise PeriodError(
+            f"Recipe '{recipe.name}': its nature run covers {spans[0]} to {spans[1]}, but "
+            f"{spans[2]} to {spans[3]} was asked for; choose a period within it that holds at "
+            f"least one step of {model.interval} minutes."
+        )
+    states = _integrate(model, source, minutes.size, dtype)[chosen]
+    name, (dim,) = recipe.variable.name, recipe.state_dims
+    coordinates = {
+        "time": ("time", from_minutes(minutes[chosen]), {"standard_name": "time", "axis": "T"}),
+        dim: (dim, np.arange(source.size, dtype=np.int32), {"long_name": "index on the ring"}),
+    }
+    return xr.Dataset(
+        {name: (("time", dim), states, variable_attributes(recipe))},
+        coordinates,
+        global_attributes(recipe) | {"source": f"{source.model} twin, seed {source.seed}"},
+    )
+
+
+def _integrate(model: Lorenz96, source: TwinSource, n_steps: int, dtype: str) -> np.ndarray:
+    try:
+        cpu = jax.devices("cpu")[0]
+    except RuntimeError as error:
+        raise SourceError(
+            "A nature run is integrated on the CPU, but JAX_PLATFORMS leaves it out; add it, e.g. "
+            "export JAX_PLATFORMS=cuda,cpu."
+        ) from error
+    with jax.default_device(cpu):
+        key = jax.random.key(source.seed)
+        noise = jax.random.normal(key, model.state_shape, dtype)
+
+        @jax.jit
+        def run(start):
+            total = source.spin_up_steps + n_steps
+            time = jnp.zeros((), jnp.int32)
+            return model.trajectory(start, time, total, key=key)[source.spin_up_steps :]
+
+        return np.asarray(run(model.forcing + noise))
+
+
+def draw_network(recipe: Recipe, grid_shape: tuple[int, ...]) -> np.ndarray:
+    """Flat (row-major) grid index of every station, int32, ascending and without repetition.
+
+    Raises:
+        RecipeError: if more stations are asked for than the grid has points.
+    """
+    network, size = recipe.network, int(np.prod(grid_shape))
+    if network.kind == "every_point":
+        return np.arange(size, dtype=np.int32)
+    if network.count > size:
+        raise RecipeError(
+            f"Recipe '{recipe.name}': {network.count} stations do not fit on the {size} points of "
+            f"the grid {grid_shape}; lower network.count."
+        )
+    drawn = np.random.default_rng(network.seed).choice(size, network.count, replace=False)
+    return np.sort(drawn).astype(np.int32)
+
+
+def draw_noise(seed: int, minutes: np.ndarray, n_stations: int) -> np.ndarray:
+    """Standard normal numbers (time, station) that depend on (seed, minute, station) alone.
+
+    Each row is a stream of the counter-based generator Philox with the key (seed, minute), so the
+    same row comes out of any period, and its first n numbers of a network of any size.
+
+    Source: Salmon et al. (2011), doi:10.1145/2063384.2063405
+    """
+    noise = np.empty((minutes.size, n_stations))
+    for row, minute in zip(noise, minutes.astype(np.uint64), strict=True):
+        key = np.array([seed, minute], np.uint64)
+        np.random.Generator(np.random.Philox(key=key)).standard_normal(out=row)
+    return noise
+
+
+def observe(nature_run: xr.Dataset, recipe: Recipe) -> xr.Dataset:
+    """Observe a nature run with the recipe's network, noise and arrival delay.
+
+    Arguments:
+        nature_run: dataset with the recipe's variable on (time, *state_dims); times between two
+            observation times of the recipe are passed over, times that it lacks are absent.
+        recipe: what says how to observe.
+
+    Returns:
+        Dataset on (time, station): the variable, `<variable>_error` (standard deviation, same
+        unit), `quality_control` (`QualityCode`: `MISSING` where the truth is not finite,
+        `GROSS_ERROR` where it or the observed value is out of bounds), `arrival_time` (int64
+        minutes since `MINUTES_EPOCH`); coordinates of the stations, and `grid_index` (int32, flat
+        row-major).
+
+    Raises:
+        PeriodError: if the nature run holds none of the recipe's observation times.
+    """
+    variable, noise = recipe.variable, recipe.observation
+    minutes = to_minutes(nature_run["time"].values)
+    since_first_cycle = minutes - instant_to_minutes(recipe.period.start)
+    observed = since_first_cycle % duration_to_minutes(noise.interval) == 0
+    observed &= from_minutes(minutes) == nature_run["time"].values
+    if not observed.any():
+        raise PeriodError(
+            f"Recipe '{recipe.name}': the nature run has {minutes.size} times, but none on the "
+            f"observation times every {noise.interval} from {recipe.period.start.isoformat()}; "
+            "correct observation.interval or choose another period."
+        )
+    minutes = minutes[observed]
+    truth = nature_run[variable.name].transpose("time", *recipe.state_dims)
+    index = draw_network(recipe, truth.shape[1:])
+    points = np.unravel_index(index, truth.shape[1:])
+    places = {
+        dim: xr.DataArray(p, dims="station")
+        for dim, p in zip(recipe.state_dims, points, strict=True)
+    }
+    exact = truth.isel(time=observed).isel(places).transpose("time", "station").to_numpy()
+    drawn = noise.error_sd * draw_noise(noise.seed, minutes, index.size)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = (exact + drawn).astype(exact.dtype)
+    in_bounds = (exact >= variable.valid_min) & (exact <= variable.valid_max)
+    codes = np.where(in_bounds, QualityCode.KEPT, QualityCode.GROSS_ERROR)
+    codes = np.where(np.isfinite(values), codes, QualityCode.MISSING).astype(np.int8)
+    arrival = minutes + duration_to_minutes(noise.arrival_delay)
+    dims, shape = ("time", "station"), values.shape
+    attrs = variable_attributes(recipe) | {
+        "ancillary_variables": f"{variable.name}_error {QUALITY_CONTROL}"
+    }
+    arrival_attrs = {
+        "long_name": "arrival time",
+        "units": MINUTES_UNITS,
+        "calendar": "proleptic_gregorian",
+    }
+    observations = xr.Dataset(
+        {
+            variable.name: (dims, values, attrs),
+            f"{variable.name}_error": (
+                dims,
+                np.full(shape, noise.error_sd, values.dtype),
+                error_attributes(recipe),
+            ),
+            QUALITY_CONTROL: (dims, codes, flag_attributes()),
+            "arrival_time": (
+                dims,
+                np.broadcast_to(arrival[:, None], shape).copy(),
+                arrival_attrs,
+            ),
+        },
+        {
+            "time": nature_run["time"][observed],
+            **{
+                dim: ("station", nature_run[dim].values[p], nature_run[dim].attrs)
+                for dim, p in zip(recipe.state_dims, points, strict=True)
+            },
+            "grid_index": ("station", index, {"long_name": "flat row-major index of the grid"}),
+        },
+        nature_run.attrs,
+    )
+    return check_bounds(observations, variable.name, variable.valid_min, variable.valid_max)
+
+
+def mask_truth(nature_run: xr.Dataset, recipe: Recipe) -> xr.Dataset:
+    """The nature run with NaN where its variable is not finite or out of the recipe's bounds."""
+    variable = recipe.variable
+    truth = nature_run[variable.name]
+    with xr.set_options(keep_attrs=True):
+        valid = truth.where((truth >= variable.valid_min) & (truth <= variable.valid_max))
+    return nature_run.assign({variable.name: valid})

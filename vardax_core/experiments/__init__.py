@@ -1,0 +1,1 @@
+"""Experiments: one recipe, one method, one store; assembled from the parts of the library."""

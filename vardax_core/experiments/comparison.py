@@ -1,0 +1,273 @@
+"""The report on the stores of one data set: what was read, compared and drawn."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+from vardax_core.calibration.dataset import calibration_dataset, statistics_dataset
+from vardax_core.calibration.plots import (
+    FieldPanel,
+    PointSeries,
+    SectionPanel,
+    maps,
+    point_series,
+    section,
+)
+from vardax_core.calibration.plots.style import write_atomically
+from vardax_core.calibration.report import MethodResult, Panel, ReportInput, write_report
+from vardax_core.calibration.scores import Scores, compute_scores
+from vardax_core.experiments.experiment import Experiment
+from vardax_core.observations.quality import QualityCode
+from vardax_core.store import ExperimentStore, groups_digest
+
+SERIES_CYCLES = 120
+INPUTS = "inputs.json"
+
+
+class IncomparableStoresError(ValueError):
+    """Stores that hold different observations or different cycles."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A written report.
+
+    Attributes:
+        markdown: path of the page.
+        scores: by method.
+        microseconds: time of a cycle, by method.
+        new: False if the report on just these cycles was there already.
+    """
+
+    markdown: Path
+    scores: dict[str, Scores]
+    microseconds: dict[str, float]
+    new: bool
+
+
+def compare(experiments: Sequence[Experiment], primary: Experiment) -> Comparison:
+    """Write the report on some experiments, unless it is there for just these cycles.
+
+    The scores also go to the `calibration` group of the primary experiment's store.
+
+    Raises:
+        StoreNotFoundError: if an experiment was not run.
+        IncomparableStoresError: if the stores hold different observations or cycles.
+    """
+    stores = [experiment.open_store() for experiment in experiments]
+    names = [experiment.settings.method.value for experiment in experiments]
+    tips = dict(zip(names, map(_last_segment, stores), strict=True))
+    folder = primary.report_path
+    markdown = folder / "report.md"
+    inputs = {"primary": primary.settings.method.value, "segments": tips}
+    known = folder / INPUTS
+    unchanged = known.exists() and json.loads(known.read_text()) == inputs and markdown.exists()
+    results = [_method_result(e, s) for e, s in zip(experiments, stores, strict=True)]
+    microseconds = {r.name: r.microseconds_per_cycle or float("nan") for r in results}
+    report = _report_input(experiments, stores, primary, results)
+    if unchanged:
+        scores = _scores(report)
+        return Comparison(markdown, scores, microseconds, new=False)
+    paths = write_report(folder, report)
+    calibration = calibration_dataset(paths.scores)
+    store = stores[list(experiments).index(primary)]
+    with store.writer(wait=60) as writer:
+        arrays = {str(n): calibration[n] for n in calibration.variables}
+        writer.append({}, {}, replace={"calibration": arrays}, metadata={"kind": "report"})
+    write_atomically(known, (json.dumps(inputs, indent=1) + "\n").encode())
+    return Comparison(markdown, dict(paths.scores), microseconds, new=True)
+
+
+def _scores(report: ReportInput) -> dict[str, Scores]:
+    return {
+        method.name: compute_scores(
+            method.statistics.isel(time=slice(report.burn_in, None)),
+            key=report.key,
+            units=report.units,
+        )
+        for method in report.methods
+    }
+
+
+def _last_segment(store: ExperimentStore) -> str:
+    for record in store.history():
+        if record.metadata.get("kind") == "segment":
+            return record.snapshot_id
+    return "none"
+
+
+def _method_result(experiment: Experiment, store: ExperimentStore) -> MethodResult:
+    diagnostics = store.dataset("diagnostics").load()
+    statistics = {
+        str(name): array.to_numpy()
+        for name, array in diagnostics.data_vars.items()
+        if name not in ("result", "spread_factor")
+    }
+    segments = [r.metadata for r in store.history() if r.metadata.get("kind") == "segment"]
+    cycles = sum(int(m["cycles"]) for m in segments)
+    seconds = sum(float(m["compute_seconds"]) for m in segments)
+    return MethodResult(
+        name=experiment.settings.method.value,
+        statistics=statistics_dataset(
+            statistics,
+            diagnostics["time"].to_numpy(),
+            units=experiment.recipe.variable.units,
+            spread_scale=experiment.recipe.observation.error_sd,
+        ),
+        microseconds_per_cycle=1e6 * seconds / cycles if cycles else None,
+        result_codes=diagnostics["result"].to_numpy(),
+    )
+
+
+def _report_input(
+    experiments: Sequence[Experiment],
+    stores: Sequence[ExperimentStore],
+    primary: Experiment,
+    results: Sequence[MethodResult],
+) -> ReportInput:
+    digests = {groups_digest(store, ("observations", "nature_run")) for store in stores}
+    if len(digests) > 1:
+        raise IncomparableStoresError(
+            f"{primary.group_name}: the stores hold different observations (digests "
+            f"{sorted(d[:12] for d in digests)}); run every method on the same recipe."
+        )
+    lengths = {r.name: r.statistics.sizes["time"] for r in results}
+    if len(set(lengths.values())) > 1:
+        raise IncomparableStoresError(
+            f"{primary.group_name}: the methods have different numbers of cycles {lengths}; "
+            "assimilate all up to the same time first."
+        )
+    store = stores[list(experiments).index(primary)]
+    recipe = primary.recipe
+    codes = store.dataset("innovations")["quality_control"].to_numpy()
+    return ReportInput(
+        title=recipe.title,
+        variable=recipe.variable.name,
+        units=recipe.variable.units,
+        methods=tuple(results),
+        primary=primary.settings.method.value,
+        panels=_panels(primary, store),
+        provenance=_provenance(primary, store, next(iter(digests))),
+        qc_counts={code.name.lower(): int(np.sum(codes == code)) for code in QualityCode},
+        burn_in=recipe.burn_in,
+        key=jax.random.key(primary.settings.seed),
+    )
+
+
+def _provenance(primary: Experiment, store: ExperimentStore, digest: str) -> dict[str, str]:
+    metadata: Mapping[str, Any] = store.tip().metadata
+    for record in store.history():
+        if record.metadata.get("kind") == "segment":
+            metadata = record.metadata
+            break
+    return {
+        "experiment": primary.name,
+        "members": str(primary.settings.members),
+        "observations sha256": digest,
+        "source sha256": str(store.experiment["source_sha256"]),
+        "model version": str(metadata.get("model_version", "none")),
+        "model sha256": str(metadata.get("model_sha256", "none")),
+        "configuration sha256": primary.digest,
+        "code version": str(metadata.get("code_version", "unknown")),
+        "seed": str(primary.settings.seed),
+        "attribution": primary.recipe.attribution,
+    }
+
+
+def _panels(experiment: Experiment, store: ExperimentStore) -> tuple[Panel, ...]:
+    """Pictures of the last scored cycle, and of the cycles that led to it."""
+    recipe = experiment.recipe
+    name = recipe.variable.name
+    analysis = store.dataset("analysis")
+    if analysis.sizes["time"] == 0:
+        return ()
+    last = analysis.isel(time=slice(-SERIES_CYCLES, None))
+    times = last["time"].to_numpy()
+    truth = store.dataset("nature_run")[name].sel(time=times)
+    background = store.dataset("background")[name].sel(time=times)
+    observed = store.dataset("observations")[name].sel(time=times).to_numpy()
+    stations = store.dataset("observations")["grid_index"].to_numpy()
+    when = str(times[-1].astype("datetime64[m]"))
+    shape = tuple(truth.sizes[dim] for dim in recipe.state_dims)
+    size = int(np.prod(shape))
+    held_out = np.setdiff1d(np.arange(size), stations)
+    point = int(held_out[len(held_out) // 2]) if held_out.size else size // 2
+    series = _series(recipe.state_dims, last, truth, background, name, point, shape)
+    at_point = np.flatnonzero(stations == point)
+    observations = (
+        observed[:, at_point[0]] if at_point.size else np.full(len(times), np.nan)
+    ).astype(float)
+    place = ", ".join(
+        f"{dim} {float(truth[dim][i]):g}"
+        for dim, i in zip(recipe.state_dims, np.unravel_index(point, shape), strict=True)
+    )
+    kind = "held out" if held_out.size else "observed"
+    line = PointSeries(
+        times=times,
+        observations=observations,
+        title=f"{recipe.variable.long_name} at {place} ({kind})",
+        **series,
+    )
+    units = recipe.variable.units
+    if len(shape) == 1:
+        gridded = np.full(size, np.nan)
+        gridded[stations] = observed[-1]
+        panel = SectionPanel(
+            position=truth[recipe.state_dims[0]].to_numpy().astype(float),
+            truth=truth[-1].to_numpy().astype(float),
+            background=background[-1].mean("member").to_numpy().astype(float),
+            observations=gridded,
+            ensemble=last[name][-1].to_numpy().astype(float),
+            title=f"{recipe.variable.long_name}, {when}",
+        )
+        figure = section(panel, line, units=units, variable=name)
+        caption = "The last cycle (above), and one point over the last cycles with its 90 % band."
+        return (Panel("example", caption, figure),)
+    latitude, longitude = (truth[d].to_numpy().astype(float) for d in recipe.state_dims)
+    rows, columns = np.unravel_index(stations, shape)
+    field = FieldPanel(
+        truth=truth[-1].to_numpy().astype(float),
+        background=background[-1].mean("member").to_numpy().astype(float),
+        analysis=last[f"{name}_mean"][-1].to_numpy().astype(float),
+        spread=last[f"{name}_spread"][-1].to_numpy().astype(float),
+        latitude=latitude,
+        longitude=longitude,
+        stations=np.stack([latitude[rows], longitude[columns]], axis=1),
+        title=f"{recipe.variable.long_name}, {when}",
+    )
+    return (
+        Panel(
+            "map",
+            "Truth, background, analysis, errors and spread of the last cycle; dots are stations.",
+            maps(field, units=units, variable=name),
+        ),
+        Panel(
+            "point",
+            "A point without a station over the last cycles, with the analysis' 90 % band.",
+            point_series(line, units=units, variable=name),
+        ),
+    )
+
+
+def _series(
+    dims: tuple[str, ...],
+    analysis: xr.Dataset,
+    truth: xr.DataArray,
+    background: xr.DataArray,
+    name: str,
+    point: int,
+    shape: tuple[int, ...],
+) -> dict[str, np.ndarray]:
+    where = {dim: int(i) for dim, i in zip(dims, np.unravel_index(point, shape), strict=True)}
+    return {
+        "truth": truth.isel(where).to_numpy().astype(float),
+        "background": background.isel(where).mean("member").to_numpy().astype(float),
+        "analysis": analysis[f"{name}_mean"].isel(where).to_numpy().astype(float),
+        "spread": analysis[f"{name}_spread"].isel(where).to_numpy().astype(float),
+    }

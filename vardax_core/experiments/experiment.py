@@ -1,0 +1,278 @@
+"""An experiment as one object: its names, its store, its observations, its method."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from vardax_core.calibration.dataset import EXTRA_DIMENSIONS, SQUARED, UNITLESS, squared_unit
+from vardax_core.calibration.statistics import cycle_statistics
+from vardax_core.data.ingest import Ingested
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.timeaxis import to_minutes
+from vardax_core.experiments import field, twin
+from vardax_core.experiments.prepared import Prepared, Progress
+from vardax_core.experiments.settings import (
+    ExperimentSettings,
+    Method,
+    experiment_digest,
+    segment_cycles,
+)
+from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.observations.operators import Identity, PointSampling
+from vardax_core.observations.quality import QualityCode
+from vardax_core.store import (
+    ChunkPlan,
+    Coordinate,
+    Diagnostic,
+    ExperimentStore,
+    Layout,
+    StateDescription,
+    experiment_layout,
+)
+from vardax_core.training.registry import ModelRegistry, ModelVersion
+from vardax_core.types import ResultCode
+
+
+class SourceChangedError(ValueError):
+    """The source of a store's observations is not the one that it began with."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One recipe, assimilated with one method into one store.
+
+    Attributes:
+        recipe: where the observations come from, with its station draw and seeds.
+        settings: how they are assimilated.
+        root: folder of all runs.
+    """
+
+    recipe: Recipe
+    settings: ExperimentSettings
+    root: Path
+
+    @property
+    def group_name(self) -> str:
+        """Name shared by the methods that are compared: the recipe and its draw."""
+        network = self.recipe.network
+        draw = f"-draw{network.seed}" if network.kind == "random_points" else ""
+        return f"{self.recipe.name}{draw}"
+
+    @property
+    def name(self) -> str:
+        """Name of the experiment, for people."""
+        return f"{self.group_name}/{self.settings.method.value}"
+
+    @property
+    def store_path(self) -> Path:
+        """Where its store is."""
+        return self.root / "experiments" / self.group_name / self.settings.method.value
+
+    @property
+    def report_path(self) -> Path:
+        """Folder of the report that compares the methods."""
+        return self.root / "experiments" / self.group_name / "report"
+
+    @property
+    def registry(self) -> ModelRegistry:
+        """The trained models of all experiments under `root`."""
+        return ModelRegistry(self.root / "models")
+
+    @property
+    def digest(self) -> str:
+        """Digest of the configuration; a store belongs to one only."""
+        return experiment_digest(self.recipe, self.settings)
+
+    def open_store(self) -> ExperimentStore:
+        """Open the store.
+
+        Raises:
+            StoreNotFoundError: if nothing was ingested yet.
+            ForeignExperimentError: if it was made with another configuration.
+        """
+        return ExperimentStore.open(self.store_path, expected_digest=self.digest)
+
+    def create_store(self, ingested: Ingested) -> ExperimentStore:
+        """Make the store for the grid and the network of ingested observations."""
+        self.store_path.parent.mkdir(parents=True, exist_ok=True)
+        record = {
+            "name": self.name,
+            "digest": self.digest,
+            "dataset": self.recipe.name,
+            "method": self.settings.method.value,
+            "settings": self.settings.model_dump(mode="json"),
+            "attribution": self.recipe.attribution,
+            "source_sha256": _source(ingested.nature_run),
+        }
+        return ExperimentStore.create(self.store_path, self._layout(ingested), record)
+
+    def append_observations(self, store: ExperimentStore, ingested: Ingested) -> int:
+        """Add the observations and truths that the store lacks; the number of new times.
+
+        Raises:
+            SourceChangedError: if they come from another file than those in the store.
+        """
+        expected, got = store.experiment["source_sha256"], _source(ingested.nature_run)
+        if expected != got:
+            raise SourceChangedError(
+                f"{store.path}: its observations were drawn from a file with sha256 {expected}, "
+                f"these from one with {got}; go on with the first file, or use another root."
+            )
+        last = store.tip("observations").last_time
+        minutes = to_minutes(ingested.observations["time"].values)
+        new = minutes > (np.iinfo(np.int64).min if last is None else last)
+        if not new.any():
+            return 0
+        observations = ingested.observations.isel(time=new)
+        truth = ingested.nature_run.sel(time=observations["time"])
+        groups = {
+            "observations": {
+                str(name): np.ascontiguousarray(array.transpose("time", "station").to_numpy())
+                for name, array in observations.data_vars.items()
+            },
+            "nature_run": {
+                self.recipe.variable.name: truth[self.recipe.variable.name]
+                .transpose("time", *self.recipe.state_dims)
+                .to_numpy()
+            },
+        }
+        with store.writer(wait=60) as writer:
+            writer.append(groups, minutes[new], metadata={"kind": "ingest"})
+        return int(new.sum())
+
+    def operator(self, store: ExperimentStore) -> AbstractObservationOperator:
+        """The observation operator of the store's network."""
+        truth = store.dataset("nature_run")
+        shape = tuple(truth.sizes[dim] for dim in self.recipe.state_dims)
+        if self.recipe.network.kind == "every_point":
+            return Identity(shape)
+        return PointSampling(indices=jnp.asarray(self._stations(store)), state_shape=shape)
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether the method learns anything before it can be cycled."""
+        return self.recipe.training is not None or self.settings.method is Method.AMORTIZED
+
+    @property
+    def training_steps(self) -> int:
+        """Steps that `train` reports as progress."""
+        return self.settings.training.steps if self.settings.method is Method.AMORTIZED else 1
+
+    def trained_version(self, training_run: xr.Dataset | None) -> ModelVersion | None:
+        """What was learned with these settings from these data, or None."""
+        if training_run is None:
+            return twin.find(self.recipe, self.settings, self.registry)
+        return field.find(self.recipe, self.settings, self.registry, _source(training_run))
+
+    def train(self, training_run: xr.Dataset | None, progress: Progress) -> ModelVersion:
+        """Learn what the method needs, and store it in the registry.
+
+        Arguments:
+            training_run: states of the recipe's training period; None for a twin, which
+                simulates its own.
+            progress: called while training.
+        """
+        if training_run is None:
+            return twin.train(self.recipe, self.settings, self.registry, progress)
+        return field.train(self.recipe, self.settings, self.registry, training_run, progress)
+
+    def prepare(self, store: ExperimentStore) -> Prepared:
+        """Assemble the method for the store's network.
+
+        Raises:
+            ModelNotFoundError: if the method was not trained yet.
+        """
+        operator = self.operator(store)
+        if self.recipe.source.kind == "twin":
+            return twin.prepare(self.recipe, self.settings, self.registry, operator)
+        return field.prepare(
+            self.recipe,
+            self.settings,
+            self.registry,
+            operator,
+            stations=self._stations(store),
+            data=store.experiment["source_sha256"],
+        )
+
+    def _stations(self, store: ExperimentStore) -> np.ndarray:
+        return store.dataset("observations")["grid_index"].to_numpy()
+
+    def _layout(self, ingested: Ingested) -> Layout:
+        variable = self.recipe.variable
+        truth, observations = ingested.nature_run, ingested.observations
+        shape = tuple(truth.sizes[dim] for dim in self.recipe.state_dims)
+        station = Coordinate(
+            "station",
+            ("station",),
+            np.arange(observations.sizes["station"], dtype=np.int32),
+            {"long_name": "observing station", "units": "1"},
+        )
+        return experiment_layout(
+            state=StateDescription(
+                name=variable.name,
+                coords=tuple(_coordinate(truth, dim) for dim in self.recipe.state_dims),
+                attrs=dict(truth[variable.name].attrs),
+            ),
+            n_members=self.settings.members,
+            observation_coords=(
+                station,
+                *(_coordinate(observations, str(c)) for c in observations.coords if c != "time"),
+            ),
+            quality_flags={code.name.lower(): int(code) for code in QualityCode},
+            diagnostics=_diagnostics(
+                shape, self.settings.members, station.values.size, variable.units
+            ),
+            chunks=ChunkPlan(segment_length=segment_cycles(self.recipe)),
+        )
+
+
+def _source(nature_run: xr.Dataset) -> str:
+    return str(nature_run.attrs.get("source_sha256", "simulated"))
+
+
+def _coordinate(dataset: xr.Dataset, name: str) -> Coordinate:
+    array = dataset[name]
+    return Coordinate(name, tuple(str(d) for d in array.dims), array.to_numpy(), dict(array.attrs))
+
+
+def _diagnostics(
+    shape: tuple[int, ...], members: int, stations: int, units: str
+) -> dict[str, Diagnostic]:
+    state, obs = jnp.zeros(shape), jnp.zeros(stations)
+    statistics = jax.eval_shape(
+        lambda: cycle_statistics(
+            truth=state,
+            weights=state,
+            mean=state,
+            spread=state,
+            ensemble=jnp.zeros((members, *shape)),
+            background_mean=state,
+            background_spread=state,
+            innovation=obs,
+            residual=obs,
+            background_variance=obs,
+            error_sd=obs,
+            used=obs > 0,
+            key=jax.random.key(0),
+        )
+    )
+    found = {}
+    for name, array in statistics.items():
+        unit = "1" if name in UNITLESS else squared_unit(units) if name in SQUARED else units
+        sizes = {EXTRA_DIMENSIONS[name]: array.shape[0]} if array.ndim else {}
+        attrs = {"long_name": f"verification sum: {name.replace('_', ' ')}", "units": unit}
+        found[name] = Diagnostic(sizes=sizes, attrs=attrs)
+    codes = {
+        "long_name": "how the analysis ended",
+        "flag_values": [int(code) for code in ResultCode],
+        "flag_meanings": " ".join(code.name.lower() for code in ResultCode),
+    }
+    found["result"] = Diagnostic(dtype="int8", attrs=codes)
+    found["spread_factor"] = Diagnostic(
+        attrs={"long_name": "factor that past innovations put on the spread", "units": "1"}
+    )
+    return found

@@ -1,0 +1,78 @@
+"""A method made ready to cycle."""
+
+import dataclasses
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
+
+from vardax_core.cycling.cycle import CycleProgram, CycleState
+from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.models.climatology import Climatology
+from vardax_core.training.registry import (
+    Factories,
+    ModelNotFoundError,
+    ModelRegistry,
+    ModelVersion,
+)
+
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Called with what is done, what there is in all, and figures to show."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What the assimilation of one experiment runs.
+
+    Attributes:
+        program: the forecast-analysis cycle.
+        climatology: where the first ensemble is drawn from.
+        members: ensemble size.
+        versions: trained models that the program is made of, by role.
+    """
+
+    program: CycleProgram
+    climatology: Climatology
+    members: int
+    versions: dict[str, ModelVersion]
+
+    def initial_state(self, first_cycle: int, *, key: PRNGKeyArray) -> CycleState:
+        """An ensemble drawn from climatology one interval before the first cycle.
+
+        Arguments:
+            first_cycle: minutes since `MINUTES_EPOCH`.
+            key: the experiment's key.
+        """
+        start = first_cycle - self.program.interval
+        shape = (self.members, *self.climatology.state_shape)
+        before = jnp.asarray(start - self.climatology.interval, jnp.int32)
+        ensemble = self.climatology.forecast(
+            jnp.zeros(shape, self.climatology.mean.dtype),
+            before,
+            key=cycle_key(key, 0, Purpose.INITIAL),
+        )
+        return self.program.initial_state(ensemble, jnp.asarray(start, jnp.int32))
+
+
+def experiment_key(seed: int) -> PRNGKeyArray:
+    """The key from which every key of an experiment is folded."""
+    return jax.random.key(seed)
+
+
+def load_trained(
+    registry: ModelRegistry, name: str, digest: str, factories: Factories
+) -> tuple[eqx.Module, ModelVersion]:
+    """The model that was trained with the settings of `digest`, its sha256 verified.
+
+    Raises:
+        ModelNotFoundError: if there is none; says what to train.
+    """
+    found = registry.find(name, training_digest=digest)
+    if found is None:
+        raise ModelNotFoundError(
+            f"{registry.root}: no model {name!r} was trained with these settings (digest "
+            f"{digest[:12]}); train it first: vardax train, with the same options."
+        )
+    return registry.load(name, found.version, factories=factories)

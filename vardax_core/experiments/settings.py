@@ -1,0 +1,101 @@
+"""What defines an experiment, as validated settings with a digest."""
+
+import hashlib
+import json
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vardax_core.data.recipe import Recipe
+
+
+class Method(StrEnum):
+    """The analysis methods that an experiment can cycle."""
+
+    CLIMATOLOGY = "climatology"
+    OPTIMAL_INTERPOLATION = "oi"
+    ETKF = "etkf"
+    AMORTIZED = "amortized"
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrainingSettings(_Settings):
+    """How the amortized analysis is trained."""
+
+    steps: int = Field(3600, ge=1, description="Gradient steps.")
+    seed: int = Field(0, ge=0, description="Seed of weights, simulations and noise.")
+
+
+class ExperimentSettings(_Settings):
+    """How the observations of a recipe are assimilated; part of the identity of a store."""
+
+    method: Method = Field(Method.AMORTIZED, description="Analysis method.")
+    members: int = Field(24, ge=2, le=1000, description="Ensemble members.")
+    inflation: float = Field(
+        1.03, gt=0, le=2, description="Factor on the analysis anomalies of the ETKF."
+    )
+    seed: int = Field(1, ge=0, description="Seed of everything random in the cycle.")
+    training: TrainingSettings = Field(
+        default_factory=TrainingSettings, description="Training of the amortized analysis."
+    )
+
+
+def default_settings(recipe: Recipe, method: Method) -> ExperimentSettings:
+    """The settings that a recipe's experiments start from."""
+    if recipe.source.kind == "twin":
+        return ExperimentSettings(method=method)
+    return ExperimentSettings(method=method, members=40, training=TrainingSettings(steps=300))
+
+
+def available_methods(recipe: Recipe) -> tuple[Method, ...]:
+    """The methods for which a recipe has all that is needed, in order of rising skill."""
+    if recipe.source.kind == "twin":
+        return tuple(Method)
+    return (Method.CLIMATOLOGY, Method.OPTIMAL_INTERPOLATION, Method.AMORTIZED)
+
+
+def segment_cycles(recipe: Recipe) -> int:
+    """Cycles in one commit; with the sizes at hand its objects are 1 to 4 MB."""
+    return 500 if recipe.source.kind == "twin" else 16
+
+
+def digest_of(**parts: object) -> str:
+    """sha256 of settings in canonical JSON."""
+    plain = {
+        name: part.model_dump(mode="json") if isinstance(part, BaseModel) else part
+        for name, part in parts.items()
+    }
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def experiment_digest(recipe: Recipe, settings: ExperimentSettings) -> str:
+    """Digest of all that decides the content of a store.
+
+    The end of the period is left out, so that a store can be carried on, and so is what only
+    people read.
+    """
+    plain = recipe.model_dump(
+        mode="json", exclude={"title": True, "attribution": True, "period": {"end"}}
+    )
+    return digest_of(recipe=plain, settings=settings)
+
+
+def training_digest(recipe: Recipe, settings: ExperimentSettings, data: str) -> str:
+    """Digest of all that decides trained weights.
+
+    Arguments:
+        recipe: which stations were drawn, and the noise, do not matter.
+        settings: the experiment's.
+        data: digest of the training data.
+    """
+    plain = recipe.model_dump(mode="json")
+    kept = {
+        name: plain[name] for name in ("variable", "training", "cycle_interval", "window", "source")
+    }
+    kept["network"] = {"kind": recipe.network.kind}
+    kept["error_sd"] = recipe.observation.error_sd
+    return digest_of(recipe=kept, training=settings.training, members=settings.members, data=data)

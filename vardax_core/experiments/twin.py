@@ -1,0 +1,183 @@
+"""Experiments on a simulated truth: the model is known, so learning needs no data."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from vardax_core.analysis.amortized.local_transform import LocalTransformStep
+from vardax_core.analysis.amortized.ring_network import RingNetwork
+from vardax_core.analysis.background_only import BackgroundOnly
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.ensemble.etkf import ETKF
+from vardax_core.analysis.variational.covariance import DenseCovariance
+from vardax_core.analysis.variational.optimal_interpolation import OptimalInterpolation
+from vardax_core.cycling.cycle import CycleProgram
+from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.twin import twin_model
+from vardax_core.experiments.prepared import Prepared, Progress, experiment_key, load_trained
+from vardax_core.experiments.settings import ExperimentSettings, Method, training_digest
+from vardax_core.models.base import AbstractForecastModel
+from vardax_core.models.climatology import Climatology
+from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.observations.operators import Identity
+from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
+from vardax_core.training.registry import ModelRegistry, ModelVersion
+
+FACTORY = "ring-network"
+SIMULATED = "simulated"
+"""The data digest of what was learned from simulations."""
+FREE_RUN_STEPS = 20000
+SPIN_UP_STEPS = 1000
+
+
+def model_name(recipe: Recipe) -> str:
+    """Name under which the registry holds the recipe's trained network."""
+    return f"{recipe.name}-amortized"
+
+
+def _model(recipe: Recipe) -> Lorenz96:
+    if recipe.source.kind != "twin":
+        raise ValueError(
+            f"Recipe '{recipe.name}': expected a source of kind twin, got {recipe.source.kind}; "
+            "use the experiments on a data set."
+        )
+    return twin_model(recipe.source)
+
+
+def free_run_climatology(model: Lorenz96) -> Climatology:
+    """Mean and covariance of a long free run of the forecast model itself.
+
+    The run has its own fixed seed and never meets the nature run.
+    """
+    key = jax.random.key(96)
+    start = model.forcing + jax.random.normal(key, model.state_shape, jnp.float32)
+    states = jax.jit(
+        lambda x: model.trajectory(x, jnp.zeros((), jnp.int32), FREE_RUN_STEPS, key=key)
+    )(start)
+    run = np.asarray(states[SPIN_UP_STEPS:], np.float64)
+    covariance = np.cov(run.T)
+    root = np.linalg.cholesky(covariance)
+    return Climatology(
+        mean=jnp.asarray(run.mean(axis=0)[None], jnp.float32),
+        square_root=jnp.asarray(root, jnp.float32),
+        interval=model.interval,
+        state_shape=model.state_shape,
+    )
+
+
+def amortized_step(
+    operator: AbstractObservationOperator, climatology: Climatology, *, key: PRNGKeyArray
+) -> LocalTransformStep:
+    """The hybrid amortized analysis, untrained: an ETKF first guess that a network corrects."""
+    variance = jnp.mean(jnp.sum(climatology.square_root**2, axis=-1))
+    return LocalTransformStep.create(
+        operator,
+        ETKF(operator),
+        centre=round(float(jnp.mean(climatology.mean)), 2),
+        scale=round(float(jnp.sqrt(variance)), 2),
+        key=key,
+    )
+
+
+def build_network(channels_in: int, channels_out: int, width: int, depth: int) -> RingNetwork:
+    """The factory that the model registry calls."""
+    return RingNetwork.create(
+        channels_in, channels_out, width=width, depth=depth, key=jax.random.key(0)
+    )
+
+
+def find(
+    recipe: Recipe, settings: ExperimentSettings, registry: ModelRegistry
+) -> ModelVersion | None:
+    """What was trained with these settings, or None."""
+    digest = training_digest(recipe, settings, SIMULATED)
+    return registry.find(model_name(recipe), training_digest=digest)
+
+
+def train(
+    recipe: Recipe,
+    settings: ExperimentSettings,
+    registry: ModelRegistry,
+    progress: Progress,
+) -> ModelVersion:
+    """Train the amortized analysis and store its network in the registry."""
+    model = _model(recipe)
+    operator = Identity(model.state_shape)
+    key = cycle_key(experiment_key(settings.training.seed), 0, Purpose.TRAINING)
+    network_key, run_key = jax.random.split(key)
+    step = amortized_step(operator, free_run_climatology(model), key=network_key)
+    total = settings.training.steps
+    trained, curve = train_on_policy(
+        step,
+        model,
+        recipe.observation.error_sd,
+        OnPolicySettings(steps=total, members=settings.members),
+        key=run_key,
+        progress=lambda done, loss, rmse: progress(done, total, {"loss": loss, "rmse": rmse}),
+    )
+    first = trained.network.first
+    return registry.save(
+        model_name(recipe),
+        trained.network,
+        factory=FACTORY,
+        hyperparameters={
+            "channels_in": first.weight.shape[0] // (2 * first.reach + 1),
+            "channels_out": trained.network.last.bias.shape[0],
+            "width": first.bias.shape[0],
+            "depth": 1 + len(trained.network.middle),
+        },
+        metadata={
+            "training_digest": training_digest(recipe, settings, SIMULATED),
+            "settings": settings.training.model_dump(mode="json"),
+            "data_digest": SIMULATED,
+            "loss_curve": [[float(v) for v in row] for row in np.asarray(curve)],
+        },
+    )
+
+
+def prepare(
+    recipe: Recipe,
+    settings: ExperimentSettings,
+    registry: ModelRegistry,
+    operator: AbstractObservationOperator,
+) -> Prepared:
+    """Assemble the cycle of one method.
+
+    Raises:
+        ModelNotFoundError: if the method needs a network that was not trained.
+    """
+    model = _model(recipe)
+    climatology = free_run_climatology(model)
+    forecast: AbstractForecastModel = model
+    step: AbstractAnalysisStep
+    versions = {}
+    match settings.method:
+        case Method.CLIMATOLOGY:
+            forecast, step = climatology, BackgroundOnly(operator)
+        case Method.OPTIMAL_INTERPOLATION:
+            forecast = climatology
+            root = climatology.square_root
+            covariance = DenseCovariance.from_matrix(root @ root.T, model.state_shape)
+            step = OptimalInterpolation(operator, covariance)
+        case Method.ETKF:
+            step = ETKF(operator, settings.inflation)
+        case Method.AMORTIZED:
+            digest = training_digest(recipe, settings, SIMULATED)
+            network, version = load_trained(
+                registry, model_name(recipe), digest, {FACTORY: build_network}
+            )
+            untrained = amortized_step(operator, climatology, key=jax.random.key(0))
+            step = eqx.tree_at(lambda s: s.network, untrained, network)
+            versions["amortized"] = version
+    program = CycleProgram(
+        model=forecast,
+        step=step,
+        adaptation=None,
+        score_weights=jnp.ones(model.state_shape, jnp.float32),
+        spread_scale=recipe.observation.error_sd,
+    )
+    return Prepared(program, climatology, settings.members, versions)

@@ -1,0 +1,205 @@
+"""The groups of a forecast-analysis experiment, named and described after CF."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vardax_core.store.errors import StructureError
+from vardax_core.store.layout import (
+    TIME,
+    TIME_UNITS,
+    Attributes,
+    ChunkPlan,
+    Coordinate,
+    Group,
+    Layout,
+    Variable,
+)
+
+NOT_ARRIVED = np.iinfo(np.int64).min
+"""The `arrival_time` of an observation that never arrived."""
+
+
+@dataclass(frozen=True)
+class StateDescription:
+    """What the state is.
+
+    Attributes:
+        name: variable name, for example `t2m`.
+        coords: one coordinate per state dimension, in the order of the axes; further entries may
+            be auxiliary coordinates along the same dimensions.
+        attrs: CF attributes (standard_name, long_name, units).
+        dtype: float dtype.
+    """
+
+    name: str
+    coords: tuple[Coordinate, ...]
+    attrs: Attributes
+    dtype: str = "float32"
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """State dimensions in the order of the axes."""
+        return tuple(dict.fromkeys(d for c in self.coords for d in c.dims))
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One number or one small array per cycle.
+
+    Attributes:
+        sizes: trailing dimensions and their lengths, in order; empty for a scalar.
+        dtype: NumPy name of the dtype.
+        attrs: CF attributes.
+    """
+
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    dtype: str = "float64"
+    attrs: Attributes = field(default_factory=dict)
+
+
+def _squared(unit: str) -> str:
+    """The unit of a variance, in the grammar of UDUNITS."""
+    if unit == "1":
+        return unit
+    return f"{unit}2" if unit.isalpha() else f"({unit})2"
+
+
+def _trailing_sizes(diagnostics: Mapping[str, Diagnostic]) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for name, diagnostic in diagnostics.items():
+        for dim, size in diagnostic.sizes.items():
+            if sizes.setdefault(dim, size) != size:
+                raise StructureError(
+                    f"Diagnostic {name!r}: dimension {dim!r} has length {size} here and "
+                    f"{sizes[dim]} in another diagnostic. Rename one of the two."
+                )
+    return sizes
+
+
+def experiment_layout(
+    *,
+    state: StateDescription,
+    n_members: int,
+    observation_coords: tuple[Coordinate, ...],
+    quality_flags: Mapping[str, int],
+    diagnostics: Mapping[str, Diagnostic],
+    chunks: ChunkPlan,
+    nature_run: bool = True,
+) -> Layout:
+    """The layout of a forecast-analysis experiment.
+
+    Args:
+        state: name, coordinates, attributes and dtype of the state.
+        n_members: ensemble size M.
+        observation_coords: the coordinate of the observation dimension first (for example
+            `station`), then further ones along it (`latitude`, `longitude`).
+        quality_flags: meaning (one word) and int8 code of every quality-control flag.
+        diagnostics: what is kept of each cycle beside the fields, by name.
+        chunks: how arrays are cut into objects.
+        nature_run: whether the truth is known and kept.
+
+    Raises:
+        StructureError: coordinates, dimensions or names contradict each other.
+    """
+    obs_dim = observation_coords[0].dims[0]
+    units = {"units": state.attrs["units"]} if "units" in state.attrs else {}
+    long_name = state.attrs.get("long_name", state.name)
+    quality = Variable(
+        "quality_control",
+        (TIME, obs_dim),
+        "int8",
+        {
+            "long_name": "quality control flag",
+            "standard_name": "quality_flag",
+            "flag_values": list(quality_flags.values()),
+            "flag_meanings": " ".join(quality_flags),
+        },
+    )
+
+    error = dict(units)
+    if "standard_name" in state.attrs:
+        error["standard_name"] = f"{state.attrs['standard_name']} standard_error"
+
+    def observed(name: str, description: str, attrs: Attributes) -> Variable:
+        return Variable(
+            name, (TIME, obs_dim), state.dtype, {"long_name": f"{description} {long_name}", **attrs}
+        )
+
+    variance = {name: _squared(unit) for name, unit in units.items()}
+    observations = Group(
+        "observations",
+        (
+            observed(state.name, "observed", {**state.attrs, "long_name": f"observed {long_name}"}),
+            observed(f"{state.name}_error", "observation error standard deviation of", error),
+            quality,
+            Variable(
+                "arrival_time",
+                (TIME, obs_dim),
+                "int64",
+                {
+                    "long_name": "time at which the observation arrived",
+                    "units": TIME_UNITS,
+                    "calendar": "proleptic_gregorian",
+                    "_FillValue": NOT_ARRIVED,
+                },
+                NOT_ARRIVED,
+            ),
+        ),
+        observation_coords,
+    )
+    innovations = Group(
+        "innovations",
+        (
+            observed("background_departure", "observation minus background (O-B) of", units),
+            observed("analysis_departure", "observation minus analysis (O-A) of", units),
+            observed("background_equivalent_variance", "background ensemble variance of", variance),
+            quality,
+        ),
+        observation_coords,
+    )
+    member = Coordinate(
+        "member",
+        ("member",),
+        np.arange(n_members, dtype=np.int32),
+        {"standard_name": "realization", "long_name": "ensemble member", "units": "1"},
+    )
+    ensemble = Variable(state.name, (TIME, "member", *state.dims), state.dtype, state.attrs)
+
+    def statistic(suffix: str, description: str, method: str) -> Variable:
+        attrs = {
+            **state.attrs,
+            "long_name": f"{description} of {long_name}",
+            "cell_methods": f"realization: {method}",
+        }
+        return Variable(f"{state.name}_{suffix}", (TIME, *state.dims), state.dtype, attrs)
+
+    analysis = (
+        ensemble,
+        statistic("mean", "analysis mean", "mean"),
+        statistic("spread", "analysis spread", "standard_deviation"),
+    )
+    truth = Group(
+        "nature_run",
+        (Variable(state.name, (TIME, *state.dims), state.dtype, state.attrs),),
+        state.coords,
+    )
+    scalars = Group(
+        "diagnostics",
+        tuple(Variable(n, (TIME, *d.sizes), d.dtype, d.attrs) for n, d in diagnostics.items()),
+        sizes=_trailing_sizes(diagnostics),
+    )
+    return Layout(
+        groups=(
+            observations,
+            *((truth,) if nature_run else ()),
+            Group("background", (ensemble,), (member, *state.coords)),
+            Group("analysis", analysis, (member, *state.coords)),
+            innovations,
+            scalars,
+            Group("state"),
+            Group("calibration"),
+        ),
+        chunks=chunks,
+    )

@@ -1,0 +1,93 @@
+"""The writer lock and durability on a local file system."""
+
+import ctypes
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import icechunk
+
+from vardax_core.store.errors import StorageError, StoreBusyError
+
+_POLL_SECONDS = 0.05
+
+
+def lock_path(path: Path) -> Path:
+    """The lock file beside the store at `path`."""
+    return path.with_name(f"{path.name}.lock")
+
+
+@contextmanager
+def writer_lock(path: Path, wait: float) -> Iterator[None]:
+    """Hold the writer lock of the store at `path`; the system frees it when the process dies.
+
+    Args:
+        path: the store.
+        wait: seconds to wait for another writer to end.
+
+    Raises:
+        StoreBusyError: another process (or thread) still holds it after `wait`.
+        StorageError: the lock file cannot be written.
+    """
+    deadline = time.monotonic() + wait
+    with storage_errors(path, "lock"):
+        descriptor = os.open(lock_path(path), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+                    raise StoreBusyError(path, holder) from None
+                time.sleep(_POLL_SECONDS)
+        with storage_errors(path, "lock"):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def storage_errors(path: Path, action: str) -> Iterator[None]:
+    """Turn what the file system and icechunk raise into `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(path, action, reason, error.errno) from error
+    except icechunk.IcechunkError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number.group(1)) if number else None
+        reason = os.strerror(code) if code else str(error).strip().splitlines()[0]
+        raise StorageError(path, action, reason, code) from error
+
+
+def list_files(root: Path) -> set[str]:
+    """Every file below `root`."""
+    return {os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names}
+
+
+def make_durable(path: Path) -> None:
+    """Force everything written to the file system of `path` from the page cache to the disk.
+
+    One call for a whole commit: its cost does not grow with the number of files in the store, as
+    looking for the new ones among them would.
+    """
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:  # Linux alone has it
+        os.sync()
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if syncfs(descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(descriptor)

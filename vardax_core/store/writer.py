@@ -1,0 +1,202 @@
+"""The one writer of a store: every append is one commit, published by compare-and-swap."""
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import icechunk
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.core.sync import sync
+
+from vardax_core.store.errors import StorageError, StructureError, SupersededError
+from vardax_core.store.files import make_durable, storage_errors, writer_lock
+from vardax_core.store.layout import ChunkPlan, default_fill_value
+from vardax_core.store.repository import (
+    MAIN,
+    Tip,
+    compressor,
+    instant,
+    json_able,
+    open_repository,
+    read_tip,
+)
+from vardax_core.store.validate import Growth, Times, WholeArrays, check_append, check_whole
+
+_FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
+
+
+class Writer:
+    """Appends to a store; made by `ExperimentStore.writer`, which holds the lock meanwhile.
+
+    A commit is written as a snapshot that no branch names, forced to the disk, and published by
+    moving `main` onto it if `main` is still where the commit started. A process that dies before
+    that leaves readers with the store as it was and some unreferenced files.
+    """
+
+    def __init__(self, path: Path, before_publish: Callable[[], None] | None):
+        self._path = path
+        self._repository = open_repository(path)
+        self._before_publish = before_publish
+
+    def append(
+        self,
+        groups: Mapping[str, Mapping[str, np.ndarray]],
+        times: Times,
+        *,
+        state: Mapping[str, np.ndarray] | None = None,
+        replace: Mapping[str, WholeArrays] | None = None,
+        metadata: Mapping[str, Any],
+    ) -> Tip:
+        """Add time steps to some groups and rewrite others whole, all in one commit.
+
+        Args:
+            groups: for every group appended to, all its variables with the new time steps on the
+                leading axis.
+            times: int64 minutes since `MINUTES_EPOCH`, for all groups or by group.
+            state: what the next cycle needs; replaces the `state` group.
+            replace: for every group to be replaced, its arrays.
+            metadata: what made this commit (JSON types).
+
+        Returns:
+            Where the cycle group stands after the commit. Without any time step or array to write
+            there is no commit.
+
+        Raises:
+            StructureError: names, shapes, dtypes or metadata do not fit; nothing was written.
+            OverwriteError: times do not lie after the stored ones; nothing was written.
+            SupersededError: the store moved on meanwhile; nothing was published.
+            StorageError: the file system refused; nothing was published.
+        """
+        metadata = json_able(metadata, "commit metadata")
+        replace = {**(replace or {}), **({} if state is None else {"state": state})}
+        with storage_errors(self._path, "read"):
+            session = self._repository.writable_session(MAIN)
+            known = dict(zarr.open_group(session.store, mode="r+").groups())
+            self._check_names(known, [*groups, *replace])
+            growths, changes = _check_groups(known, groups, times)
+            whole = {
+                name: check_whole(known[name], name, arrays) for name, arrays in replace.items()
+            }
+        base = session.snapshot_id
+        try:
+            with storage_errors(self._path, "write to"):
+                sync(_write(session.store, growths, whole))
+                if not session.has_uncommitted_changes:
+                    return self._tip()
+                changes += [f"{name} replaced" for name in whole]
+                snapshot = session.flush("; ".join(changes), metadata)
+                make_durable(self._path)
+            if self._before_publish is not None:
+                self._before_publish()
+            self._publish(base, snapshot)
+        except StorageError as error:
+            if error.errno in _FULL_DISK:
+                self._drop_unreferenced()
+            raise
+        return self._tip()
+
+    def _tip(self) -> Tip:
+        with storage_errors(self._path, "read"):
+            return read_tip(self._repository)
+
+    def _check_names(self, known: Mapping[str, zarr.Group], names: list[str]) -> None:
+        unknown = sorted(set(names) - set(known))
+        if unknown:
+            raise StructureError(
+                f"{self._path} has no groups {unknown}; it has {sorted(known)}. Correct the names, "
+                "or declare the groups in the layout of a new store."
+            )
+
+    def _publish(self, base: str, snapshot: str) -> None:
+        with storage_errors(self._path, "publish to"):
+            try:
+                self._repository.reset_branch(MAIN, snapshot, from_snapshot_id=base)
+            except icechunk.IcechunkError as error:
+                now = self._repository.lookup_branch(MAIN)
+                if now != base:
+                    raise SupersededError(self._path, base, now) from error
+                raise
+            make_durable(self._path)
+
+    def _drop_unreferenced(self) -> None:
+        """Give back the space that the failed commit took."""
+        with suppress(icechunk.IcechunkError):
+            self._repository.garbage_collect(datetime.now(UTC))
+
+
+@contextmanager
+def open_writer(
+    path: Path, wait: float, before_publish: Callable[[], None] | None
+) -> Iterator[Writer]:
+    """Hold the writer lock and a writer."""
+    with writer_lock(path, wait):
+        yield Writer(path, before_publish)
+
+
+def _check_groups(
+    known: Mapping[str, zarr.Group], groups: Mapping[str, Mapping[str, np.ndarray]], times: Times
+) -> tuple[list[Growth], list[str]]:
+    growths: list[Growth] = []
+    message: list[str] = []
+    by_group = times if isinstance(times, Mapping) else dict.fromkeys(groups, times)
+    if set(by_group) != set(groups):
+        raise StructureError(
+            f"times: expected the groups {sorted(groups)}, got {sorted(by_group)}."
+        )
+    for name, variables in groups.items():
+        new = by_group[name]
+        growth = check_append(known[name], name, variables, new)
+        if len(new):
+            growths += growth
+            message.append(f"{name} +{len(new)} to {instant(int(new[-1]))}")
+    return growths, message
+
+
+async def _write(
+    store: icechunk.IcechunkStore,
+    growths: list[Growth],
+    whole: Mapping[str, Mapping[str, xr.DataArray]],
+) -> None:
+    await _all(_grow(growth) for growth in growths)
+    for name, arrays in whole.items():
+        group = await zarr.api.asynchronous.open_group(store, path=name, mode="r+")
+        stale = [key async for key in group.array_keys() if key not in arrays]
+        await _all(group.delitem(key) for key in stale)
+        await _all(_put(group, key, array) for key, array in arrays.items())
+
+
+async def _all(tasks: Iterable[Awaitable[None]]) -> None:
+    """Run tasks side by side; the first error is raised after all have ended."""
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+async def _grow(growth: Growth) -> None:
+    stop = growth.start + len(growth.values)
+    # The default would list every chunk of the array, so that commits grow dearer with its length.
+    await growth.array.resize((stop, *growth.array.shape[1:]), delete_outside_chunks=False)
+    await growth.array.setitem(slice(growth.start, stop), growth.values)
+
+
+async def _put(group: zarr.AsyncGroup, name: str, array: xr.DataArray) -> None:
+    values = array.values
+    text = values.dtype.kind in "US"
+    target = await group.create_array(
+        name,
+        shape=values.shape,
+        chunks=ChunkPlan().whole(values.shape, values.dtype.itemsize),
+        dtype=str if text else values.dtype,
+        fill_value="" if text else default_fill_value(values.dtype),
+        compressors=None if text else compressor(),
+        attributes=json_able(array.attrs, f"attributes of {name!r}"),
+        dimension_names=[str(dim) for dim in array.dims],
+        overwrite=True,
+    )
+    await target.setitem(..., values.astype(object) if text else values)

@@ -1,0 +1,249 @@
+"""Training an ensemble analysis on the states that its own cycles visit."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from vardax_core.analysis.amortized.local_transform import LocalTransformStep
+from vardax_core.analysis.amortized.ring_network import ring_neighbours
+from vardax_core.models.base import AbstractForecastModel
+from vardax_core.types import Observations, ensemble_mean, ensemble_spread
+
+PROJECTION_REACH = 2
+DIVERGED = 1.1
+"""Climatological standard deviations from the truth at which a stream starts anew."""
+
+
+class OnPolicySettings(NamedTuple):
+    """How long and how wide to train.
+
+    Attributes:
+        steps: gradient steps; each is one cycle of every stream.
+        streams: twin cycles run in parallel.
+        members: ensemble size.
+        learning_rate: peak of the warm-up and cosine schedule.
+        spin_up: model steps from rest to the attractor.
+        chunk: gradient steps between two calls of the progress callback.
+        shock: probability, in each cycle of each stream, that its ensemble is thrown off, so
+            that the analysis learns to come back from a cold start and from divergence.
+    """
+
+    steps: int = 3600
+    streams: int = 32
+    members: int = 24
+    learning_rate: float = 3e-3
+    spin_up: int = 1000
+    chunk: int = 100
+    shock: float = 0.001
+
+
+class _Streams(NamedTuple):
+    truth: Float[Array, "stream *state"]
+    ensemble: Float[Array, "stream member *state"]
+
+
+def gaussian_score(
+    mean: Float[Array, "*event"], sd: Float[Array, "*event"], truth: Float[Array, "*event"]
+) -> Float[Array, ""]:
+    """Mean negative log-density of N(mean, sd^2) at the truth, without the constant."""
+    return jnp.mean(jnp.log(sd) + 0.5 * ((truth - mean) / sd) ** 2)
+
+
+def ensemble_score(
+    ensemble: Float[Array, "member n"], truth: Float[Array, " n"], *, key: PRNGKeyArray
+) -> Float[Array, ""]:
+    """Gaussian negative log score at every point and of random local projections.
+
+    The projections are unit vectors over five neighbouring points, so that the members'
+    correlations are scored as well as their spread.
+    """
+    floor = jnp.asarray(1e-3, truth.dtype)
+    pointwise = gaussian_score(ensemble_mean(ensemble), ensemble_spread(ensemble) + floor, truth)
+    weights = jax.random.normal(key, (truth.shape[0], 2 * PROJECTION_REACH + 1), truth.dtype)
+    weights = weights / jnp.linalg.norm(weights, axis=1, keepdims=True)
+
+    def project(x: Float[Array, " n"]) -> Float[Array, " n"]:
+        return jnp.sum(weights * ring_neighbours(x, PROJECTION_REACH), axis=1)
+
+    members = jax.vmap(project)(ensemble)
+    projected = gaussian_score(
+        ensemble_mean(members), ensemble_spread(members) + floor, project(truth)
+    )
+    return pointwise + projected
+
+
+def train_on_policy(
+    step: LocalTransformStep,
+    model: AbstractForecastModel,
+    error_sd: float,
+    settings: OnPolicySettings,
+    *,
+    key: PRNGKeyArray,
+    progress: Callable[[int, float, float], None] | None = None,
+) -> tuple[LocalTransformStep, Float[Array, "chunk 2"]]:
+    """Train through parallel twin cycles run with the network's own analyses.
+
+    Each cycle gives a truth, observations and a background; one gradient step is taken on the
+    negative log score of the analysis ensemble against the truth, and the cycle goes on from the
+    network's analysis. No gradient passes the forecast or the first guess. Now and then a stream
+    is thrown off its truth, and weighs less the further it is. A stream further than `DIVERGED`
+    from its truth starts anew near it; a gradient that is not finite is skipped.
+
+    Arguments:
+        step: the step to train; its weights are the starting point.
+        model: forecast model of the twin, without model error.
+        error_sd: observation error standard deviation, unit of the state.
+        settings: length and width of the training.
+        key: everything random follows from it.
+        progress: called with (steps done, loss, rmse.a) after every chunk.
+
+    Returns:
+        The trained step, and loss and rmse.a averaged over each chunk.
+    """
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, settings.learning_rate, settings.steps // 20 + 1, settings.steps, 0.0
+    )
+    optimizer = optax.apply_if_finite(
+        optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)), 1000
+    )
+    weights, rest = eqx.partition(step.network, eqx.is_inexact_array)
+    start_key, cycle_key = jax.random.split(key)
+    streams = _start(model, step, error_sd, settings, start_key)
+    dtype = streams.truth.dtype
+    weights = jax.tree.map(lambda w: w.astype(dtype), weights)
+    now = jnp.zeros((1,), jnp.int32)
+    obs_size = step.operator.obs_size
+
+    def with_weights(w) -> LocalTransformStep:
+        return eqx.tree_at(lambda s: s.network, step, eqx.combine(w, rest))
+
+    def loss(w, background, guess, observations, truth, k):
+        trained = with_weights(w)
+        ensembles = jax.vmap(lambda b, g, o: trained.transform(b, g, o).ensemble)(
+            background, guess, observations
+        )
+        scores = jax.vmap(lambda e, x, kk: ensemble_score(e, x, key=kk))(
+            ensembles, truth, jax.random.split(k, settings.streams)
+        )
+        error = jax.lax.stop_gradient(jnp.mean(background, axis=1) - truth)
+        weights = 1 / (1 + jnp.mean((error / (0.5 * error_sd)) ** 2, axis=-1))
+        return jnp.sum(weights * scores) / jnp.sum(weights), ensembles
+
+    def cycle(carry, k):
+        w, opt_state, streams = carry
+        k_truth, k_forecast, k_noise, k_guess, k_loss, k_reset, k_shock = jax.random.split(k, 7)
+        truth = _advance(model, streams.truth, k_truth)
+        keys = jax.random.split(k_forecast, settings.streams)
+        background = jax.vmap(lambda e, kk: model.forecast(e, now[0], key=kk))(
+            streams.ensemble, keys
+        )
+        background = _reset_diverged(background, truth, DIVERGED * step.scale, error_sd, k_reset)
+        background = _shock(background, truth, settings.shock, k_shock)
+        noise = error_sd * jax.random.normal(k_noise, (settings.streams, obs_size), dtype)
+        values = jax.vmap(step.operator)(truth) + noise
+        observations = jax.vmap(
+            lambda v: Observations.from_values(
+                v[None], jnp.full((1, obs_size), error_sd, dtype), now
+            )
+        )(values)
+        guess = background
+        if step.first_guess is not None:
+            guess = jax.vmap(lambda b, o, kk: step.first_guess(b, o, key=kk).ensemble)(
+                background, observations, jax.random.split(k_guess, settings.streams)
+            )
+        (value, ensembles), gradient = jax.value_and_grad(loss, has_aux=True)(
+            w, background, guess, observations, truth, k_loss
+        )
+        # optax mixes integer counts with floats.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            updates, opt_state = optimizer.update(gradient, opt_state, w)
+            w = optax.apply_updates(w, updates)
+        error = jnp.mean(ensembles, axis=1) - truth
+        rmse = jnp.mean(jnp.sqrt(jnp.mean(error**2, axis=-1)))
+        return (w, opt_state, _Streams(truth, ensembles)), jnp.stack([value, rmse])
+
+    @eqx.filter_jit
+    def run_chunk(carry, keys):
+        carry, curve = jax.lax.scan(cycle, carry, keys)
+        return carry, jnp.mean(curve, axis=0)
+
+    carry = (weights, optimizer.init(weights), streams)
+    curves = []
+    for done in range(0, settings.steps, settings.chunk):
+        length = min(settings.chunk, settings.steps - done)
+        indices = jnp.arange(done, done + length)
+        keys = jax.vmap(lambda i: jax.random.fold_in(cycle_key, i))(indices)
+        carry, curve = run_chunk(carry, keys)
+        curves.append(curve)
+        if progress is not None:
+            progress(done + length, float(curve[0]), float(curve[1]))
+    return with_weights(carry[0]), jnp.stack(curves)
+
+
+def _start(
+    model: AbstractForecastModel,
+    step: LocalTransformStep,
+    error_sd: float,
+    settings: OnPolicySettings,
+    key: PRNGKeyArray,
+) -> _Streams:
+    k_truth, k_spin_up, k_ensemble = jax.random.split(key, 3)
+    shape = (settings.streams, *model.state_shape)
+    truth = step.centre + step.scale * jax.random.normal(k_truth, shape, jnp.float32)
+    truth = jax.lax.fori_loop(
+        0,
+        settings.spin_up,
+        lambda i, x: _advance(model, x, jax.random.fold_in(k_spin_up, i)),
+        truth,
+    )
+    noise = error_sd * jax.random.normal(k_ensemble, (settings.members, *shape), truth.dtype)
+    return _Streams(truth, jnp.moveaxis(truth[None] + noise, 0, 1))
+
+
+def _advance(
+    model: AbstractForecastModel, truth: Float[Array, "stream *state"], key: PRNGKeyArray
+) -> Float[Array, "stream *state"]:
+    keys = jax.random.split(key, truth.shape[0])
+    time: Int[Array, ""] = jnp.zeros((), jnp.int32)
+    return jax.vmap(lambda x, k: model.step(x, time, key=k))(truth, keys)
+
+
+def _reset_diverged(
+    background: Float[Array, "stream member *state"],
+    truth: Float[Array, "stream *state"],
+    limit: float,
+    error_sd: float,
+    key: PRNGKeyArray,
+) -> Float[Array, "stream member *state"]:
+    error = jnp.mean(background, axis=1) - truth
+    axes = tuple(range(1, error.ndim))
+    rmse = jnp.sqrt(jnp.mean(error**2, axis=axes))
+    fresh = truth[:, None] + error_sd * jax.random.normal(key, background.shape, background.dtype)
+    good = rmse < limit
+    return jnp.where(good.reshape(-1, *(1,) * (background.ndim - 1)), background, fresh)
+
+
+def _shock(
+    background: Float[Array, "stream member *state"],
+    truth: Float[Array, "stream *state"],
+    probability: float,
+    key: PRNGKeyArray,
+) -> Float[Array, "stream member *state"]:
+    """Throw some streams off: half of them to a climatological ensemble, half of them aside.
+
+    The truths of the other streams serve as draws from the climatology.
+    """
+    k_which, k_kind, k_members, k_far = jax.random.split(key, 4)
+    streams, members = background.shape[:2]
+    shape = (streams, *(1,) * (background.ndim - 1))
+    climatological = truth[jax.random.randint(k_members, (streams, members), 0, streams)]
+    far = jax.random.uniform(k_far, shape, truth.dtype)
+    aside = background + far * (jnp.roll(truth, 1, axis=0) - truth)[:, None]
+    kind = jax.random.bernoulli(k_kind, 0.5, shape)
+    thrown = jnp.where(kind, climatological, aside)
+    return jnp.where(jax.random.bernoulli(k_which, probability, shape), thrown, background)
