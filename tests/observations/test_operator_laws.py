@@ -131,11 +131,16 @@ def test_a_station_outside_the_grid_is_refused(index):
 
 
 def test_a_network_is_built_inside_a_jitted_function():
+    fixed = jnp.array([2, 0])
+
     @jax.jit
     def observe(indices, state):
-        return PointSampling(indices, state_shape=(6,))(state)
+        moving = PointSampling(indices, state_shape=(6,))(state)
+        return moving, PointSampling(fixed, state_shape=(6,))(state)
 
-    np.testing.assert_array_equal(observe(jnp.array([5, 1]), jnp.arange(6.0)), [5.0, 1.0])
+    moving, still = observe(jnp.array([5, 1]), jnp.arange(6.0))
+    np.testing.assert_array_equal(moving, [5.0, 1.0])
+    np.testing.assert_array_equal(still, [2.0, 0.0])
 
 
 def test_bilinear_interpolation_is_exact_for_a_bilinear_field():
