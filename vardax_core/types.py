@@ -18,6 +18,7 @@ class ResultCode(IntEnum):
     OUT_OF_DISTRIBUTION = 2
     NON_FINITE = 3
     FAILED = 4
+    NOT_CONVERGED = 5
 
 
 class Observations(eqx.Module):
@@ -67,6 +68,8 @@ class Analysis(eqx.Module):
         spread: analysis standard deviation at every point; the method's own.
         result: a `ResultCode`.
         diagnostics: scalars and small arrays named by the method.
+        background: the background valid at the analysis time, given by a method whose own
+            background is valid at the start of its window.
     """
 
     ensemble: Float[Array, "member *state"]
@@ -74,6 +77,7 @@ class Analysis(eqx.Module):
     spread: Float[Array, "*state"]
     result: Int[Array, ""]
     diagnostics: dict[str, Array]
+    background: Float[Array, "member *state"] | None = None
 
 
 def ensemble_mean(ensemble: Float[Array, "member *state"]) -> Float[Array, "*state"]:

@@ -9,19 +9,73 @@ import linear_gaussian as lg
 import numpy as np
 import pytest
 
+from vardax_core.analysis.ensemble.enkf import EnKF
 from vardax_core.analysis.ensemble.etkf import ETKF
+from vardax_core.analysis.ensemble.inflation import (
+    InnovationInflation,
+    RelaxationToPriorPerturbations,
+    RelaxationToPriorSpread,
+)
+from vardax_core.analysis.ensemble.letkf import LETKF
+from vardax_core.analysis.ensemble.localization import plane_network
+from vardax_core.analysis.variational.four_dvar import IncrementalFourDVar, StrongFourDVar
+from vardax_core.analysis.variational.minimisers import QuasiNewton
 from vardax_core.analysis.variational.optimal_interpolation import OptimalInterpolation
+from vardax_core.analysis.variational.three_dvar import ThreeDVar
+from vardax_core.analysis.variational.weak_four_dvar import WeakFourDVar
+from vardax_core.models.linear import LinearModel
 from vardax_core.types import ResultCode
+
+
+def persistence():
+    return LinearModel(matrix=jnp.eye(lg.SIZE), state_shape=lg.STATE_SHAPE)
+
+
+def letkf(h, b, half_width=1e6):
+    """So wide a taper that every observation counts everywhere."""
+    stations = np.stack([lg.STATIONS // 3, lg.STATIONS % 3], axis=1).astype(float)
+    return LETKF(h, plane_network(np.arange(2.0), np.arange(3.0), stations, half_width))
+
 
 STEPS = {
     "optimal_interpolation": lambda h, b: OptimalInterpolation(h, b),
     "etkf": lambda h, b: ETKF(h, rotate=False),
     "etkf_rotated": lambda h, b: ETKF(h),
+    "three_dvar": lambda h, b: ThreeDVar(h, b, QuasiNewton(tolerance=1e-9)),
+    "three_dvar_lanczos": lambda h, b: ThreeDVar(h, b, QuasiNewton(tolerance=1e-9), n_modes=4),
+    "strong_four_dvar": lambda h, b: StrongFourDVar(
+        h, persistence(), b, minimiser=QuasiNewton(tolerance=1e-9)
+    ),
+    "incremental_four_dvar": lambda h, b: IncrementalFourDVar(h, persistence(), b),
+    "weak_four_dvar": lambda h, b: WeakFourDVar(
+        h, persistence(), b, b, minimiser=QuasiNewton(tolerance=1e-9)
+    ),
+    "enkf": lambda h, b: EnKF(h),
+    "letkf": letkf,
+    "no_relaxation": lambda h, b: RelaxationToPriorSpread(ETKF(h, rotate=False), 0.0),
+    "no_mixing": lambda h, b: RelaxationToPriorPerturbations(ETKF(h, rotate=False), 0.0),
+    "certain_inflation": lambda h, b: InnovationInflation(
+        ETKF(h, rotate=False), prior=1.0, prior_sd=1e-9
+    ),
 }
 # The members' sample covariance is the Kalman filter's.
-EXACT_MEMBERS = ("etkf", "etkf_rotated")
+EXACT_MEMBERS = (
+    "etkf",
+    "etkf_rotated",
+    "letkf",
+    "no_relaxation",
+    "no_mixing",
+    "certain_inflation",
+)
+# The spread is that of drawn members, hence not exact.
+DRAWN_SPREAD = ("enkf", "three_dvar_lanczos")
+# The members are draws; windows of several rows have this law in test_variational.
+DRAWN_MEMBERS = ("optimal_interpolation", "three_dvar", "enkf")
 # Member i of the analysis belongs to member i of the background.
-MEMBER_WISE = ("etkf",)
+MEMBER_WISE = tuple(name for name in EXACT_MEMBERS if name != "etkf_rotated")
+
+# A local analysis has no one innovation covariance.
+WITHOUT_CHI2 = ("letkf",)
 
 MEAN = jnp.arange(6.0).reshape(lg.STATE_SHAPE)
 VALUES = jnp.array([1.0, 1.5, 3.5, 4.0])
@@ -52,7 +106,8 @@ def test_a_linear_gaussian_analysis_is_the_kalman_filter(name, key):
     analysis = make(name)(background(), lg.window(VALUES), key=key)
     assert int(analysis.result) == ResultCode.OK
     np.testing.assert_allclose(analysis.mean.ravel(), expected, atol=1e-5)
-    np.testing.assert_allclose(analysis.spread.ravel() ** 2, np.diag(covariance), atol=1e-5)
+    if name not in DRAWN_SPREAD:
+        np.testing.assert_allclose(analysis.spread.ravel() ** 2, np.diag(covariance), atol=1e-5)
     np.testing.assert_allclose(jnp.mean(analysis.ensemble, 0), analysis.mean, atol=1e-10)
 
 
@@ -63,7 +118,7 @@ def test_the_members_of_a_square_root_filter_carry_the_kalman_covariance(exact, 
     np.testing.assert_allclose(sample_covariance(analysis.ensemble), covariance, atol=1e-10)
 
 
-@pytest.mark.parametrize("drawn", [name for name in STEPS if name not in EXACT_MEMBERS])
+@pytest.mark.parametrize("drawn", DRAWN_MEMBERS)
 def test_many_drawn_members_carry_the_kalman_covariance(drawn, key):
     """Entries of a sample covariance of M draws err by at most sqrt(2 / M) of a variance."""
     _, covariance = lg.kalman(MEAN, lg.background_covariance().matrix, VALUES)
@@ -90,7 +145,8 @@ def test_a_missing_observation_is_one_that_was_never_made(name, key):
     values = VALUES.at[1].set(1e20)
     analysis = make(name)(background(), lg.window(values, mask=mask), key=key)
     np.testing.assert_allclose(analysis.mean.ravel(), expected, atol=1e-5)
-    np.testing.assert_allclose(analysis.spread.ravel() ** 2, np.diag(covariance), atol=1e-5)
+    if name not in DRAWN_SPREAD:
+        np.testing.assert_allclose(analysis.spread.ravel() ** 2, np.diag(covariance), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +173,9 @@ def test_a_worthless_observation_changes_nothing(name, key):
     analysis = make(name)(background(), observations, key=key)
     sd = np.sqrt(np.diag(lg.background_covariance().matrix))
     np.testing.assert_allclose(analysis.mean, MEAN, atol=1e-6)
-    np.testing.assert_allclose(analysis.spread.ravel(), sd, rtol=1e-6)
+    # Perturbed observations of error 1e5 leave a trace of 1e-5.
+    if name != "three_dvar_lanczos":
+        np.testing.assert_allclose(analysis.spread.ravel(), sd, rtol=3e-5)
 
 
 def test_the_same_key_gives_the_same_analysis(name, key):
@@ -132,7 +190,8 @@ def test_the_order_of_the_members_does_not_matter(name, key):
     analysis = step(background(), lg.window(VALUES), key=key)
     shuffled = step(background()[order], lg.window(VALUES), key=key)
     np.testing.assert_allclose(shuffled.mean, analysis.mean, atol=1e-10)
-    np.testing.assert_allclose(shuffled.spread, analysis.spread, atol=1e-10)
+    if name not in DRAWN_SPREAD:
+        np.testing.assert_allclose(shuffled.spread, analysis.spread, atol=1e-10)
 
 
 @pytest.mark.parametrize("member_wise", MEMBER_WISE)
@@ -144,13 +203,15 @@ def test_permuted_members_give_permuted_members(member_wise, key):
     np.testing.assert_allclose(shuffled.ensemble, analysis.ensemble[order], atol=1e-10)
 
 
+@pytest.mark.parametrize("name", [name for name in STEPS if "four_dvar" not in name])
 def test_innovation_statistics_are_those_of_theory(name, key):
     """Over truths drawn from N(xb, B): E d d' = HBH' + R and E (O-A)(O-B)' = R.
 
     Every entry of the mean over n windows lies within 4.5 standard errors, the largest of 32
-    independent normal draws exceeding that once in 5000 runs; the key is fixed.
+    independent normal draws exceeding that once in 5000 runs; the key is fixed. The chi2 of the
+    innovation, where a method gives it, has mean p = 4 within 3 standard errors.
     """
-    n = 4000
+    n = 1000
     covariance = lg.background_covariance()
     operator, step, ensemble = lg.operator(), make(name), background()
 
@@ -160,10 +221,12 @@ def test_innovation_statistics_are_those_of_theory(name, key):
         values = operator(truth) + lg.ERROR_SD * jax.random.normal(error_key, (4,))
         analysis = step(ensemble, lg.window(values), key=step_key)
         before, after = values - operator(MEAN), values - operator(analysis.mean)
-        return jnp.outer(before, before), jnp.outer(after, before)
+        chi2 = analysis.diagnostics.get("innovation_chi2", jnp.nan * before[0])
+        return (jnp.outer(before, before), jnp.outer(after, before)), chi2
 
     total = lg.H @ np.asarray(covariance.matrix) @ lg.H.T + np.diag(np.asarray(lg.ERROR_SD) ** 2)
-    products = jax.jit(jax.vmap(one))(jax.random.split(key, n))
+    products, chi2 = jax.jit(jax.vmap(one))(jax.random.split(key, n))
+    assert name in WITHOUT_CHI2 or abs(np.mean(chi2) - 4) < 3 * np.std(chi2) / np.sqrt(n)
     for sample, expected in zip(products, (total, np.diag(lg.ERROR_SD**2)), strict=True):
         error = np.std(sample, axis=0, ddof=1) / np.sqrt(n)
         assert np.all(np.abs(np.mean(sample, axis=0) - expected) < 4.5 * error)

@@ -51,7 +51,8 @@ class AbstractAnalysisStep(eqx.Module):
         """Analyse one window.
 
         Arguments:
-            background: ensemble valid at the analysis time, in the unit of the state.
+            background: ensemble valid at the analysis time, or for a method that says so at the
+                first row of the window, in the unit of the state.
             observations: the window; its last row is valid at the analysis time.
             key: for perturbed observations, rotations and samples.
 
@@ -77,6 +78,8 @@ class AbstractAnalysisStep(eqx.Module):
             ),
         )
         observed = jnp.any(observations.mask)
+        if analysis.background is not None:
+            background = analysis.background
         keep = finite & observed
         code = jnp.where(finite, analysis.result, int(ResultCode.NON_FINITE))
         code = jnp.where(observed, code, int(ResultCode.NO_OBSERVATIONS))
@@ -86,6 +89,7 @@ class AbstractAnalysisStep(eqx.Module):
             spread=jnp.where(keep, analysis.spread, ensemble_spread(background)),
             result=code.astype(jnp.int32),
             diagnostics=analysis.diagnostics,
+            background=analysis.background,
         )
 
     def _check(self, background: Array, observations: Observations) -> None:

@@ -43,3 +43,39 @@ class AbstractObservationOperator(eqx.Module):
     ) -> Float[Array, "*state"]:
         """The adjoint operator at `state` applied to a vector in observation space."""
         return jax.vjp(self, state)[1](increment)[0]
+
+    def __matmul__(self, inner: "AbstractObservationOperator") -> "Composition":
+        """`outer @ inner` observes with `inner` and applies `outer` to the result."""
+        return Composition(outer=self, inner=inner, state_shape=inner.state_shape)
+
+
+class Composition(AbstractObservationOperator):
+    """One operator after another, written `outer @ inner`.
+
+    Attributes:
+        outer: operator on states of shape `(inner.obs_size,)`.
+        inner: operator on the state.
+        state_shape: that of the inner operator.
+
+    Raises:
+        ValueError: if the outer operator does not take what the inner one gives.
+    """
+
+    outer: AbstractObservationOperator
+    inner: AbstractObservationOperator
+    state_shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __check_init__(self):
+        if self.outer.state_shape != (self.inner.obs_size,):
+            raise ValueError(
+                f"Composition: {type(self.inner).__name__} gives {self.inner.obs_size} values, "
+                f"but {type(self.outer).__name__} takes states of shape {self.outer.state_shape}; "
+                f"build the outer operator for ({self.inner.obs_size},)."
+            )
+
+    @property
+    def obs_size(self) -> int:
+        return self.outer.obs_size
+
+    def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:
+        return self.outer(self.inner(state))

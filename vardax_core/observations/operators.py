@@ -45,12 +45,12 @@ class PointSampling(AbstractObservationOperator):
     def __check_init__(self):
         if isinstance(self.indices, jax.core.Tracer):
             return
-        size = math.prod(self.state_shape)
-        outside = np.flatnonzero((self.indices < 0) | (self.indices >= size))
+        size, indices = math.prod(self.state_shape), np.asarray(self.indices)
+        outside = np.flatnonzero((indices < 0) | (indices >= size))
         if outside.size:
             raise ValueError(
                 f"PointSampling: station {outside[0]} has grid index "
-                f"{int(self.indices[outside[0]])}, outside the domain of {size} points of a state "
+                f"{indices[outside[0]]}, outside the domain of {size} points of a state "
                 f"{self.state_shape}; drop it or mark it missing."
             )
 

@@ -1,22 +1,20 @@
 """The ensemble transform Kalman filter."""
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.transform import (
+    check_members,
+    combine,
+    ensemble_analysis,
     mean_preserving_rotation,
     symmetric_transform,
+    whitened_departures,
 )
 from vardax_core.observations.base import AbstractObservationOperator
-from vardax_core.types import (
-    Analysis,
-    Observations,
-    ResultCode,
-    ensemble_mean,
-    ensemble_spread,
-)
+from vardax_core.observations.errors import AbstractErrorModel, DiagonalErrorModel
+from vardax_core.types import Analysis, Observations
 
 
 class ETKF(AbstractAnalysisStep):
@@ -26,10 +24,15 @@ class ETKF(AbstractAnalysisStep):
     analysis mean is xb + w X with w = T Y d / sqrt(M - 1) and T = (I + Y Y')^-1; the anomalies
     become T^1/2 X.
 
+    Too little inflation lets an ensemble lose the truth for good after thousands of cycles: on
+    Lorenz-96 with 24 members and a factor of 1.013 that befell 9 of 48 runs of 4400 cycles, with
+    1.02 none, at the same error.
+
     Attributes:
         operator: observation operator H.
         inflation: factor on the analysis anomalies.
         rotate: whether the anomalies are turned by a random mean-preserving rotation.
+        errors: observation error model R.
 
     Source: Bishop et al. (2001), doi:10.1175/1520-0493(2001)129<0420:ASWTET>2.0.CO;2;
     Sakov and Oke (2008), doi:10.1111/j.1600-0870.2007.00299.x
@@ -38,6 +41,7 @@ class ETKF(AbstractAnalysisStep):
     operator: AbstractObservationOperator
     inflation: float = eqx.field(static=True, default=1.0)
     rotate: bool = eqx.field(static=True, default=True)
+    errors: AbstractErrorModel = DiagonalErrorModel()
 
     def __check_init__(self):
         if not self.inflation > 0:
@@ -50,27 +54,19 @@ class ETKF(AbstractAnalysisStep):
         *,
         key: PRNGKeyArray,
     ) -> Analysis:
+        check_members("ETKF", background)
         members = background.shape[0]
-        if members < 2:
-            raise ValueError("ETKF: at least 2 members are needed, got 1.")
-        now = observations.at_analysis_time()
-        mean = ensemble_mean(background)
-        anomalies = (background - mean[None]).reshape(members, -1)
-        equivalents = self.operator.ensemble(background)
-        observed_mean = ensemble_mean(equivalents)
-        weight = jnp.where(now.mask[0], 1 / now.error_sd[0], 0.0) * (members - 1) ** -0.5
-        scaled = (equivalents - observed_mean[None]) * weight[None]
-        innovation = (now.values[0] - observed_mean) * weight
-        transform = symmetric_transform(scaled, innovation)
+        transform = symmetric_transform(
+            whitened_departures(self.operator, self.errors, background, observations)
+        )
         matrix = transform.matrix
         if self.rotate and members > 2:
             matrix = mean_preserving_rotation(members, background.dtype, key=key) @ matrix
         weights = transform.mean_weights[None] + self.inflation * matrix
-        ensemble = mean[None] + (weights @ anomalies).reshape(background.shape)
-        return Analysis(
-            ensemble=ensemble,
-            mean=ensemble_mean(ensemble),
-            spread=ensemble_spread(ensemble),
-            result=jnp.asarray(int(ResultCode.OK), jnp.int32),
-            diagnostics={"degrees_of_freedom_for_signal": transform.signal},
+        return ensemble_analysis(
+            combine(background, weights),
+            {
+                "degrees_of_freedom_for_signal": transform.signal,
+                "innovation_chi2": transform.chi2,
+            },
         )

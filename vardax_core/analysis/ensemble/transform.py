@@ -5,6 +5,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.observations.errors import AbstractErrorModel
+from vardax_core.types import (
+    Analysis,
+    Observations,
+    ResultCode,
+    ensemble_mean,
+    ensemble_spread,
+)
+
 
 class Transform(eqx.Module):
     """What one ensemble-space analysis does to the members' anomalies X.
@@ -15,43 +25,82 @@ class Transform(eqx.Module):
         mean_weights: weight of each anomaly in the increment of the mean.
         matrix: symmetric square root of the analysis covariance in ensemble space.
         signal: degrees of freedom for signal, the trace of the observations' influence.
+        chi2: d' (I + Y' Y)^-1 d, the normalised square of the innovation; p on average.
     """
 
     mean_weights: Float[Array, " member"]
     matrix: Float[Array, "member member"]
     signal: Float[Array, ""]
+    chi2: Float[Array, ""]
 
 
-def symmetric_transform(
-    scaled: Float[Array, "member obs"], innovation: Float[Array, " obs"]
-) -> Transform:
-    """The symmetric square-root update of Y = `scaled` and d = `innovation`.
+class Departures(eqx.Module):
+    """An ensemble and one row of observations, in units of the observation error.
 
-    Both are divided by the observation error, Y also by sqrt(M - 1), and d too. The matrix is
-    (I + Y Y')^-1/2 and the weights are (I + Y Y')^-1 Y d. The eigenvalue problem is solved in
-    the smaller of ensemble and observation space.
+    Attributes:
+        anomalies: R^-1/2 times the anomalies of the members' equivalents.
+        innovation: R^-1/2 times the innovation of the mean.
+    """
 
-    Arguments:
-        scaled: R^-1/2 times the anomalies of the members' equivalents over sqrt(M - 1).
-        innovation: R^-1/2 times the innovation of the mean over sqrt(M - 1).
+    anomalies: Float[Array, "member obs"]
+    innovation: Float[Array, " obs"]
+
+
+def whitened_departures(
+    operator: AbstractObservationOperator,
+    errors: AbstractErrorModel,
+    background: Float[Array, "member *state"],
+    observations: Observations,
+) -> Departures:
+    """Observe an ensemble at the analysis time and divide by the observation error."""
+    values, mask, error_sd = (
+        a[-1] for a in (observations.values, observations.mask, observations.error_sd)
+    )
+    equivalents = operator.ensemble(background)
+    mean = ensemble_mean(equivalents)
+
+    def whiten(departure: Float[Array, " obs"]) -> Float[Array, " obs"]:
+        return errors.whiten(departure, mean, mask, error_sd)
+
+    return Departures(jax.vmap(whiten)(equivalents - mean[None]), whiten(values - mean))
+
+
+def check_members(method: str, background: Float[Array, "member *state"]) -> None:
+    """Raise a ValueError unless the ensemble has anomalies."""
+    if background.shape[0] < 2:
+        raise ValueError(
+            f"{method}: at least 2 members are needed for a covariance, got "
+            f"{background.shape[0]}; pass an ensemble or use a static covariance."
+        )
+
+
+def symmetric_transform(departures: Departures) -> Transform:
+    """The symmetric square-root update.
+
+    With Y the anomalies over sqrt(M - 1) and d the innovation, the matrix is (I + Y Y')^-1/2 and
+    the weights are (I + Y Y')^-1 Y d / sqrt(M - 1). The eigenvalue problem is solved in the
+    smaller of ensemble and observation space.
 
     Source: Hunt et al. (2007), doi:10.1016/j.physd.2006.11.008
     """
-    members, obs = scaled.shape
+    members, obs = departures.anomalies.shape
+    norm = (members - 1) ** -0.5
+    scaled, innovation = norm * departures.anomalies, departures.innovation
     identity = jnp.eye(members, dtype=scaled.dtype)
     if obs < members:
         values, vectors = jnp.linalg.eigh(scaled.T @ scaled)
         values = jnp.maximum(values, 0.0)
         root = jnp.sqrt(1 + values)
         basis = scaled @ vectors
-        weights = basis @ ((vectors.T @ innovation) / (1 + values))
+        weights = norm * basis @ ((vectors.T @ innovation) / (1 + values))
         matrix = identity - (basis / (root * (1 + root))[None]) @ basis.T
     else:
         values, vectors = jnp.linalg.eigh(scaled @ scaled.T)
         values = jnp.maximum(values, 0.0)
-        weights = vectors @ ((vectors.T @ (scaled @ innovation)) / (1 + values))
+        weights = norm * vectors @ ((vectors.T @ (scaled @ innovation)) / (1 + values))
         matrix = (vectors / jnp.sqrt(1 + values)[None]) @ vectors.T
-    return Transform(weights, matrix, jnp.sum(values / (1 + values)))
+    chi2 = innovation @ (innovation - departures.anomalies.T @ weights)
+    return Transform(weights, matrix, jnp.sum(values / (1 + values)), chi2)
 
 
 def mean_preserving_rotation(
@@ -84,3 +133,25 @@ def mean_preserving_rotation(
     reflection = jnp.eye(members, dtype=dtype) - jnp.outer(axis, axis) / (1.0 + ones[0])
     inner = jnp.eye(members, dtype=dtype).at[1:, 1:].set(rotation)
     return reflection @ inner @ reflection
+
+
+def ensemble_analysis(
+    ensemble: Float[Array, "member *state"], diagnostics: dict[str, Array]
+) -> Analysis:
+    """The analysis whose mean and spread are those of its members."""
+    return Analysis(
+        ensemble=ensemble,
+        mean=ensemble_mean(ensemble),
+        spread=ensemble_spread(ensemble),
+        result=jnp.asarray(int(ResultCode.OK), jnp.int32),
+        diagnostics=diagnostics,
+    )
+
+
+def combine(
+    background: Float[Array, "member *state"], weights: Float[Array, "member member"]
+) -> Float[Array, "member *state"]:
+    """The background mean plus, for each member, a weighted sum of the anomalies."""
+    mean = ensemble_mean(background)
+    anomalies = (background - mean[None]).reshape(background.shape[0], -1)
+    return mean[None] + (weights @ anomalies).reshape(background.shape)

@@ -1,8 +1,10 @@
 """Background error covariances as operators on one state."""
 
+import math
 from abc import abstractmethod
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -30,6 +32,15 @@ class AbstractBackgroundCovariance(eqx.Module):
         """L times a control vector; a standard normal control gives a draw from N(0, B)."""
 
     @abstractmethod
+    def inverse(self, state: Float[Array, "*state"]) -> Float[Array, "*state"]:
+        """B^-1 times a state; of a singular B the pseudo-inverse."""
+
+    def square_root_adjoint(self, state: Float[Array, "*state"]) -> Float[Array, " rank"]:
+        """L' times a state."""
+        control = jax.ShapeDtypeStruct((self.rank,), state.dtype)
+        return jax.linear_transpose(self.square_root, control)(state)[0]
+
+    @abstractmethod
     def variance(self) -> Float[Array, "*state"]:
         """The diagonal of B."""
 
@@ -39,7 +50,7 @@ class DenseCovariance(AbstractBackgroundCovariance):
 
     Attributes:
         matrix: B over the flattened state.
-        root: L with B = L L'.
+        root: L with B = L L' and orthogonal columns.
         state_shape: shape of one state.
     """
 
@@ -51,7 +62,17 @@ class DenseCovariance(AbstractBackgroundCovariance):
     def from_matrix(
         cls, matrix: Float[Array, "n n"], state_shape: tuple[int, ...]
     ) -> "DenseCovariance":
-        """Factorise a matrix by its eigenvectors; eigenvalues below rounding are dropped."""
+        """Factorise a matrix by its eigenvectors; eigenvalues below rounding are dropped.
+
+        Raises:
+            ValueError: if the matrix does not fit the state.
+        """
+        size = math.prod(state_shape)
+        if matrix.shape != (size, size):
+            raise ValueError(
+                f"DenseCovariance: a matrix {matrix.shape} is no covariance of a state "
+                f"{state_shape} of {size} points."
+            )
         values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)
         floor = jnp.finfo(matrix.dtype).eps * jnp.maximum(values[-1], 0.0) * matrix.shape[0]
         scale = jnp.sqrt(jnp.where(values > floor, values, 0.0))
@@ -67,5 +88,71 @@ class DenseCovariance(AbstractBackgroundCovariance):
     def square_root(self, control: Float[Array, " rank"]) -> Float[Array, "*state"]:
         return (self.root @ control).reshape(self.state_shape)
 
+    def inverse(self, state: Float[Array, "*state"]) -> Float[Array, "*state"]:
+        return orthogonal_pseudo_inverse(self.root, state)
+
     def variance(self) -> Float[Array, "*state"]:
         return jnp.diagonal(self.matrix).reshape(self.state_shape)
+
+
+class LowRankCovariance(AbstractBackgroundCovariance):
+    """A covariance of a few modes, B = L L', whose matrix is never formed.
+
+    Attributes:
+        root: L, orthogonal columns over the flattened state.
+        state_shape: shape of one state.
+    """
+
+    root: Float[Array, "n rank"]
+    state_shape: tuple[int, ...] = eqx.field(static=True)
+
+    @classmethod
+    def from_samples(cls, samples: Float[Array, "sample *state"], rank: int) -> "LowRankCovariance":
+        """The leading empirical orthogonal functions of samples about their mean.
+
+        Arguments:
+            samples: states, or differences of forecasts, in the unit of the state.
+            rank: number of modes kept.
+
+        Raises:
+            ValueError: if there are no more samples, or points, than modes asked for.
+
+        Source: Lorenz (1956), Empirical orthogonal functions, MIT report 1.
+        """
+        count, state_shape = samples.shape[0], samples.shape[1:]
+        limit = min(count - 1, math.prod(state_shape))
+        if not 1 <= rank <= limit:
+            raise ValueError(
+                f"LowRankCovariance: rank must lie in 1..{limit} for {count} samples of a state "
+                f"{state_shape}, got {rank}."
+            )
+        anomalies = (samples - jnp.mean(samples, axis=0)[None]).reshape(count, -1)
+        _, values, modes = jnp.linalg.svd(anomalies * (count - 1) ** -0.5, full_matrices=False)
+        return cls(root=modes[:rank].T * values[None, :rank], state_shape=state_shape)
+
+    @property
+    def rank(self) -> int:
+        return self.root.shape[1]
+
+    def apply(self, state: Float[Array, "*state"]) -> Float[Array, "*state"]:
+        return (self.root @ (self.root.T @ state.reshape(-1))).reshape(self.state_shape)
+
+    def square_root(self, control: Float[Array, " rank"]) -> Float[Array, "*state"]:
+        return (self.root @ control).reshape(self.state_shape)
+
+    def inverse(self, state: Float[Array, "*state"]) -> Float[Array, "*state"]:
+        return orthogonal_pseudo_inverse(self.root, state)
+
+    def variance(self) -> Float[Array, "*state"]:
+        return jnp.sum(self.root**2, axis=1).reshape(self.state_shape)
+
+
+def orthogonal_pseudo_inverse(
+    root: Float[Array, "n rank"], state: Float[Array, "*state"]
+) -> Float[Array, "*state"]:
+    """(L L')^+ times a state for an L with orthogonal columns, some of which may be zero."""
+    squares = jnp.sum(root**2, axis=0)
+    floor = jnp.finfo(root.dtype).eps * jnp.max(squares) * root.shape[0]
+    kept = squares > floor
+    weights = jnp.where(kept, 1 / jnp.where(kept, squares, 1.0), 0.0) ** 2
+    return (root @ (weights * (root.T @ state.reshape(-1)))).reshape(state.shape)

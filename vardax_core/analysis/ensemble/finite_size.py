@@ -1,0 +1,116 @@
+"""The finite-size ensemble Kalman filter, which finds its own inflation."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.ensemble.transform import (
+    Departures,
+    check_members,
+    combine,
+    ensemble_analysis,
+    mean_preserving_rotation,
+    symmetric_transform,
+    whitened_departures,
+)
+from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.observations.errors import AbstractErrorModel, DiagonalErrorModel
+from vardax_core.types import Analysis, Observations
+
+SEARCH_RANGE = (0.1, 100.0)
+"""Limits within which the inflation factor is sought."""
+
+
+def finite_size_inflation(departures: Departures, certainty: float) -> Float[Array, ""]:
+    """The prior inflation factor l that makes the innovation most likely.
+
+    Minimises sum_i u_i^2 / (M - 1 + l^2 s_i^2) + e / l^2 + c log l^2, in which s are the singular
+    values of the whitened anomalies, u the innovation in their space, and e and c the hyperprior
+    of an ensemble of M members. The derivative is bisected in log l.
+
+    Arguments:
+        certainty: factor on the weight of the hyperprior; 1 for a stochastic or strongly
+            chaotic model, more for a nearly linear one.
+
+    Source: Bocquet et al. (2015), doi:10.5194/npg-22-645-2015, section 3 and equation 36.
+    """
+    members = departures.anomalies.shape[0]
+    squares, vectors = jnp.linalg.eigh(departures.anomalies @ departures.anomalies.T)
+    squares = jnp.maximum(squares, 0.0)
+    # u_i^2 s_i^2, without dividing by singular values that vanish.
+    products = (vectors.T @ (departures.anomalies @ departures.innovation)) ** 2
+    offset, slope = (members + 1) / members, members / (members - 1)
+    prior_weight = (members - 1) * jnp.mean(1 / (members - 1 + squares))
+    correction = (offset / slope) ** (prior_weight / 2)
+    pull, push = certainty * offset / correction, certainty * slope * correction
+
+    def derivative(log_factor: Float[Array, ""]) -> Float[Array, ""]:
+        """Half the derivative of the cost with respect to log l."""
+        square = jnp.exp(2 * log_factor)
+        misfit = square * jnp.sum(products / (members - 1 + square * squares) ** 2)
+        return push - pull / square - misfit
+
+    def body(_, bounds):
+        low, high = bounds
+        middle = (low + high) / 2
+        below = derivative(middle) < 0
+        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+    bounds = tuple(jnp.asarray(jnp.log(x), squares.dtype) for x in SEARCH_RANGE)
+    low, high = jax.lax.fori_loop(0, 40, body, bounds)
+    return jnp.exp((low + high) / 2)
+
+
+class FiniteSizeETKF(AbstractAnalysisStep):
+    """An ETKF whose prior inflation follows from the innovation and the ensemble's size (EnKF-N).
+
+    The sampling error of a small ensemble is integrated out under a hyperprior, which leaves one
+    inflation factor to find in each analysis and none to tune.
+
+    Attributes:
+        operator: observation operator H.
+        certainty: weight of the hyperprior, called xN in DAPPER.
+        rotate: whether the anomalies are turned by a random mean-preserving rotation.
+        errors: observation error model R.
+
+    Source: Bocquet (2011), doi:10.5194/npg-18-735-2011; Bocquet et al. (2015),
+    doi:10.5194/npg-22-645-2015
+    """
+
+    operator: AbstractObservationOperator
+    certainty: float = eqx.field(static=True, default=1.0)
+    rotate: bool = eqx.field(static=True, default=True)
+    errors: AbstractErrorModel = DiagonalErrorModel()
+
+    def __check_init__(self):
+        if not self.certainty > 0:
+            raise ValueError(f"FiniteSizeETKF: certainty must be positive, got {self.certainty}.")
+
+    def analyse(
+        self,
+        background: Float[Array, "member *state"],
+        observations: Observations,
+        *,
+        key: PRNGKeyArray,
+    ) -> Analysis:
+        check_members("FiniteSizeETKF", background)
+        members = background.shape[0]
+        departures = whitened_departures(self.operator, self.errors, background, observations)
+        factor = finite_size_inflation(departures, self.certainty)
+        transform = symmetric_transform(
+            Departures(factor * departures.anomalies, departures.innovation)
+        )
+        matrix = transform.matrix
+        if self.rotate and members > 2:
+            matrix = mean_preserving_rotation(members, background.dtype, key=key) @ matrix
+        weights = factor * (transform.mean_weights[None] + matrix)
+        return ensemble_analysis(
+            combine(background, weights),
+            {
+                "degrees_of_freedom_for_signal": transform.signal,
+                "innovation_chi2": transform.chi2,
+                "inflation": factor,
+            },
+        )

@@ -1,0 +1,157 @@
+"""Which observations matter at which grid point, and how much."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy.spatial import cKDTree
+
+EARTH_RADIUS_KM = 6371.0
+
+
+def gaspari_cohn(distance: Float[Array, "*any"], half_width: float) -> Float[Array, "*any"]:
+    """The compactly supported fifth-order correlation; zero from twice the half-width on.
+
+    Arguments:
+        distance: not negative, in the unit of `half_width`.
+        half_width: called c in the source; about 1.82 standard deviations of the Gaussian that
+            the function resembles.
+
+    Source: Gaspari and Cohn (1999), doi:10.1002/qj.49712555417, equation 4.10
+    """
+    r = distance / half_width
+    near = 1 + r**2 * (-5 / 3 + r * (5 / 8 + r * (1 / 2 - r / 4)))
+    safe = jnp.maximum(r, 1.0)
+    far = 4 - 5 * safe + safe**2 * (5 / 3 + safe * (5 / 8 + safe * (-1 / 2 + safe / 12)))
+    far = far - 2 / (3 * safe)
+    return jnp.where(r <= 1, near, jnp.where(r < 2, far, 0.0))
+
+
+class LocalNetwork(eqx.Module):
+    """For every grid point, the observations within reach and their weights in R^-1.
+
+    Attributes:
+        indices: index of each local observation; arbitrary where the weight is zero.
+        weights: Gaspari-Cohn taper of its distance.
+    """
+
+    indices: Int[Array, "point local"]
+    weights: Float[Array, "point local"]
+
+
+def _check_half_width(half_width: float) -> None:
+    if not half_width > 0:
+        raise ValueError(
+            f"localization: half_width must be positive, got {half_width}; observations are used "
+            "up to twice that distance."
+        )
+
+
+def _nearest(
+    points: Float[np.ndarray, "point coordinate"],
+    stations: Float[np.ndarray, "obs coordinate"],
+    half_width: float,
+    max_local: int | None,
+    period: Float[np.ndarray, " coordinate"] | None,
+) -> LocalNetwork:
+    _check_half_width(half_width)
+    if len(stations) == 0:
+        raise ValueError("localization: the network has no station.")
+    tree = cKDTree(stations, boxsize=period)
+    reach = 2 * half_width * (1 - 1e-12)
+    most = int(np.max(tree.query_ball_point(points, reach, return_length=True)))
+    count = max(1, most if max_local is None else min(most, max_local))
+    distance, index = tree.query(points, k=np.arange(1, count + 1), distance_upper_bound=reach)
+    found = np.isfinite(distance)
+    taper = gaspari_cohn(jnp.asarray(np.where(found, distance, 2 * half_width)), half_width)
+    return LocalNetwork(jnp.asarray(np.where(found, index, 0), jnp.int32), taper)
+
+
+def ring_network(
+    n_points: int,
+    stations: Float[np.ndarray, " obs"],
+    half_width: float,
+    *,
+    max_local: int | None = None,
+) -> LocalNetwork:
+    """Observations at positions `0 <= s < n_points` on a periodic ring of unit spacing.
+
+    Arguments:
+        stations: position of each observation in grid units.
+        half_width: of the taper, in grid units.
+        max_local: keep at most so many of the nearest observations at a point.
+
+    Raises:
+        ValueError: if the half-width is not positive, the network is empty, or a station lies
+            outside the ring.
+    """
+    stations = np.asarray(stations, float).reshape(-1, 1)
+    if np.any((stations < 0) | (stations >= n_points)):
+        raise ValueError(f"ring_network: stations must lie in the domain [0, {n_points}).")
+    points = np.arange(n_points, dtype=float)[:, None]
+    return _nearest(points, stations, half_width, max_local, np.array([float(n_points)]))
+
+
+def plane_network(
+    grid_y: Float[np.ndarray, " y"],
+    grid_x: Float[np.ndarray, " x"],
+    stations: Float[np.ndarray, "obs 2"],
+    half_width: float,
+    *,
+    max_local: int | None = None,
+) -> LocalNetwork:
+    """Observations at `(y, x)` around the points of a Cartesian grid, row by row.
+
+    Arguments:
+        grid_y, grid_x: grid coordinates.
+        stations: `(y, x)` of each observation in the same unit.
+        half_width: of the taper, same unit.
+        max_local: keep at most so many of the nearest observations at a point.
+
+    Raises:
+        ValueError: if the half-width is not positive or the network is empty.
+    """
+    points = np.stack(np.meshgrid(grid_y, grid_x, indexing="ij"), axis=-1).reshape(-1, 2)
+    return _nearest(points, np.asarray(stations, float), half_width, max_local, None)
+
+
+def sphere_network(
+    latitudes: Float[np.ndarray, " y"],
+    longitudes: Float[np.ndarray, " x"],
+    stations: Float[np.ndarray, "obs 2"],
+    half_width_km: float,
+    *,
+    max_local: int | None = None,
+) -> LocalNetwork:
+    """Observations at `(latitude, longitude)` around the points of a grid on the sphere.
+
+    The distance is the chord, which differs from the arc by less than 1 % up to 3000 km.
+
+    Arguments:
+        latitudes, longitudes: grid coordinates in degrees.
+        stations: latitude and longitude of each observation in degrees.
+        half_width_km: of the taper, in kilometres.
+        max_local: keep at most so many of the nearest observations at a point.
+
+    Raises:
+        ValueError: if the half-width is not positive, the network is empty, or a latitude lies
+            beyond a pole.
+    """
+    points = np.stack(np.meshgrid(latitudes, longitudes, indexing="ij"), axis=-1).reshape(-1, 2)
+    return _nearest(
+        _on_sphere(points), _on_sphere(np.asarray(stations, float)), half_width_km, max_local, None
+    )
+
+
+def _on_sphere(degrees: Float[np.ndarray, "any 2"]) -> Float[np.ndarray, "any 3"]:
+    if np.any(~(np.abs(degrees[:, 0]) <= 90)):
+        raise ValueError("sphere_network: latitudes must lie in [-90, 90] degrees.")
+    latitude, longitude = np.deg2rad(degrees).T
+    return EARTH_RADIUS_KM * np.stack(
+        [
+            np.cos(latitude) * np.cos(longitude),
+            np.cos(latitude) * np.sin(longitude),
+            np.sin(latitude),
+        ],
+        axis=-1,
+    )
