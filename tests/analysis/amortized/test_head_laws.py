@@ -5,7 +5,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from amortized_instances import CONTEXT_DIM, FIELD_HEADS, VECTOR_HEADS, make_head
+from amortized_instances import (
+    CONTEXT_DIM,
+    FIELD_CONTEXT,
+    FIELD_HEADS,
+    FIELD_STATE,
+    VECTOR_HEADS,
+    make_head,
+)
 
 from vardax_core.analysis.amortized.heads.base import (
     ContextShapeError,
@@ -174,12 +181,12 @@ def test_tempering_widens_the_spread(name, key):
 @pytest.mark.parametrize("name", list(FIELD_HEADS))
 def test_field_heads_give_fields(name, key):
     head = FIELD_HEADS[name](key)
-    ctx = jax.random.normal(key, (4, 6, 5))
-    assert eqx.filter_jit(head.map_estimate)(ctx).shape == (2, 6, 5)
+    ctx = jax.random.normal(key, FIELD_CONTEXT)
+    assert eqx.filter_jit(head.map_estimate)(ctx).shape == FIELD_STATE
     samples = eqx.filter_jit(head.sample)(ctx, key, 3)
-    assert samples.shape == (3, 2, 6, 5)
+    assert samples.shape == (3, *FIELD_STATE)
     mean, sd = eqx.filter_jit(head.marginals)(ctx, key, 8)
-    assert mean.shape == sd.shape == (2, 6, 5)
+    assert mean.shape == sd.shape == FIELD_STATE
     assert bool(jnp.all(sd > 0))
     assert jnp.isfinite(eqx.filter_jit(head.log_prob)(samples[0], ctx))
     loss = eqx.filter_jit(head.loss)(samples[0], ctx, key=key, quantile=jnp.asarray(0.5))

@@ -81,6 +81,11 @@ class VectorNetwork(AbstractStateNetwork):
         return (self.mlp(ctx) + self.skip(ctx)).reshape(self.n_maps, *self.state_shape)
 
 
+def positive(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """exp(x) below 0, its tangent 1 + x above, where the exponential would explode."""
+    return jnp.where(x > 0, 1 + x, jnp.exp(jnp.where(x > 0, jnp.zeros_like(x), x)))
+
+
 def shrunk_output(mlp: eqx.nn.MLP, factor: float) -> eqx.nn.MLP:
     """The perceptron with the weights and biases of its last layer multiplied by `factor`."""
     return eqx.tree_at(
