@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vardax_core.analysis.amortized.checks import target_of
+from vardax_core.analysis.amortized.checks import check_batch, target_of
 from vardax_core.analysis.amortized.posterior import AmortizedPosterior
 from vardax_core.analysis.amortized.scaling import AffineScaling, FixedArray, Per
 from vardax_core.training.checkpoint import load_checkpoint, save_checkpoint
@@ -98,7 +98,9 @@ def standardised(
 
     Raises:
         ConstantDataError: if an element does not vary.
+        BatchValueError, MissingFieldError: see `check_batch`.
     """
+    check_batch(sample, needs_target=True)
     scaling = AffineScaling.fitted(target_of(sample), per=per)
     inputs = AffineScaling.fitted(sample.input, per=per, weight=sample.mask)
     return eqx.tree_at(

@@ -9,7 +9,6 @@ from vardax_core.analysis.amortized.encoders import IdentityObsEncoder, MLPObsEn
 from vardax_core.analysis.amortized.heads.eof_flow import EOFFlowHead, leading_eofs
 from vardax_core.analysis.amortized.heads.flow import ConditionalFlowHead
 from vardax_core.analysis.amortized.heads.networks import FieldNetwork
-from vardax_core.analysis.amortized.heads.noise import VarianceExploding, VariancePreserving
 from vardax_core.analysis.amortized.heads.regression import RegressionHead
 from vardax_core.analysis.amortized.heads.score import ScoreDiffusionHead
 from vardax_core.analysis.amortized.heads.unet_score import UNetScoreNetwork
@@ -40,21 +39,11 @@ def _sharper(head, where, factor):
     return eqx.tree_at(where, head, replace_fn=lambda w: factor * w)
 
 
-def _flow(autoregressive):
-    def make(size, key):
-        head = ConditionalFlowHead(
-            CONTEXT_DIM,
-            (size,),
-            hidden_dim=8,
-            depth=1,
-            n_layers=2,
-            knots=5,
-            autoregressive=autoregressive,
-            key=key,
-        )
-        return _sharper(head, lambda h: h.affine.skip.weight, 5.0)
-
-    return make
+def _flow(size, key):
+    head = ConditionalFlowHead(
+        CONTEXT_DIM, (size,), hidden_dim=8, depth=1, n_layers=2, knots=5, key=key
+    )
+    return _sharper(head, lambda h: h.affine.skip.weight, 5.0)
 
 
 def _eof_flow(size, key):
@@ -66,32 +55,17 @@ def _eof_flow(size, key):
     )
 
 
-def _score(process, sampler, **options):
-    def make(size, key):
-        head = ScoreDiffusionHead(
-            CONTEXT_DIM,
-            (size,),
-            hidden_dim=8,
-            depth=1,
-            process=process,
-            sampler=sampler,
-            n_steps=24,
-            key=key,
-            **options,
-        )
-        return _sharper(head, lambda h: h.network.outer.weight, 30.0)
-
-    return make
+def _score(size, key):
+    head = ScoreDiffusionHead(CONTEXT_DIM, (size,), hidden_dim=8, depth=1, n_steps=24, key=key)
+    return _sharper(head, lambda h: h.network.outer.weight, 30.0)
 
 
 VECTOR_HEADS = {
     "regression": _regression,
     "low-rank regression": _low_rank,
-    "autoregressive flow": _flow(True),
-    "coupling flow": _flow(False),
-    "EOF flow": _eof_flow,
-    "score, VE": _score(VarianceExploding(), "scan"),
-    "score, VP": _score(VariancePreserving(), "ode"),
+    "autoregressive flow": _flow,
+    "EOF flow, of coupling layers": _eof_flow,
+    "score diffusion": _score,
 }
 """Heads on a context vector: (size of the state, key) -> head."""
 
@@ -113,7 +87,7 @@ def _field_flow(key):
 
 
 def _field_score(key):
-    network = UNetScoreNetwork(FIELD_CONTEXT, FIELD_STATE, width=8, levels=2, patch=2, key=key)
+    network = UNetScoreNetwork(FIELD_CONTEXT, FIELD_STATE, width=4, levels=1, patch=2, key=key)
     return ScoreDiffusionHead(
         FIELD_CONTEXT, FIELD_STATE, network=network, n_steps=8, n_probes=4, rtol=1e-2, key=key
     )
