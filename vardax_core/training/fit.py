@@ -14,6 +14,7 @@ from jaxtyping import Array, PRNGKeyArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vardax_core.analysis.amortized.checks import check_batch, target_of
+from vardax_core.analysis.amortized.heads.networks import LinearFit
 from vardax_core.analysis.amortized.posterior import AmortizedPosterior
 from vardax_core.analysis.amortized.scaling import AffineScaling, FixedArray, Per
 from vardax_core.training.checkpoint import load_checkpoint, save_checkpoint
@@ -70,8 +71,8 @@ class FitResult:
     """A trained posterior and how its losses went.
 
     Attributes:
-        posterior: with the averaged weights of the best validation loss.
-        best_step: number of steps after which they were reached.
+        posterior: with the averaged weights of the best validation loss, or the initial ones.
+        best_step: number of steps after which they were reached, 0 for the initial ones.
         best_loss: the validation loss there.
         steps: numbers of steps at which losses were looked at.
         training_loss: mean training loss since the look before.
@@ -109,6 +110,26 @@ def standardised(
         (scaling, inputs),
         is_leaf=lambda x: x is None,
     )
+
+
+def linear_start(posterior: AmortizedPosterior, sample: Batch) -> AmortizedPosterior:
+    """The untrained posterior with the linear-Gaussian posterior of a batch as its start.
+
+    What is linear in the context need then not be learned, and early stopping never falls behind
+    linear regression. For heads on context vectors; others stay as they are.
+
+    Arguments:
+        posterior: standardised and untrained.
+        sample: samples with targets, more than the context has elements.
+
+    Raises:
+        BatchValueError, MissingFieldError: see `AmortizedPosterior.context`.
+    """
+    if len(posterior.head.context_shape) != 1:
+        return posterior
+    states = jax.vmap(posterior.head.scaling.to_standard)(target_of(sample))
+    fitted = LinearFit.of(posterior.context(sample), states)
+    return eqx.tree_at(lambda p: p.head, posterior, posterior.head.started(fitted))
 
 
 def trainable(model: eqx.Module) -> Any:
@@ -186,7 +207,10 @@ def fit(
     if checkpoint is not None and checkpoint.exists():
         done, state = _resumed(checkpoint, state, identity)
     train_key, validation_key = jax.random.split(key)
-    run = _compiled(optimizer, settings)
+    run, loss_of = _compiled(optimizer, settings)
+    if done == 0:
+        start_loss = loss_of(weights, static, validation, validation_key)[0]
+        state = eqx.tree_at(lambda s: s.best_loss, state, start_loss.astype(real))
 
     columns = (
         TextColumn("{task.description}"),
@@ -252,7 +276,9 @@ def _optimizer(settings: FitSettings) -> optax.GradientTransformation:
     )
 
 
-def _compiled(optimizer: optax.GradientTransformation, settings: FitSettings) -> Callable:
+def _compiled(
+    optimizer: optax.GradientTransformation, settings: FitSettings
+) -> tuple[Callable, Callable]:
     def loss_of(weights: Any, static: Any, batch: Batch, key: PRNGKeyArray):
         losses = eqx.combine(weights, static).loss(batch, key)
         return jnp.mean(losses), losses
@@ -310,7 +336,7 @@ def _compiled(optimizer: optax.GradientTransformation, settings: FitSettings) ->
             bad,
         )
 
-    return run
+    return run, eqx.filter_jit(loss_of)
 
 
 def _resumed(checkpoint: Path, state: _State, identity: dict) -> tuple[int, _State]:

@@ -12,7 +12,13 @@ from vardax_core.analysis.amortized.heads.noise import VarianceExploding
 from vardax_core.analysis.amortized.heads.regression import RegressionHead
 from vardax_core.analysis.amortized.heads.score import ScoreDiffusionHead
 from vardax_core.analysis.amortized.posterior import AmortizedPosterior
-from vardax_core.training.fit import FitResult, FitSettings, fit, standardised
+from vardax_core.training.fit import (
+    FitResult,
+    FitSettings,
+    fit,
+    linear_start,
+    standardised,
+)
 from vardax_core.training.sources import ArraySource
 from vardax_core.types import Batch1D
 
@@ -95,7 +101,7 @@ def fit_simulations(
     head = simulation_head(head_type, 2 * data.shape[1], n_parameters, key=head_key)
     posterior = AmortizedPosterior(IdentityObsEncoder(), head, AmortizedConfig(head_type))
     return fit(
-        standardised(posterior, training),
+        linear_start(standardised(posterior, training), training),
         ArraySource(training, min(batch_size, n - n_validation)),
         validation,
         settings=simulation_settings(head_type, n) if settings is None else settings,

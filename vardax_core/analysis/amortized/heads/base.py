@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from vardax_core.analysis.amortized.heads.networks import LinearFit
 from vardax_core.analysis.amortized.scaling import AffineScaling
 
 
@@ -76,6 +77,13 @@ class AbstractPosteriorHead(eqx.Module):
         self, z: Float[Array, "*state"], ctx: Float[Array, "*context"]
     ) -> Float[Array, ""]:
         """`chi2` in standard units."""
+
+    @abstractmethod
+    def started(self, fit: LinearFit) -> "AbstractPosteriorHead":
+        """The untrained head with a linear-Gaussian posterior as its start.
+
+        Heads on context fields have no such start and stay as they are.
+        """
 
     @abstractmethod
     def tempered(self, scale: Float[Array, ""]) -> "AbstractPosteriorHead":

@@ -12,6 +12,7 @@ from vardax_core.analysis.amortized.heads.base import AbstractPosteriorHead
 from vardax_core.analysis.amortized.heads.networks import (
     AbstractStateNetwork,
     FieldNetwork,
+    LinearFit,
     VectorNetwork,
     positive,
 )
@@ -227,6 +228,9 @@ class EOFFlowHead(AbstractPosteriorHead):
         coefficients = self._patterns() @ w
         rest = (jnp.sum(w**2) - jnp.sum(coefficients**2)) / self._rest_sd() ** 2
         return (self.spline.chi2(coefficients, condition) + rest) / w.size
+
+    def started(self, fit: LinearFit) -> "EOFFlowHead":
+        return eqx.tree_at(lambda h: h.network, self, self.network.started(fit))
 
     def tempered(self, scale: Float[Array, ""]) -> "EOFFlowHead":
         return eqx.tree_at(lambda h: h.spline, self, self.spline.tempered(scale))

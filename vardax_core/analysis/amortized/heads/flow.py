@@ -9,7 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.heads.base import AbstractPosteriorHead
-from vardax_core.analysis.amortized.heads.networks import VectorNetwork, positive
+from vardax_core.analysis.amortized.heads.networks import (
+    LinearFit,
+    VectorNetwork,
+    positive,
+)
 from vardax_core.analysis.amortized.heads.spline import ConditionalSpline
 from vardax_core.analysis.amortized.scaling import AffineScaling
 
@@ -128,6 +132,9 @@ class ConditionalFlowHead(AbstractPosteriorHead):
     ) -> Float[Array, ""]:
         mean, sd = self._affine(ctx)
         return self.spline.chi2((z.reshape(-1) - mean) / sd, ctx) / mean.size
+
+    def started(self, fit: LinearFit) -> "ConditionalFlowHead":
+        return eqx.tree_at(lambda h: h.affine, self, self.affine.started(fit))
 
     def tempered(self, scale: Float[Array, ""]) -> "ConditionalFlowHead":
         return eqx.tree_at(lambda h: h.spline, self, self.spline.tempered(scale))

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from vardax_core.analysis.amortized.heads.base import AbstractPosteriorHead
 from vardax_core.analysis.amortized.heads.networks import (
     AbstractStateNetwork,
+    LinearFit,
     VectorNetwork,
     positive,
 )
@@ -193,6 +194,9 @@ class RegressionHead(AbstractPosteriorHead):
     ) -> Float[Array, ""]:
         mean, sd, columns = self.moments(ctx)
         return self._square_and_log_det(z, mean, sd, columns)[0] / mean.size
+
+    def started(self, fit: LinearFit) -> "RegressionHead":
+        return eqx.tree_at(lambda h: h.network, self, self.network.started(fit))
 
     def tempered(self, scale: Float[Array, ""]) -> "RegressionHead":
         return eqx.tree_at(lambda h: h.log_temper, self, self.log_temper + jnp.log(scale))

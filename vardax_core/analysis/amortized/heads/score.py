@@ -1,5 +1,6 @@
 """Score diffusion as a posterior of vectors and fields."""
 
+import math
 from typing import ClassVar, Literal
 
 import equinox as eqx
@@ -9,12 +10,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.heads import diffusion
 from vardax_core.analysis.amortized.heads.base import AbstractPosteriorHead
+from vardax_core.analysis.amortized.heads.networks import LinearFit
 from vardax_core.analysis.amortized.heads.noise import AbstractNoiseProcess, VarianceExploding
 from vardax_core.analysis.amortized.heads.score_networks import (
     AbstractScoreNetwork,
     MLPScoreNetwork,
 )
-from vardax_core.analysis.amortized.scaling import AffineScaling
+from vardax_core.analysis.amortized.scaling import AffineScaling, FixedArray
+
+_LOG_2PI = math.log(2 * math.pi)
 
 Sampler = Literal["scan", "ode", "sde"]
 
@@ -26,15 +30,20 @@ class TemperingError(ValueError):
 class ScoreDiffusionHead(AbstractPosteriorHead):
     """q(x | c) as the end of a denoising diffusion that is guided by the context.
 
-    The denoiser is D(z; sigma, c) = z / (1 + sigma^2) + sigma / sqrt(1 + sigma^2) F, trained with
-    the weight that gives F a target of unit variance at every level. `log_prob` integrates the
-    probability-flow ODE: with the exact divergence for up to `exact_size` elements, else with
-    Hutchinson's estimate over `n_probes` fixed probes (see `log_prob_and_error`). `map_estimate`
-    is the image of zero noise under that ODE: the mean of a Gaussian posterior, in general
-    neither mean nor mode.
+    With v = s^2 + sigma^2 the denoiser is D = m + (s^2 / v) (z - m) + (sigma s / sqrt v)
+    F((z - m) / sqrt v, sigma, c), trained with the weight that gives F a target of unit variance at
+    every level. The linear centre m(c) and the spread s around it are 0 and 1 until `started`;
+    with F = 0 the head is the Gaussian N(m, s^2).
+
+    `log_prob` integrates the probability-flow ODE: with the exact divergence for up to
+    `exact_size` elements, else with Hutchinson's estimate over `n_probes` fixed probes (see
+    `log_prob_and_error`). `map_estimate` is the image of noise at its centre under that ODE: the
+    mean of a Gaussian posterior, in general neither mean nor mode.
 
     Attributes:
         network: F.
+        centre: the linear m, or None for context fields.
+        spread: s.
         scaling: standardisation of the state.
         log_temper: log of the sd of the latent noise, zero unless recalibrated.
         process: noise process and training levels.
@@ -50,6 +59,8 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
     """
 
     network: AbstractScoreNetwork
+    centre: eqx.nn.Linear | None
+    spread: FixedArray
     scaling: AffineScaling
     log_temper: Float[Array, ""]
     process: AbstractNoiseProcess
@@ -114,6 +125,11 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
                 f"{n_probes}."
             )
         self.network = network
+        self.centre = None
+        if len(context_shape) == 1:
+            linear = eqx.nn.Linear(context_shape[0], math.prod(state_shape), key=key)
+            self.centre = jax.tree.map(jnp.zeros_like, linear)
+        self.spread = FixedArray(jnp.ones(state_shape))
         self.scaling = AffineScaling.identity(len(state_shape))
         self.log_temper = jnp.zeros(())
         self.process = VarianceExploding() if process is None else process
@@ -138,10 +154,11 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
         ctx: Float[Array, "*context"],
     ) -> Float[Array, "*state"]:
         """The expected clean state given a noisy one z + sigma e, in standard units."""
-        sigma = jnp.exp(log_sigma)
-        variance = 1 + sigma**2
-        inner = self.network(z * variance**-0.5, log_sigma, ctx)
-        return z / variance + sigma * variance**-0.5 * inner
+        sigma, centre, spread = jnp.exp(log_sigma), self._centre(ctx), self.spread.value
+        variance = spread**2 + sigma**2
+        root = jnp.sqrt(variance)
+        inner = self.network((z - centre) / root, log_sigma, ctx)
+        return centre + spread**2 / variance * (z - centre) + sigma * spread / root * inner
 
     def standard_loss(
         self,
@@ -151,14 +168,34 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
         quantile: Float[Array, ""],
     ) -> Float[Array, ""]:
         log_sigma = self.process.training_log_sigma(quantile)
-        sigma = jnp.exp(log_sigma)
+        sigma, spread = jnp.exp(log_sigma), self.spread.value
         noisy = z + sigma * jax.random.normal(key, z.shape, z.dtype)
         error = self.denoise(noisy, log_sigma, ctx) - z
-        return jnp.mean(error**2) * (1 + sigma**-2)
+        return jnp.mean(error**2 * (spread**-2 + sigma**-2))
+
+    def started(self, fit: LinearFit) -> "ScoreDiffusionHead":
+        if self.centre is None:
+            return self
+        return eqx.tree_at(
+            lambda h: (h.centre.weight, h.centre.bias, h.spread.stored),
+            self,
+            (fit.weight, fit.bias, fit.sd.reshape(self.state_shape)),
+        )
+
+    def _centre(self, ctx: Float[Array, "*context"]) -> Float[Array, "*state"]:
+        if self.centre is None:
+            return jnp.zeros(self.state_shape, ctx.dtype)
+        return self.centre(ctx).reshape(self.state_shape)
+
+    def _noise_sd(self) -> Float[Array, "*state"]:
+        """Standard deviation of the noisy state around the centre at the highest level."""
+        temper = jnp.exp(jax.lax.stop_gradient(self.log_temper))
+        return temper * jnp.sqrt(self.spread.value**2 + self.process.sigma_max**2)
 
     def standard_map(self, ctx: Float[Array, "*context"]) -> Float[Array, "*state"]:
-        start = jnp.zeros(self.state_shape, ctx.dtype)
-        return diffusion.heun(lambda z, s: self.denoise(z, s, ctx), start, self._grid(ctx))
+        return diffusion.heun(
+            lambda z, s: self.denoise(z, s, ctx), self._centre(ctx), self._grid(ctx)
+        )
 
     def standard_sample(
         self, ctx: Float[Array, "*context"], key: PRNGKeyArray, n: int
@@ -168,9 +205,8 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
 
         def draw(k: PRNGKeyArray) -> Array:
             start_key, path_key = jax.random.split(k)
-            start = jax.random.normal(start_key, self.state_shape, ctx.dtype)
-            temper = jnp.exp(jax.lax.stop_gradient(self.log_temper))
-            start = start * temper * (1 + self.process.sigma_max**2) ** 0.5
+            noise = jax.random.normal(start_key, self.state_shape, ctx.dtype)
+            start = self._centre(ctx) + self._noise_sd() * noise
             if self.sampler == "sde":
                 return diffusion.reverse_sde(
                     denoiser, self.process, start, self._grid(ctx), path_key
@@ -199,15 +235,14 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
         """
         self._check_context(ctx)
         self._check_state(x)
-        log_prob, error, _ = self._density(self.scaling.to_standard(x), ctx, key)
+        log_prob, error = self._density(self.scaling.to_standard(x), ctx, key)
         return log_prob + self.scaling.log_det(self.state_shape), error
 
     def standard_chi2(
         self, z: Float[Array, "*state"], ctx: Float[Array, "*context"]
     ) -> Float[Array, ""]:
         end = diffusion.noise_of(lambda a, s: self.denoise(a, s, ctx), self.process, z, self.rtol)
-        variance = (1 + self.process.sigma_max**2) * self._temper_variance()
-        return jnp.mean(end**2) / variance
+        return jnp.mean(((end - self._centre(ctx)) / self._noise_sd()) ** 2)
 
     def standard_marginals(
         self, ctx: Float[Array, "*context"], key: PRNGKeyArray, n: int
@@ -223,22 +258,19 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
             )
         return eqx.tree_at(lambda h: h.log_temper, self, self.log_temper + jnp.log(scale))
 
-    def _temper_variance(self) -> Float[Array, ""]:
-        return jnp.exp(2 * jax.lax.stop_gradient(self.log_temper))
-
     def _density(
         self, z: Array, ctx: Array, key: PRNGKeyArray
-    ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, "*state"]]:
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         probes = None
         if z.size > self.exact_size:
             probes = jax.random.rademacher(key, (self.n_probes, *z.shape), z.dtype)
         end, log_det, error = diffusion.noise_and_log_det(
             lambda a, s: self.denoise(a, s, ctx), self.process, z, self.rtol, probes
         )
-        variance = (1 + self.process.sigma_max**2) * self._temper_variance()
-        square = jnp.sum(end**2) / variance
-        log_base = -0.5 * (square + z.size * jnp.log(2 * jnp.pi * variance))
-        return log_base + log_det, error, end
+        noise_sd = self._noise_sd()
+        latent = (end - self._centre(ctx)) / noise_sd
+        log_base = -0.5 * jnp.sum(latent**2 + 2 * jnp.log(noise_sd) + _LOG_2PI)
+        return log_base + log_det, error
 
     def _grid(self, ctx: Array) -> Float[Array, " level"]:
         return diffusion.level_grid(self.process, self.n_steps, ctx.dtype)

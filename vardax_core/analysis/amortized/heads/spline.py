@@ -72,7 +72,8 @@ class ConditionalSpline(eqx.Module):
                 nn_depth=depth,
                 nn_activation=jax.nn.silu,
             )
-        self.bijection = flow.bijection
+        # Small last weights: the untrained flow is close to the identity.
+        self.bijection = _shrunk_conditioners(flow.bijection, 0.1)
         self.log_temper = jnp.zeros(())
         self.size = size
 
@@ -116,3 +117,16 @@ class ConditionalSpline(eqx.Module):
     def tempered(self, scale: Float[Array, ""]) -> "ConditionalSpline":
         """The flow with the standard deviation of its latent multiplied by `scale`."""
         return eqx.tree_at(lambda s: s.log_temper, self, self.log_temper + jnp.log(scale))
+
+
+def _shrunk_conditioners(bijection: AbstractBijection, factor: float) -> AbstractBijection:
+    def is_perceptron(node: object) -> bool:
+        return isinstance(node, eqx.nn.MLP)
+
+    def shrink(node: object) -> object:
+        if not isinstance(node, eqx.nn.MLP):
+            return node
+        last = jax.tree.map(lambda w: factor * w if eqx.is_inexact_array(w) else w, node.layers[-1])
+        return eqx.tree_at(lambda m: m.layers[-1], node, last)
+
+    return jax.tree.map(shrink, bijection, is_leaf=is_perceptron)
