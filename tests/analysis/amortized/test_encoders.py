@@ -33,39 +33,36 @@ def arguments(encoder, dtype=jnp.float64):
     return x * mask, mask, wanted
 
 
+@eqx.filter_jit
+def probe(encoder, x, mask, extra):
+    """Contexts of the window, of two windows by vmap, of observed zeros and of nothing."""
+    nothing = jnp.zeros_like(mask)
+
+    def square(a, m):
+        return jnp.sum(encoder(a, m, **extra) ** 2)
+
+    return {
+        "context": encoder(x, mask, **extra),
+        "rows": jax.vmap(lambda a: encoder(a, mask, **extra))(jnp.stack([x, 2 * x])),
+        "slope": jax.grad(square)(x, mask),
+        "observed zeros": encoder(nothing, mask, **extra),
+        "nothing": encoder(nothing, nothing, **extra),
+        "slope of nothing": jax.grad(square)(nothing, nothing),
+    }
+
+
 @encoders
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-def test_jit_vmap_and_grad_keep_the_precision(name, dtype, key):
+def test_laws_of_encoders(name, dtype, key):
     encoder = jax.tree.map(
         lambda a: a.astype(dtype) if eqx.is_inexact_array(a) else a, ENCODERS[name](key)
     )
-    x, mask, extra = arguments(encoder, dtype)
-    ctx = eqx.filter_jit(encoder)(x, mask, **extra)
-    assert ctx.dtype == dtype
-    rows = jax.vmap(lambda a: encoder(a, mask, **extra))(jnp.stack([x, 2 * x]))
-    np.testing.assert_allclose(rows[0], ctx, rtol=1e-4, atol=1e-5)
-    slope = jax.grad(lambda a: jnp.sum(encoder(a, mask, **extra) ** 2))(x)
-    assert bool(jnp.all(jnp.isfinite(slope)))
-    assert bool(jnp.any(slope != 0))
-
-
-@encoders
-def test_the_mask_is_seen(name, key):
-    encoder = ENCODERS[name](key)
-    _, mask, extra = arguments(encoder)
-    nothing = jnp.zeros_like(mask)
-    observed_zero = encoder(nothing, mask, **extra)
-    assert not bool(jnp.allclose(observed_zero, encoder(nothing, nothing, **extra)))
-
-
-@encoders
-def test_a_window_without_observations_has_a_finite_context_and_gradient(name, key):
-    encoder = ENCODERS[name](key)
-    _, mask, extra = arguments(encoder)
-    nothing = jnp.zeros_like(mask)
-    ctx, slope = jax.value_and_grad(lambda a: jnp.sum(encoder(a, nothing, **extra) ** 2))(nothing)
-    assert bool(jnp.isfinite(ctx))
-    assert bool(jnp.all(jnp.isfinite(slope)))
+    seen = {k: np.asarray(v) for k, v in probe(encoder, *arguments(encoder, dtype)).items()}
+    assert all(v.dtype == dtype for v in seen.values()), "the precision is kept"
+    assert all(np.isfinite(v).all() for v in seen.values()), "an empty window is no trouble"
+    np.testing.assert_allclose(seen["rows"][0], seen["context"], rtol=1e-4, atol=1e-5)
+    assert np.any(seen["slope"] != 0), "the values are seen"
+    assert not np.allclose(seen["observed zeros"], seen["nothing"]), "the mask is seen"
 
 
 def test_identity_is_the_input_followed_by_the_mask():

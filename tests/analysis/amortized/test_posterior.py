@@ -52,13 +52,28 @@ class BackgroundEncoder(AbstractObsEncoder):
 
 
 def test_results_have_one_row_for_each_sample(posterior, batch, key):
-    assert posterior(batch).shape == (BATCH, SIZE)
-    assert posterior.sample(batch, key).shape == (BATCH, 8, SIZE)
-    assert posterior.sample(batch, key, n=5).shape == (BATCH, 5, SIZE)
-    assert posterior.log_prob(batch.target, batch).shape == (BATCH,)
-    mean, sd = posterior.marginals(batch, key)
-    assert mean.shape == sd.shape == (BATCH, SIZE)
-    assert posterior.loss(batch, key).shape == (BATCH,)
+    @eqx.filter_jit
+    def everything(posterior, batch):
+        return (
+            posterior(batch),
+            posterior.sample(batch, key),
+            posterior.sample(batch, key, n=5),
+            posterior.log_prob(batch.target, batch),
+            *posterior.marginals(batch, key),
+            posterior.loss(batch, key),
+        )
+
+    shapes = [x.shape for x in everything(posterior, batch)]
+    state = (BATCH, SIZE)
+    assert shapes == [
+        state,
+        (BATCH, 8, SIZE),
+        (BATCH, 5, SIZE),
+        (BATCH,),
+        state,
+        state,
+        (BATCH,),
+    ]
 
 
 def test_a_batch_is_the_stack_of_its_samples(posterior, batch, key):

@@ -24,6 +24,20 @@ def _first(bad: np.ndarray) -> tuple[int, ...]:
     return tuple(int(i) for i in np.argwhere(bad)[0])
 
 
+def target_of(batch: Batch) -> Array:
+    """The true states of a batch.
+
+    Raises:
+        MissingFieldError: if there are none.
+    """
+    if batch.target is None:
+        raise MissingFieldError(
+            f"{type(batch).__name__}: batch.target is None, and training needs the true states; "
+            "pass target=(batch, *state)."
+        )
+    return batch.target
+
+
 def check_batch(batch: Batch, *, needs_target: bool = False) -> None:
     """Refuse a batch that is empty or holds values that mean nothing.
 
@@ -45,13 +59,8 @@ def check_batch(batch: Batch, *, needs_target: bool = False) -> None:
             f"{where}: the mask has shape {batch.mask.shape} and the input {batch.input.shape}; "
             "give every input element its own 0 or 1."
         )
-    if needs_target and batch.target is None:
-        raise MissingFieldError(
-            f"{where}: batch.target is None, and training needs the true states; pass "
-            "target=(batch, *state)."
-        )
     mask, values = _visible(batch.mask), _visible(batch.input)
-    target = _visible(batch.target) if needs_target else None
+    target = _visible(target_of(batch)) if needs_target else None
     if mask is not None:
         bad = (mask != 0) & (mask != 1)
         if bad.any():

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.adapter import AnalysisAdapter
-from vardax_core.analysis.amortized.checks import MissingFieldError, check_batch
+from vardax_core.analysis.amortized.checks import MissingFieldError, check_batch, target_of
 from vardax_core.analysis.amortized.config import AmortizedConfig
 from vardax_core.analysis.amortized.encoders import requested_fields
 from vardax_core.analysis.amortized.heads.base import AbstractPosteriorHead, SampleCountError
@@ -139,7 +139,7 @@ class AmortizedPosterior(eqx.Module):
         shift = jax.random.uniform(shift_key, (), contexts.dtype)
         quantiles = (jnp.arange(size).astype(contexts.dtype) + shift) / size
         return jax.vmap(lambda x, c, k, q: self.head.loss(x, c, key=k, quantile=q))(
-            batch.target, contexts, jax.random.split(key, size), quantiles
+            target_of(batch), contexts, jax.random.split(key, size), quantiles
         )
 
     def as_analysis_step(self, window_rank: int | None = None) -> AnalysisAdapter:

@@ -15,6 +15,21 @@ class ConstantDataError(ValueError):
     """Nothing can be standardised by a standard deviation that is zero or not finite."""
 
 
+class FixedArray(eqx.Module):
+    """An array that training never changes.
+
+    Attributes:
+        stored: the array.
+    """
+
+    stored: Float[Array, "*shape"]
+
+    @property
+    def value(self) -> Float[Array, "*shape"]:
+        """The array, without a gradient."""
+        return jax.lax.stop_gradient(self.stored)
+
+
 class AffineScaling(eqx.Module):
     """z = (x - shift) / scale, element by element; never trained by gradients.
 

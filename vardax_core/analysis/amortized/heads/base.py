@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from vardax_core.analysis.amortized.heads.networks import LinearFit
 from vardax_core.analysis.amortized.scaling import AffineScaling
 
 
@@ -72,8 +73,25 @@ class AbstractPosteriorHead(eqx.Module):
         """`loss` in standard units."""
 
     @abstractmethod
+    def standard_chi2(
+        self, z: Float[Array, "*state"], ctx: Float[Array, "*context"]
+    ) -> Float[Array, ""]:
+        """`chi2` in standard units."""
+
+    @abstractmethod
+    def started(self, fit: LinearFit) -> "AbstractPosteriorHead":
+        """The untrained head with a linear-Gaussian posterior as its start.
+
+        Heads on context fields have no such start and stay as they are.
+        """
+
+    @abstractmethod
     def tempered(self, scale: Float[Array, ""]) -> "AbstractPosteriorHead":
-        """The same head with its spread multiplied by `scale` (see `training.recalibration`)."""
+        """The head with the sd of its latent Gaussian multiplied by `scale`.
+
+        For a Gaussian posterior that multiplies the spread; for others it widens or narrows the
+        latent distribution that is mapped to the posterior.
+        """
 
     def map_estimate(self, ctx: Float[Array, "*context"]) -> Float[Array, "*state"]:
         """The head's point estimate, in the unit of the state; each head says which one it is.
@@ -156,6 +174,17 @@ class AbstractPosteriorHead(eqx.Module):
         self._check_context(ctx)
         self._check_state(x)
         return self.standard_loss(self.scaling.to_standard(x), ctx, key, quantile)
+
+    def chi2(self, x: Float[Array, "*state"], ctx: Float[Array, "*context"]) -> Float[Array, ""]:
+        """Mean square of the latent of one state, which is 1 on average if calibrated.
+
+        Raises:
+            ContextShapeError: if the context has another shape than `context_shape`.
+            StateShapeError: if the state has another shape than `state_shape`.
+        """
+        self._check_context(ctx)
+        self._check_state(x)
+        return self.standard_chi2(self.scaling.to_standard(x), ctx)
 
     def _check_context(self, ctx: Array) -> None:
         if ctx.shape != self.context_shape:

@@ -26,6 +26,10 @@ class AbstractStateNetwork(eqx.Module):
     def __call__(self, ctx: Float[Array, "*context"]) -> Float[Array, "map *state"]:
         """The maps of one context."""
 
+    @abstractmethod
+    def started(self, fit: "LinearFit") -> "AbstractStateNetwork":
+        """The network with a linear fit as its first two maps, if it takes context vectors."""
+
 
 class VectorNetwork(AbstractStateNetwork):
     """A multilayer perceptron plus a linear map, from a context vector to the whole state.
@@ -79,6 +83,58 @@ class VectorNetwork(AbstractStateNetwork):
 
     def __call__(self, ctx: Float[Array, "*context"]) -> Float[Array, "map *state"]:
         return (self.mlp(ctx) + self.skip(ctx)).reshape(self.n_maps, *self.state_shape)
+
+    def started(self, fit: "LinearFit") -> "VectorNetwork":
+        """The network with a linear fit as its first map and its log residual sd as the second.
+
+        The perceptron's own part becomes small, so that training starts from the fit.
+        """
+        n, size = math.prod(self.state_shape), self.skip.weight.shape[0]
+        weight = jnp.zeros_like(self.skip.weight).at[:n].set(fit.weight)
+        bias = jnp.zeros((size,), weight.dtype).at[:n].set(fit.bias)
+        bias = bias.at[n : 2 * n].set(jnp.log(fit.sd))
+        last = self.mlp.layers[-1]
+        assert last.bias is not None
+        # The columns of a covariance factor need some start: at zero they have no gradient.
+        weight = weight.at[2 * n :].set(0.1 * self.skip.weight[2 * n :])
+        bias = bias.at[2 * n :].set(0.1 * last.bias[2 * n :])
+        return eqx.tree_at(
+            lambda m: (m.skip.weight, m.mlp.layers[-1].bias, m.mlp.layers[-1].weight),
+            self,
+            (weight, bias, 0.1 * last.weight),
+        )
+
+
+class LinearFit(eqx.Module):
+    """The ridge regression of flattened standardised states on context vectors.
+
+    Attributes:
+        weight, bias: of the linear map.
+        sd: standard deviation of the residual of every element.
+    """
+
+    weight: Float[Array, "n context"]
+    bias: Float[Array, " n"]
+    sd: Float[Array, " n"]
+
+    @classmethod
+    def of(
+        cls, contexts: Float[Array, "sample context"], states: Float[Array, "sample *state"]
+    ) -> "LinearFit":
+        """Fit by the normal equations with a small ridge."""
+        z = states.reshape(states.shape[0], -1)
+        centre, middle = jnp.mean(contexts, axis=0), jnp.mean(z, axis=0)
+        c = contexts - centre[None]
+        ridge = 1e-4 * c.shape[0] * jnp.eye(c.shape[1], dtype=c.dtype)
+        weight = jnp.linalg.solve(c.T @ c + ridge, c.T @ (z - middle[None])).T
+        residual = z - middle[None] - c @ weight.T
+        sd = jnp.sqrt(jnp.mean(residual**2, axis=0) + 1e-6)
+        return cls(weight=weight, bias=middle - weight @ centre, sd=sd)
+
+
+def positive(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """exp(x) below 0, its tangent 1 + x above, where the exponential would explode."""
+    return jnp.where(x > 0, 1 + x, jnp.exp(jnp.where(x > 0, jnp.zeros_like(x), x)))
 
 
 def shrunk_output(mlp: eqx.nn.MLP, factor: float) -> eqx.nn.MLP:
@@ -153,3 +209,6 @@ class FieldNetwork(AbstractStateNetwork):
         hidden = jax.nn.silu(self.first @ points + self.first_bias[:, None])
         out = self.second @ hidden + self.second_bias[:, None]
         return out.reshape(self.n_maps, *self.state_shape)
+
+    def started(self, fit: "LinearFit") -> "FieldNetwork":
+        return self

@@ -9,7 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.heads.base import AbstractPosteriorHead
-from vardax_core.analysis.amortized.heads.networks import AbstractStateNetwork, VectorNetwork
+from vardax_core.analysis.amortized.heads.networks import (
+    AbstractStateNetwork,
+    LinearFit,
+    VectorNetwork,
+    positive,
+)
 from vardax_core.analysis.amortized.scaling import AffineScaling
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -117,10 +122,7 @@ class RegressionHead(AbstractPosteriorHead):
         """Mean, standard deviation of the diagonal part, and columns of U, in standard units."""
         maps = self.network(ctx)
         temper = jnp.exp(jax.lax.stop_gradient(self.log_temper))
-        # The exponential goes on as its tangent above sd 1, where it would explode.
-        log_sd = maps[1]
-        sd = jnp.where(log_sd > 0, 1 + log_sd, jnp.exp(jnp.where(log_sd > 0, 0.0, log_sd)))
-        return maps[0], (sd + self.sd_floor) * temper, maps[2:] * temper
+        return maps[0], (positive(maps[1]) + self.sd_floor) * temper, maps[2:] * temper
 
     def standard_map(self, ctx: Float[Array, "*context"]) -> Float[Array, "*state"]:
         return self.moments(ctx)[0]
@@ -146,6 +148,16 @@ class RegressionHead(AbstractPosteriorHead):
         sd: Float[Array, "*state"],
         columns: Float[Array, "rank *state"],
     ) -> Float[Array, ""]:
+        square, log_det = self._square_and_log_det(z, mean, sd, columns)
+        return 0.5 * (square + log_det + mean.size * _LOG_2PI)
+
+    def _square_and_log_det(
+        self,
+        z: Float[Array, "*state"],
+        mean: Float[Array, "*state"],
+        sd: Float[Array, "*state"],
+        columns: Float[Array, "rank *state"],
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         residual = ((z - mean) / sd).reshape(-1)
         square = jnp.sum(residual**2)
         log_det = 2 * jnp.sum(jnp.log(sd))
@@ -156,7 +168,7 @@ class RegressionHead(AbstractPosteriorHead):
             projected = jax.scipy.linalg.solve_triangular(factor, scaled @ residual, lower=True)
             square = square - jnp.sum(projected**2)
             log_det = log_det + 2 * jnp.sum(jnp.log(jnp.diagonal(factor)))
-        return 0.5 * (square + log_det + residual.size * _LOG_2PI)
+        return square, log_det
 
     def standard_marginals(
         self, ctx: Float[Array, "*context"], key: PRNGKeyArray, n: int
@@ -176,6 +188,15 @@ class RegressionHead(AbstractPosteriorHead):
             return self._negative_log_density(z, mean, sd, columns)
         weight = jax.lax.stop_gradient(sd) ** (2 * self.beta)
         return jnp.sum(weight * (0.5 * ((z - mean) / sd) ** 2 + jnp.log(sd)))
+
+    def standard_chi2(
+        self, z: Float[Array, "*state"], ctx: Float[Array, "*context"]
+    ) -> Float[Array, ""]:
+        mean, sd, columns = self.moments(ctx)
+        return self._square_and_log_det(z, mean, sd, columns)[0] / mean.size
+
+    def started(self, fit: LinearFit) -> "RegressionHead":
+        return eqx.tree_at(lambda h: h.network, self, self.network.started(fit))
 
     def tempered(self, scale: Float[Array, ""]) -> "RegressionHead":
         return eqx.tree_at(lambda h: h.log_temper, self, self.log_temper + jnp.log(scale))

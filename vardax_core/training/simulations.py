@@ -1,0 +1,110 @@
+"""A posterior of parameters from pairs of parameters and data, in one call."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vardax_core.analysis.amortized.config import AmortizedConfig, UnknownHeadTypeError
+from vardax_core.analysis.amortized.encoders import IdentityObsEncoder
+from vardax_core.analysis.amortized.heads.base import AbstractPosteriorHead
+from vardax_core.analysis.amortized.heads.flow import ConditionalFlowHead
+from vardax_core.analysis.amortized.heads.noise import VarianceExploding
+from vardax_core.analysis.amortized.heads.regression import RegressionHead
+from vardax_core.analysis.amortized.heads.score import ScoreDiffusionHead
+from vardax_core.analysis.amortized.posterior import AmortizedPosterior
+from vardax_core.training.fit import (
+    FitResult,
+    FitSettings,
+    fit,
+    linear_start,
+    standardised,
+)
+from vardax_core.training.sources import ArraySource
+from vardax_core.types import Batch1D
+
+
+def simulation_batch(
+    parameters: Float[Array, "sample parameter"] | None, data: Float[Array, "sample datum"]
+) -> Batch1D:
+    """Fully observed data vectors as a batch with windows of one row."""
+    window = data[:, None, :]
+    return Batch1D(input=window, mask=jnp.ones_like(window), target=parameters)
+
+
+def simulation_head(
+    head_type: str, context_dim: int, n_parameters: int, *, key: PRNGKeyArray
+) -> AbstractPosteriorHead:
+    """A head of the given type for a vector of parameters, of a size that suits most problems.
+
+    Raises:
+        UnknownHeadTypeError: if there is no such type.
+    """
+    shape = (n_parameters,)
+    if head_type == "regression":
+        rank = max(1, n_parameters // 2)
+        return RegressionHead(context_dim, shape, rank=rank, hidden_dim=32, key=key)
+    if head_type == "flow":
+        return ConditionalFlowHead(context_dim, shape, hidden_dim=64, n_layers=5, key=key)
+    if head_type == "score":
+        process = VarianceExploding(log_mean=-2.0)
+        return ScoreDiffusionHead(
+            context_dim, shape, hidden_dim=128, depth=3, process=process, key=key
+        )
+    raise UnknownHeadTypeError(
+        f"simulation_head: head_type must be one of ['flow', 'regression', 'score'], got "
+        f"{head_type!r}."
+    )
+
+
+def simulation_settings(head_type: str, n_simulations: int) -> FitSettings:
+    """How long a head is trained on a number of simulations."""
+    if head_type == "score":
+        steps = 3000 if n_simulations < 5000 else 8000 if n_simulations < 50000 else 16000
+        return FitSettings(n_steps=steps, check_every=200, patience=15)
+    steps = 2000 if n_simulations < 5000 else 4000 if n_simulations < 50000 else 12000
+    return FitSettings(n_steps=steps, check_every=100, patience=10)
+
+
+def fit_simulations(
+    parameters: Float[Array, "sample parameter"],
+    data: Float[Array, "sample datum"],
+    *,
+    head_type: str = "flow",
+    settings: FitSettings | None = None,
+    batch_size: int = 256,
+    validation_share: float = 0.1,
+    key: PRNGKeyArray,
+    progress: bool = False,
+) -> FitResult:
+    """Train a posterior of the parameters given the data on independent simulations.
+
+    Arguments:
+        parameters: draws from the prior.
+        data: what the simulator made of each.
+        head_type: one of `HEAD_TYPES`.
+        settings: how to train; `simulation_settings` by default.
+        batch_size: samples of one batch.
+        validation_share: share of the simulations, the last ones, that training does not see.
+        key: for weights and noise.
+        progress: whether a progress bar is shown.
+
+    Raises:
+        UnknownHeadTypeError: if there is no such type of head.
+        ConstantDataError: if a parameter or a datum does not vary.
+        BatchValueError: if the simulations hold values that are not finite.
+    """
+    n, n_parameters = parameters.shape
+    n_validation = max(1, int(validation_share * n))
+    training = simulation_batch(parameters[:-n_validation], data[:-n_validation])
+    validation = simulation_batch(parameters[-n_validation:], data[-n_validation:])
+    head_key, fit_key = jax.random.split(key)
+    head = simulation_head(head_type, 2 * data.shape[1], n_parameters, key=head_key)
+    posterior = AmortizedPosterior(IdentityObsEncoder(), head, AmortizedConfig(head_type))
+    return fit(
+        linear_start(standardised(posterior, training), training),
+        ArraySource(training, min(batch_size, n - n_validation)),
+        validation,
+        settings=simulation_settings(head_type, n) if settings is None else settings,
+        key=fit_key,
+        progress=progress,
+    )
