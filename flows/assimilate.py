@@ -6,9 +6,10 @@ import numpy as np
 from prefect import flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.naming import ended, run_name
+from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters, TargetParameters
 from flows.progress import track
+from vardax_core.data.timeaxis import from_minutes, instant_to_minutes
 from vardax_core.experiments.assimilate import Assimilation, SegmentReport, pending_cycles
 from vardax_core.store import SupersededError
 
@@ -25,10 +26,13 @@ def assimilate(
     target: TargetParameters = TargetParameters(),  # noqa: B008 (frozen)
 ) -> int:
     """Catch up every cycle that is not in the store, in segments that are committed whole."""
+    tag_run(experiment)
     logger = get_run_logger()
     made = experiment.experiment()
     store = made.open_store()
-    until = None if target.until is None else np.datetime64(target.until.replace(tzinfo=None))
+    until = None
+    if target.until is not None:
+        until = from_minutes(np.asarray([instant_to_minutes(target.until)]))[0]
     times = pending_cycles(made, store, until)
     if not len(times):
         logger.info("%s: up to date", made.name)

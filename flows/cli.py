@@ -1,5 +1,6 @@
 """The command line `vardax`."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -50,9 +51,17 @@ Members = Annotated[int | None, typer.Option("--members", help="Ensemble members
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the cycle.", min=0)]
 Steps = Annotated[int | None, typer.Option("--steps", help="Gradient steps to train.", min=1)]
 Until = Annotated[
-    datetime | None, typer.Option("--until", help="Last analysis time, UTC [end of the period].")
+    datetime | None,
+    typer.Option(
+        "--until",
+        help="Last analysis time, UTC [end of the period].",
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"],
+    ),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log of every run.")]
+
+
+DISK_REFUSES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 class ExitCode(IntEnum):
@@ -78,6 +87,10 @@ def exit_codes() -> Iterator[None]:
         _fail(error, ExitCode.STORAGE)
     except (ValueError, FileNotFoundError) as error:
         _fail(error, ExitCode.WRONG_INPUT)
+    except OSError as error:
+        if error.errno not in DISK_REFUSES:
+            raise
+        _fail(error, ExitCode.STORAGE)
 
 
 def _fail(error: Exception, code: ExitCode) -> None:
@@ -105,9 +118,10 @@ def _parameters(
     seed: int | None = None,
     steps: int | None = None,
 ):
+    """The checked parameters; what is wrong with them shows before Prefect starts."""
     from flows.parameters import ExperimentParameters
 
-    return ExperimentParameters(
+    parameters = ExperimentParameters(
         dataset=dataset,
         root=root,
         method=method,
@@ -117,6 +131,8 @@ def _parameters(
         seed=seed,
         training_steps=steps,
     )
+    parameters.experiment()
+    return parameters
 
 
 @app.command()
@@ -150,9 +166,6 @@ def run(
     """Do everything: ingest, train, assimilate with all methods, and report."""
     folder = _prepare(root, verbose)
     with exit_codes():
-        from flows.parameters import TargetParameters
-        from flows.run import run as run_flow
-
         parameters = _parameters(
             dataset,
             folder,
@@ -163,6 +176,9 @@ def run(
             seed=seed,
             steps=steps,
         )
+        from flows.parameters import TargetParameters
+        from flows.run import run as run_flow
+
         summary = run_flow(parameters, None, TargetParameters(until=until))
         _print_comparison(parameters, summary.comparison)
         _print_next(parameters, summary.comparison.markdown, summary.changed)
@@ -181,11 +197,11 @@ def train(
     """Train a method's analysis and store its weights, with their sha256, in the registry."""
     folder = _prepare(root, verbose)
     with exit_codes():
-        from flows.train import train as train_flow
-
         parameters = _parameters(
             dataset, folder, method=method, source=source, members=members, steps=steps
         )
+        from flows.train import train as train_flow
+
         version = train_flow(parameters)
         console.print(f"trained {version}" if version else "up to date")
 
@@ -206,10 +222,6 @@ def assimilate(
     """Ingest what is new and run every cycle that is not in the store yet."""
     folder = _prepare(root, verbose)
     with exit_codes():
-        from flows.assimilate import assimilate as assimilate_flow
-        from flows.ingest import ingest as ingest_flow
-        from flows.parameters import TargetParameters
-
         parameters = _parameters(
             dataset,
             folder,
@@ -220,6 +232,10 @@ def assimilate(
             seed=seed,
             steps=steps,
         )
+        from flows.assimilate import assimilate as assimilate_flow
+        from flows.ingest import ingest as ingest_flow
+        from flows.parameters import TargetParameters
+
         ingest_flow(parameters)
         done = assimilate_flow(parameters, TargetParameters(until=until))
         console.print(f"{done} cycles committed" if done else "up to date")
@@ -239,12 +255,12 @@ def report(
     """Score what is in the stores of a data set and write report.md with its pictures."""
     folder = _prepare(root, verbose)
     with exit_codes():
-        from flows.report import report as report_flow
-        from vardax_core.experiments.settings import available_methods
-
         parameters = _parameters(
             dataset, folder, method=method, draw=draw, members=members, seed=seed, steps=steps
         )
+        from flows.report import report as report_flow
+        from vardax_core.experiments.settings import available_methods
+
         present = tuple(
             m
             for m in available_methods(parameters.recipe())
@@ -281,7 +297,9 @@ def _print_comparison(parameters, comparison) -> None:
         "90 % coverage",
         "µs per cycle",
     ):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
+        table.add_column(
+            heading, justify="left" if heading == "method" else "right", no_wrap=heading == "method"
+        )
     for name, scores in comparison.scores.items():
         style = "bold" if name == parameters.method.value else ""
         table.add_row(

@@ -3,7 +3,7 @@
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.naming import ended, run_name
+from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
 from vardax_core.data import ingest as make_observations
 from vardax_core.experiments.experiment import Experiment
@@ -32,6 +32,7 @@ def ingest_observations(experiment: Experiment, parameters: ExperimentParameters
 @flow(name="ingest", flow_run_name=run_name("ingest"), persist_result=False)
 def ingest(experiment: ExperimentParameters) -> int:
     """Load a recipe's observations, check them and write them to the experiment's store."""
+    tag_run(experiment)
     logger = get_run_logger()
     made = experiment.experiment()
     new = ingest_observations(made, experiment)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import prefect
+from prefect.client.orchestration import get_client
 from prefect.states import Completed
 
 from flows.parameters import ExperimentParameters
@@ -28,6 +29,13 @@ def run_name(verb: str) -> Callable[[], str]:
         return f"{verb}-{about.dataset}{draw}-{about.method.value}"
 
     return name
+
+
+def tag_run(experiment: ExperimentParameters) -> None:
+    """Add the tags of an experiment to those of the flow run that this is called in."""
+    run = prefect.runtime.flow_run
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(run.id, tags={*run.tags, *tags_of(experiment)})
 
 
 def tags_of(experiment: ExperimentParameters) -> list[str]:

@@ -33,7 +33,8 @@ class DatasetParameters(_Parameters):
         description="File to read instead of the one that the recipe finds (GRIB or NetCDF).",
     )
     root: Path = Field(
-        default_factory=default_root, description="Folder of models, stores and reports."
+        default_factory=default_root,
+        description="Folder of models, stores and reports; if empty, VARDAX_ROOT or .vardax.",
     )
 
     def recipe(self) -> Recipe:

@@ -4,14 +4,18 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from flows.naming import ended, run_name
+from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
 from vardax_core.calibration.report import markdown_with_embedded_pictures
 from vardax_core.experiments.comparison import Comparison, compare
 from vardax_core.experiments.settings import Method
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+@task(
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    task_run_name="report-{experiment.dataset}-{experiment.method.value}",
+)
 def write_comparison(experiment: ExperimentParameters, methods: tuple[Method, ...]) -> Comparison:
     """Write the report beside the stores and as an artifact."""
     made = [experiment.of_method(m).experiment() for m in methods]
@@ -31,6 +35,7 @@ def report(
     experiment: ExperimentParameters, methods: tuple[Method, ...] | None = None
 ) -> Comparison:
     """Score an experiment, and beside it those of the other methods, and draw the report."""
+    tag_run(experiment)
     logger = get_run_logger()
     result = write_comparison(experiment, methods or (experiment.method,))
     message = f"written to {result.markdown}" if result.new else "up to date"

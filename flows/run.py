@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from prefect import flow, tags
+from prefect import flow
 
 from flows.assimilate import assimilate
 from flows.ingest import ingest
-from flows.naming import ended, run_name, tags_of
+from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters, TargetParameters
 from flows.report import report
 from flows.train import train
@@ -34,15 +34,14 @@ def run(
     target: TargetParameters = TargetParameters(),  # noqa: B008 (frozen)
 ) -> RunSummary:
     """Ingest, train, assimilate and report, for one method and those it is compared with."""
+    tag_run(experiment)
     chosen = methods or available_methods(experiment.recipe())
     changed = False
     for method in chosen:
         each = experiment.of_method(method)
-        with tags(*tags_of(each)):
-            changed |= bool(ingest(each))
-            changed |= bool(train(each))
-            changed |= bool(assimilate(each, target))
-    with tags(*tags_of(experiment)):
-        comparison = report(experiment, chosen)
+        changed |= bool(ingest(each))
+        changed |= bool(train(each))
+        changed |= bool(assimilate(each, target))
+    comparison = report(experiment, chosen)
     summary = RunSummary(comparison, changed or comparison.new)
     return ended("done" if summary.changed else "up to date", summary)

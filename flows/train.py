@@ -3,7 +3,7 @@
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.naming import ended, run_name
+from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
 from flows.progress import track
 from vardax_core.data import ingest as make_observations
@@ -31,6 +31,7 @@ def train_method(experiment: Experiment, parameters: ExperimentParameters) -> st
 @flow(name="train", flow_run_name=run_name("train"), persist_result=False)
 def train(experiment: ExperimentParameters) -> str | None:
     """Train the analysis of an experiment and store its weights in the model registry."""
+    tag_run(experiment)
     logger = get_run_logger()
     made = experiment.experiment()
     if not made.needs_training:

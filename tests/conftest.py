@@ -1,8 +1,14 @@
 """Switches on every check that production leaves off, before vardax is imported."""
 
 import os
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Equal programs are compiled once for all workers and for the processes that tests start.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 import jax
 from jaxtyping import install_import_hook
@@ -19,3 +25,8 @@ import pytest
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest tests first, so that no worker is left alone with them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("flows") is None)

@@ -50,7 +50,7 @@ def test_names_and_attributes_follow_cf(filled):
     assert analysis["t2m_spread"].attrs["cell_methods"] == "realization: standard_deviation"
     assert analysis["t2m_mean"].attrs["units"] == "K"
     observations = filled.dataset("observations")
-    assert set(observations["value"].coords) == {"time", "station", "latitude"}
+    assert set(observations["t2m"].coords) == {"time", "station", "latitude"}
     assert observations["station"].values.tolist() == ["ab", "c", "de", "f"]
     quality = observations["quality_control"]
     assert quality.attrs["flag_meanings"] == "used missing"
@@ -111,7 +111,7 @@ def _nudge(groups):
 
 def _other_nan(groups):
     """The same missing values with other payload bits."""
-    values = groups["observations"]["value"]
+    values = groups["observations"]["t2m"]
     values.view(np.uint32)[np.isnan(values)] |= 1
 
 

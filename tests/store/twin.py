@@ -82,8 +82,8 @@ def _cycle(index, n_state):
     ensemble = field(N_MEMBERS, n_state)
     return {
         "observations": {
-            "value": np.where(flags == 1, np.float32(np.nan), field(*stations)),
-            "error_sd": np.full(stations, 0.5, np.float32),
+            "t2m": np.where(flags == 1, np.float32(np.nan), field(*stations)),
+            "t2m_error": np.full(stations, 0.5, np.float32),
             "quality_control": flags,
             "arrival_time": np.full(stations, index * STEP + 10, np.int64),
         },

@@ -15,7 +15,8 @@ COVERAGE_LIMITS = (0.87, 0.93)
 CHI2_LIMITS = (0.8, 1.25)
 """Innovation chi2 per observation within which the statistics are called consistent."""
 
-TABLE = ("rmse", "spread", "spread_over_rmse", "crps_gaussian", "crps_fair", "coverage_90")
+TABLE = ("rmse", "spread", "spread_over_rmse", "crps_gaussian", "coverage_90")
+"""Scores of the comparison at the top; few, so that no column of it is cut off."""
 
 
 def verdict(scores: Scores, name: str) -> str:
@@ -115,7 +116,7 @@ def _comparison(
         time = microseconds[method]
         name = f"**{method}**" if method == primary else method
         cells = [_cell(values.values[score]) for score in TABLE]
-        rows.append([name, *cells, "-" if time is None else f"{time:.3g}"])
+        rows.append([name, *cells, "-" if time is None else f"{time:.0f}"])
     return table([*header, "µs per cycle"], rows)
 
 
@@ -133,8 +134,8 @@ def _flagged(result_codes: Mapping[str, np.ndarray], qc_counts: Mapping[str, int
     ]
     header = ["cycles by result", *(code.name.lower().replace("_", " ") for code in codes)]
     text = table(header, rows)
-    if qc_counts:
-        counted = [[name, str(count)] for name, count in qc_counts.items()]
+    counted = [[name, str(count)] for name, count in qc_counts.items() if count]
+    if counted:
         text += "\n\n" + table(["observations by quality control", "count"], counted)
     return text
 

@@ -56,12 +56,12 @@ def pending_cycles(
     recipe = experiment.recipe
     times = cycle_times(recipe)
     minutes = to_minutes(times)
-    end = np.datetime64(recipe.period.end.replace(tzinfo=None)) if target is None else target
-    wanted = int(to_minutes(np.asarray(end)))
+    wanted = minutes[-1] if target is None else to_minutes(np.asarray([target]))[0]
     if wanted > minutes[-1] or wanted < minutes[0]:
+        asked = from_minutes(np.asarray([wanted]))[0]
         raise PeriodError(
-            f"{experiment.name}: asked for cycles up to {from_minutes(np.asarray(wanted))}, but "
-            f"the recipe's period runs from {times[0]} to {times[-1]}; choose a time in it."
+            f"{experiment.name}: asked for cycles up to {asked}, but the recipe's period "
+            f"runs from {times[0]} to {times[-1]}; choose a time in it."
         )
     ingested = store.tip("observations").last_time
     available = minutes[0] - 1 if ingested is None else ingested
@@ -122,7 +122,7 @@ class Assimilation:
         seconds = time.perf_counter() - started
         output = jax.tree.map(lambda x: np.asarray(x[: len(times)]), output)
         flagged = int(np.sum(output.analysis.result != 0))
-        with self.store.writer(wait=60) as writer:
+        with self.store.writer(wait=60.0) as writer:
             tip = writer.append(
                 self._groups(output),
                 to_minutes(times),
@@ -172,11 +172,11 @@ class Assimilation:
         observations = jax.vmap(Observations.from_values)(
             pad(given["values"]), pad(given["error_sd"]), pad(minutes)
         )
-        return CycleInput(
-            observations=observations,
-            quality=pad(given["quality_control"][:, -1].astype(np.int8)),
-            truth=pad(truth),
-            valid=jnp.arange(self._length) < len(times),
+        return jax.vmap(CycleInput)(
+            observations,
+            pad(given["quality_control"][:, -1].astype(np.int8)),
+            pad(truth),
+            jnp.arange(self._length) < len(times),
         )
 
     def _groups(self, output: CycleOutput) -> dict[str, dict[str, Any]]:

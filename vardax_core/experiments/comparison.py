@@ -77,7 +77,7 @@ def compare(experiments: Sequence[Experiment], primary: Experiment) -> Compariso
     paths = write_report(folder, report)
     calibration = calibration_dataset(paths.scores)
     store = stores[list(experiments).index(primary)]
-    with store.writer(wait=60) as writer:
+    with store.writer(wait=60.0) as writer:
         arrays = {str(n): calibration[n] for n in calibration.variables}
         writer.append({}, {}, replace={"calibration": arrays}, metadata={"kind": "report"})
     write_atomically(known, (json.dumps(inputs, indent=1) + "\n").encode())

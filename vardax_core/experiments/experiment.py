@@ -140,7 +140,7 @@ class Experiment:
                 .to_numpy()
             },
         }
-        with store.writer(wait=60) as writer:
+        with store.writer(wait=60.0) as writer:
             writer.append(groups, minutes[new], metadata={"kind": "ingest"})
         return int(new.sum())
 

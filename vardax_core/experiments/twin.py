@@ -84,10 +84,11 @@ def amortized_step(
 
 
 def build_network(channels_in: int, channels_out: int, width: int, depth: int) -> RingNetwork:
-    """The factory that the model registry calls."""
-    return RingNetwork.create(
+    """The factory that the model registry calls; weights are stored in single precision."""
+    network = RingNetwork.create(
         channels_in, channels_out, width=width, depth=depth, key=jax.random.key(0)
     )
+    return jax.tree.map(lambda w: w.astype(jnp.float32), network)
 
 
 def find(

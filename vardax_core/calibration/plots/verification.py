@@ -227,7 +227,7 @@ def coverage_curve(scores: Mapping[str, Scores], *, primary: str) -> Figure:
     quiet = {"fontsize": 8, "color": "#777777", "style": "italic", "transform": right.transAxes}
     right.text(0.02, 0.97, "intervals too wide", va="top", **quiet)
     right.text(0.02, 0.03, "intervals too narrow", **quiet)
-    legend(left, loc="lower right", fontsize=7.5, title="in the 90 % interval", title_fontsize=7.5)
+    legend(left, loc="best", fontsize=7.5, title="in the 90 % interval", title_fontsize=7.5)
     return figure
 
 

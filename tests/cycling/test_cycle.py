@@ -1,0 +1,163 @@
+"""Laws of the forecast-analysis cycle on a small Lorenz-96 twin."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vardax_core.analysis.ensemble.etkf import ETKF
+from vardax_core.cycling.adaptation import SpreadAdaptation
+from vardax_core.cycling.cycle import CycleInput, CycleProgram, run_segment
+from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.observations.operators import Identity
+from vardax_core.observations.quality import QualityCode
+from vardax_core.types import Observations, ResultCode
+
+N, MEMBERS, CYCLES = 8, 6, 10
+KEY = jax.random.key(3)
+MODEL = Lorenz96(state_shape=(N,), forcing=8.0, step_size=0.05, interval=360)
+PROGRAM = CycleProgram(
+    model=MODEL,
+    step=ETKF(Identity((N,)), 1.05),
+    adaptation=SpreadAdaptation(),
+    score_weights=jnp.ones(N, jnp.float32),
+    spread_scale=1.0,
+)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    start = MODEL.forcing + jax.random.normal(jax.random.key(1), (N,), jnp.float32)
+    run = MODEL.trajectory(start, jnp.zeros((), jnp.int32), 200, key=KEY)
+    return np.asarray(run[-CYCLES - 1 :])
+
+
+@pytest.fixture(scope="module")
+def start(truth):
+    noise = np.random.default_rng(0).normal(size=(MEMBERS, N)).astype(np.float32)
+    return PROGRAM.initial_state(jnp.asarray(truth[0] + noise), jnp.zeros((), jnp.int32))
+
+
+@pytest.fixture
+def values(truth):
+    noise = np.random.default_rng(1).normal(size=(CYCLES, N)).astype(np.float32)
+    return truth[1:] + noise
+
+
+@pytest.fixture(scope="module")
+def cycled(truth, start):
+    """Run cycles first .. last - 1 as one segment padded to `CYCLES`; what is given is NaN."""
+
+    def run(values, first=0, last=CYCLES, state=start):
+        rows = np.minimum(np.arange(first, first + CYCLES), last - 1)
+        given = jnp.asarray(values[rows][:, None])
+        observations = jax.vmap(Observations.from_values)(
+            given,
+            jnp.ones_like(given),
+            jnp.asarray(rows[:, None] * MODEL.interval, jnp.int32),
+        )
+        missing = ~observations.mask[:, 0]
+        quality = jnp.where(missing, int(QualityCode.MISSING), int(QualityCode.KEPT))
+        state, output = run_segment(
+            PROGRAM,
+            state,
+            jax.vmap(CycleInput)(
+                observations,
+                quality.astype(jnp.int8),
+                jnp.asarray(truth[1:][rows]),
+                jnp.arange(CYCLES) < last - first,
+            ),
+            key=KEY,
+        )
+        return state, jax.tree.map(lambda x: np.asarray(x[: last - first]), output)
+
+    return run
+
+
+def assert_same_bits(one, other):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("cuts", [(5,), (3,), (1, 4, 9)])
+def test_cycles_are_the_same_bits_wherever_they_are_cut(cycled, values, start, cuts):
+    whole_state, whole = cycled(values)
+    state, parts = start, []
+    for first, last in zip((0, *cuts), (*cuts, CYCLES), strict=True):
+        state, part = cycled(values, first, last, state)
+        parts.append(part)
+    assert_same_bits(state, whole_state)
+    assert_same_bits(jax.tree.map(lambda *x: np.concatenate(x), *parts), whole)
+
+
+def test_padding_leaves_the_state_bit_for_bit(cycled, values, start):
+    state, _ = cycled(values, 0, 0, start)
+    assert_same_bits(state, start)
+    moved, _ = cycled(values, 0, 1, start)
+    assert int(moved.cycle) == 1
+    assert int(moved.time) == MODEL.interval
+
+
+def test_the_run_follows_the_truth(cycled, values, truth):
+    _, output = cycled(values)
+    error = output.analysis.mean - truth[1:]
+    # A cycled filter beats its own observations, whose errors have a mean square of 1.
+    assert np.mean(error**2) < np.mean((values - truth[1:]) ** 2)
+    assert (output.analysis.result == int(ResultCode.OK)).all()
+    assert (output.quality == int(QualityCode.KEPT)).all()
+
+
+def test_a_cycle_without_observations_is_a_forecast_and_the_chain_goes_on(cycled, values):
+    values[4] = np.nan
+    _, output = cycled(values)
+    codes = output.analysis.result.tolist()
+    assert codes == [
+        int(ResultCode.NO_OBSERVATIONS if i == 4 else ResultCode.OK) for i in range(CYCLES)
+    ]
+    np.testing.assert_array_equal(output.analysis.ensemble[4], output.background[4])
+    ahead = MODEL.forecast(
+        jnp.asarray(output.analysis.ensemble[3]), jnp.zeros((), jnp.int32), key=KEY
+    )
+    # One float32 step of values below 20: rounding of 2e-6 in each of some 20 operations.
+    np.testing.assert_allclose(output.background[4], ahead, atol=5e-5)
+    assert (output.quality[4] == int(QualityCode.MISSING)).all()
+    assert np.isnan(output.background_departure[4]).all()
+    assert output.spread_factor[4] == 1
+    assert not np.array_equal(output.analysis.ensemble[5], output.background[5])
+    assert np.isfinite(output.analysis.ensemble).all()
+
+
+def test_one_wild_observation_is_rejected_and_changes_nothing_else(cycled, values):
+    wild, missing = values.copy(), values.copy()
+    wild[4, 2] += 60
+    missing[4, 2] = np.nan
+    state, output = cycled(wild)
+    expected = np.full((CYCLES, N), int(QualityCode.KEPT))
+    expected[4, 2] = int(QualityCode.FIRST_GUESS)
+    np.testing.assert_array_equal(output.quality, expected)
+    without_state, without = cycled(missing)
+    assert_same_bits(state, without_state)
+    assert_same_bits(output.analysis, without.analysis)
+    assert output.background_departure[4, 2] > 50
+
+
+def test_a_departure_of_the_whole_network_is_the_fault_of_the_background(cycled, values):
+    values[4] += 60
+    _, output = cycled(values)
+    assert (output.quality == int(QualityCode.KEPT)).all()
+    assert output.analysis.mean[4].mean() > output.background[4].mean()
+
+
+def test_the_keys_of_every_purpose_and_cycle_differ():
+    keys = {
+        tuple(jax.random.key_data(cycle_key(KEY, cycle, purpose)).tolist())
+        for cycle in range(3)
+        for purpose in Purpose
+    }
+    assert len(keys) == 3 * len(Purpose)
+    traced = eqx.filter_jit(cycle_key)(KEY, jnp.asarray(2, jnp.int32), Purpose.ANALYSIS)
+    assert_same_bits(
+        jax.random.key_data(traced), jax.random.key_data(cycle_key(KEY, 2, Purpose.ANALYSIS))
+    )

@@ -1,0 +1,24 @@
+import pytest
+
+from tests.experiments import small
+from vardax_core.data import ingest
+from vardax_core.experiments.settings import Method
+
+
+@pytest.fixture(scope="session")
+def observed():
+    """The twin's observations and truth."""
+    return ingest(small.recipe())
+
+
+@pytest.fixture(scope="session")
+def trained_root(tmp_path_factory):
+    """A root whose registry holds the network of the amortized experiment."""
+    root = tmp_path_factory.mktemp("trained")
+    small.experiment_of(root, Method.AMORTIZED).train(None, lambda *_: None)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _short_segments(monkeypatch):
+    small.shorten_segments(monkeypatch.setattr)

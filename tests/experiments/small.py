@@ -1,0 +1,104 @@
+"""A small Lorenz-96 twin, and everything from its recipe to its cycles without Prefect.
+
+It is also a program: `python small.py ROOT MOMENT` catches up the amortized experiment under
+ROOT and dies by SIGKILL at the moment that MOMENT names, or not at all.
+"""
+
+import functools
+import itertools
+import os
+import signal
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import yaml
+
+from vardax_core.data import Ingested, Recipe, ingest, load_recipe
+from vardax_core.data.recipe import validate_recipe
+from vardax_core.experiments import assimilate, experiment
+from vardax_core.experiments.assimilate import Assimilation, pending_cycles
+from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.settings import ExperimentSettings, Method, TrainingSettings
+from vardax_core.store import ExperimentStore, StoreNotFoundError
+
+SEGMENT = 12
+CYCLES = 30
+MEMBERS = 6
+KILLED_STEPS = 200
+"""Two chunks of the training loop, so that there is a moment between them."""
+
+
+def recipe(**source: object) -> Recipe:
+    """The recipe of the twin, as short and as narrow as its tests allow."""
+    values = load_recipe("lorenz96").model_dump(mode="json")
+    values |= {"name": "small", "title": "Small twin", "burn_in": 5}
+    values["period"] = {"start": "2000-01-01T00:00:00Z", "end": "2000-01-08T06:00:00Z"}
+    values["source"] |= {"size": 12, "spin_up_steps": 100, **source}
+    return validate_recipe(values, "small")
+
+
+def write_recipe(folder: Path) -> None:
+    """Put the recipe where `VARDAX_DATASETS_DIR=folder` finds it."""
+    path = folder / "small" / "recipe.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(yaml.safe_dump(recipe().model_dump(mode="json")))
+
+
+def experiment_of(root: Path, method: Method, *, steps: int = 20, **settings: object) -> Experiment:
+    chosen = {"members": MEMBERS, "training": TrainingSettings(steps=steps), **settings}
+    return Experiment(recipe(), ExperimentSettings(method=method, **chosen), root)
+
+
+def shorten_segments(setattr_=setattr) -> None:
+    """Segments that are shorter than the period, so that there is more than one."""
+    for module in (assimilate, experiment):
+        setattr_(module, "segment_cycles", lambda recipe: SEGMENT)
+
+
+def ingested_store(made: Experiment, ingested: Ingested | None = None) -> ExperimentStore:
+    """The experiment's store with all observations."""
+    ingested = ingest(made.recipe) if ingested is None else ingested
+    try:
+        store = made.open_store()
+    except StoreNotFoundError:
+        store = made.create_store(ingested)
+    made.append_observations(store, ingested)
+    return store
+
+
+def catch_up(made: Experiment, store: ExperimentStore, until: str | None = None) -> list:
+    """Run what is pending; the reports of the segments."""
+    target = None if until is None else np.datetime64(until)
+    times = pending_cycles(made, store, target)
+    if not len(times):
+        return []
+    assimilation = Assimilation(made, store, made.prepare(store))
+    return [assimilation.run(segment) for segment in assimilation.segments(times)]
+
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(root: str, moment: str) -> None:
+    shorten_segments()
+    made = experiment_of(Path(root), Method.AMORTIZED, steps=KILLED_STEPS)
+    store = ingested_store(made)
+    if made.trained_version(None) is None:
+        made.train(None, die if moment == "training" else lambda *_: None)
+    countdown = itertools.count(1)
+
+    def block_until_ready(dispatched, wait=jax.block_until_ready):
+        return die() if next(countdown) == 2 else wait(dispatched)
+
+    if moment == "segment":
+        jax.block_until_ready = block_until_ready
+    if moment == "publish":
+        store.writer = functools.partial(store.writer, before_publish=die)
+    catch_up(made, store)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

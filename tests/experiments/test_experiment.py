@@ -1,0 +1,188 @@
+"""Experiments on a small twin: equal content however they are cut, faults that lose nothing."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.experiments import small
+from vardax_core.data import PeriodError
+from vardax_core.data.twin import mask_truth, observe
+from vardax_core.experiments.assimilate import pending_cycles
+from vardax_core.experiments.comparison import IncomparableStoresError, compare
+from vardax_core.experiments.experiment import SourceChangedError
+from vardax_core.experiments.settings import Method
+from vardax_core.observations.quality import QualityCode
+from vardax_core.store import ForeignExperimentError, content_digest
+from vardax_core.training.registry import ModelNotFoundError, WeightsChecksumError
+from vardax_core.types import ResultCode
+
+METHODS = tuple(Method)
+
+
+def files_below(root: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of change of every file."""
+    found = (path for path in root.rglob("*") if path.is_file())
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, trained_root, observed):
+    """A root where every method has run to the end of the period in one call."""
+    root = tmp_path_factory.mktemp("done")
+    shutil.copytree(trained_root / "models", root / "models")
+    with pytest.MonkeyPatch.context() as patch:
+        small.shorten_segments(patch.setattr)
+        for method in METHODS:
+            made = small.experiment_of(root, method)
+            small.catch_up(made, small.ingested_store(made, observed))
+    return root
+
+
+@pytest.fixture
+def root(tmp_path, trained_root):
+    shutil.copytree(trained_root / "models", tmp_path / "models")
+    return tmp_path
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs_to_the_end_and_scores_are_finite(done, method):
+    made = small.experiment_of(done, method)
+    store = made.open_store()
+    assert store.tip().cycles == small.CYCLES
+    assert not len(pending_cycles(made, store))
+    analysis, diagnostics = store.dataset("analysis"), store.dataset("diagnostics").load()
+    assert analysis["x"].shape == (small.CYCLES, small.MEMBERS, 12)
+    assert np.isfinite(analysis["x"]).all()
+    assert np.isfinite(diagnostics["squared_error"]).all()
+    segments = [r.metadata for r in store.history() if r.metadata.get("kind") == "segment"]
+    assert [m["cycles"] for m in segments] == [6, 12, 12]
+    learned = method is Method.AMORTIZED
+    assert (segments[0]["model_version"] != "none") == learned
+    expected = ResultCode.NO_OBSERVATIONS if method is Method.CLIMATOLOGY else ResultCode.OK
+    assert set(diagnostics["result"].values.tolist()) <= {int(expected), int(ResultCode.OK)}
+
+
+@pytest.mark.parametrize("method", [Method.ETKF, Method.AMORTIZED])
+def test_three_calls_leave_the_content_of_one(root, done, observed, method):
+    made = small.experiment_of(root, method)
+    store = small.ingested_store(made, observed)
+    counts = [
+        sum(report.cycles for report in small.catch_up(made, store, until))
+        for until in ("2000-01-01T00", "2000-01-05T00", None)
+    ]
+    assert counts == [1, 16, 13]
+    whole = small.experiment_of(done, method).open_store()
+    assert content_digest(store) == content_digest(whole)
+
+
+def test_another_run_changes_no_file(done, observed):
+    made = small.experiment_of(done, Method.ETKF)
+    before = files_below(done)
+    store = small.ingested_store(made, observed)
+    assert small.catch_up(made, store) == []
+    assert small.experiment_of(done, Method.AMORTIZED).trained_version(None) is not None
+    assert files_below(done) == before
+
+
+def test_the_report_is_written_once(done):
+    made = [small.experiment_of(done, method) for method in METHODS]
+    first = compare(made, made[-1])
+    assert first.new
+    pictures = {path.name for path in made[0].report_path.glob("*.png")}
+    assert {"example.png"} < pictures
+    page = first.markdown.read_text()
+    assert all(name in page for name in pictures)
+    assert set(first.scores) == {method.value for method in METHODS}
+    assert first.scores["etkf"].cycles == small.CYCLES - 5
+    assert first.scores["oi"]["rmse"] < first.scores["climatology"]["rmse"]
+    assert "crps_gaussian" in made[-1].open_store().dataset("calibration")
+
+    before = files_below(done)
+    again = compare(made, made[-1])
+    assert not again.new
+    assert {n: s["rmse"] for n, s in again.scores.items()} == {
+        n: s["rmse"] for n, s in first.scores.items()
+    }
+    assert files_below(done) == before
+
+
+def test_stores_of_different_length_are_not_compared(root, done, observed):
+    made = small.experiment_of(root, Method.OPTIMAL_INTERPOLATION)
+    small.catch_up(made, small.ingested_store(made, observed), "2000-01-03T00")
+    with pytest.raises(IncomparableStoresError, match="numbers of cycles"):
+        compare([small.experiment_of(done, Method.ETKF), made], made)
+
+
+@pytest.mark.parametrize("until", ["1999-12-31T18", "2000-01-08T12"])
+def test_a_time_outside_the_period_is_refused(done, until):
+    made = small.experiment_of(done, Method.ETKF)
+    with pytest.raises(PeriodError, match=r"runs from 2000-01-01T00.* to 2000-01-08T06.*choose"):
+        pending_cycles(made, made.open_store(), np.datetime64(until))
+
+
+def test_a_store_of_other_settings_is_refused(done):
+    for changed in ({"members": 8}, {"seed": 9}, {"inflation": 1.2}):
+        with pytest.raises(ForeignExperimentError, match="small/etkf"):
+            small.experiment_of(done, Method.ETKF, **changed).open_store()
+
+
+def test_observations_of_another_file_are_refused(done, observed):
+    made = small.experiment_of(done, Method.ETKF)
+    store = made.open_store()
+    other = dataclasses.replace(
+        observed, nature_run=observed.nature_run.assign_attrs(source_sha256="f" * 64)
+    )
+    before = files_below(done)
+    with pytest.raises(SourceChangedError, match=r"sha256 simulated, .* with ffff"):
+        made.append_observations(store, other)
+    assert files_below(done) == before
+
+
+def test_an_untrained_method_says_what_to_train(tmp_path, observed):
+    made = small.experiment_of(tmp_path, Method.AMORTIZED)
+    store = small.ingested_store(made, observed)
+    with pytest.raises(ModelNotFoundError, match="vardax train"):
+        small.catch_up(made, store)
+    assert store.tip().cycles == 0
+
+
+def test_one_flipped_bit_of_the_weights_stops_before_the_first_cycle(root, observed):
+    made = small.experiment_of(root, Method.AMORTIZED)
+    store = small.ingested_store(made, observed)
+    weights = made.trained_version(None).path / "weights.eqx"
+    content = bytearray(weights.read_bytes())
+    content[-10] ^= 1
+    weights.write_bytes(content)
+    before = files_below(made.store_path)
+    with pytest.raises(WeightsChecksumError, match="expected sha256"):
+        small.catch_up(made, store)
+    assert files_below(made.store_path) == before
+
+
+def test_a_missing_time_and_a_wild_value_are_flagged_and_the_chain_goes_on(tmp_path, observed):
+    faulty = observed.nature_run.copy(deep=True)
+    faulty["x"][10] = np.nan
+    faulty["x"][11, 3] = 1e20
+    recipe = observed.recipe
+    ingested = dataclasses.replace(
+        observed, observations=observe(faulty, recipe), nature_run=mask_truth(faulty, recipe)
+    )
+    made = small.experiment_of(tmp_path, Method.ETKF)
+    store = small.ingested_store(made, ingested)
+    reports = small.catch_up(made, store)
+    assert [report.flagged for report in reports] == [1, 0, 0]
+    diagnostics = store.dataset("diagnostics").load()
+    codes = diagnostics["result"].values
+    assert codes[10] == int(ResultCode.NO_OBSERVATIONS)
+    assert np.delete(codes, 10).tolist() == [int(ResultCode.OK)] * (small.CYCLES - 1)
+    quality = store.dataset("innovations")["quality_control"].values
+    assert (quality[10] == int(QualityCode.MISSING)).all()
+    assert quality[11, 3] == int(QualityCode.GROSS_ERROR)
+    assert (quality[11:] == int(QualityCode.KEPT)).sum() == 12 * 19 - 1
+    analysis = store.dataset("analysis")["x"].values
+    np.testing.assert_array_equal(analysis[10], store.dataset("background")["x"].values[10])
+    assert np.isfinite(analysis).all()
+    assert np.isfinite(diagnostics["squared_error"].values[11:]).all()

@@ -1,0 +1,20 @@
+"""Run in a process of its own: the flows against the server that PREFECT_API_URL names."""
+
+import sys
+from pathlib import Path
+
+from flows.assimilate import assimilate
+from flows.parameters import ExperimentParameters
+from flows.run import run
+from vardax_core.experiments.settings import Method
+
+
+def main(root: Path) -> None:
+    """Everything once for two methods, then the cycles of one of them again."""
+    experiment = ExperimentParameters(dataset="lorenz96", root=root, training_steps=20)
+    run(experiment, (Method.ETKF, Method.AMORTIZED))
+    assimilate(experiment.of_method(Method.ETKF))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

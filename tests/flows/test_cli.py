@@ -1,0 +1,180 @@
+"""The command line: what it says, and the exit codes that a scheduler acts on."""
+
+import os
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pooch
+import pytest
+import xarray as xr
+from prefect.testing.utilities import prefect_test_harness
+from typer.testing import CliRunner
+
+import flows.run  # noqa: F401 (Prefect must not meet the streams that CliRunner puts up)
+from flows.cli import ExitCode, app
+from tests.experiments import small
+from vardax_core.store import ExperimentStore
+from vardax_core.store import writer as writer_module
+
+
+@pytest.fixture(autouse=True)
+def _environment(tmp_path, monkeypatch):
+    """The small twin beside the recipes of the checkout, no data, no network."""
+
+    def refuse(*args, **kwargs):
+        raise ConnectionError("no network")
+
+    with mock.patch.dict(os.environ):
+        folder = tmp_path / "datasets"
+        small.write_recipe(folder)
+        for name in ("lorenz96", "era5-t2m-uk"):
+            (folder / name).symlink_to(Path(__file__).parents[2] / "datasets" / name)
+        os.environ["VARDAX_DATASETS_DIR"] = str(folder)
+        os.environ["VARDAX_CACHE_DIR"] = str(tmp_path / "cache")
+        os.environ.pop("VARDAX_DATA_DIR", None)
+        monkeypatch.setattr(pooch, "retrieve", refuse)
+        small.shorten_segments(monkeypatch.setattr)
+        yield
+
+
+@pytest.fixture(scope="module")
+def prefect_api():
+    with prefect_test_harness():
+        yield
+
+
+@pytest.fixture
+def vardax(tmp_path):
+    def run(*arguments, root=tmp_path / "root"):
+        words = [str(a) for a in arguments]
+        if words[0] not in ("datasets", "open"):
+            words += ["--root", str(root)]
+        return CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+
+    return run
+
+
+def refused(result, code, *told):
+    assert result.exit_code == code, result.output
+    for words in told:
+        assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_data_sets_are_listed(vardax):
+    result = vardax("datasets")
+    assert result.exit_code == 0
+    for word in ("lorenz96", "era5-t2m-uk", "small", "climatology", "etkf", "amortized"):
+        assert word in result.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "train", "assimilate", "report"])
+def test_an_unknown_name_offers_the_nearest(vardax, command):
+    told = ("RecipeError", "Unknown data set 'lorenz69'", "did you mean 'lorenz96'?")
+    refused(vardax(command, "lorenz69"), ExitCode.WRONG_INPUT, *told)
+
+
+def test_a_misspelt_key_of_a_recipe_offers_the_right_one(vardax):
+    path = Path(os.environ["VARDAX_DATASETS_DIR"]) / "small" / "recipe.yaml"
+    path.write_text(path.read_text().replace("burn_in:", "burnin:"))
+    told = ("RecipeError", str(path), "unknown key 'burnin'; did you mean 'burn_in'?")
+    for command in (("datasets",), ("run", "small")):
+        refused(vardax(*command), ExitCode.WRONG_INPUT, *told)
+
+
+def test_a_method_that_is_not_there_is_refused(vardax):
+    refused(vardax("run", "small", "-m", "letkf"), ExitCode.WRONG_INPUT, "'oi', 'etkf'")
+    told = ("no method 'etkf'", "climatology, oi, amortized")
+    refused(vardax("run", "era5-t2m-uk", "-m", "etkf"), ExitCode.WRONG_INPUT, *told)
+
+
+def test_a_draw_where_nothing_is_drawn_is_refused(vardax):
+    refused(vardax("run", "small", "--draw", "2"), ExitCode.WRONG_INPUT, "leave the draw out")
+
+
+def test_a_folder_without_a_store_is_refused(vardax, tmp_path):
+    refused(vardax("open", tmp_path), ExitCode.WRONG_INPUT, "No experiment store at")
+
+
+@pytest.fixture
+def field():
+    times = np.datetime64("2019-03-01T00", "ns") + np.arange(6) * np.timedelta64(1, "h")
+    return xr.Dataset(
+        {"t2m": (("time", "latitude", "longitude"), np.full((6, 3, 4), 280.0), {"units": "K"})},
+        {"time": times, "latitude": [58.0, 57.75, 57.5], "longitude": np.arange(4.0)},
+    )
+
+
+def without_units(field):
+    del field["t2m"].attrs["units"]
+    return field
+
+
+@pytest.mark.flows
+@pytest.mark.usefixtures("prefect_api")
+class TestFlows:
+    @pytest.mark.parametrize(
+        ("fault", "told"),
+        [
+            (without_units, ("UnitsError", "has no units attribute, expected 'K'")),
+            (lambda f: f.isel(time=[0, 2, 1, 3]), ("TimeAxisError", "not in time order")),
+            (lambda f: f.isel(time=[0, 1, 1, 2]), ("TimeAxisError", "holds a time twice")),
+            (lambda f: f, ("PeriodError", "covers 2019-03-01T00:00 to 2019-03-01T05:00")),
+        ],
+    )
+    def test_a_source_at_fault_leaves_no_store(self, vardax, tmp_path, field, fault, told):
+        path = tmp_path / "given.nc"
+        fault(field).to_netcdf(path)
+        result = vardax("assimilate", "era5-t2m-uk", "-m", "oi", "--source", path)
+        refused(result, ExitCode.WRONG_INPUT, str(path), *told)
+        assert not (tmp_path / "root" / "experiments").exists()
+
+    def test_data_that_are_nowhere_or_damaged_are_refused(self, vardax, tmp_path, monkeypatch):
+        command = ("assimilate", "era5-t2m-uk", "-m", "oi")
+        told = ("SourceNotFoundError", "era5_t2m_uk_2019-03.nc", "export VARDAX_DATA_DIR=")
+        refused(vardax(*command), ExitCode.WRONG_INPUT, *told)
+        (tmp_path / "era5_t2m_uk_2019-03.nc").write_bytes(b"CDF\x01")
+        monkeypatch.setenv("VARDAX_DATA_DIR", str(tmp_path))
+        refused(vardax(*command), ExitCode.WRONG_INPUT, "ChecksumError", "expected SHA-256 03a7")
+
+    def test_an_experiment_through_busy_hours_and_a_full_disk(self, vardax, tmp_path, monkeypatch):
+        assimilate = ("assimilate", "small", "-m", "climatology")
+        path = tmp_path / "root" / "experiments" / "small" / "climatology"
+        result = vardax(*assimilate, "--until", "2000-01-03T18")
+        assert result.exit_code == 0, result.stderr
+        assert "12 cycles committed" in result.stdout
+
+        refused(vardax(*assimilate, "--until", "2000-02-01"), ExitCode.WRONG_INPUT, "PeriodError")
+        told = ("ForeignExperimentError", "store of its own")
+        refused(vardax(*assimilate, "--members", "8"), ExitCode.WRONG_INPUT, *told)
+
+        store, writer = ExperimentStore.open(path), ExperimentStore.writer
+        with store.writer(), monkeypatch.context() as patch:
+            patch.setattr(ExperimentStore, "writer", lambda self, **_: writer(self))
+            refused(vardax(*assimilate), ExitCode.BUSY, f"process {os.getpid()}", "Wait")
+
+        def full(path):
+            raise OSError(28, os.strerror(28), str(path))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(writer_module, "make_durable", full)
+            refused(vardax(*assimilate), ExitCode.STORAGE, "No space left on device")
+        assert ExperimentStore.open(path).tip().cycles == 12
+
+        result = vardax(*assimilate)
+        assert "18 cycles committed" in result.stdout
+        snapshot = ExperimentStore.open(path).tip().snapshot_id
+        assert "up to date" in vardax(*assimilate).stdout
+        assert ExperimentStore.open(path).tip().snapshot_id == snapshot
+
+        result = vardax("report", "small", "-m", "climatology")
+        assert result.exit_code == 0, result.stderr
+        assert "25 cycles scored" in result.stdout
+        assert (path.parent / "report" / "report.md").is_file()
+        assert "up to date" in vardax("report", "small", "-m", "climatology").stdout
+
+        result = vardax("open", path)
+        assert result.exit_code == 0
+        for words in ("2000-01-08T06:00", "background", "diagnostics", "30"):
+            assert words in result.stdout
