@@ -42,7 +42,6 @@ STEPS = {
     "etkf": lambda h, b: ETKF(h, rotate=False),
     "etkf_rotated": lambda h, b: ETKF(h),
     "three_dvar": lambda h, b: ThreeDVar(h, b, QuasiNewton(tolerance=1e-9)),
-    "three_dvar_lanczos": lambda h, b: ThreeDVar(h, b, QuasiNewton(tolerance=1e-9), n_modes=4),
     "strong_four_dvar": lambda h, b: StrongFourDVar(
         h, persistence(), b, minimiser=QuasiNewton(tolerance=1e-9)
     ),
@@ -68,7 +67,7 @@ EXACT_MEMBERS = (
     "certain_inflation",
 )
 # The spread is that of drawn members, hence not exact.
-DRAWN_SPREAD = ("enkf", "three_dvar_lanczos")
+DRAWN_SPREAD = ("enkf",)
 # The members are draws; windows of several rows have this law in test_variational.
 DRAWN_MEMBERS = ("optimal_interpolation", "three_dvar", "enkf")
 # Member i of the analysis belongs to member i of the background.
@@ -174,8 +173,7 @@ def test_a_worthless_observation_changes_nothing(name, key):
     sd = np.sqrt(np.diag(lg.background_covariance().matrix))
     np.testing.assert_allclose(analysis.mean, MEAN, atol=1e-6)
     # Perturbed observations of error 1e5 leave a trace of 1e-5.
-    if name != "three_dvar_lanczos":
-        np.testing.assert_allclose(analysis.spread.ravel(), sd, rtol=3e-5)
+    np.testing.assert_allclose(analysis.spread.ravel(), sd, rtol=3e-5)
 
 
 def test_the_same_key_gives_the_same_analysis(name, key):

@@ -144,6 +144,18 @@ def test_few_lanczos_modes_are_the_best_seen_ones(key):
     np.testing.assert_allclose(lanczos, np.diag(1 / np.sqrt(1 + gains**2)), atol=2e-3)
 
 
+def test_lanczos_draws_carry_the_kalman_covariance(key):
+    """Four modes for four observations; 500 draws err by at most sqrt(2 / 500) of a variance."""
+    values = jnp.ones(4)
+    mean, covariance = lg.kalman(MEAN, lg.background_covariance().matrix, values)
+    step = ThreeDVar(lg.operator(), lg.background_covariance(), PRECISE, n_modes=4)
+    analysis = eqx.filter_jit(step)(background(), lg.window(values), key=key)
+    np.testing.assert_allclose(analysis.mean.ravel(), mean, atol=1e-5)
+    sample = np.cov(np.asarray(analysis.ensemble).reshape(500, -1).T)
+    scale = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
+    assert np.max(np.abs(sample - covariance) / scale) < 4.5 * np.sqrt(2 / 500)
+
+
 def test_a_square_is_observed_on_the_side_of_the_background(key):
     """One variable, xb = 1, B = 1, y = x^2 = 4 with error 0.1: the minimum of
     (x - 1)^2 / 2 + 50 (4 - x^2)^2, found by hand as the root of its derivative near 2."""
