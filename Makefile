@@ -2,13 +2,16 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint install clean
+.PHONY: run test test-ladder lint install clean
 
 run: $(VENV)/.run  ## install, then the main job: twin, training, assimilation, report
 	$(BIN)/vardax run lorenz96
 
-test: $(VENV)/.test  ## install, then every test
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(VENV)/.test  ## install, then the tests
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ladder'
+
+test-ladder: $(VENV)/.test  ## install, then the laws of the whole method ladder
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadfile -m ladder
 
 lint: $(VENV)/.test  ## formatting, lint and types
 	$(BIN)/ruff format --check .

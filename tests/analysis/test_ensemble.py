@@ -26,6 +26,8 @@ from vardax_core.analysis.ensemble.localization import (
 from vardax_core.analysis.ensemble.transform import Departures
 from vardax_core.observations.operators import PointSampling
 
+pytestmark = pytest.mark.ladder
+
 MEAN = jnp.zeros(lg.STATE_SHAPE)
 VALUES = jnp.array([1.0, 2.0, 3.0, 4.0])
 

@@ -9,6 +9,8 @@ import pytest
 
 from vardax_core.analysis.variational.four_dvar_net import FourDVarNet1D, FourDVarNet2D
 
+pytestmark = pytest.mark.ladder
+
 NETWORKS = {
     "one": (lambda key: FourDVarNet1D(3, hidden=4, iterations=2, key=key), (3, 8)),
     "two": (lambda key: FourDVarNet2D(2, hidden=4, iterations=2, key=key), (2, 6, 5)),

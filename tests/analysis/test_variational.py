@@ -22,6 +22,8 @@ from vardax_core.observations.errors import AlongTrackErrorModel
 from vardax_core.observations.nonlinear import square
 from vardax_core.types import Observations, ResultCode
 
+pytestmark = pytest.mark.ladder
+
 ROWS = 4
 MEAN = jnp.arange(6.0).reshape(lg.STATE_SHAPE)
 PRECISE = QuasiNewton(tolerance=1e-10, max_iterations=300)

@@ -14,6 +14,8 @@ from vardax_core.models.quasi_geostrophic import QuasiGeostrophic
 from vardax_core.models.stochastic import AdditiveNoise, PerturbedTendency
 from vardax_core.models.two_scale_lorenz96 import TwoScaleLorenz96
 
+pytestmark = pytest.mark.ladder
+
 TIME = jnp.asarray(0, jnp.int32)
 
 

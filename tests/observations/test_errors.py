@@ -12,6 +12,8 @@ from vardax_core.observations.errors import (
 )
 from vardax_core.observations.networks import seen_in_rows, swath, track
 
+pytestmark = pytest.mark.ladder
+
 POSITIONS = jnp.array([0.0, 0.5, 2.0, 2.1, 5.0])
 SD = jnp.array([1.0, 0.5, 2.0, 0.3, 1.5])
 EQUIVALENT = jnp.array([1.0, -2.0, 0.0, 4.0, 3.0])

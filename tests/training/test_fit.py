@@ -13,6 +13,8 @@ from vardax_core.training.fit import FitSettings, NonFiniteLossError, fit, stand
 from vardax_core.training.recalibration import RecalibrationError, recalibrated
 from vardax_core.training.sources import ArraySource, SimulatorSource
 
+pytestmark = pytest.mark.ladder
+
 PRIOR = jnp.array([[1.0, 0.6], [0.6, 2.0]])
 ERROR_SD = jnp.array([0.5, 1.0])
 SHORT = FitSettings(n_steps=60, check_every=20, learning_rate=3e-3, patience=None)
@@ -152,7 +154,8 @@ def test_training_stops_when_validation_no_longer_improves(key, tmp_path):
     result = fit(make_posterior(hidden_dim=32), source, validation, settings=settings, key=key)
     assert result.steps[-1] < 3000
     assert result.steps[-1] - result.best_step == 3 * 50
-    assert result.best_loss == min(result.validation_loss)
+    # The best may be the start itself, a linear fit, before any step.
+    assert result.best_loss <= min(result.validation_loss)
     kept = jnp.mean(result.posterior.loss(validation, jax.random.split(key)[1]))
     np.testing.assert_allclose(kept, result.best_loss, rtol=1e-6)
     save_loss_curve(result, tmp_path / "losses.png")

@@ -17,6 +17,8 @@ from vardax_core.training.sources import (
 )
 from vardax_core.types import Batch1D
 
+pytestmark = pytest.mark.ladder
+
 
 def make_batch(n):
     values = jnp.arange(float(n))[:, None, None] * jnp.ones((1, 2, 3))

@@ -13,6 +13,8 @@ from vardax_core.analysis.amortized.grid import GridConv, UNet, folded, unfolded
 from vardax_core.analysis.amortized.heads.eof_flow import EOFFlowHead, leading_eofs
 from vardax_core.analysis.amortized.set_encoder import SetObsEncoder
 
+pytestmark = pytest.mark.ladder
+
 
 @pytest.mark.parametrize("grid", [(7,), (6, 5)])
 @pytest.mark.parametrize("periodic", [True, False])

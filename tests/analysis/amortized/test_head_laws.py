@@ -23,6 +23,8 @@ from vardax_core.analysis.amortized.heads.base import (
     StateShapeError,
 )
 
+pytestmark = pytest.mark.ladder
+
 CTX = jnp.array([0.3, -0.8, 1.1])
 N_SAMPLES = 4000
 heads = pytest.mark.parametrize("name", list(VECTOR_HEADS))

@@ -141,6 +141,12 @@ def test_loss_quantiles_are_spread_evenly_over_the_batch(batch, key):
         def standard_loss(self, z, ctx, key, quantile):
             return quantile
 
+        def standard_chi2(self, z, ctx):
+            return jnp.sum(z**2)
+
+        def started(self, fit):
+            return self
+
         def tempered(self, scale):
             return self
 

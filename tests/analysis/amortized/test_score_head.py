@@ -16,6 +16,8 @@ from vardax_core.analysis.amortized.heads.score import ScoreDiffusionHead, Tempe
 from vardax_core.analysis.amortized.heads.score_networks import AbstractScoreNetwork
 from vardax_core.analysis.amortized.heads.unet_score import UNetScoreNetwork
 
+pytestmark = pytest.mark.ladder
+
 SIZE, CENTRE, SD = 10, 0.5, 0.3
 CTX = jnp.array([0.2])
 
