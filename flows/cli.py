@@ -160,6 +160,10 @@ def run(
     members: Members = None,
     seed: Seed = None,
     steps: Steps = None,
+    methods: Annotated[
+        str | None,
+        typer.Option("--methods", help="Methods to compare, by commas [all of the data set]."),
+    ] = None,
     until: Until = None,
     verbose: Verbose = False,
 ) -> None:
@@ -179,7 +183,10 @@ def run(
         from flows.parameters import TargetParameters
         from flows.run import run as run_flow
 
-        summary = run_flow(parameters, None, TargetParameters(until=until))
+        chosen = None if methods is None else tuple(methods.split(","))
+        for each in chosen or ():
+            _parameters(dataset, folder, method=each, draw=draw).experiment()
+        summary = run_flow(parameters, chosen, TargetParameters(until=until))
         _print_comparison(parameters, summary.comparison)
         _print_next(parameters, summary.comparison.markdown, summary.changed)
 

@@ -36,6 +36,8 @@ def run(
     """Ingest, train, assimilate and report, for one method and those it is compared with."""
     tag_run(experiment)
     chosen = methods or available_methods(experiment.recipe())
+    if experiment.method not in chosen:
+        chosen = (*chosen, experiment.method)
     changed = False
     for method in chosen:
         each = experiment.of_method(method)
