@@ -183,10 +183,11 @@ def run(
         from flows.parameters import TargetParameters
         from flows.run import run as run_flow
 
-        chosen = None if methods is None else tuple(methods.split(","))
-        for each in chosen or ():
-            _parameters(dataset, folder, method=each, draw=draw).experiment()
-        summary = run_flow(parameters, chosen, TargetParameters(until=until))
+        names = methods.split(",") if methods else []
+        chosen = tuple(
+            _parameters(dataset, folder, method=name, draw=draw).method for name in names
+        )
+        summary = run_flow(parameters, chosen or None, TargetParameters(until=until))
         _print_comparison(parameters, summary.comparison)
         _print_next(parameters, summary.comparison.markdown, summary.changed)
 
