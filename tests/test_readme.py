@@ -38,6 +38,7 @@ def environment(place):
         "PATH": f"{BINARIES}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "VARDAX_DATA_DIR": str(real_data_dir()),
+        "PREFECT_HOME": str(place / "prefect"),
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "README_PORT": str(port),
