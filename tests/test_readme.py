@@ -95,6 +95,6 @@ def test_every_block_runs_in_order(place, environment):
                 line = shortened(command, environment["README_PORT"])
                 printed.append(execute(line, place, environment))
     text = "\n".join(printed)
-    assert "90 % coverage" in text
+    assert "rmse.a" in text
     assert "analysis" in text
     assert "(8, 16, 40)" in text
