@@ -2,10 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-import linear_gaussian as lg
 import numpy as np
 import pytest
 
+from tests.analysis import linear_gaussian as lg
 from vardax_core.analysis.variational.covariance import DenseCovariance, LowRankCovariance
 from vardax_core.analysis.variational.hybrid import HybridCovariance
 from vardax_core.analysis.variational.spectral import (

@@ -5,10 +5,10 @@ import functools
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import linear_gaussian as lg
 import numpy as np
 import pytest
 
+from tests.analysis import linear_gaussian as lg
 from vardax_core.analysis.ensemble.etkf import ETKF
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF, finite_size_inflation
 from vardax_core.analysis.ensemble.inflation import (

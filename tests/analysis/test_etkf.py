@@ -2,10 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-import linear_gaussian as lg
 import numpy as np
 import pytest
 
+from tests.analysis import linear_gaussian as lg
 from vardax_core.analysis.ensemble.etkf import ETKF
 from vardax_core.analysis.ensemble.transform import mean_preserving_rotation
 

@@ -5,11 +5,11 @@ import functools
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import linear_gaussian as lg
 import numpy as np
 import optimistix as optx
 import pytest
 
+from tests.analysis import linear_gaussian as lg
 from vardax_core.analysis.variational.covariance import DenseCovariance
 from vardax_core.analysis.variational.four_dvar import IncrementalFourDVar, StrongFourDVar
 from vardax_core.analysis.variational.minimisers import GaussNewtonCG, QuasiNewton, explain

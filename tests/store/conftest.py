@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from store import twin
+
+from tests.store import twin
 
 ROOT = Path(__file__).parents[2]
 

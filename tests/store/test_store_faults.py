@@ -5,8 +5,8 @@ import signal
 import icechunk
 import pytest
 import zarr
-from store import twin
 
+from tests.store import twin
 from vardax_core.store import (
     ExperimentStore,
     StoreBusyError,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from store import twin
 
+from tests.store import twin
 from vardax_core.store import ChunkPlan, Coordinate, Diagnostic, Group, StructureError, Variable
 from vardax_core.store.experiment import experiment_layout
 

@@ -6,8 +6,8 @@ import icechunk
 import numpy as np
 import pytest
 import xarray as xr
-from store import twin
 
+from tests.store import twin
 from vardax_core.store import StructureError, content_digest, render, summarize
 from vardax_core.store.experiment import NOT_ARRIVED
 from vardax_core.store.files import list_files

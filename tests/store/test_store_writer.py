@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import xarray as xr
-from store import twin
 
+from tests.store import twin
 from vardax_core.store import (
     ExperimentStore,
     ForeignExperimentError,

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from amortized_instances import ENCODERS
 
+from tests.analysis.amortized.instances import ENCODERS
 from vardax_core.analysis.amortized.encoders import (
     AbstractObsEncoder,
     EncoderInputError,

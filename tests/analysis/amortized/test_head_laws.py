@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from amortized_instances import (
+
+from tests.analysis.amortized.instances import (
     CONTEXT_DIM,
     FIELD_CONTEXT,
     FIELD_HEADS,
@@ -16,7 +17,6 @@ from amortized_instances import (
     make_head,
     scaled,
 )
-
 from vardax_core.analysis.amortized.heads.base import (
     ContextShapeError,
     SampleCountError,

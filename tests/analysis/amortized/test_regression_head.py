@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from amortized_instances import make_head
 from jax.scipy.stats import multivariate_normal
 
+from tests.analysis.amortized.instances import make_head
 from vardax_core.analysis.amortized.heads.networks import FieldNetwork
 from vardax_core.analysis.amortized.heads.regression import RegressionHead
 
