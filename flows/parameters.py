@@ -49,7 +49,10 @@ class ExperimentParameters(DatasetParameters):
     method: Method = Field(Method.AMORTIZED, description="Analysis method.")
     members: int | None = Field(None, ge=2, le=1000, description="Ensemble members.")
     inflation: float | None = Field(
-        None, gt=0, le=2, description="Factor on the analysis anomalies of the ETKF."
+        None,
+        gt=0,
+        le=2,
+        description="Factor on the analysis anomalies of the ETKF; empty: found in each analysis.",
     )
     seed: int | None = Field(None, ge=0, description="Seed of everything random in the cycle.")
     training_steps: int | None = Field(None, ge=1, description="Gradient steps of the training.")

@@ -18,6 +18,10 @@ class Method(StrEnum):
     AMORTIZED = "amortized"
 
 
+TRAINING_REVISION = 2
+"""Part of the digest of trained weights; raised when a change of code changes what they mean."""
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,8 +38,12 @@ class ExperimentSettings(_Settings):
 
     method: Method = Field(Method.AMORTIZED, description="Analysis method.")
     members: int = Field(24, ge=2, le=1000, description="Ensemble members.")
-    inflation: float = Field(
-        1.03, gt=0, le=2, description="Factor on the analysis anomalies of the ETKF."
+    inflation: float | None = Field(
+        None,
+        gt=0,
+        le=2,
+        description="Factor on the analysis anomalies of the ETKF; by default each analysis finds "
+        "its own from the innovation and the ensemble's size.",
     )
     seed: int = Field(1, ge=0, description="Seed of everything random in the cycle.")
     training: TrainingSettings = Field(
@@ -98,4 +106,5 @@ def training_digest(recipe: Recipe, settings: ExperimentSettings, data: str) -> 
     }
     kept["network"] = {"kind": recipe.network.kind}
     kept["error_sd"] = recipe.observation.error_sd
+    kept["revision"] = TRAINING_REVISION
     return digest_of(recipe=kept, training=settings.training, members=settings.members, data=data)

@@ -11,6 +11,7 @@ from vardax_core.analysis.amortized.ring_network import RingNetwork
 from vardax_core.analysis.background_only import BackgroundOnly
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.etkf import ETKF
+from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.analysis.variational.covariance import DenseCovariance
 from vardax_core.analysis.variational.optimal_interpolation import OptimalInterpolation
 from vardax_core.cycling.cycle import CycleProgram
@@ -69,14 +70,23 @@ def free_run_climatology(model: Lorenz96) -> Climatology:
     )
 
 
+def ensemble_filter(
+    operator: AbstractObservationOperator, inflation: float | None
+) -> AbstractAnalysisStep:
+    """The ETKF with a fixed inflation, or the one that finds its own and survives a cold start."""
+    if inflation is None:
+        return FiniteSizeETKF(operator, certainty=2.0)
+    return ETKF(operator, inflation)
+
+
 def amortized_step(
     operator: AbstractObservationOperator, climatology: Climatology, *, key: PRNGKeyArray
 ) -> LocalTransformStep:
-    """The hybrid amortized analysis, untrained: an ETKF first guess that a network corrects."""
+    """The hybrid amortized analysis, untrained: a finite-size ETKF that a network corrects."""
     variance = jnp.mean(jnp.sum(climatology.square_root**2, axis=-1))
     return LocalTransformStep.create(
         operator,
-        ETKF(operator),
+        ensemble_filter(operator, None),
         centre=round(float(jnp.mean(climatology.mean)), 2),
         scale=round(float(jnp.sqrt(variance)), 2),
         key=key,
@@ -165,7 +175,7 @@ def prepare(
             covariance = DenseCovariance.from_matrix(root @ root.T, model.state_shape)
             step = OptimalInterpolation(operator, covariance)
         case Method.ETKF:
-            step = ETKF(operator, settings.inflation)
+            step = ensemble_filter(operator, settings.inflation)
         case Method.AMORTIZED:
             digest = training_digest(recipe, settings, SIMULATED)
             network, version = load_trained(
