@@ -25,7 +25,8 @@ from sbi_tasks import TASKS, c2st, draw_in_support
 from vardax_core.analysis.amortized.config import AmortizedConfig
 from vardax_core.analysis.amortized.encoders import IdentityObsEncoder
 from vardax_core.analysis.amortized.posterior import AmortizedPosterior
-from vardax_core.training.fit import FitSettings, fit, linear_start, standardised
+from vardax_core.training.fit import FitSettings, fit
+from vardax_core.training.preparation import linear_start, standardised
 from vardax_core.training.simulations import (
     fit_simulations,
     simulation_batch,

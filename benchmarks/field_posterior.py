@@ -148,32 +148,33 @@ def _sample(posterior, batch, key, n):
 
 
 def timed_training(posterior, source, validation, options, key):
-    """Train for as many steps as the time allows, found from a few timed steps."""
+    """Train for a number of steps, or for as many as the time allows, found from timed ones."""
     chunk = options.chunk
-    probe = FitSettings(n_steps=2 * chunk, check_every=chunk, patience=None)
-    moments = []
-    fit(
-        posterior,
-        source,
-        validation,
-        settings=probe,
-        key=key,
-        on_check=lambda *_: moments.append(time.perf_counter()),
-    )
-    per_chunk = moments[1] - moments[0]
+
+    def settings_for(n_chunks):
+        return FitSettings(
+            n_steps=n_chunks * chunk,
+            check_every=chunk,
+            learning_rate=options.learning_rate,
+            ema=0.995,
+            clip=1.0,
+            patience=None,
+        )
+
     n_chunks = options.steps // chunk
     if options.minutes:
-        n_chunks = max(2, int(60 * options.minutes / per_chunk))
-    settings = FitSettings(
-        n_steps=n_chunks * chunk,
-        check_every=chunk,
-        learning_rate=2e-3,
-        ema=0.995,
-        clip=1.0,
-        patience=None,
-    )
+        moments = []
+        fit(
+            posterior,
+            source,
+            validation,
+            settings=settings_for(3),
+            key=key,
+            on_check=lambda *_: moments.append(time.perf_counter()),
+        )
+        n_chunks = max(2, int(60 * options.minutes / ((moments[2] - moments[0]) / 2)))
     start = time.perf_counter()
-    result = fit(posterior, source, validation, settings=settings, key=key)
+    result = fit(posterior, source, validation, settings=settings_for(n_chunks), key=key)
     return result, time.perf_counter() - start
 
 
@@ -256,6 +257,7 @@ def main():
     parser.add_argument("--heads", nargs="+", default=["regression", "flow", "score"])
     parser.add_argument("--minutes", type=float, default=0.0, help="training time of each head")
     parser.add_argument("--steps", type=int, default=4000, help="used if no minutes are given")
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--width", type=int, default=48)
     parser.add_argument("--levels", type=int, default=4)

@@ -12,13 +12,8 @@ from vardax_core.analysis.amortized.heads.noise import VarianceExploding
 from vardax_core.analysis.amortized.heads.regression import RegressionHead
 from vardax_core.analysis.amortized.heads.score import ScoreDiffusionHead
 from vardax_core.analysis.amortized.posterior import AmortizedPosterior
-from vardax_core.training.fit import (
-    FitResult,
-    FitSettings,
-    fit,
-    linear_start,
-    standardised,
-)
+from vardax_core.training.fit import FitResult, FitSettings, fit
+from vardax_core.training.preparation import linear_start, standardised
 from vardax_core.training.sources import ArraySource
 from vardax_core.types import Batch1D
 
