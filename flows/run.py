@@ -42,7 +42,8 @@ def run(
     for method in chosen:
         each = experiment.of_method(method)
         changed |= bool(ingest(each))
-        changed |= bool(train(each))
+        if each.experiment().needs_training:
+            changed |= bool(train(each))
         changed |= bool(assimilate(each, target))
     comparison = report(experiment, chosen)
     summary = RunSummary(comparison, changed or comparison.new)

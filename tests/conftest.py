@@ -32,3 +32,10 @@ def key():
 def pytest_collection_modifyitems(items):
     """The longest tests first, so that no worker is left alone with them at the end."""
     items.sort(key=lambda item: item.get_closest_marker("flows") is None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs():
+    """Compiled programs of earlier modules would fill the memory."""
+    yield
+    jax.clear_caches()

@@ -1,7 +1,7 @@
 """Every command and every code block of the README works as it stands there.
 
-Training is cut to a few steps, for the real data to the statistics of a classical method, and the
-Prefect server gets a free port; `make run` and `make test` are checked for what they would run,
+Training is cut to a few steps, for the real data to the statistics of a classical method, the twin
+to a year, and the Prefect server gets a free port; `make run` and `make test` are checked for what they would run,
 since the second is what runs this test.
 """
 
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support import ROOT, real_data_dir
 
@@ -24,7 +25,11 @@ BINARIES = Path(sys.executable).parent
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("newcomer")
-    (folder / "datasets").symlink_to(ROOT / "datasets")
+    (folder / "datasets" / "lorenz96").mkdir(parents=True)
+    (folder / "datasets" / "era5-t2m-uk").symlink_to(ROOT / "datasets" / "era5-t2m-uk")
+    recipe = yaml.safe_load((ROOT / "datasets" / "lorenz96" / "recipe.yaml").read_text())
+    recipe["period"]["end"] = "2001-01-01T00:00:00Z"
+    (folder / "datasets" / "lorenz96" / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     return folder
 
 
