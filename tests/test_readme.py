@@ -1,8 +1,8 @@
 """Every command and every code block of the README works as it stands there.
 
 Training is cut to a few steps, for the real data to the statistics of a classical method, the twin
-to a year, and the Prefect server gets a free port; `make run` and `make test` are checked for what they would run,
-since the second is what runs this test.
+to a year, and the Prefect server gets a free port; `make run` and `make test` are checked for what
+they would run, since the second is what runs this test.
 """
 
 import os
