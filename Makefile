@@ -8,10 +8,10 @@ run: $(VENV)/.run  ## install, then the main job: twin, training, assimilation, 
 	$(BIN)/vardax run lorenz96
 
 test: $(VENV)/.test  ## install, then the tests
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not ladder'
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not ladder'
 
 test-ladder: $(VENV)/.test  ## install, then the laws of the whole method ladder
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m ladder
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m ladder
 
 lint: $(VENV)/.test  ## formatting, lint and types
 	$(BIN)/ruff format --check .

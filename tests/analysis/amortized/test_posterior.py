@@ -119,6 +119,18 @@ def test_optional_fields_reach_an_encoder_that_names_them(batch, key):
     np.testing.assert_allclose(ctx[:, -WINDOW * SIZE :], 0.6)
 
 
+def test_a_field_with_a_default_may_be_missing(batch, key):
+    class SometimesEncoder(AbstractObsEncoder):
+        def __call__(self, input, mask, error_sd=None):
+            return input.reshape(-1) if error_sd is None else (input / error_sd).reshape(-1)
+
+    posterior = make_posterior(SometimesEncoder(), key, context_dim=WINDOW * SIZE)
+    halved = eqx.tree_at(
+        lambda b: b.error_sd, batch, jnp.full_like(batch.input, 2.0), is_leaf=lambda x: x is None
+    )
+    np.testing.assert_allclose(posterior.context(batch), 2 * posterior.context(halved))
+
+
 def test_loss_quantiles_are_spread_evenly_over_the_batch(batch, key):
     class QuantileLoss(vardax.AbstractPosteriorHead):
         context_shape: tuple[int, ...] = eqx.field(static=True, default=(16,))

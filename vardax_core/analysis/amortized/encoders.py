@@ -48,20 +48,22 @@ class AbstractObsEncoder(eqx.Module):
         """
 
 
-def requested_fields(encoder: Callable[..., Array]) -> tuple[str, ...]:
-    """Names of the optional fields of a batch that an encoder declares in its signature.
+def requested_fields(encoder: Callable[..., Array]) -> dict[str, bool]:
+    """The optional fields of a batch that an encoder declares, and whether it needs them.
+
+    A parameter without a default is needed; one with a default gets the field if there is one.
 
     Raises:
         EncoderSignatureError: if it declares a parameter that is no field of a batch.
     """
-    names = tuple(inspect.signature(encoder).parameters)[2:]
-    unknown = [name for name in names if name not in OPTIONAL_FIELDS]
+    declared = list(inspect.signature(encoder).parameters.values())[2:]
+    unknown = [p.name for p in declared if p.name not in OPTIONAL_FIELDS]
     if unknown:
         raise EncoderSignatureError(
             f"{type(encoder).__name__}: the parameters {unknown} after (input, mask) are no "
             f"fields of a batch; an encoder may ask for any of {list(OPTIONAL_FIELDS)}."
         )
-    return names
+    return {p.name: p.default is inspect.Parameter.empty for p in declared}
 
 
 class IdentityObsEncoder(AbstractObsEncoder):

@@ -166,8 +166,10 @@ class AmortizedPosterior(eqx.Module):
 
     def _fields(self, batch: Batch) -> dict[str, Array]:
         found: dict[str, Array] = {}
-        for name in requested_fields(self.encoder):
+        for name, needed in requested_fields(self.encoder).items():
             value = getattr(batch, name)
+            if value is None and not needed:
+                continue
             if value is None:
                 raise MissingFieldError(
                     f"AmortizedPosterior: the encoder {type(self.encoder).__name__} asks for "
