@@ -1,5 +1,6 @@
 """Switches on every check that production leaves off, before vardax is imported."""
 
+import importlib.metadata
 import os
 import pathlib
 
@@ -8,6 +9,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Programs here run for milliseconds and would compile for seconds.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# XLA stops at a flag that it does not know, so the version must be one that has it.
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 # Equal programs are compiled once for all workers and for the processes that tests start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
@@ -21,6 +25,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 _hook = install_import_hook("vardax_core", "beartype.beartype")
 
+import psutil
 import pytest
 
 
@@ -36,6 +41,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs():
-    """Compiled programs of earlier modules would fill the memory."""
+    """Compiled programs of many modules would fill the memory."""
     yield
-    jax.clear_caches()
+    if psutil.Process().memory_info().rss > 2.5e9:
+        jax.clear_caches()
