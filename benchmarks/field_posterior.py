@@ -124,15 +124,19 @@ def build(head_type, size, width, levels, spectrum, key):
         eofs = leading_eofs(anomalies, 32)
         head = EOFFlowHead(context, state, eofs, hidden_dim=width, n_layers=4, key=head_key)
     else:
-        encoder = ConvObsEncoder(
-            1, 8, n_dims=2, n_variables=2, hidden_channels=16, depth=2, kernel=3, key=encoder_key
-        )
         network = UNetScoreNetwork(
-            (8, size, size), state, width=width, levels=levels, patch=2, key=head_key
+            context, state, width=width, levels=max(1, levels - 1), patch=2, key=head_key
         )
         process = VarianceExploding(sigma_min=0.01, sigma_max=50.0, log_mean=-0.8, log_sd=1.4)
+        gaussian = FieldNetwork(context, state, 2, hidden_dim=width, key=eof_key)
         head = ScoreDiffusionHead(
-            (8, size, size), state, network=network, process=process, n_steps=24, key=head_key
+            context,
+            state,
+            network=network,
+            gaussian=gaussian,
+            process=process,
+            n_steps=24,
+            key=head_key,
         )
     return AmortizedPosterior(encoder, head, AmortizedConfig(head_type))
 

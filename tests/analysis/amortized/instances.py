@@ -93,12 +93,28 @@ def _field_score(key):
     )
 
 
+def _field_score_around_a_gaussian(key):
+    network = UNetScoreNetwork(FIELD_CONTEXT, FIELD_STATE, width=4, levels=1, patch=2, key=key)
+    gaussian = FieldNetwork(FIELD_CONTEXT, FIELD_STATE, 2, hidden_dim=8, key=key)
+    return ScoreDiffusionHead(
+        FIELD_CONTEXT,
+        FIELD_STATE,
+        network=network,
+        gaussian=gaussian,
+        n_steps=8,
+        n_probes=4,
+        rtol=1e-2,
+        key=key,
+    )
+
+
 FIELD_CONTEXT, FIELD_STATE = (4, 8, 4), (2, 8, 4)
 
 FIELD_HEADS = {
     "field regression": _field_regression,
     "field EOF flow": _field_flow,
     "field score": _field_score,
+    "field score around a Gaussian": _field_score_around_a_gaussian,
 }
 """Heads on a context field for states with two variables: key -> head."""
 

@@ -1,5 +1,6 @@
 """The Gaussian head against dense linear algebra."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,6 +42,24 @@ def test_beta_weights_the_gradient_of_the_mean_by_the_power_of_the_variance(key)
         return jax.grad(lambda c: head.loss(z, c, key=key, quantile=jnp.asarray(0.5)))(CTX)
 
     np.testing.assert_allclose(slope(weighted), sd * slope(plain), rtol=1e-10)
+
+
+def test_the_columns_do_not_change_what_the_mean_learns(key):
+    """The residual pulls the mean point by point, however the columns correlate it."""
+    head = make_head("low-rank regression", 5)
+    z = jnp.linspace(-1.0, 2.0, 5)
+
+    def loss(shift):
+        bias = head.network.mlp.layers[-1].bias
+        moved = eqx.tree_at(
+            lambda h: h.network.mlp.layers[-1].bias, head, bias.at[:5].set(bias[:5] + shift)
+        )
+        return moved.standard_loss(z, CTX, key, jnp.asarray(0.5))
+
+    mean, sd, columns = head.moments(CTX)
+    variance = sd**2 + jnp.sum(columns**2, axis=0)
+    expected = variance ** (head.beta - 1) * (mean - z)
+    np.testing.assert_allclose(jax.grad(loss)(jnp.zeros(5)), expected, rtol=1e-9)
 
 
 def test_tempering_scales_the_covariance_exactly():

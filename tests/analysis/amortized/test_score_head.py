@@ -11,6 +11,7 @@ from jax.scipy.special import logsumexp
 from sklearn.model_selection import cross_val_score
 from sklearn.neural_network import MLPClassifier
 
+from vardax_core.analysis.amortized.heads.networks import FieldNetwork
 from vardax_core.analysis.amortized.heads.noise import VarianceExploding, VariancePreserving
 from vardax_core.analysis.amortized.heads.score import ScoreDiffusionHead, TemperingError
 from vardax_core.analysis.amortized.heads.score_networks import AbstractScoreNetwork
@@ -150,3 +151,37 @@ def test_bad_ranges_steps_and_networks_are_refused(key):
         ScoreDiffusionHead((2, 8, 8), (8, 8), key=key)
     with pytest.raises(ValueError, match=r"grid \(8, 8\)"):
         UNetScoreNetwork((2, 8, 8), (8, 4), key=key)
+
+
+def test_around_a_gaussian_an_untrained_field_head_is_that_gaussian(key):
+    context, state = (3, 4, 4), (4, 4)
+    network = UNetScoreNetwork(context, state, width=4, levels=1, patch=2, key=key)
+    network = eqx.tree_at(
+        lambda n: (n.unet.outlet.weight, n.unet.outlet.bias), network, replace_fn=jnp.zeros_like
+    )
+    gaussian = FieldNetwork(context, state, 2, hidden_dim=8, key=key)
+    gaussian = eqx.tree_at(lambda g: g.second, gaussian, 5 * gaussian.second)
+    head = ScoreDiffusionHead(context, state, network=network, gaussian=gaussian, key=key)
+    ctx_key, x_key = jax.random.split(key)
+    ctx, x = jax.random.normal(ctx_key, context), jax.random.normal(x_key, state)
+    mean, log_sd = gaussian(ctx)
+    sd = jnp.where(log_sd > 0, 1 + log_sd, jnp.exp(log_sd)) + 1e-3
+    assert float(jnp.std(mean)) > 0.1
+    assert float(jnp.std(sd)) > 0.1
+    exact = jnp.sum(jax.scipy.stats.norm.logpdf(x, mean, sd))
+    np.testing.assert_allclose(eqx.filter_jit(head.log_prob)(x, ctx), exact, atol=1e-2)
+    np.testing.assert_allclose(eqx.filter_jit(head.map_estimate)(ctx), mean, atol=1e-3)
+    n = 2000
+    samples = eqx.filter_jit(head.sample)(ctx, x_key, n)
+    np.testing.assert_allclose((samples.mean(0) - mean) / sd, 0.0, atol=5 / n**0.5)
+    np.testing.assert_allclose(samples.std(0) / sd, 1.0, atol=5 / (2 * n) ** 0.5)
+
+
+@pytest.mark.parametrize("context", [1, (3, 4, 4)])
+def test_a_gaussian_that_does_not_fit_is_refused(context, key):
+    gaussian = FieldNetwork((3, 4, 4), (4, 4), 3, hidden_dim=8, key=key)
+    network = None
+    if context != 1:
+        network = UNetScoreNetwork(context, (4, 4), width=4, levels=1, patch=2, key=key)
+    with pytest.raises(ValueError, match="gaussian has"):
+        ScoreDiffusionHead(context, (4, 4), network=network, gaussian=gaussian, key=key)

@@ -24,16 +24,18 @@ class RegressionHead(AbstractPosteriorHead):
     """q(x | c) = N(mean(c), diag(sd(c)^2) + U(c) U(c)') with U of `rank` columns.
 
     `map_estimate` is the mean, which is also the mode. With rank 0 the covariance is diagonal and
-    training minimises the beta-NLL, sum of stop_gradient(var)^beta (r^2 / 2 var + log sd); with a
-    positive rank it minimises the negative log-density, computed by the matrix inversion and
-    determinant lemmas in O(n rank^2).
+    training minimises the beta-NLL, sum of stop_gradient(var)^beta (r^2 / 2 var + log sd). With a
+    positive rank the mean minimises sum of stop_gradient(var)^(beta - 1) r^2 / 2, and the
+    covariance the negative log-density about that mean; one loss for both would let the columns
+    take over what the mean has not learned. The log-density is computed by the matrix inversion
+    and determinant lemmas in O(n rank^2).
 
     Attributes:
         network: from the context to 2 + rank maps: mean, log sd, columns of U.
         scaling: standardisation of the state.
         log_temper: log of a factor on the spread, zero unless recalibrated.
         rank: number of columns of U.
-        beta: exponent of the beta-NLL.
+        beta: exponent of the weights of the loss.
         sd_floor: smallest standard deviation on the diagonal, in standard units.
 
     Source: Seitzer et al. (2022), arXiv:2203.09168 (beta-NLL); Woodbury (1950).
@@ -67,7 +69,7 @@ class RegressionHead(AbstractPosteriorHead):
             state_shape: shape of one state.
             hidden_dim, depth: width and number of the hidden layers of the default network.
             rank: number of columns of U; 0 for a diagonal covariance.
-            beta: exponent of the beta-NLL, 0 to 1; used with rank 0 only.
+            beta: exponent of the weights of the loss, 0 to 1.
             sd_floor: smallest standard deviation on the diagonal, in standard units.
             network: the network; a perceptron on a context vector by default.
             key: for the initial weights.
@@ -185,7 +187,10 @@ class RegressionHead(AbstractPosteriorHead):
     ) -> Float[Array, ""]:
         mean, sd, columns = self.moments(ctx)
         if self.rank > 0:
-            return self._negative_log_density(z, mean, sd, columns)
+            variance = jax.lax.stop_gradient(sd**2 + jnp.sum(columns**2, axis=0))
+            of_mean = 0.5 * jnp.sum(variance ** (self.beta - 1) * (z - mean) ** 2)
+            fixed = jax.lax.stop_gradient(mean)
+            return of_mean + self._negative_log_density(z, fixed, sd, columns)
         weight = jax.lax.stop_gradient(sd) ** (2 * self.beta)
         return jnp.sum(weight * (0.5 * ((z - mean) / sd) ** 2 + jnp.log(sd)))
 

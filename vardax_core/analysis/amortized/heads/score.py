@@ -10,7 +10,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.heads import diffusion
 from vardax_core.analysis.amortized.heads.base import AbstractPosteriorHead
-from vardax_core.analysis.amortized.heads.networks import LinearFit
+from vardax_core.analysis.amortized.heads.networks import (
+    AbstractStateNetwork,
+    LinearFit,
+    positive,
+)
 from vardax_core.analysis.amortized.heads.noise import AbstractNoiseProcess, VarianceExploding
 from vardax_core.analysis.amortized.heads.score_networks import (
     AbstractScoreNetwork,
@@ -19,6 +23,9 @@ from vardax_core.analysis.amortized.heads.score_networks import (
 from vardax_core.analysis.amortized.scaling import AffineScaling, FixedArray
 
 _LOG_2PI = math.log(2 * math.pi)
+
+SD_FLOOR = 1e-3
+"""Smallest s of `gaussian`, in standard units."""
 
 Sampler = Literal["scan", "ode", "sde"]
 
@@ -32,8 +39,10 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
 
     With v = s^2 + sigma^2 the denoiser is D = m + (s^2 / v) (z - m) + (sigma s / sqrt v)
     F((z - m) / sqrt v, sigma, c), trained with the weight that gives F a target of unit variance at
-    every level. The linear centre m(c) and the spread s around it are 0 and 1 until `started`;
-    with F = 0 the head is the Gaussian N(m, s^2).
+    every level. With F = 0 the head is the Gaussian N(m, s^2). For context vectors m(c) is linear
+    and s one number for each element, 0 and 1 until `started`. For context fields they are 0 and 1,
+    or the two maps of `gaussian`, which learns them by a beta-NLL of its own: where observations
+    make the posterior narrow, F then sees it at its own scale.
 
     `log_prob` integrates the probability-flow ODE: with the exact divergence for up to
     `exact_size` elements, else with Hutchinson's estimate over `n_probes` fixed probes (see
@@ -43,7 +52,8 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
     Attributes:
         network: F.
         centre: the linear m, or None for context fields.
-        spread: s.
+        spread: s without `gaussian`.
+        gaussian: from the context to m and log s, or None.
         scaling: standardisation of the state.
         log_temper: log of the sd of the latent noise, zero unless recalibrated.
         process: noise process and training levels.
@@ -61,6 +71,7 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
     network: AbstractScoreNetwork
     centre: eqx.nn.Linear | None
     spread: FixedArray
+    gaussian: AbstractStateNetwork | None
     scaling: AffineScaling
     log_temper: Float[Array, ""]
     process: AbstractNoiseProcess
@@ -80,6 +91,7 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
         depth: int = 2,
         process: AbstractNoiseProcess | None = None,
         network: AbstractScoreNetwork | None = None,
+        gaussian: AbstractStateNetwork | None = None,
         sampler: Sampler = "scan",
         n_steps: int = 40,
         exact_size: int = 64,
@@ -95,6 +107,7 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
             hidden_dim, depth: width and number of blocks of the default network.
             process: noise process; variance exploding by default.
             network: F; residual perceptron blocks on a context vector by default.
+            gaussian: see the attributes; with two maps, for context fields.
             sampler, n_steps, exact_size, n_probes, rtol: see the attributes.
             key: for the initial weights.
 
@@ -119,6 +132,14 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
                 f"ScoreDiffusionHead: the network has (context_shape, state_shape) = {got}, but "
                 f"context_dim and state_shape ask for {wanted}."
             )
+        if gaussian is not None:
+            fits = (gaussian.context_shape, gaussian.state_shape, gaussian.n_maps)
+            if fits != (*wanted, 2) or len(context_shape) == 1:
+                raise ValueError(
+                    f"ScoreDiffusionHead: gaussian has (context_shape, state_shape, n_maps) = "
+                    f"{fits}, but {(*wanted, 2)} is needed, with a context field; for a context "
+                    "vector leave it out."
+                )
         if n_steps < 2 or n_probes < 2:
             raise ValueError(
                 f"ScoreDiffusionHead: n_steps and n_probes must be at least 2, got {n_steps} and "
@@ -130,6 +151,7 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
             linear = eqx.nn.Linear(context_shape[0], math.prod(state_shape), key=key)
             self.centre = jax.tree.map(jnp.zeros_like, linear)
         self.spread = FixedArray(jnp.ones(state_shape))
+        self.gaussian = gaussian
         self.scaling = AffineScaling.identity(len(state_shape))
         self.log_temper = jnp.zeros(())
         self.process = VarianceExploding() if process is None else process
@@ -154,7 +176,8 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
         ctx: Float[Array, "*context"],
     ) -> Float[Array, "*state"]:
         """The expected clean state given a noisy one z + sigma e, in standard units."""
-        sigma, centre, spread = jnp.exp(log_sigma), self._centre(ctx), self.spread.value
+        sigma = jnp.exp(log_sigma)
+        centre, spread = self._gaussian_part(ctx)
         variance = spread**2 + sigma**2
         root = jnp.sqrt(variance)
         inner = self.network((z - centre) / root, log_sigma, ctx)
@@ -168,10 +191,17 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
         quantile: Float[Array, ""],
     ) -> Float[Array, ""]:
         log_sigma = self.process.training_log_sigma(quantile)
-        sigma, spread = jnp.exp(log_sigma), self.spread.value
+        sigma = jnp.exp(log_sigma)
+        _, spread = self._gaussian_part(ctx)
         noisy = z + sigma * jax.random.normal(key, z.shape, z.dtype)
         error = self.denoise(noisy, log_sigma, ctx) - z
-        return jnp.mean(error**2 * (spread**-2 + sigma**-2))
+        loss = jnp.mean(error**2 * (spread**-2 + sigma**-2))
+        if self.gaussian is None:
+            return loss
+        mean, log_sd = self.gaussian(ctx)
+        sd = positive(log_sd) + SD_FLOOR
+        weight = jax.lax.stop_gradient(sd)
+        return loss + jnp.mean(weight * (0.5 * ((z - mean) / sd) ** 2 + jnp.log(sd)))
 
     def started(self, fit: LinearFit) -> "ScoreDiffusionHead":
         if self.centre is None:
@@ -182,19 +212,28 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
             (fit.weight, fit.bias, fit.sd.reshape(self.state_shape)),
         )
 
-    def _centre(self, ctx: Float[Array, "*context"]) -> Float[Array, "*state"]:
+    def _gaussian_part(
+        self, ctx: Float[Array, "*context"]
+    ) -> tuple[Float[Array, "*state"], Float[Array, "*state"]]:
+        """m and s; the score's own loss does not train `gaussian`."""
+        if self.gaussian is not None:
+            mean, log_sd = jax.lax.stop_gradient(self.gaussian(ctx))
+            return mean, positive(log_sd) + SD_FLOOR
         if self.centre is None:
-            return jnp.zeros(self.state_shape, ctx.dtype)
-        return self.centre(ctx).reshape(self.state_shape)
+            return jnp.zeros(self.state_shape, ctx.dtype), self.spread.value
+        return self.centre(ctx).reshape(self.state_shape), self.spread.value
 
-    def _noise_sd(self) -> Float[Array, "*state"]:
-        """Standard deviation of the noisy state around the centre at the highest level."""
+    def _noise(
+        self, ctx: Float[Array, "*context"]
+    ) -> tuple[Float[Array, "*state"], Float[Array, "*state"]]:
+        """Mean and standard deviation of the noisy state at the highest level."""
+        centre, spread = self._gaussian_part(ctx)
         temper = jnp.exp(jax.lax.stop_gradient(self.log_temper))
-        return temper * jnp.sqrt(self.spread.value**2 + self.process.sigma_max**2)
+        return centre, temper * jnp.sqrt(spread**2 + self.process.sigma_max**2)
 
     def standard_map(self, ctx: Float[Array, "*context"]) -> Float[Array, "*state"]:
         return diffusion.heun(
-            lambda z, s: self.denoise(z, s, ctx), self._centre(ctx), self._grid(ctx)
+            lambda z, s: self.denoise(z, s, ctx), self._noise(ctx)[0], self._grid(ctx)
         )
 
     def standard_sample(
@@ -203,10 +242,12 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
         def denoiser(z: Array, log_sigma: Array) -> Array:
             return self.denoise(z, log_sigma, ctx)
 
+        centre, noise_sd = self._noise(ctx)
+
         def draw(k: PRNGKeyArray) -> Array:
             start_key, path_key = jax.random.split(k)
             noise = jax.random.normal(start_key, self.state_shape, ctx.dtype)
-            start = self._centre(ctx) + self._noise_sd() * noise
+            start = centre + noise_sd * noise
             if self.sampler == "sde":
                 return diffusion.reverse_sde(
                     denoiser, self.process, start, self._grid(ctx), path_key
@@ -242,7 +283,8 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
         self, z: Float[Array, "*state"], ctx: Float[Array, "*context"]
     ) -> Float[Array, ""]:
         end = diffusion.noise_of(lambda a, s: self.denoise(a, s, ctx), self.process, z, self.rtol)
-        return jnp.mean(((end - self._centre(ctx)) / self._noise_sd()) ** 2)
+        centre, noise_sd = self._noise(ctx)
+        return jnp.mean(((end - centre) / noise_sd) ** 2)
 
     def standard_marginals(
         self, ctx: Float[Array, "*context"], key: PRNGKeyArray, n: int
@@ -267,8 +309,8 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
         end, log_det, error = diffusion.noise_and_log_det(
             lambda a, s: self.denoise(a, s, ctx), self.process, z, self.rtol, probes
         )
-        noise_sd = self._noise_sd()
-        latent = (end - self._centre(ctx)) / noise_sd
+        centre, noise_sd = self._noise(ctx)
+        latent = (end - centre) / noise_sd
         log_base = -0.5 * jnp.sum(latent**2 + 2 * jnp.log(noise_sd) + _LOG_2PI)
         return log_base + log_det, error
 
