@@ -91,21 +91,10 @@ def test_the_nearest_observations_are_kept():
     assert neighbours(network, 0) == [0, 1, 9]
 
 
-@pytest.mark.parametrize("half_width", [0.0, -1.0, float("nan")])
-def test_a_radius_of_no_length_is_refused(half_width):
-    with pytest.raises(ValueError, match="half_width must be positive"):
-        ring_network(10, np.arange(10.0), half_width)
-
-
 @pytest.mark.parametrize("station", [-0.5, 10.0, float("inf")])
 def test_a_station_off_the_ring_is_refused(station):
     with pytest.raises(ValueError, match=r"domain \[0, 10\)"):
         ring_network(10, np.array([1.0, station]), 2.0)
-
-
-def test_an_empty_network_is_refused():
-    with pytest.raises(ValueError, match="no station"):
-        ring_network(10, np.array([]), 2.0)
 
 
 def test_a_network_of_another_grid_is_refused():
@@ -206,19 +195,6 @@ def test_a_certain_hyperprior_leaves_the_plain_filter(key):
     assert float(analysis.diagnostics["inflation"]) == pytest.approx(1.0, abs=0.01)
     with pytest.raises(ValueError, match="certainty must be positive"):
         FiniteSizeETKF(lg.operator(), certainty=0.0)
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda h: LETKF(h, ring_network(6, np.asarray(lg.STATIONS, float), 2.0)),
-        lambda h: FiniteSizeETKF(h),
-        lambda h: RelaxationToPriorSpread(ETKF(h), 0.5),
-    ],
-)
-def test_one_member_is_refused(make, key):
-    with pytest.raises(ValueError, match="at least 2 members"):
-        make(lg.operator())(MEAN[None], lg.window(VALUES), key=key)
 
 
 def test_a_filter_is_one_compiled_function(key):

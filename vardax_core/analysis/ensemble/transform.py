@@ -16,6 +16,10 @@ from vardax_core.types import (
 )
 
 
+class EnsembleSizeError(ValueError):
+    """An ensemble that is too small for a covariance."""
+
+
 class Transform(eqx.Module):
     """What one ensemble-space analysis does to the members' anomalies X.
 
@@ -66,9 +70,13 @@ def whitened_departures(
 
 
 def check_members(method: str, background: Float[Array, "member *state"]) -> None:
-    """Raise a ValueError unless the ensemble has anomalies."""
+    """Refuse an ensemble without anomalies.
+
+    Raises:
+        EnsembleSizeError: if there are fewer than 2 members.
+    """
     if background.shape[0] < 2:
-        raise ValueError(
+        raise EnsembleSizeError(
             f"{method}: at least 2 members are needed for a covariance, got "
             f"{background.shape[0]}; pass an ensemble or use a static covariance."
         )
