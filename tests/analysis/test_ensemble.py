@@ -23,7 +23,13 @@ from vardax_core.analysis.ensemble.localization import (
     ring_network,
     sphere_network,
 )
-from vardax_core.analysis.ensemble.transform import Departures
+from vardax_core.analysis.ensemble.transform import (
+    Departures,
+    innovation_chi2,
+    spectrum_of,
+    symmetric_transform,
+    transform_of,
+)
 from vardax_core.observations.operators import PointSampling
 
 pytestmark = pytest.mark.ladder
@@ -164,10 +170,36 @@ def test_a_surprising_innovation_inflates_and_a_dull_one_deflates(key):
     assert factors[0] < 1.0 < factors[1] < factors[2] == 2.0
 
 
-def test_the_finite_size_inflation_minimises_its_cost():
+def random_departures(members, obs, key):
+    equivalents = jax.random.normal(key, (members, obs))
+    innovation = 2.5 * jax.random.normal(jax.random.key(1), (obs,))
+    return Departures(equivalents - jnp.mean(equivalents, axis=0)[None], innovation)
+
+
+@pytest.mark.parametrize("obs", [3, 8, 20])
+def test_inflation_before_and_after_the_eigenvalue_problem_are_one(obs, key):
+    """Fewer, as many, and more observations than the 8 members."""
+    departures = random_departures(8, obs, key)
+    inflated = Departures(1.7 * departures.anomalies, departures.innovation)
+    before, after = symmetric_transform(inflated), transform_of(spectrum_of(departures), 1.7)
+    for one, other in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+
+
+@pytest.mark.parametrize("obs", [3, 8, 20])
+def test_chi2_without_a_matrix_of_the_observations_is_that_with_it(obs, key):
+    departures = random_departures(8, obs, key)
+    y, d = np.asarray(departures.anomalies), np.asarray(departures.innovation)
+    expected = d @ np.linalg.solve(np.eye(obs) + y.T @ y / 7, d)
+    assert float(innovation_chi2(departures)) == pytest.approx(expected, rel=1e-11)
+    assert float(symmetric_transform(departures).chi2) == pytest.approx(expected, rel=1e-11)
+
+
+@pytest.mark.parametrize("obs", [5, 20])
+def test_the_finite_size_inflation_minimises_its_cost(obs):
     """The published cost, evaluated on a fine grid of factors, has its minimum there."""
     rng = np.random.default_rng(7)
-    members, obs = 8, 20
+    members = 8
     y = rng.normal(size=(members, obs))
     y -= y.mean(axis=0)
     d = 2.5 * rng.normal(size=obs)
@@ -183,7 +215,8 @@ def test_the_finite_size_inflation_minimises_its_cost():
         + e / factors**2
         + c * np.log(factors**2)
     )
-    found = finite_size_inflation(Departures(jnp.asarray(y), jnp.asarray(d)), 1.0)
+    spectrum = spectrum_of(Departures(jnp.asarray(y), jnp.asarray(d)))
+    found = finite_size_inflation(spectrum, 1.0)
     assert float(found) == pytest.approx(factors[np.argmin(cost)], abs=2e-4)
 
 
