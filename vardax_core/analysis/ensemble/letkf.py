@@ -13,6 +13,7 @@ from vardax_core.analysis.ensemble.transform import (
     Departures,
     check_members,
     ensemble_analysis,
+    innovation_chi2,
     mean_preserving_rotation,
     symmetric_transform,
     whitened_departures,
@@ -28,6 +29,10 @@ class LETKF(AbstractAnalysisStep):
     All variables of a point (the leading axes of the state) share its transform. Points are
     treated in batches, so memory grows with the batch and not with the grid. Observations whose
     errors are correlated are whitened before they are tapered.
+
+    The diagnostic `innovation_chi2` is that of all observations under the ensemble's own
+    covariance, which no taper enters: its mean is p if that covariance is the background's, as of
+    a large ensemble, and more than p for a small ensemble that localization alone makes do.
 
     Attributes:
         operator: observation operator H.
@@ -99,5 +104,9 @@ class LETKF(AbstractAnalysisStep):
             turned = centre + rotation @ (turned - centre)
         ensemble = mean[None] + turned.reshape(background.shape)
         return ensemble_analysis(
-            ensemble, {"mean_local_degrees_of_freedom_for_signal": jnp.mean(signal)}
+            ensemble,
+            {
+                "mean_local_degrees_of_freedom_for_signal": jnp.mean(signal),
+                "innovation_chi2": innovation_chi2(departures),
+            },
         )
