@@ -24,9 +24,10 @@ class RegressionHead(AbstractPosteriorHead):
     """q(x | c) = N(mean(c), diag(sd(c)^2) + U(c) U(c)') with U of `rank` columns.
 
     `map_estimate` is the mean, which is also the mode. With rank 0 the covariance is diagonal and
-    training minimises the beta-NLL, sum of stop_gradient(var)^beta (r^2 / 2 var + log sd); with a
-    positive rank it minimises the negative log-density, computed by the matrix inversion and
-    determinant lemmas in O(n rank^2).
+    training follows the gradient of the beta-NLL, sum of stop_gradient(var)^beta
+    (r^2 / 2 var + log sd), while the value of the loss, by which weights are chosen, is the
+    negative log-density up to a constant. With a positive rank training minimises the negative
+    log-density, computed by the matrix inversion and determinant lemmas in O(n rank^2).
 
     Attributes:
         network: from the context to 2 + rank maps: mean, log sd, columns of U.
@@ -186,8 +187,10 @@ class RegressionHead(AbstractPosteriorHead):
         mean, sd, columns = self.moments(ctx)
         if self.rank > 0:
             return self._negative_log_density(z, mean, sd, columns)
-        weight = jax.lax.stop_gradient(sd) ** (2 * self.beta)
-        return jnp.sum(weight * (0.5 * ((z - mean) / sd) ** 2 + jnp.log(sd)))
+        terms = 0.5 * ((z - mean) / sd) ** 2 + jnp.log(sd)
+        weighted = jnp.sum(jax.lax.stop_gradient(sd) ** (2 * self.beta) * terms)
+        # Only the gradient is the beta-NLL's: its value would rise as a small sd shrinks.
+        return weighted + jax.lax.stop_gradient(jnp.sum(terms) - weighted)
 
     def standard_chi2(
         self, z: Float[Array, "*state"], ctx: Float[Array, "*context"]
