@@ -116,10 +116,17 @@ class Spectrum(eqx.Module):
 
     def projections(self) -> Float[Array, " small"]:
         """The innovation along the eigenvectors: V' d in observation space, else V' Y d."""
-        innovation = self.departures.innovation
-        if not self.in_obs_space:
-            innovation = self.scaled @ innovation
-        return self.vectors.T @ innovation
+        return self._projected(self.departures.innovation[None])[0]
+
+    def gain_weights(self, departures: Float[Array, "row obs"]) -> Float[Array, "row member"]:
+        """The Kalman gain in ensemble space: the weights of the anomalies in K d for each row d."""
+        solved = self._projected(departures) / (1 + self.values)[None]
+        basis = self.scaled @ self.vectors if self.in_obs_space else self.vectors
+        return (self.members - 1) ** -0.5 * (solved @ basis.T)
+
+    def _projected(self, departures: Float[Array, "row obs"]) -> Float[Array, "row small"]:
+        inner = departures if self.in_obs_space else departures @ self.scaled.T
+        return inner @ self.vectors
 
 
 def scaled_anomalies(departures: Departures) -> Float[Array, "member obs"]:
