@@ -18,6 +18,7 @@ from vardax_core.analysis.ensemble.inflation import (
 )
 from vardax_core.analysis.ensemble.letkf import LETKF
 from vardax_core.analysis.ensemble.localization import (
+    LocalizationError,
     gaspari_cohn,
     plane_network,
     ring_network,
@@ -104,8 +105,15 @@ def test_a_station_off_the_ring_is_refused(station):
 
 
 def test_a_network_of_another_grid_is_refused():
-    with pytest.raises(ValueError, match="do not divide"):
+    with pytest.raises(LocalizationError, match="no last axes"):
         LETKF(lg.operator(), ring_network(4, np.arange(4.0), 1.0))
+    with pytest.raises(LocalizationError, match="no last axes"):
+        LETKF(lg.operator(), ring_network(2, np.zeros(4), 1.0))
+
+
+def test_a_network_of_other_stations_is_refused():
+    with pytest.raises(LocalizationError, match="5 stations, H gives 4"):
+        LETKF(lg.operator(), ring_network(6, np.arange(5.0), 1.0))
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 7, 100])

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
-from vardax_core.analysis.ensemble.localization import LocalNetwork
+from vardax_core.analysis.ensemble.localization import LocalizationError, LocalNetwork
 from vardax_core.analysis.ensemble.transform import (
     Departures,
     check_members,
@@ -54,11 +54,16 @@ class LETKF(AbstractAnalysisStep):
     errors: AbstractErrorModel = DiagonalErrorModel()
 
     def __check_init__(self):
-        points, size = self.network.indices.shape[0], math.prod(self.operator.state_shape)
-        if points == 0 or size % points:
-            raise ValueError(
-                f"LETKF: the network was built for {points} grid points, which do not divide a "
-                f"state {self.operator.state_shape}; build it for the horizontal grid."
+        points, shape = self.network.indices.shape[0], self.operator.state_shape
+        if points not in [math.prod(shape[axis:]) for axis in range(len(shape))]:
+            raise LocalizationError(
+                f"LETKF: the network was built for {points} grid points, which are no last axes "
+                f"of a state {shape}; build it for the horizontal grid."
+            )
+        if self.network.n_stations != self.operator.obs_size:
+            raise LocalizationError(
+                f"LETKF: the network was built for {self.network.n_stations} stations, H gives "
+                f"{self.operator.obs_size} observations; build both for the same stations."
             )
         if not self.inflation > 0 or self.batch_size < 1:
             raise ValueError(

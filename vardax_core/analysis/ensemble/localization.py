@@ -37,10 +37,12 @@ class LocalNetwork(eqx.Module):
     Attributes:
         indices: index of each local observation; arbitrary where the weight is zero.
         weights: Gaspari-Cohn taper of its distance.
+        n_stations: number of observations that the indices count.
     """
 
     indices: Int[Array, "point local"]
     weights: Float[Array, "point local"]
+    n_stations: int = eqx.field(static=True)
 
 
 def _check_half_width(half_width: float) -> None:
@@ -75,7 +77,8 @@ def _nearest(
     distance, index = tree.query(points, k=np.arange(1, count + 1), distance_upper_bound=reach)
     found = np.isfinite(distance)
     taper = gaspari_cohn(jnp.asarray(np.where(found, distance, 2 * half_width)), half_width)
-    return LocalNetwork(jnp.asarray(np.where(found, index, 0), jnp.int32), taper)
+    indices = jnp.asarray(np.where(found, index, 0), jnp.int32)
+    return LocalNetwork(indices, taper, len(stations))
 
 
 def ring_network(
