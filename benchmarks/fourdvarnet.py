@@ -33,7 +33,7 @@ from vardax_core.types import Batch1D, Observations
 
 ROWS, POINTS, SPIN_UP = 20, 40, 400
 MODEL = Lorenz96()
-MODEL_ERRORS = (1e-4, 1e-3, 1e-2, 3e-2)
+MODEL_ERRORS = (1e-3, 1e-2, 3e-2, 1e-1)
 """Variances of the model error between two rows from which weak 4D-Var's Q is chosen."""
 CHUNK = 8
 """Windows of one compiled call of weak 4D-Var."""
@@ -131,7 +131,7 @@ def weak_four_dvar(run):
             MODEL,
             covariance,
             DenseCovariance(variance * identity, jnp.sqrt(variance) * identity, (POINTS,)),
-            minimiser=QuasiNewton(tolerance=1e-4, max_iterations=200),
+            minimiser=QuasiNewton(tolerance=1e-3, max_iterations=400),
         )
         times = MODEL.interval * jnp.arange(ROWS, dtype=jnp.int32)
         window = Observations(values, mask > 0, jnp.ones_like(values), times)
@@ -182,7 +182,8 @@ def main():
     options = parser.parse_args()
     run_steps = 60000
     if options.quick:
-        options.minutes, options.steps, options.windows, run_steps = 0.0, 60, CHUNK, 5000
+        options.minutes, options.steps, options.windows, run_steps = 0.0, 30, CHUNK, 5000
+        options.batch = 16
     n_windows = max(1, options.windows // CHUNK) * CHUNK
 
     run_key, train_key, select_key, score_key = jax.random.split(jax.random.key(1), 4)

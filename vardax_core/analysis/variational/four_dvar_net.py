@@ -1,5 +1,7 @@
 """4DVarNet: a variational cost whose dynamics and whose solver are learned."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -232,6 +234,10 @@ class LastRow(AbstractStateNetwork):
 
     network: AbstractStateNetwork
 
+    def __init__(self, network: AbstractStateNetwork):
+        """Wrap the network of a window."""
+        self.network = network
+
     @property
     def context_shape(self) -> tuple[int, ...]:
         return self.network.context_shape
@@ -278,15 +284,13 @@ def last_row(posterior: AmortizedPosterior) -> AmortizedPosterior:
     Arguments:
         posterior: a trained posterior of whole windows; see `window_posterior`.
     """
-    scaling = posterior.head.scaling
-    return eqx.tree_at(
-        lambda p: (p.head.network, p.head.scaling),
-        posterior,
-        (
-            LastRow(posterior.head.network),
-            AffineScaling(shift=scaling.shift[-1], scale=scaling.scale[-1]),
-        ),
-    )
+
+    def parts(p: Any) -> tuple[AbstractStateNetwork, AffineScaling]:
+        return p.head.network, p.head.scaling
+
+    network, scaling = parts(posterior)
+    now = AffineScaling(shift=scaling.shift[-1], scale=scaling.scale[-1])
+    return eqx.tree_at(parts, posterior, (LastRow(network), now))
 
 
 def _network(
