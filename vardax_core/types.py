@@ -3,7 +3,9 @@
 from enum import IntEnum
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 MINUTES_EPOCH = "2000-01-01T00:00:00"
@@ -19,6 +21,19 @@ class ResultCode(IntEnum):
     NON_FINITE = 3
     FAILED = 4
     NOT_CONVERGED = 5
+
+
+class ErrorCovarianceError(ValueError):
+    """An observation error covariance R that no analysis can use."""
+
+
+class WindowShapeError(ValueError):
+    """The arrays of a window of observations do not fit together, or their analysis step."""
+
+
+def visible(x: Array | None) -> np.ndarray | None:
+    """The values of an array, or None while a function is traced."""
+    return None if x is None or isinstance(x, jax.core.Tracer) else np.asarray(x)
 
 
 class Observations(eqx.Module):
@@ -45,8 +60,17 @@ class Observations(eqx.Module):
         error_sd: Float[Array, "window obs"],
         times: Int[Array, " window"],
     ) -> "Observations":
-        """Build a window from values in which NaN or infinity means missing."""
-        mask = jnp.isfinite(values) & jnp.isfinite(error_sd) & (error_sd > 0)
+        """Build a window from values and errors in which NaN or infinity means missing.
+
+        Inside jit, where no value can be looked at, an error that is not positive means missing
+        too.
+
+        Raises:
+            ErrorCovarianceError: if a finite value has an error that is not positive.
+        """
+        present = jnp.isfinite(values) & jnp.isfinite(error_sd)
+        _refuse_not_positive(present, error_sd)
+        mask = present & (error_sd > 0)
         return cls(
             values=jnp.where(mask, values, jnp.zeros_like(values)),
             mask=mask,
@@ -54,9 +78,42 @@ class Observations(eqx.Module):
             times=times,
         )
 
+    def check(self) -> None:
+        """Refuse a window whose arrays do not belong together or whose R is not positive.
+
+        Values are looked at outside of jit only; shapes always.
+
+        Raises:
+            WindowShapeError: if there is no row, or the arrays differ in shape.
+            ErrorCovarianceError: if an unmasked observation has an error that is not positive.
+        """
+        shape = self.values.shape
+        rest = (self.mask.shape, self.error_sd.shape, self.times.shape)
+        if len(shape) != 2 or shape[0] < 1 or rest != (shape, shape, shape[:1]):
+            raise WindowShapeError(
+                f"Observations: values, mask and error_sd must be (window, obs) and times "
+                f"(window,) with one row at least, got {shape}, {rest[0]}, {rest[1]} and "
+                f"{rest[2]}; for a time without observations give one row with the mask False."
+            )
+        _refuse_not_positive(self.mask, self.error_sd)
+
     def at_analysis_time(self) -> "Observations":
         """The same window cut down to its last row."""
         return Observations(self.values[-1:], self.mask[-1:], self.error_sd[-1:], self.times[-1:])
+
+
+def _refuse_not_positive(present: Array, error_sd: Array) -> None:
+    seen, sd = visible(present), visible(error_sd)
+    if seen is None or sd is None:
+        return
+    bad = np.argwhere(seen & ~(sd > 0))
+    if bad.size:
+        row, column = (int(i) for i in bad[0])
+        raise ErrorCovarianceError(
+            f"Observations: {len(bad)} observations have an error_sd that is not positive, first "
+            f"{sd[row, column]} at row {row}, observation {column}; R is a covariance of errors: "
+            "give the instrument's standard deviation, or mask the observation."
+        )
 
 
 class Analysis(eqx.Module):

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from tests.analysis import linear_gaussian as lg
-from vardax_core.analysis.variational.covariance import DenseCovariance, LowRankCovariance
+from vardax_core.analysis.variational.covariance import (
+    CovarianceError,
+    DenseCovariance,
+    LowRankCovariance,
+)
 from vardax_core.analysis.variational.hybrid import HybridCovariance
 from vardax_core.analysis.variational.spectral import (
     gaussian_covariance,
@@ -150,6 +154,14 @@ def test_a_covariance_that_does_not_fit_is_refused():
         HybridCovariance(lg.background_covariance(), LowRankCovariance(jnp.ones((4, 1)), (4,)), 0.5)
     with pytest.raises(ValueError, match=r"weight must lie in \[0, 1\)"):
         HybridCovariance(lg.background_covariance(), eofs(), 1.0)
+
+
+@pytest.mark.parametrize(
+    "matrix", [np.diag([1.0, 2.0, -0.1]), np.array([[1.0, 0.5, 0], [0, 1, 0], [0, 0, 1]])]
+)
+def test_a_matrix_that_is_no_covariance_is_refused(matrix):
+    with pytest.raises(CovarianceError, match="symmetric and has no negative eigenvalue"):
+        DenseCovariance.from_matrix(jnp.asarray(matrix), (3,))
 
 
 @pytest.mark.parametrize("length", [0.0, -2.0])

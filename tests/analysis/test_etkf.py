@@ -51,11 +51,6 @@ def test_inflation_scales_the_anomalies_and_nothing_else(key):
     np.testing.assert_allclose(inflated.spread, 1.5 * plain.spread, rtol=1e-12)
 
 
-def test_one_member_is_refused(key):
-    with pytest.raises(ValueError, match="at least 2 members"):
-        ETKF(lg.operator())(MEAN[None], lg.window(jnp.zeros(4)), key=key)
-
-
 @pytest.mark.parametrize("inflation", [0.0, -1.0, float("nan")])
 def test_inflation_must_be_positive(inflation):
     with pytest.raises(ValueError, match="inflation must be positive"):

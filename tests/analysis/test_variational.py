@@ -12,7 +12,12 @@ import pytest
 from tests.analysis import linear_gaussian as lg
 from vardax_core.analysis.variational.covariance import DenseCovariance
 from vardax_core.analysis.variational.four_dvar import IncrementalFourDVar, StrongFourDVar
-from vardax_core.analysis.variational.minimisers import GaussNewtonCG, QuasiNewton, explain
+from vardax_core.analysis.variational.minimisers import (
+    GaussNewtonCG,
+    MinimiserEnd,
+    QuasiNewton,
+    explain,
+)
 from vardax_core.analysis.variational.posterior import exact_root, lanczos_root
 from vardax_core.analysis.variational.three_dvar import ThreeDVar
 from vardax_core.analysis.variational.weak_four_dvar import WeakFourDVar
@@ -103,6 +108,26 @@ def test_a_linear_window_ends_at_the_kalman_filter(name, key):
     sample = np.cov(np.asarray(analysis.ensemble).reshape(500, -1).T)
     scale = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
     assert np.max(np.abs(sample - covariance) / scale) < 4.5 * np.sqrt(2 / 500)
+
+
+def test_all_rows_of_a_weak_window_are_the_smoothers(key):
+    """The joint Gaussian of the four rows, conditioned on all observations at once."""
+    matrix, error = np.asarray(lg.background_covariance().matrix), 0.2 * np.eye(6)
+    mean, powers = [np.asarray(MEAN).ravel()], np.eye(6 * ROWS)
+    for row in range(1, ROWS):
+        mean.append(dynamics() @ mean[-1])
+        # Row k of x = powers @ (x_0, w_1, ..., w_3).
+        powers[6 * row : 6 * row + 6] += np.kron(np.eye(ROWS)[row - 1], dynamics()) @ powers
+    sources = np.kron(np.diag([1.0, 0, 0, 0]), matrix) + np.kron(np.diag([0, 1.0, 1, 1]), error)
+    joint, flat = powers @ sources @ powers.T, np.concatenate(mean)
+    observations = rows_of_observations()
+    kept = np.asarray(observations.mask).ravel()
+    h = np.kron(np.eye(ROWS), lg.H)[kept]
+    sd, y = np.tile(lg.ERROR_SD, ROWS)[kept], np.asarray(observations.values).ravel()[kept]
+    gain = np.linalg.solve(h @ joint @ h.T + np.diag(sd**2), h @ joint).T
+    states, minimum = eqx.filter_jit(STEPS["weak"]().window)(background(), observations, key=key)
+    assert int(minimum.end) == MinimiserEnd.CONVERGED
+    np.testing.assert_allclose(states.ravel(), flat + gain @ (y - h @ flat), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", STEPS)

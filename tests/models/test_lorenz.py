@@ -80,7 +80,7 @@ def test_errors_grow_at_the_known_rate(model, per_step, expected, n_steps, key):
 
 
 @pytest.mark.parametrize("model", [Lorenz63, Lorenz96])
-@pytest.mark.parametrize("bad", [{"step_size": 0.0}, {"step_size": -0.1}, {"n_steps": 0}])
+@pytest.mark.parametrize("bad", [{"step_size": 0.0}, {"step_size": float("nan")}, {"n_steps": 0}])
 def test_a_step_of_no_length_is_refused(model, bad):
     with pytest.raises(ValueError, match="step_size must be > 0"):
         model(**bad)

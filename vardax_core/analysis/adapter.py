@@ -9,11 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
-from vardax_core.types import Observations
-
-
-class ErrorCovarianceError(ValueError):
-    """An observation error covariance that is not diagonal, or of the wrong size."""
+from vardax_core.types import ErrorCovarianceError, Observations
 
 
 def error_sd_of(obs_err_cov: Any, obs_shape: tuple[int, ...], dtype: jnp.dtype) -> Array:

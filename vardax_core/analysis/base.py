@@ -12,18 +12,24 @@ from vardax_core.types import (
     Analysis,
     Observations,
     ResultCode,
+    WindowShapeError,
     ensemble_mean,
     ensemble_spread,
 )
+
+
+class BackgroundShapeError(ValueError):
+    """The background is no ensemble of the states that the observation operator takes."""
 
 
 class AbstractAnalysisStep(eqx.Module):
     """A method that turns a background ensemble and a window of observations into an analysis.
 
     Implementations write `analyse`. Calling the step checks the shapes and adds what must hold
-    whatever the method: an observation whose value is not finite or whose error is not positive
-    counts as missing, without an observation the analysis is the background bit for bit, and an
-    analysis that is not finite is replaced by the background; the result code says so.
+    whatever the method: an observation whose value is not finite counts as missing, as does one
+    whose error is not positive where no value can be looked at (inside jit); without an
+    observation the analysis is the background bit for bit, and an analysis that is not finite is
+    replaced by the background; the result code says so.
 
     Attributes:
         operator: observation operator H of the network of this step.
@@ -61,7 +67,10 @@ class AbstractAnalysisStep(eqx.Module):
             the method itself set.
 
         Raises:
-            ValueError: if the background or the observations do not fit the operator.
+            BackgroundShapeError, WindowShapeError: if the background or the observations do not
+                fit the operator.
+            ErrorCovarianceError: if an unmasked observation has an error that is not positive;
+                outside of jit only.
         """
         self._check(background, observations)
         observations = Observations.from_values(
@@ -94,14 +103,15 @@ class AbstractAnalysisStep(eqx.Module):
 
     def _check(self, background: Array, observations: Observations) -> None:
         state_shape = self.operator.state_shape
-        if background.shape[1:] != state_shape:
-            raise ValueError(
+        if background.shape[1:] != state_shape or background.shape[0] < 1:
+            raise BackgroundShapeError(
                 f"{type(self).__name__}: the background has shape {background.shape}, but its "
                 f"observation operator expects (member, *{state_shape}); pass one ensemble with "
                 "the member axis first."
             )
-        if observations.values.shape[-1] != self.operator.obs_size:
-            raise ValueError(
+        observations.check()
+        if observations.values.shape[1] != self.operator.obs_size:
+            raise WindowShapeError(
                 f"{type(self).__name__}: the window holds {observations.values.shape[-1]} "
                 f"observations a time, but its observation operator gives "
                 f"{self.operator.obs_size}; build the operator for this network."

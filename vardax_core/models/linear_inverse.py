@@ -10,6 +10,7 @@ from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import Climatology
 
 STABILITY_LIMIT = 0.999
+"""Largest singular value of a fitted propagator, and largest damping."""
 
 
 class LinearInverseModel(AbstractForecastModel):
@@ -61,11 +62,11 @@ class LinearInverseModel(AbstractForecastModel):
             times: minutes since `MINUTES_EPOCH`; gaps are allowed.
             interval: minutes of one step.
             modes: EOFs kept in the propagator.
-            shrinkage: fraction of the propagator that is taken away, 0 to 1.
+            shrinkage: fraction of the propagator that is taken away, in [0, 1).
 
         Raises:
-            ValueError: if `shrinkage` is not within 0 to 1 or no two states lie one interval
-                apart.
+            ValueError: if `shrinkage` does not lie in [0, 1), there are fewer EOFs than `modes`,
+                or no two states lie one interval apart.
         """
         if not 0 <= shrinkage < 1:
             raise ValueError(f"LinearInverseModel.fit: shrinkage {shrinkage} not in [0, 1).")

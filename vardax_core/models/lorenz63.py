@@ -31,7 +31,7 @@ class Lorenz63(AbstractForecastModel):
     state_shape: tuple[int, ...] = eqx.field(static=True, default=(3,))
 
     def __check_init__(self):
-        if self.step_size <= 0 or self.n_steps < 1:
+        if not self.step_size > 0 or self.n_steps < 1:
             raise ValueError(
                 f"Lorenz63: step_size must be > 0 and n_steps >= 1, got {self.step_size} and "
                 f"{self.n_steps}."

@@ -37,7 +37,7 @@ class Lorenz96(AbstractForecastModel):
             raise ValueError(
                 f"Lorenz96: state_shape must be (N,) with N >= 4, got {self.state_shape}."
             )
-        if self.step_size <= 0 or self.n_steps < 1:
+        if not self.step_size > 0 or self.n_steps < 1:
             raise ValueError(
                 f"Lorenz96: step_size must be > 0 and n_steps >= 1, got {self.step_size} and "
                 f"{self.n_steps}."

@@ -39,7 +39,7 @@ class TwoScaleLorenz96(AbstractForecastModel):
     interval: int = eqx.field(static=True, default=360)
 
     def __check_init__(self):
-        if self.slow < 4 or self.fast < 1 or self.step_size <= 0 or self.n_steps < 1:
+        if self.slow < 4 or self.fast < 1 or not self.step_size > 0 or self.n_steps < 1:
             raise ValueError(
                 "TwoScaleLorenz96: needs slow >= 4, fast >= 1, step_size > 0 and n_steps >= 1, "
                 f"got {self.slow}, {self.fast}, {self.step_size} and {self.n_steps}."

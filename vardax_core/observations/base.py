@@ -7,6 +7,14 @@ import jax
 from jaxtyping import Array, Float
 
 
+class OperatorShapeError(ValueError):
+    """An observation operator whose parts do not fit together, or not the state."""
+
+
+class OutsideDomainError(ValueError):
+    """An observation that lies outside the grid it is to be compared with."""
+
+
 class AbstractObservationOperator(eqx.Module):
     """A map H from one state to the observation space.
 
@@ -58,7 +66,7 @@ class Composition(AbstractObservationOperator):
         state_shape: that of the inner operator.
 
     Raises:
-        ValueError: if the outer operator does not take what the inner one gives.
+        OperatorShapeError: if the outer operator does not take what the inner one gives.
     """
 
     outer: AbstractObservationOperator
@@ -67,7 +75,7 @@ class Composition(AbstractObservationOperator):
 
     def __check_init__(self):
         if self.outer.state_shape != (self.inner.obs_size,):
-            raise ValueError(
+            raise OperatorShapeError(
                 f"Composition: {type(self.inner).__name__} gives {self.inner.obs_size} values, "
                 f"but {type(self.outer).__name__} takes states of shape {self.outer.state_shape}; "
                 f"build the outer operator for ({self.inner.obs_size},)."

@@ -7,7 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.observations.base import (
+    AbstractObservationOperator,
+    OperatorShapeError,
+    OutsideDomainError,
+)
 
 
 class LinearMatrix(AbstractObservationOperator):
@@ -18,7 +22,7 @@ class LinearMatrix(AbstractObservationOperator):
         state_shape: shape of one state.
 
     Raises:
-        ValueError: if the matrix does not fit the state.
+        OperatorShapeError: if the matrix does not fit the state.
     """
 
     matrix: Float[Array, "obs n"]
@@ -26,7 +30,7 @@ class LinearMatrix(AbstractObservationOperator):
 
     def __check_init__(self):
         if self.matrix.shape[1] != math.prod(self.state_shape):
-            raise ValueError(
+            raise OperatorShapeError(
                 f"LinearMatrix: a matrix {self.matrix.shape} does not act on a state "
                 f"{self.state_shape} of {math.prod(self.state_shape)} points; give it one column "
                 "to a point, row-major."
@@ -67,13 +71,15 @@ def _cells(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Left and right grid index of each point and the weight of the right one."""
     if grid.ndim != 1 or grid.size < 2 or np.any(np.diff(grid) <= 0):
-        raise ValueError(f"bilinear: grid_{axis} must be one increasing axis of 2 or more points.")
+        raise OperatorShapeError(
+            f"bilinear: grid_{axis} must be one increasing axis of 2 or more points."
+        )
     if np.isfinite(period):
         grid = np.append(grid, grid[0] + period)
         points = grid[0] + np.mod(points - grid[0], period)
     outside = np.flatnonzero(~((points >= grid[0]) & (points <= grid[-1])))
     if outside.size:
-        raise ValueError(
+        raise OutsideDomainError(
             f"bilinear: observation {outside[0]} at {axis} = {points[outside[0]]} lies outside the "
             f"domain [{grid[0]}, {grid[-1]}]; drop it or mark it missing."
         )
@@ -99,7 +105,8 @@ def bilinear(
         period_x: length of a periodic x axis, 360 for longitudes around the globe.
 
     Raises:
-        ValueError: if an axis does not increase or a point lies outside the grid.
+        OperatorShapeError: if an axis does not increase.
+        OutsideDomainError: if a point lies outside the grid.
     """
     grid_y, grid_x, points_y, points_x = (
         np.asarray(a, float) for a in (grid_y, grid_x, points_y, points_x)
@@ -129,19 +136,23 @@ def averaging_kernel(
         state_shape: `(level, *horizontal)`.
 
     Raises:
-        ValueError: if the kernel has another number of levels, or a column is outside the grid.
+        OperatorShapeError: if the kernel has another number of levels.
+        OutsideDomainError: if a column is outside the grid.
 
     Source: Rodgers (2000), Inverse Methods for Atmospheric Sounding, chapter 3.
     """
     kernel, columns = np.asarray(kernel, float), np.asarray(columns)
     levels, area = state_shape[0], math.prod(state_shape[1:])
     if kernel.shape != (columns.size, levels):
-        raise ValueError(
+        raise OperatorShapeError(
             f"averaging_kernel: kernel {kernel.shape} must be (observations, levels) = "
             f"({columns.size}, {levels})."
         )
     if np.any((columns < 0) | (columns >= area)):
-        raise ValueError(f"averaging_kernel: columns must lie in the domain 0..{area - 1}.")
+        raise OutsideDomainError(
+            f"averaging_kernel: columns must lie in the domain 0..{area - 1}, got "
+            f"{columns.min()}..{columns.max()}; drop the retrievals outside."
+        )
     indices = columns[:, None] + area * np.arange(levels)[None]
     return WeightedPoints(
         indices=jnp.asarray(indices), weights=jnp.asarray(kernel), state_shape=state_shape

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.observations.base import AbstractObservationOperator, OutsideDomainError
 
 
 class Identity(AbstractObservationOperator):
@@ -36,7 +36,7 @@ class PointSampling(AbstractObservationOperator):
         state_shape: shape of one state.
 
     Raises:
-        ValueError: if an index lies outside the grid.
+        OutsideDomainError: if an index lies outside the grid.
     """
 
     indices: Int[Array, " obs"]
@@ -48,7 +48,7 @@ class PointSampling(AbstractObservationOperator):
         size, indices = math.prod(self.state_shape), np.asarray(self.indices)
         outside = np.flatnonzero((indices < 0) | (indices >= size))
         if outside.size:
-            raise ValueError(
+            raise OutsideDomainError(
                 f"PointSampling: station {outside[0]} has grid index "
                 f"{indices[outside[0]]}, outside the domain of {size} points of a state "
                 f"{self.state_shape}; drop it or mark it missing."

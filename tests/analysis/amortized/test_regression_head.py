@@ -26,8 +26,10 @@ def test_woodbury_is_the_dense_gaussian():
     np.testing.assert_allclose(marginal_sd, jnp.sqrt(jnp.diagonal(dense)), rtol=1e-12)
 
 
-def test_with_beta_zero_the_loss_is_the_negative_log_density_up_to_a_constant(key):
-    head = RegressionHead(3, (4,), beta=0.0, key=key)
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+def test_the_loss_is_the_negative_log_density_up_to_a_constant(beta, key):
+    """Whatever weighs its gradient, so that the better of two trainings has the smaller loss."""
+    head = RegressionHead(3, (4,), beta=beta, key=key)
     z = jnp.linspace(-1.0, 2.0, 4)
     loss = head.loss(z, CTX, key=key, quantile=jnp.asarray(0.5))
     np.testing.assert_allclose(loss + 2 * jnp.log(2 * jnp.pi), -head.log_prob(z, CTX), rtol=1e-12)

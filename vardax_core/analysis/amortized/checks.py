@@ -1,10 +1,9 @@
 """Bad input, found before it reaches a network."""
 
-import jax
 import numpy as np
 from jaxtyping import Array
 
-from vardax_core.types import Batch
+from vardax_core.types import Batch, visible
 
 
 class BatchValueError(ValueError):
@@ -13,11 +12,6 @@ class BatchValueError(ValueError):
 
 class MissingFieldError(ValueError):
     """A batch lacks a field that is needed."""
-
-
-def _visible(x: Array | None) -> np.ndarray | None:
-    """The values, or None while a function is traced."""
-    return None if x is None or isinstance(x, jax.core.Tracer) else np.asarray(x)
 
 
 def _first(bad: np.ndarray) -> tuple[int, ...]:
@@ -59,8 +53,8 @@ def check_batch(batch: Batch, *, needs_target: bool = False) -> None:
             f"{where}: the mask has shape {batch.mask.shape} and the input {batch.input.shape}; "
             "give every input element its own 0 or 1."
         )
-    mask, values = _visible(batch.mask), _visible(batch.input)
-    target = _visible(target_of(batch)) if needs_target else None
+    mask, values = visible(batch.mask), visible(batch.input)
+    target = visible(target_of(batch)) if needs_target else None
     if mask is not None:
         bad = (mask != 0) & (mask != 1)
         if bad.any():

@@ -10,7 +10,8 @@ from vardax_core.analysis.ensemble.transform import (
     check_members,
     combine,
     ensemble_analysis,
-    symmetric_transform,
+    spectrum_of,
+    transform_of,
     whitened_departures,
 )
 from vardax_core.observations.base import AbstractObservationOperator
@@ -54,17 +55,10 @@ class EnKF(AbstractAnalysisStep):
         noise = jax.random.normal(key, (members, obs), background.dtype)
         noise = (noise - jnp.mean(noise, axis=0)[None]) * (members / (members - 1)) ** 0.5
         noise = jnp.where(observations.mask[-1][None], noise, 0.0)
-        scaled = (members - 1) ** -0.5 * departures.anomalies
-        # Rows (I + Y Y')^-1 Y (d + e_m - Y_m), solved in the smaller of the two spaces.
-        change = noise - departures.anomalies
-        if obs < members:
-            inner = jnp.eye(obs, dtype=scaled.dtype) + scaled.T @ scaled
-            gain = scaled @ jnp.linalg.solve(inner, change.T)
-        else:
-            inner = jnp.eye(members, dtype=scaled.dtype) + scaled @ scaled.T
-            gain = jnp.linalg.solve(inner, scaled @ change.T)
-        transform = symmetric_transform(departures)
-        anomaly_weights = jnp.eye(members, dtype=scaled.dtype) + (members - 1) ** -0.5 * gain.T
+        spectrum = spectrum_of(departures)
+        transform = transform_of(spectrum)
+        change = spectrum.gain_weights(noise - departures.anomalies)
+        anomaly_weights = jnp.eye(members, dtype=background.dtype) + change
         weights = transform.mean_weights[None] + self.inflation * anomaly_weights
         return ensemble_analysis(
             combine(background, weights),

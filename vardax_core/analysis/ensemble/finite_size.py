@@ -7,12 +7,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.transform import (
-    Departures,
+    Spectrum,
     check_members,
     combine,
     ensemble_analysis,
     mean_preserving_rotation,
-    symmetric_transform,
+    spectrum_of,
+    transform_of,
     whitened_departures,
 )
 from vardax_core.observations.base import AbstractObservationOperator
@@ -23,7 +24,7 @@ SEARCH_RANGE = (0.1, 100.0)
 """Limits within which the inflation factor is sought."""
 
 
-def finite_size_inflation(departures: Departures, certainty: float) -> Float[Array, ""]:
+def finite_size_inflation(spectrum: Spectrum, certainty: float) -> Float[Array, ""]:
     """The prior inflation factor l that makes the innovation most likely.
 
     Minimises sum_i u_i^2 / (M - 1 + l^2 s_i^2) + e / l^2 + c log l^2, in which s are the singular
@@ -31,25 +32,27 @@ def finite_size_inflation(departures: Departures, certainty: float) -> Float[Arr
     of an ensemble of M members. The derivative is bisected in log l.
 
     Arguments:
+        spectrum: of the ensemble, with eigenvalues s_i^2 / (M - 1).
         certainty: factor on the weight of the hyperprior; 1 for a stochastic or strongly
             chaotic model, more for a nearly linear one.
 
     Source: Bocquet et al. (2015), doi:10.5194/npg-22-645-2015, section 3 and equation 36.
     """
-    members = departures.anomalies.shape[0]
-    squares, vectors = jnp.linalg.eigh(departures.anomalies @ departures.anomalies.T)
-    squares = jnp.maximum(squares, 0.0)
-    # u_i^2 s_i^2, without dividing by singular values that vanish.
-    products = (vectors.T @ (departures.anomalies @ departures.innovation)) ** 2
+    members, values = spectrum.members, spectrum.values
+    # u_i^2 s_i^2 / (M - 1), without dividing by singular values that vanish.
+    products = spectrum.projections() ** 2
+    if spectrum.in_obs_space:
+        products = products * values
     offset, slope = (members + 1) / members, members / (members - 1)
-    prior_weight = (members - 1) * jnp.mean(1 / (members - 1 + squares))
+    left_out = members - values.shape[0]
+    prior_weight = (jnp.sum(1 / (1 + values)) + left_out) / members
     correction = (offset / slope) ** (prior_weight / 2)
     pull, push = certainty * offset / correction, certainty * slope * correction
 
     def derivative(log_factor: Float[Array, ""]) -> Float[Array, ""]:
         """Half the derivative of the cost with respect to log l."""
         square = jnp.exp(2 * log_factor)
-        misfit = square * jnp.sum(products / (members - 1 + square * squares) ** 2)
+        misfit = square * jnp.sum(products / (1 + square * values) ** 2) / (members - 1)
         return push - pull / square - misfit
 
     def body(_, bounds):
@@ -58,7 +61,7 @@ def finite_size_inflation(departures: Departures, certainty: float) -> Float[Arr
         below = derivative(middle) < 0
         return jnp.where(below, middle, low), jnp.where(below, high, middle)
 
-    bounds = tuple(jnp.asarray(jnp.log(x), squares.dtype) for x in SEARCH_RANGE)
+    bounds = tuple(jnp.asarray(jnp.log(x), values.dtype) for x in SEARCH_RANGE)
     low, high = jax.lax.fori_loop(0, 40, body, bounds)
     return jnp.exp((low + high) / 2)
 
@@ -97,11 +100,11 @@ class FiniteSizeETKF(AbstractAnalysisStep):
     ) -> Analysis:
         check_members("FiniteSizeETKF", background)
         members = background.shape[0]
-        departures = whitened_departures(self.operator, self.errors, background, observations)
-        factor = finite_size_inflation(departures, self.certainty)
-        transform = symmetric_transform(
-            Departures(factor * departures.anomalies, departures.innovation)
+        spectrum = spectrum_of(
+            whitened_departures(self.operator, self.errors, background, observations)
         )
+        factor = finite_size_inflation(spectrum, self.certainty)
+        transform = transform_of(spectrum, factor)
         matrix = transform.matrix
         if self.rotate and members > 2:
             matrix = mean_preserving_rotation(members, background.dtype, key=key) @ matrix

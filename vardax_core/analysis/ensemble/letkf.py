@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
-from vardax_core.analysis.ensemble.localization import LocalNetwork
+from vardax_core.analysis.ensemble.localization import LocalizationError, LocalNetwork
 from vardax_core.analysis.ensemble.transform import (
     Departures,
     check_members,
     ensemble_analysis,
+    innovation_chi2,
     mean_preserving_rotation,
     symmetric_transform,
     whitened_departures,
@@ -28,6 +29,10 @@ class LETKF(AbstractAnalysisStep):
     All variables of a point (the leading axes of the state) share its transform. Points are
     treated in batches, so memory grows with the batch and not with the grid. Observations whose
     errors are correlated are whitened before they are tapered.
+
+    The diagnostic `innovation_chi2` is that of all observations under the ensemble's own
+    covariance, which no taper enters: its mean is p if that covariance is the background's, as of
+    a large ensemble, and more than p for a small ensemble that localization alone makes do.
 
     Attributes:
         operator: observation operator H.
@@ -49,11 +54,16 @@ class LETKF(AbstractAnalysisStep):
     errors: AbstractErrorModel = DiagonalErrorModel()
 
     def __check_init__(self):
-        points, size = self.network.indices.shape[0], math.prod(self.operator.state_shape)
-        if points == 0 or size % points:
-            raise ValueError(
-                f"LETKF: the network was built for {points} grid points, which do not divide a "
-                f"state {self.operator.state_shape}; build it for the horizontal grid."
+        points, shape = self.network.indices.shape[0], self.operator.state_shape
+        if points not in [math.prod(shape[axis:]) for axis in range(len(shape))]:
+            raise LocalizationError(
+                f"LETKF: the network was built for {points} grid points, which are no last axes "
+                f"of a state {shape}; build it for the horizontal grid."
+            )
+        if self.network.n_stations != self.operator.obs_size:
+            raise LocalizationError(
+                f"LETKF: the network was built for {self.network.n_stations} stations, H gives "
+                f"{self.operator.obs_size} observations; build both for the same stations."
             )
         if not self.inflation > 0 or self.batch_size < 1:
             raise ValueError(
@@ -99,5 +109,9 @@ class LETKF(AbstractAnalysisStep):
             turned = centre + rotation @ (turned - centre)
         ensemble = mean[None] + turned.reshape(background.shape)
         return ensemble_analysis(
-            ensemble, {"mean_local_degrees_of_freedom_for_signal": jnp.mean(signal)}
+            ensemble,
+            {
+                "mean_local_degrees_of_freedom_for_signal": jnp.mean(signal),
+                "innovation_chi2": innovation_chi2(departures),
+            },
         )

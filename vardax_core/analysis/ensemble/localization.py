@@ -9,6 +9,10 @@ from scipy.spatial import cKDTree
 EARTH_RADIUS_KM = 6371.0
 
 
+class LocalizationError(ValueError):
+    """A localization that cannot be: no length, no station, or a station outside the domain."""
+
+
 def gaspari_cohn(distance: Float[Array, "*any"], half_width: float) -> Float[Array, "*any"]:
     """The compactly supported fifth-order correlation; zero from twice the half-width on.
 
@@ -33,15 +37,17 @@ class LocalNetwork(eqx.Module):
     Attributes:
         indices: index of each local observation; arbitrary where the weight is zero.
         weights: Gaspari-Cohn taper of its distance.
+        n_stations: number of observations that the indices count.
     """
 
     indices: Int[Array, "point local"]
     weights: Float[Array, "point local"]
+    n_stations: int = eqx.field(static=True)
 
 
 def _check_half_width(half_width: float) -> None:
     if not half_width > 0:
-        raise ValueError(
+        raise LocalizationError(
             f"localization: half_width must be positive, got {half_width}; observations are used "
             "up to twice that distance."
         )
@@ -56,7 +62,14 @@ def _nearest(
 ) -> LocalNetwork:
     _check_half_width(half_width)
     if len(stations) == 0:
-        raise ValueError("localization: the network has no station.")
+        raise LocalizationError(
+            "localization: the network has no station; analyse with BackgroundOnly instead."
+        )
+    if not np.isfinite(stations).all():
+        bad = int(np.argwhere(~np.isfinite(stations))[0, 0])
+        raise LocalizationError(
+            f"localization: station {bad} lies nowhere, at {stations[bad]}; drop it."
+        )
     tree = cKDTree(stations, boxsize=period)
     reach = 2 * half_width * (1 - 1e-12)
     most = int(np.max(tree.query_ball_point(points, reach, return_length=True)))
@@ -64,7 +77,8 @@ def _nearest(
     distance, index = tree.query(points, k=np.arange(1, count + 1), distance_upper_bound=reach)
     found = np.isfinite(distance)
     taper = gaspari_cohn(jnp.asarray(np.where(found, distance, 2 * half_width)), half_width)
-    return LocalNetwork(jnp.asarray(np.where(found, index, 0), jnp.int32), taper)
+    indices = jnp.asarray(np.where(found, index, 0), jnp.int32)
+    return LocalNetwork(indices, taper, len(stations))
 
 
 def ring_network(
@@ -82,12 +96,12 @@ def ring_network(
         max_local: keep at most so many of the nearest observations at a point.
 
     Raises:
-        ValueError: if the half-width is not positive, the network is empty, or a station lies
-            outside the ring.
+        LocalizationError: if the half-width is not positive, the network is empty, or a station
+            lies outside the ring.
     """
     stations = np.asarray(stations, float).reshape(-1, 1)
     if np.any((stations < 0) | (stations >= n_points)):
-        raise ValueError(f"ring_network: stations must lie in the domain [0, {n_points}).")
+        raise LocalizationError(f"ring_network: stations must lie in the domain [0, {n_points}).")
     points = np.arange(n_points, dtype=float)[:, None]
     return _nearest(points, stations, half_width, max_local, np.array([float(n_points)]))
 
@@ -109,7 +123,7 @@ def plane_network(
         max_local: keep at most so many of the nearest observations at a point.
 
     Raises:
-        ValueError: if the half-width is not positive or the network is empty.
+        LocalizationError: if the half-width is not positive or the network is empty.
     """
     points = np.stack(np.meshgrid(grid_y, grid_x, indexing="ij"), axis=-1).reshape(-1, 2)
     return _nearest(points, np.asarray(stations, float), half_width, max_local, None)
@@ -134,8 +148,8 @@ def sphere_network(
         max_local: keep at most so many of the nearest observations at a point.
 
     Raises:
-        ValueError: if the half-width is not positive, the network is empty, or a latitude lies
-            beyond a pole.
+        LocalizationError: if the half-width is not positive, the network is empty, or a latitude
+            lies beyond a pole.
     """
     points = np.stack(np.meshgrid(latitudes, longitudes, indexing="ij"), axis=-1).reshape(-1, 2)
     return _nearest(
@@ -145,7 +159,7 @@ def sphere_network(
 
 def _on_sphere(degrees: Float[np.ndarray, "any 2"]) -> Float[np.ndarray, "any 3"]:
     if np.any(~(np.abs(degrees[:, 0]) <= 90)):
-        raise ValueError("sphere_network: latitudes must lie in [-90, 90] degrees.")
+        raise LocalizationError("sphere_network: latitudes must lie in [-90, 90] degrees.")
     latitude, longitude = np.deg2rad(degrees).T
     return EARTH_RADIUS_KM * np.stack(
         [

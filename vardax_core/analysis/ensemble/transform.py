@@ -16,6 +16,10 @@ from vardax_core.types import (
 )
 
 
+class EnsembleSizeError(ValueError):
+    """An ensemble that is too small for a covariance."""
+
+
 class Transform(eqx.Module):
     """What one ensemble-space analysis does to the members' anomalies X.
 
@@ -66,41 +70,130 @@ def whitened_departures(
 
 
 def check_members(method: str, background: Float[Array, "member *state"]) -> None:
-    """Raise a ValueError unless the ensemble has anomalies."""
+    """Refuse an ensemble without anomalies.
+
+    Raises:
+        EnsembleSizeError: if there are fewer than 2 members.
+    """
     if background.shape[0] < 2:
-        raise ValueError(
+        raise EnsembleSizeError(
             f"{method}: at least 2 members are needed for a covariance, got "
             f"{background.shape[0]}; pass an ensemble or use a static covariance."
         )
 
 
-def symmetric_transform(departures: Departures) -> Transform:
-    """The symmetric square-root update.
+class Spectrum(eqx.Module):
+    """The eigenvalue problem of an analysis, solved in the smaller of its two spaces.
 
-    With Y the anomalies over sqrt(M - 1) and d the innovation, the matrix is (I + Y Y')^-1/2 and
-    the weights are (I + Y Y')^-1 Y d / sqrt(M - 1). The eigenvalue problem is solved in the
-    smaller of ensemble and observation space.
+    With Y the anomalies over sqrt(M - 1), the problem is that of Y Y' (member, member) or, with
+    fewer observations than members, of Y' Y (obs, obs).
+
+    Attributes:
+        departures: what was decomposed.
+        values: eigenvalues, not negative; those of Y Y' that are left out are zero.
+        vectors: eigenvectors, one to a column.
+    """
+
+    departures: Departures
+    values: Float[Array, " small"]
+    vectors: Float[Array, "small small"]
+
+    @property
+    def members(self) -> int:
+        """Number of members M."""
+        return self.departures.anomalies.shape[0]
+
+    @property
+    def in_obs_space(self) -> bool:
+        """Whether the vectors are those of Y' Y."""
+        members, obs = self.departures.anomalies.shape
+        return obs < members
+
+    @property
+    def scaled(self) -> Float[Array, "member obs"]:
+        """Y."""
+        return scaled_anomalies(self.departures)
+
+    def projections(self) -> Float[Array, " small"]:
+        """The innovation along the eigenvectors: V' d in observation space, else V' Y d."""
+        return self._projected(self.departures.innovation[None])[0]
+
+    def gain_weights(self, departures: Float[Array, "row obs"]) -> Float[Array, "row member"]:
+        """The Kalman gain in ensemble space: the weights of the anomalies in K d for each row d."""
+        solved = self._projected(departures) / (1 + self.values)[None]
+        basis = self.scaled @ self.vectors if self.in_obs_space else self.vectors
+        return (self.members - 1) ** -0.5 * (solved @ basis.T)
+
+    def _projected(self, departures: Float[Array, "row obs"]) -> Float[Array, "row small"]:
+        inner = departures if self.in_obs_space else departures @ self.scaled.T
+        return inner @ self.vectors
+
+
+def scaled_anomalies(departures: Departures) -> Float[Array, "member obs"]:
+    """Y, the whitened anomalies over sqrt(M - 1)."""
+    return (departures.anomalies.shape[0] - 1) ** -0.5 * departures.anomalies
+
+
+def spectrum_of(departures: Departures) -> Spectrum:
+    """Solve the eigenvalue problem of an analysis."""
+    members, obs = departures.anomalies.shape
+    scaled = scaled_anomalies(departures)
+    values, vectors = jnp.linalg.eigh(scaled.T @ scaled if obs < members else scaled @ scaled.T)
+    return Spectrum(departures, jnp.maximum(values, 0.0), vectors)
+
+
+def transform_of(spectrum: Spectrum, factor: float | Float[Array, ""] = 1.0) -> Transform:
+    """The symmetric square-root update of an ensemble whose anomalies are first inflated.
+
+    With Y the inflated anomalies over sqrt(M - 1) and d the innovation, the matrix is
+    (I + Y Y')^-1/2 and the weights are (I + Y Y')^-1 Y d / sqrt(M - 1); both act on the inflated
+    anomalies. Inflation scales the eigenvalues and leaves the eigenvectors.
+
+    Arguments:
+        spectrum: of the ensemble before it is inflated.
+        factor: on the anomalies.
 
     Source: Hunt et al. (2007), doi:10.1016/j.physd.2006.11.008
     """
-    members, obs = departures.anomalies.shape
+    members, vectors = spectrum.members, spectrum.vectors
+    values, projections = factor**2 * spectrum.values, spectrum.projections()
     norm = (members - 1) ** -0.5
-    scaled, innovation = norm * departures.anomalies, departures.innovation
-    identity = jnp.eye(members, dtype=scaled.dtype)
-    if obs < members:
-        values, vectors = jnp.linalg.eigh(scaled.T @ scaled)
-        values = jnp.maximum(values, 0.0)
+    if spectrum.in_obs_space:
         root = jnp.sqrt(1 + values)
-        basis = scaled @ vectors
-        weights = norm * basis @ ((vectors.T @ innovation) / (1 + values))
+        basis = factor * spectrum.scaled @ vectors
+        weights = norm * basis @ (projections / (1 + values))
+        identity = jnp.eye(members, dtype=values.dtype)
         matrix = identity - (basis / (root * (1 + root))[None]) @ basis.T
     else:
-        values, vectors = jnp.linalg.eigh(scaled @ scaled.T)
-        values = jnp.maximum(values, 0.0)
-        weights = norm * vectors @ ((vectors.T @ (scaled @ innovation)) / (1 + values))
+        weights = norm * factor * vectors @ (projections / (1 + values))
         matrix = (vectors / jnp.sqrt(1 + values)[None]) @ vectors.T
-    chi2 = innovation @ (innovation - departures.anomalies.T @ weights)
+    departures = spectrum.departures
+    fitted = factor * (departures.anomalies.T @ weights)
+    chi2 = departures.innovation @ (departures.innovation - fitted)
     return Transform(weights, matrix, jnp.sum(values / (1 + values)), chi2)
+
+
+def symmetric_transform(departures: Departures) -> Transform:
+    """The symmetric square-root update of one ensemble; see `transform_of`."""
+    return transform_of(spectrum_of(departures))
+
+
+def innovation_chi2(departures: Departures) -> Float[Array, ""]:
+    """d' (I + Y' Y)^-1 d with Y the anomalies over sqrt(M - 1), from an M by M system.
+
+    As the last pivot of a Gaussian elimination of [[I + Y Y', Y d], [(Y d)', d' d]]; the matrix
+    is positive definite and needs no exchange of rows. No LAPACK routine is used: see
+    docs/decisions.md, "One LAPACK call at a time".
+    """
+    members = departures.anomalies.shape[0]
+    rows = jnp.concatenate([scaled_anomalies(departures), departures.innovation[None]])
+    bordered = rows @ rows.T + jnp.diag(jnp.ones(members + 1, rows.dtype).at[-1].set(0.0))
+
+    def eliminate(index, matrix):
+        column = matrix[:, index]
+        return matrix - jnp.outer(column, column) / column[index]
+
+    return jax.lax.fori_loop(0, members, eliminate, bordered)[-1, -1]
 
 
 def mean_preserving_rotation(

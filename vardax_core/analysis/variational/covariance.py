@@ -6,7 +6,14 @@ from abc import abstractmethod
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+
+from vardax_core.types import visible
+
+
+class CovarianceError(ValueError):
+    """A matrix that is no covariance, or none of this state."""
 
 
 class AbstractBackgroundCovariance(eqx.Module):
@@ -65,15 +72,26 @@ class DenseCovariance(AbstractBackgroundCovariance):
         """Factorise a matrix by its eigenvectors; eigenvalues below rounding are dropped.
 
         Raises:
-            ValueError: if the matrix does not fit the state.
+            CovarianceError: if the matrix does not fit the state, or (outside of jit, where it
+                can be looked at) is not symmetric or has a negative eigenvalue.
         """
         size = math.prod(state_shape)
         if matrix.shape != (size, size):
-            raise ValueError(
+            raise CovarianceError(
                 f"DenseCovariance: a matrix {matrix.shape} is no covariance of a state "
                 f"{state_shape} of {size} points."
             )
         values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)
+        seen, spectrum = visible(matrix), visible(values)
+        if seen is not None and spectrum is not None:
+            allowed = float(jnp.finfo(matrix.dtype).eps) ** 0.5 * np.max(np.abs(spectrum))
+            asymmetry = np.max(np.abs(seen - seen.T))
+            if not (asymmetry <= allowed and spectrum[0] >= -allowed):
+                raise CovarianceError(
+                    "DenseCovariance: a covariance is symmetric and has no negative eigenvalue; "
+                    f"this matrix differs from its transpose by {asymmetry:.3g} and has the "
+                    f"eigenvalue {spectrum[0]:.3g}. Estimate it from samples or as L L'."
+                )
         floor = jnp.finfo(matrix.dtype).eps * jnp.maximum(values[-1], 0.0) * matrix.shape[0]
         scale = jnp.sqrt(jnp.where(values > floor, values, 0.0))
         return cls(matrix=matrix, root=vectors * scale[None], state_shape=state_shape)

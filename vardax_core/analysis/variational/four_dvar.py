@@ -50,6 +50,41 @@ def strong_simulation(
     return simulate
 
 
+def _strong_analysis(
+    operator: AbstractObservationOperator,
+    model: AbstractForecastModel,
+    covariance: AbstractBackgroundCovariance,
+    steps_per_row: int,
+    minimiser: AbstractVariationalMinimiser,
+    n_modes: int | None,
+    errors: AbstractErrorModel,
+    background: Float[Array, "member *state"],
+    observations: Observations,
+    *,
+    key: PRNGKeyArray,
+) -> Analysis:
+    model_key, key = jax.random.split(key)
+    simulate = strong_simulation(
+        model,
+        covariance,
+        ensemble_mean(background),
+        observations,
+        steps_per_row,
+        key=model_key,
+    )
+    return variational_analysis(
+        simulate,
+        covariance.rank,
+        operator,
+        errors,
+        minimiser,
+        n_modes,
+        forecast_to_end(model, background, observations, steps_per_row, key=model_key),
+        observations,
+        key=key,
+    )
+
+
 class StrongFourDVar(AbstractAnalysisStep):
     """Fits one model trajectory to a window of observations.
 
@@ -96,25 +131,15 @@ class StrongFourDVar(AbstractAnalysisStep):
         *,
         key: PRNGKeyArray,
     ) -> Analysis:
-        model_key, key = jax.random.split(key)
-        simulate = strong_simulation(
+        return _strong_analysis(
+            self.operator,
             self.model,
             self.covariance,
-            ensemble_mean(background),
-            observations,
             self.steps_per_row,
-            key=model_key,
-        )
-        return variational_analysis(
-            simulate,
-            self.covariance.rank,
-            self.operator,
-            self.errors,
             self.minimiser,
             self.n_modes,
-            forecast_to_end(
-                self.model, background, observations, self.steps_per_row, key=model_key
-            ),
+            self.errors,
+            background,
             observations,
             key=key,
         )
@@ -166,25 +191,15 @@ class IncrementalFourDVar(AbstractAnalysisStep):
         *,
         key: PRNGKeyArray,
     ) -> Analysis:
-        model_key, key = jax.random.split(key)
-        simulate = strong_simulation(
+        return _strong_analysis(
+            self.operator,
             self.model,
             self.covariance,
-            ensemble_mean(background),
-            observations,
             self.steps_per_row,
-            key=model_key,
-        )
-        return variational_analysis(
-            simulate,
-            self.covariance.rank,
-            self.operator,
-            self.errors,
             self.minimiser,
             self.n_modes,
-            forecast_to_end(
-                self.model, background, observations, self.steps_per_row, key=model_key
-            ),
+            self.errors,
+            background,
             observations,
             key=key,
         )

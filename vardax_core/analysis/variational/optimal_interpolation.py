@@ -6,6 +6,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.variational.covariance import AbstractBackgroundCovariance
+from vardax_core.analysis.variational.window_cost import check_covariance
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.types import Analysis, Observations, ResultCode, ensemble_mean
 
@@ -15,7 +16,7 @@ class OptimalInterpolation(AbstractAnalysisStep):
 
     The background is the mean of the ensemble; its covariance is the static B whatever the
     members' spread. The analysis members are draws from N(xa, (I - K H) B), recentred on xa.
-    Only the observations at the analysis time are used.
+    Only the observations at the analysis time are used; their errors are independent.
 
     Attributes:
         operator: observation operator H.
@@ -28,11 +29,9 @@ class OptimalInterpolation(AbstractAnalysisStep):
     covariance: AbstractBackgroundCovariance
 
     def __check_init__(self):
-        if self.covariance.state_shape != self.operator.state_shape:
-            raise ValueError(
-                f"OptimalInterpolation: B acts on states of shape {self.covariance.state_shape}, "
-                f"H on {self.operator.state_shape}; build both for one grid."
-            )
+        check_covariance(
+            "OptimalInterpolation", "B", self.covariance.state_shape, self.operator.state_shape
+        )
 
     def analyse(
         self,

@@ -9,13 +9,16 @@ from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.variational.covariance import AbstractBackgroundCovariance
 from vardax_core.analysis.variational.minimisers import (
     AbstractVariationalMinimiser,
+    Minimum,
     QuasiNewton,
 )
 from vardax_core.analysis.variational.window_cost import (
+    Simulation,
     advance,
     check_covariance,
     check_window_step,
     forecast_to_end,
+    minimise_window,
     variational_analysis,
 )
 from vardax_core.models.base import AbstractForecastModel
@@ -66,6 +69,50 @@ class WeakFourDVar(AbstractAnalysisStep):
             "WeakFourDVar", self.operator, self.model, self.steps_per_row, self.n_modes
         )
 
+    def _simulation(
+        self, mean: Float[Array, "*state"], observations: Observations, *, key: PRNGKeyArray
+    ) -> tuple[Simulation, int]:
+        """From the controls of first row and model errors to all rows, and how many there are."""
+        rank, later_rows = self.covariance.rank, observations.times.shape[0] - 1
+
+        def simulate(control: Float[Array, " control"]) -> Float[Array, "window *state"]:
+            first = mean + self.covariance.square_root(control[:rank])
+
+            def body(state, row):
+                time, forcing = row
+                new = advance(self.model, state, time, self.steps_per_row, key=key)
+                new = new + self.model_error.square_root(forcing)
+                return new, new
+
+            forcings = control[rank:].reshape(later_rows, self.model_error.rank)
+            _, later = jax.lax.scan(body, first, (observations.times[:-1], forcings))
+            return jnp.concatenate([first[None], later])
+
+        return simulate, rank + later_rows * self.model_error.rank
+
+    def window(
+        self,
+        background: Float[Array, "member *state"],
+        observations: Observations,
+        *,
+        key: PRNGKeyArray,
+    ) -> tuple[Float[Array, "window *state"], Minimum]:
+        """The best states at all rows of a window, without their uncertainty, and how they came.
+
+        Arguments:
+            background: ensemble valid at the first row.
+            observations: the window.
+            key: for the noise of a stochastic model.
+
+        Returns:
+            The states, which are those of the last iteration whatever the end, and the minimum.
+        """
+        simulate, size = self._simulation(ensemble_mean(background), observations, key=key)
+        minimum, _ = minimise_window(
+            simulate, size, self.operator, self.errors, self.minimiser, observations
+        )
+        return simulate(minimum.control), minimum
+
     def analyse(
         self,
         background: Float[Array, "member *state"],
@@ -74,25 +121,10 @@ class WeakFourDVar(AbstractAnalysisStep):
         key: PRNGKeyArray,
     ) -> Analysis:
         model_key, key = jax.random.split(key)
-        mean = ensemble_mean(background)
-        rank, later_rows = self.covariance.rank, observations.times.shape[0] - 1
-
-        def simulate(control: Float[Array, " control"]) -> Float[Array, "window *state"]:
-            first = mean + self.covariance.square_root(control[:rank])
-
-            def body(state, row):
-                time, forcing = row
-                new = advance(self.model, state, time, self.steps_per_row, key=model_key)
-                new = new + self.model_error.square_root(forcing)
-                return new, new
-
-            forcings = control[rank:].reshape(later_rows, self.model_error.rank)
-            _, later = jax.lax.scan(body, first, (observations.times[:-1], forcings))
-            return jnp.concatenate([first[None], later])
-
+        simulate, size = self._simulation(ensemble_mean(background), observations, key=model_key)
         return variational_analysis(
             simulate,
-            rank + later_rows * self.model_error.rank,
+            size,
             self.operator,
             self.errors,
             self.minimiser,

@@ -10,6 +10,7 @@ from vardax_core.analysis.variational.minimisers import (
     RESULT_OF_END,
     AbstractVariationalMinimiser,
     MinimiserEnd,
+    Minimum,
 )
 from vardax_core.analysis.variational.posterior import (
     exact_root,
@@ -58,6 +59,43 @@ def forecast_to_end(
     return jax.vmap(lambda x: advance(model, x, time, n_steps, key=key))(background)
 
 
+def minimise_window(
+    simulate: Simulation,
+    control_size: int,
+    operator: AbstractObservationOperator,
+    errors: AbstractErrorModel,
+    minimiser: AbstractVariationalMinimiser,
+    observations: Observations,
+) -> tuple[Minimum, Callable[[Float[Array, " control"]], Float[Array, " residual"]]]:
+    """Minimise |v|^2 / 2 + |R^-1/2 (y - H(x(v)))|^2 / 2.
+
+    Arguments:
+        simulate: from a control vector, whose background is N(0, I), to the states of the window.
+        control_size: length of the control vector.
+
+    Returns:
+        The minimum, and the map from a control vector to R^-1/2 H(x(v)). An R that depends on
+        the state is taken at v = 0.
+    """
+    start = jnp.zeros((control_size,), observations.values.dtype)
+    reference = jax.vmap(operator)(simulate(start))
+
+    def whiten(departure: Float[Array, "window obs"]) -> Float[Array, " residual"]:
+        return jax.vmap(errors.whiten)(
+            departure, reference, observations.mask, observations.error_sd
+        ).reshape(-1)
+
+    def observe(control: Float[Array, " control"]) -> Float[Array, " residual"]:
+        return whiten(jax.vmap(operator)(simulate(control)))
+
+    target = whiten(observations.values)
+
+    def residual(control: Float[Array, " control"]) -> Float[Array, " both"]:
+        return jnp.concatenate([control, observe(control) - target])
+
+    return minimiser(residual, start), observe
+
+
 def variational_analysis(
     simulate: Simulation,
     control_size: int,
@@ -84,38 +122,25 @@ def variational_analysis(
         from draws of the Gauss-Newton posterior through the nonlinear model. The spread is that
         of the linearised model if `n_modes` is None, else the members'.
     """
-    start = jnp.zeros((control_size,), background_at_end.dtype)
-    reference = jax.vmap(operator)(simulate(start))
-
-    def whiten(departure: Float[Array, "window obs"]) -> Float[Array, " residual"]:
-        return jax.vmap(errors.whiten)(
-            departure, reference, observations.mask, observations.error_sd
-        ).reshape(-1)
-
-    def observe(control: Float[Array, " control"]) -> Float[Array, " residual"]:
-        return whiten(jax.vmap(operator)(simulate(control)))
-
-    target = whiten(observations.values)
-
-    def residual(control: Float[Array, " control"]) -> Float[Array, " both"]:
-        return jnp.concatenate([control, observe(control) - target])
+    minimum, observe = minimise_window(
+        simulate, control_size, operator, errors, minimiser, observations
+    )
 
     def final(control: Float[Array, " control"]) -> Float[Array, "*state"]:
         return simulate(control)[-1]
 
     draw_key, lanczos_key = jax.random.split(key)
-    minimum = minimiser(residual, start)
     if n_modes is None:
         root = exact_root(observe, minimum.control)
     else:
         root = lanczos_root(observe, minimum.control, n_modes, key=lanczos_key)
     members = background_at_end.shape[0]
-    draws = recentred_draws(members, control_size, start.dtype, key=draw_key)
+    draws = recentred_draws(members, control_size, minimum.control.dtype, key=draw_key)
     ensemble = jax.vmap(lambda z: final(minimum.control + root(z)))(draws)
     mean = final(minimum.control)
     if n_modes is None:
         _, tangent = jax.linearize(final, minimum.control)
-        basis = jnp.eye(control_size, dtype=start.dtype)
+        basis = jnp.eye(control_size, dtype=minimum.control.dtype)
         columns = jax.vmap(lambda e: tangent(root(e)))(basis)
         spread = jnp.sqrt(jnp.sum(columns**2, axis=0))
     else:

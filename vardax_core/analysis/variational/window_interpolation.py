@@ -1,5 +1,7 @@
 """Optimal interpolation in space and time about a climatology."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -137,9 +139,7 @@ class WindowInterpolation(AbstractAnalysisStep):
         )
 
     def __check_init__(self):
-        size = 1
-        for length in self.operator.state_shape:
-            size *= length
+        size = math.prod(self.operator.state_shape)
         if self.covariances.shape[-1] != size or self.climatology.state_shape != (
             self.operator.state_shape
         ):

@@ -137,6 +137,11 @@ def positive(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.where(x > 0, 1 + x, jnp.exp(jnp.where(x > 0, jnp.zeros_like(x), x)))
 
 
+def with_gradient_of(value: Float[Array, ""], surrogate: Float[Array, ""]) -> Float[Array, ""]:
+    """A number that is told as `value` and followed down the gradient of `surrogate`."""
+    return surrogate + jax.lax.stop_gradient(value - surrogate)
+
+
 def shrunk_output(mlp: eqx.nn.MLP, factor: float) -> eqx.nn.MLP:
     """The perceptron with the weights and biases of its last layer multiplied by `factor`."""
     return eqx.tree_at(

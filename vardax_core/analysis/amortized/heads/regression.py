@@ -14,6 +14,7 @@ from vardax_core.analysis.amortized.heads.networks import (
     LinearFit,
     VectorNetwork,
     positive,
+    with_gradient_of,
 )
 from vardax_core.analysis.amortized.scaling import AffineScaling
 
@@ -24,11 +25,12 @@ class RegressionHead(AbstractPosteriorHead):
     """q(x | c) = N(mean(c), diag(sd(c)^2) + U(c) U(c)') with U of `rank` columns.
 
     `map_estimate` is the mean, which is also the mode. With rank 0 the covariance is diagonal and
-    training minimises the beta-NLL, sum of stop_gradient(var)^beta (r^2 / 2 var + log sd). With a
-    positive rank the mean minimises sum of stop_gradient(var)^(beta - 1) r^2 / 2, and the
-    covariance the negative log-density about that mean; one loss for both would let the columns
-    take over what the mean has not learned. The log-density is computed by the matrix inversion
-    and determinant lemmas in O(n rank^2).
+    the gradient that training follows is that of the beta-NLL, sum of stop_gradient(var)^beta
+    (r^2 / 2 var + log sd). With a positive rank the mean follows sum of stop_gradient(var)^(beta -
+    1) r^2 / 2, and the covariance the negative log-density about that mean; one loss for both would
+    let the columns take over what the mean has not learned. The value of the loss, by which weights
+    are chosen, is the negative log-density up to a constant in both cases. The log-density is
+    computed by the matrix inversion and determinant lemmas in O(n rank^2).
 
     Attributes:
         network: from the context to 2 + rank maps: mean, log sd, columns of U.
@@ -190,9 +192,11 @@ class RegressionHead(AbstractPosteriorHead):
             variance = jax.lax.stop_gradient(sd**2 + jnp.sum(columns**2, axis=0))
             of_mean = 0.5 * jnp.sum(variance ** (self.beta - 1) * (z - mean) ** 2)
             fixed = jax.lax.stop_gradient(mean)
-            return of_mean + self._negative_log_density(z, fixed, sd, columns)
-        weight = jax.lax.stop_gradient(sd) ** (2 * self.beta)
-        return jnp.sum(weight * (0.5 * ((z - mean) / sd) ** 2 + jnp.log(sd)))
+            value = self._negative_log_density(z, fixed, sd, columns)
+            return with_gradient_of(value, of_mean + value)
+        terms = 0.5 * ((z - mean) / sd) ** 2 + jnp.log(sd)
+        weighted = jnp.sum(jax.lax.stop_gradient(sd) ** (2 * self.beta) * terms)
+        return with_gradient_of(jnp.sum(terms), weighted)
 
     def standard_chi2(
         self, z: Float[Array, "*state"], ctx: Float[Array, "*context"]

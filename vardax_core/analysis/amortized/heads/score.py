@@ -14,6 +14,7 @@ from vardax_core.analysis.amortized.heads.networks import (
     AbstractStateNetwork,
     LinearFit,
     positive,
+    with_gradient_of,
 )
 from vardax_core.analysis.amortized.heads.noise import AbstractNoiseProcess, VarianceExploding
 from vardax_core.analysis.amortized.heads.score_networks import (
@@ -200,8 +201,9 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
             return loss
         mean, log_sd = self.gaussian(ctx)
         sd = positive(log_sd) + SD_FLOOR
-        weight = jax.lax.stop_gradient(sd)
-        return loss + jnp.mean(weight * (0.5 * ((z - mean) / sd) ** 2 + jnp.log(sd)))
+        terms = 0.5 * ((z - mean) / sd) ** 2 + jnp.log(sd)
+        weighted = jnp.mean(jax.lax.stop_gradient(sd) * terms)
+        return loss + with_gradient_of(jnp.mean(terms), weighted)
 
     def started(self, fit: LinearFit) -> "ScoreDiffusionHead":
         if self.centre is None:
