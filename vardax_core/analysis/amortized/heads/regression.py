@@ -26,11 +26,12 @@ class RegressionHead(AbstractPosteriorHead):
 
     `map_estimate` is the mean, which is also the mode. With rank 0 the covariance is diagonal and
     the gradient that training follows is that of the beta-NLL, sum of stop_gradient(var)^beta
-    (r^2 / 2 var + log sd). With a positive rank the mean follows sum of stop_gradient(var)^(beta -
-    1) r^2 / 2, and the covariance the negative log-density about that mean; one loss for both would
-    let the columns take over what the mean has not learned. The value of the loss, by which weights
-    are chosen, is the negative log-density up to a constant in both cases. The log-density is
-    computed by the matrix inversion and determinant lemmas in O(n rank^2).
+    (r^2 / 2 var + log sd), while its value, by which weights are chosen, is the negative
+    log-density up to a constant. With a positive rank the mean and the marginal variances follow
+    the same, and the covariance about that mean the negative log-density, to which the marginal one
+    is added. The log-density alone would let the columns take over what the mean has not learned,
+    and it hardly feels their length. It is computed by the matrix inversion and determinant lemmas
+    in O(n rank^2).
 
     Attributes:
         network: from the context to 2 + rank maps: mean, log sd, columns of U.
@@ -188,15 +189,14 @@ class RegressionHead(AbstractPosteriorHead):
         quantile: Float[Array, ""],
     ) -> Float[Array, ""]:
         mean, sd, columns = self.moments(ctx)
-        if self.rank > 0:
-            variance = jax.lax.stop_gradient(sd**2 + jnp.sum(columns**2, axis=0))
-            of_mean = 0.5 * jnp.sum(variance ** (self.beta - 1) * (z - mean) ** 2)
-            fixed = jax.lax.stop_gradient(mean)
-            value = self._negative_log_density(z, fixed, sd, columns)
-            return with_gradient_of(value, of_mean + value)
-        terms = 0.5 * ((z - mean) / sd) ** 2 + jnp.log(sd)
-        weighted = jnp.sum(jax.lax.stop_gradient(sd) ** (2 * self.beta) * terms)
-        return with_gradient_of(jnp.sum(terms), weighted)
+        variance = sd**2 + jnp.sum(columns**2, axis=0)
+        terms = 0.5 * ((z - mean) ** 2 / variance + jnp.log(variance))
+        weighted = jnp.sum(jax.lax.stop_gradient(variance) ** self.beta * terms)
+        marginal = with_gradient_of(jnp.sum(terms), weighted)
+        if self.rank == 0:
+            return marginal
+        fixed = jax.lax.stop_gradient(mean)
+        return marginal + self._negative_log_density(z, fixed, sd, columns)
 
     def standard_chi2(
         self, z: Float[Array, "*state"], ctx: Float[Array, "*context"]
