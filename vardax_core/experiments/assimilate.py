@@ -153,10 +153,10 @@ class Assimilation:
         }
 
     def _stored_state(self, times: np.ndarray) -> CycleState:
-        first = int(to_minutes(times[:1])[0])
-        fresh = self.prepared.initial_state(first, key=self._key)
         arrays = self.store.state()
-        return fresh if arrays is None else restore_state(arrays)
+        if arrays is not None:
+            return restore_state(arrays)
+        return self.prepared.initial_state(int(to_minutes(times[:1])[0]), key=self._key)
 
     def _inputs(self, times: np.ndarray) -> CycleInput:
         """The inputs of a segment, padded to its full length."""
