@@ -34,6 +34,8 @@ from vardax_core.types import Batch2DMultivar
 
 MIXING = np.array([[1.0, 0.0], [0.6, 0.8]])
 ERROR_SD = 0.2
+SCALES = (8.0, 4.0, 2.0, 1.0)
+"""Lengths of the encoder's successive corrections, in grid points."""
 BARS = {"regression": (1.05, 0.10), "score": (1.10, 0.15)}
 """Largest ratio of the RMSE to that of the exact mean, and largest mean |sd / exact sd - 1|."""
 
@@ -112,6 +114,7 @@ def build(head_type, size, width, levels, spectrum, key):
         hidden_channels=width,
         levels=levels,
         patch=2,
+        scales=SCALES,
         key=encoder_key,
     )
     context = (channels, size, size)

@@ -11,6 +11,7 @@ Published column: NPE with a neural spline flow, sbibm (Lueckmann et al. 2021, a
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -131,10 +132,10 @@ LOG_Q_BAR = -3.45
 """Largest mean -log q of the flow on two_moons at 10000 simulations."""
 
 
-def c2st(reference, samples, seed=1):
+def c2st(reference, samples, seed=1, n_jobs=1):
     """Mean accuracy over five folds of a classifier between two equally large sets."""
     mean, sd = reference.mean(axis=0), reference.std(axis=0)
-    both = (np.concatenate([reference, samples]) - mean) / sd
+    both = ((np.concatenate([reference, samples]) - mean) / sd).astype(np.float32)
     label = np.repeat([0, 1], [len(reference), len(samples)])
     width = 10 * reference.shape[1]
     classifier = MLPClassifier(
@@ -145,7 +146,8 @@ def c2st(reference, samples, seed=1):
         random_state=seed,
     )
     folds = KFold(n_splits=5, shuffle=True, random_state=seed)
-    return float(cross_val_score(classifier, both, label, cv=folds, scoring="accuracy").mean())
+    scores = cross_val_score(classifier, both, label, cv=folds, scoring="accuracy", n_jobs=n_jobs)
+    return float(scores.mean())
 
 
 @eqx.filter_jit
@@ -170,7 +172,7 @@ def _log_prob(posterior, parameters, data):
     return posterior.log_prob(parameters, simulation_batch(None, data))
 
 
-def evaluate(task_name, head_type, budget, *, n_observations, n_samples, settings, seed):
+def evaluate(task_name, head_type, budget, *, n_observations, n_samples, settings, seed, n_jobs):
     """Train one head on one task and compare it with the exact posterior."""
     task = TASKS[task_name]
     key = jax.random.key(seed)
@@ -187,7 +189,14 @@ def evaluate(task_name, head_type, budget, *, n_observations, n_samples, setting
         draws = draw_in_support(
             result.posterior, x, task.bound, n_samples, jax.random.fold_in(key, 100 + i)
         )
-        scores.append(c2st(task.posterior(rng, np.asarray(x), n_samples), draws))
+        exact = task.posterior(rng, np.asarray(x), n_samples)
+        scores.append(c2st(exact, draws, n_jobs=n_jobs))
+        print(
+            f"{task_name} {head_type} {budget}: observation {i + 1} of {n_observations}, "
+            f"C2ST {scores[-1]:.3f}",
+            file=sys.stderr,
+            flush=True,
+        )
     test_parameters, test_data = task.simulate(jax.random.fold_in(key, 3), 1000)
     n_density = 1000 if head_type != "score" else 100
     log_q = _log_prob(result.posterior, test_parameters[:n_density], test_data[:n_density])
@@ -244,6 +253,7 @@ def main():
     parser.add_argument("--observations", type=int, default=10)
     parser.add_argument("--samples", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="folds of a C2ST at a time")
     options = parser.parse_args()
     settings = None
     if options.quick:
@@ -263,6 +273,7 @@ def main():
                     n_samples=options.samples,
                     settings=settings,
                     seed=options.seed,
+                    n_jobs=options.jobs,
                 )
                 published = row["npe_published"]
                 print(

@@ -134,6 +134,7 @@ ENCODERS = {
         depth=2,
         kernel=3,
         periodic=False,
+        scales=(2.0, 1.0),
         key=key,
     ),
     "set": lambda key: SetObsEncoder(4, width=8, n_queries=2, n_heads=2, key=key),

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from vardax_core.analysis.amortized.checks import MissingFieldError
 from vardax_core.analysis.amortized.encoders import AbstractObsEncoder, EncoderInputError
 from vardax_core.analysis.amortized.grid import GridConv, UNet
+from vardax_core.analysis.amortized.successive_corrections import successive_corrections
 
 GridField = Literal["background_mean", "background_spread", "error_sd"]
 
@@ -19,7 +20,9 @@ class ConvObsEncoder(AbstractObsEncoder):
     """Convolutions from observations on the state's grid to a context field (channel, *grid).
 
     Channels of the input: the values, the mask, and what `fields` names. With a background mean
-    the values are given as innovations too; the error enters as 1 / sd where observed.
+    the values are given as innovations too; the error enters as 1 / sd where observed. With
+    `scales`, successive corrections of the observations (of the innovations, if there are any)
+    spare the network the weighing of unevenly spread observations.
 
     Attributes:
         layers: the plain convolutions, or empty.
@@ -28,6 +31,8 @@ class ConvObsEncoder(AbstractObsEncoder):
         n_variables: variables of the state; 1 for fields without a variable axis.
         n_dims: number of grid dimensions, 1 or 2.
         fields: the optional fields of the batch that the network sees.
+        scales: lengths of the successive corrections, in grid points; empty for none.
+        periodic: whether the grid closes on itself.
     """
 
     layers: list[GridConv]
@@ -36,6 +41,8 @@ class ConvObsEncoder(AbstractObsEncoder):
     n_variables: int = eqx.field(static=True)
     n_dims: int = eqx.field(static=True)
     fields: tuple[GridField, ...] = eqx.field(static=True)
+    scales: tuple[float, ...] = eqx.field(static=True)
+    periodic: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -51,6 +58,7 @@ class ConvObsEncoder(AbstractObsEncoder):
         periodic: bool = True,
         levels: int = 0,
         patch: int = 2,
+        scales: tuple[float, ...] = (),
         key: PRNGKeyArray,
     ):
         """Build the network.
@@ -66,10 +74,20 @@ class ConvObsEncoder(AbstractObsEncoder):
             levels: 0 for plain convolutions, whose reach is depth * kernel / 2 points; else the
                 levels of a U-Net, whose reach doubles with each.
             patch: see `UNet`.
+            scales: see the attributes; from the widest to the narrowest.
             key: for the initial weights.
+
+        Raises:
+            ValueError: if a scale is not positive.
         """
+        if any(scale <= 0 for scale in scales):
+            raise ValueError(
+                f"ConvObsEncoder: the scales are lengths in grid points and must be positive, got "
+                f"{scales}."
+            )
         with_background = "background_mean" in fields
         n_in = n_window * n_variables * (2 + with_background + ("error_sd" in fields))
+        n_in += n_window * n_variables * 2 * len(scales)
         n_in += n_variables * (with_background + ("background_spread" in fields))
         if levels:
             self.layers = []
@@ -95,6 +113,8 @@ class ConvObsEncoder(AbstractObsEncoder):
         self.n_variables = n_variables
         self.n_dims = n_dims
         self.fields = fields
+        self.scales = tuple(scales)
+        self.periodic = periodic
 
     def __call__(
         self,
@@ -127,11 +147,19 @@ class ConvObsEncoder(AbstractObsEncoder):
                 )
             seen[name] = value
         channels = [input * mask, mask]
+        departure = input
         if "background_mean" in seen:
             mean = seen["background_mean"]
             window = input.reshape(self.n_window, self.n_variables, *grid)
-            departure = window - mean.reshape(1, self.n_variables, *grid)
-            channels += [departure.reshape(input.shape) * mask, mean]
+            departure = (window - mean.reshape(1, self.n_variables, *grid)).reshape(input.shape)
+            channels += [departure * mask, mean]
+        if self.scales:
+            channels += successive_corrections(
+                departure.reshape(-1, *grid),
+                mask.reshape(-1, *grid),
+                scales=self.scales,
+                periodic=self.periodic,
+            )
         if "background_spread" in seen:
             channels.append(seen["background_spread"])
         if "error_sd" in seen:
