@@ -10,6 +10,7 @@ from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.ensemble.etkf import ETKF
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
+from vardax_core.training.observing import FixedNetwork, RandomNetwork
 from vardax_core.training.on_policy import (
     OnPolicySettings,
     ensemble_score,
@@ -20,6 +21,7 @@ from vardax_core.training.on_policy import (
 SETTINGS = OnPolicySettings(steps=40, streams=4, members=8, spin_up=50, chunk=20)
 OPERATOR = Identity((12,))
 MODEL = Lorenz96(state_shape=(12,))
+NETWORK = FixedNetwork(1.0)
 
 
 def untrained(first_guess):
@@ -38,18 +40,31 @@ def untrained(first_guess):
 @pytest.mark.parametrize("first_guess", [None, ETKF(OPERATOR, 1.05)], ids=["alone", "hybrid"])
 def test_two_trainings_give_the_same_weights(first_guess, key):
     trained = [
-        train_on_policy(untrained(first_guess), MODEL, 1.0, SETTINGS, key=key)[0] for _ in range(2)
+        train_on_policy(untrained(first_guess), MODEL, NETWORK, SETTINGS, key=key)[0]
+        for _ in range(2)
     ]
     for a, b in zip(*(jax.tree.leaves(t.network) for t in trained), strict=True):
         np.testing.assert_array_equal(a, b)
         assert np.all(np.isfinite(a))
 
 
+def test_one_training_meets_many_networks_and_cycles_without_any(key):
+    networks = RandomNetwork(outage=0.3)
+    trained, curve = train_on_policy(
+        untrained(ETKF(OPERATOR, 1.05)), MODEL, networks, SETTINGS, key=key
+    )
+    assert np.all(np.isfinite(curve))
+    for leaf in jax.tree.leaves(eqx.filter(trained.network, eqx.is_inexact_array)):
+        assert np.all(np.isfinite(leaf))
+
+
 def test_training_lowers_the_score(key):
     """Beside a training whose rate is next to nothing, over the same streams of random numbers."""
     settings = SETTINGS._replace(steps=200, streams=8, chunk=50)
     idle = settings._replace(learning_rate=1e-12)
-    curves = [train_on_policy(untrained(None), MODEL, 1.0, s, key=key)[1] for s in (settings, idle)]
+    curves = [
+        train_on_policy(untrained(None), MODEL, NETWORK, s, key=key)[1] for s in (settings, idle)
+    ]
     trained, untouched = (c[2:, 0].mean() for c in curves)
     assert trained < untouched
 
@@ -58,7 +73,7 @@ def test_a_stream_that_is_not_finite_starts_anew(key):
     """Weights that blow the analysis up give gradients that are skipped, not weights of NaN."""
     step = untrained(None)
     wild = eqx.tree_at(lambda s: s.network.last.bias, step, step.network.last.bias + 1e30)
-    trained, _ = train_on_policy(wild, MODEL, 1.0, SETTINGS._replace(steps=20), key=key)
+    trained, _ = train_on_policy(wild, MODEL, NETWORK, SETTINGS._replace(steps=20), key=key)
     for leaf in jax.tree.leaves(eqx.filter(trained.network, eqx.is_inexact_array)):
         assert np.all(np.isfinite(leaf))
 

@@ -18,7 +18,7 @@ class Method(StrEnum):
     AMORTIZED = "amortized"
 
 
-TRAINING_REVISION = 2
+TRAINING_REVISION = 3
 """Part of the digest of trained weights; raised when a change of code changes what they mean."""
 
 

@@ -25,6 +25,7 @@ from vardax_core.models.climatology import Climatology
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.operators import Identity
+from vardax_core.training.observing import FixedNetwork
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
 from vardax_core.training.registry import ModelRegistry, ModelVersion
 
@@ -125,7 +126,7 @@ def train(
     trained, curve = train_on_policy(
         step,
         model,
-        recipe.observation.error_sd,
+        FixedNetwork(recipe.observation.error_sd),
         OnPolicySettings(steps=total, members=settings.members),
         key=run_key,
         progress=lambda done, loss, rmse: progress(done, total, {"loss": loss, "rmse": rmse}),

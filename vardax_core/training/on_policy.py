@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.amortized.ring_network import ring_neighbours
 from vardax_core.models.base import AbstractForecastModel
+from vardax_core.training.observing import AbstractObservingSystem
 from vardax_core.types import Observations, ensemble_mean, ensemble_spread
 
 PROJECTION_REACH = 2
@@ -31,6 +32,10 @@ class OnPolicySettings(NamedTuple):
         chunk: gradient steps between two calls of the progress callback.
         shock: probability, in each cycle of each stream, that its ensemble is thrown off, so
             that the analysis learns to come back from a cold start and from divergence.
+        nearness: error of the background, unit of the state, at which a stream's weight halves;
+            also the error with which a stream starts anew.
+        bound: largest distance of a member from the climatological mean, in climatological
+            standard deviations; a forecast beyond it is cut off.
     """
 
     steps: int = 3600
@@ -40,6 +45,8 @@ class OnPolicySettings(NamedTuple):
     spin_up: int = 1000
     chunk: int = 100
     shock: float = 0.001
+    nearness: float = 0.5
+    bound: float = 7.0
 
 
 class _Streams(NamedTuple):
@@ -80,7 +87,7 @@ def ensemble_score(
 def train_on_policy(
     step: LocalTransformStep,
     model: AbstractForecastModel,
-    error_sd: float,
+    observing: AbstractObservingSystem,
     settings: OnPolicySettings,
     *,
     key: PRNGKeyArray,
@@ -97,7 +104,7 @@ def train_on_policy(
     Arguments:
         step: the step to train; its weights are the starting point.
         model: forecast model of the twin, without model error.
-        error_sd: observation error standard deviation, unit of the state.
+        observing: what each cycle observes.
         settings: length and width of the training.
         key: everything random follows from it.
         progress: called with (steps done, loss, rmse.a) after every chunk.
@@ -113,7 +120,7 @@ def train_on_policy(
     )
     weights, rest = eqx.partition(step.network, eqx.is_inexact_array)
     start_key, cycle_key = jax.random.split(key)
-    streams = _start(model, step, error_sd, settings, start_key)
+    streams = _start(model, step, settings, start_key)
     dtype = streams.truth.dtype
     weights = jax.tree.map(lambda w: w.astype(dtype), weights)
     now = jnp.zeros((1,), jnp.int32)
@@ -121,6 +128,13 @@ def train_on_policy(
 
     def with_weights(w) -> LocalTransformStep:
         return eqx.tree_at(lambda s: s.network, step, eqx.combine(w, rest))
+
+    def observe(truth, k) -> Observations:
+        k_network, k_error = jax.random.split(k)
+        mask, error_sd = observing.draw(obs_size, dtype, key=k_network)
+        values = step.operator(truth) + error_sd * jax.random.normal(k_error, (obs_size,), dtype)
+        values = jnp.where(mask, values, jnp.zeros_like(values))
+        return Observations(values[None], mask[None], error_sd[None], now)
 
     def loss(w, background, guess, observations, truth, k):
         trained = with_weights(w)
@@ -131,7 +145,7 @@ def train_on_policy(
             ensembles, truth, jax.random.split(k, settings.streams)
         )
         error = jax.lax.stop_gradient(jnp.mean(background, axis=1) - truth)
-        weights = 1 / (1 + jnp.mean((error / (0.5 * error_sd)) ** 2, axis=-1))
+        weights = 1 / (1 + jnp.mean((error / settings.nearness) ** 2, axis=-1))
         return jnp.sum(weights * scores) / jnp.sum(weights), ensembles
 
     def cycle(carry, k):
@@ -142,15 +156,9 @@ def train_on_policy(
         background = jax.vmap(lambda e, kk: model.forecast(e, now[0], key=kk))(
             streams.ensemble, keys
         )
-        background = _reset_diverged(background, truth, DIVERGED * step.scale, error_sd, k_reset)
+        background = _reset_diverged(background, truth, step, settings, k_reset)
         background = _shock(background, truth, settings.shock, k_shock)
-        noise = error_sd * jax.random.normal(k_noise, (settings.streams, obs_size), dtype)
-        values = jax.vmap(step.operator)(truth) + noise
-        observations = jax.vmap(
-            lambda v: Observations.from_values(
-                v[None], jnp.full((1, obs_size), error_sd, dtype), now
-            )
-        )(values)
+        observations = jax.vmap(observe)(truth, jax.random.split(k_noise, settings.streams))
         guess = background
         if step.first_guess is not None:
             guess = jax.vmap(lambda b, o, kk: step.first_guess(b, o, key=kk).ensemble)(
@@ -188,7 +196,6 @@ def train_on_policy(
 def _start(
     model: AbstractForecastModel,
     step: LocalTransformStep,
-    error_sd: float,
     settings: OnPolicySettings,
     key: PRNGKeyArray,
 ) -> _Streams:
@@ -201,7 +208,8 @@ def _start(
         lambda i, x: _advance(model, x, jax.random.fold_in(k_spin_up, i)),
         truth,
     )
-    noise = error_sd * jax.random.normal(k_ensemble, (settings.members, *shape), truth.dtype)
+    noise = jax.random.normal(k_ensemble, (settings.members, *shape), truth.dtype)
+    noise = 2 * settings.nearness * noise
     return _Streams(truth, jnp.moveaxis(truth[None] + noise, 0, 1))
 
 
@@ -216,15 +224,19 @@ def _advance(
 def _reset_diverged(
     background: Float[Array, "stream member *state"],
     truth: Float[Array, "stream *state"],
-    limit: float,
-    error_sd: float,
+    step: LocalTransformStep,
+    settings: OnPolicySettings,
     key: PRNGKeyArray,
 ) -> Float[Array, "stream member *state"]:
+    """Cut off members that ran away; start streams anew whose mean is far from the truth."""
+    limit = settings.bound * step.scale
+    background = jnp.clip(background, step.centre - limit, step.centre + limit)
     error = jnp.mean(background, axis=1) - truth
     axes = tuple(range(1, error.ndim))
     rmse = jnp.sqrt(jnp.mean(error**2, axis=axes))
-    fresh = truth[:, None] + error_sd * jax.random.normal(key, background.shape, background.dtype)
-    good = rmse < limit
+    noise = jax.random.normal(key, background.shape, background.dtype)
+    fresh = truth[:, None] + 2 * settings.nearness * noise
+    good = rmse < DIVERGED * step.scale
     return jnp.where(good.reshape(-1, *(1,) * (background.ndim - 1)), background, fresh)
 
 

@@ -44,12 +44,15 @@ class LocalTransformStep(AbstractAnalysisStep):
         network: gives 2 (2 reach + 1) + 2 outputs a point.
         first_guess: analysis that the network corrects, or None for the background itself.
         reach: points to each side that a gain covers.
+        static: fields that never change and that the network sees too, of order one; none by
+            default.
         centre, scale: rough mean and standard deviation of the state, for scaling the inputs.
     """
 
     operator: AbstractObservationOperator
     network: RingNetwork
     first_guess: AbstractAnalysisStep | None
+    static: Float[Array, "n field"]
     reach: int = eqx.field(static=True)
     centre: float = eqx.field(static=True)
     scale: float = eqx.field(static=True)
@@ -65,6 +68,7 @@ class LocalTransformStep(AbstractAnalysisStep):
         reach: int = 5,
         width: int = 64,
         depth: int = 3,
+        static: Float[Array, "n field"] | None = None,
         key: PRNGKeyArray,
     ) -> "LocalTransformStep":
         """An untrained step: the first guess, or the scalar Kalman update where there is none.
@@ -78,11 +82,14 @@ class LocalTransformStep(AbstractAnalysisStep):
                 f"points for reach {reach}, got {operator.state_shape}; lower the reach."
             )
         taps = 2 * reach + 1
-        network = RingNetwork.create(FEATURES, 2 * taps + 2, width=width, depth=depth, key=key)
+        if static is None:
+            static = jnp.zeros((*operator.state_shape, 0))
+        channels = FEATURES + static.shape[1]
+        network = RingNetwork.create(channels, 2 * taps + 2, width=width, depth=depth, key=key)
         if first_guess is None:
             start = network.last.bias.at[reach].set(1.0).at[taps + reach].set(0.5)
             network = eqx.tree_at(lambda n: n.last.bias, network, start)
-        return cls(operator, network, first_guess, reach, centre, scale)
+        return cls(operator, network, first_guess, static, reach, centre, scale)
 
     def analyse(
         self,
@@ -195,4 +202,5 @@ class LocalTransformStep(AbstractAnalysisStep):
             (jnp.sign(observed) * (innovation / expected) ** 2 - 1.0) / 3.0,
             *lags,
         ]
-        return jnp.clip(jnp.stack(features, axis=-1), -10.0, 10.0)
+        seen = jnp.clip(jnp.stack(features, axis=-1), -10.0, 10.0)
+        return jnp.concatenate([seen, self.static.astype(seen.dtype)], axis=1)

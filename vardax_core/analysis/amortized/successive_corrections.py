@@ -1,8 +1,6 @@
 """Successive corrections: what scattered observations say at several scales, without training."""
 
-import math
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 

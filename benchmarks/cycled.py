@@ -1,0 +1,484 @@
+"""Amortized analyses in long twin cycles, trained from scratch, beside filters on the same run.
+
+Every setting is trained on policy for some minutes, then eight streams are cycled beside an
+ensemble filter without a network on the same nature run and the same observations. Streams start
+near the truth, as DAPPER's do; training and scoring have keys of their own. A row with a lag is a
+fixed-lag smoother behind the same analysis: it uses so many later observation times.
+
+Published column: DAPPER 1.7.1 with the same number of members where one is known.
+
+    python benchmarks/cycled.py --settings lorenz96 half --minutes 15
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vardax_core.analysis.amortized.local_transform import LocalTransformStep
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
+from vardax_core.analysis.ensemble.letkf import LETKF
+from vardax_core.analysis.ensemble.localization import ring_network
+from vardax_core.calibration.plots.style import (
+    ANALYSIS,
+    BACKGROUND,
+    INK,
+    OBSERVATION,
+    TRUTH,
+    dress,
+    new_figure,
+)
+from vardax_core.calibration.statistics import COVERAGE_LEVELS
+from vardax_core.cycling.cycle import CycleInput, CycleProgram
+from vardax_core.cycling.smoother import FixedLagSmoother
+from vardax_core.models.base import AbstractForecastModel
+from vardax_core.models.lorenz63 import Lorenz63
+from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.observations.operators import Identity
+from vardax_core.training.observing import AbstractObservingSystem, FixedNetwork, RandomNetwork
+from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
+from vardax_core.types import Observations, ensemble_mean
+
+BURN_IN = 400
+SHOWN = 120
+"""Cycles in a picture."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A twin experiment.
+
+    Attributes:
+        model: nature and forecast.
+        observing: networks and errors.
+        members: ensemble size.
+        bar: largest rmse.a of the analysis.
+        lag: later observation times that the smoother waits for; 0 for none.
+        lag_bar: largest rmse.a of the smoother.
+        certainty: of the finite-size filter, first guess and reference; None for no first guess.
+        centre, scale: rough mean and standard deviation of the model's climate.
+        nearness: see `OnPolicySettings`.
+        streams: of the training.
+        reach, width, depth: of the network.
+        letkf: whether the reference is an LETKF tuned on a stream of its own.
+        published: name and rmse.a of DAPPER's methods.
+    """
+
+    model: AbstractForecastModel
+    observing: AbstractObservingSystem
+    members: int
+    bar: float | None
+    lag: int = 0
+    lag_bar: float | None = None
+    certainty: float | None = 1.0
+    centre: float = 2.4
+    scale: float = 3.6
+    nearness: float = 0.5
+    streams: int = 32
+    reach: int = 5
+    width: int = 64
+    depth: int = 3
+    letkf: bool = False
+    published: dict[str, float] = field(default_factory=dict)
+
+
+SETTINGS = {
+    "lorenz96": Setting(
+        Lorenz96(),
+        FixedNetwork(1.0),
+        24,
+        0.18,
+        certainty=2.0,
+        published={"EnKF sqrt N=24": 0.187, "EnKF-N N=24": 0.176, "EnKF sqrt N=40": 0.173},
+    ),
+    "lorenz96 alone": Setting(
+        Lorenz96(),
+        FixedNetwork(1.0),
+        24,
+        0.20,
+        certainty=None,
+        reach=8,
+        published={"EnKF sqrt N=24": 0.187},
+    ),
+    "half": Setting(
+        Lorenz96(),
+        FixedNetwork(1.5, every=2),
+        24,
+        0.46,
+        lag=6,
+        lag_bar=0.40,
+        nearness=0.7,
+        published={"EnKF-N N=24": 0.473, "iEnKS lag 2 N=19": 0.396},
+    ),
+    "spantini2019": Setting(
+        Lorenz96(step_size=0.05, n_steps=8, interval=2880),
+        FixedNetwork(0.5**0.5, every=2),
+        40,
+        0.66,
+        lag=3,
+        lag_bar=0.52,
+        nearness=1.5,
+        streams=24,
+        reach=6,
+        published={"LETKF N=40": 1.0, "LETKF N=100": 0.84, "iEnKS lag 2 N=100": 0.43},
+    ),
+    "sakov2012": Setting(
+        Lorenz63(),
+        FixedNetwork(2**0.5),
+        10,
+        0.50,
+        centre=8.0,
+        scale=12.0,
+        nearness=1.5,
+        streams=128,
+        reach=1,
+        depth=3,
+        published={"EnKF sqrt N=10": 0.52, "iEnKS N=10": 0.30, "particle filter N=100": 0.35},
+    ),
+    "networks": Setting(
+        Lorenz96(), RandomNetwork(), 24, None, certainty=1.0, nearness=0.7, letkf=True
+    ),
+}
+
+
+def untrained(setting: Setting, *, key) -> LocalTransformStep:
+    """The step of a setting with fresh weights."""
+    operator = Identity(setting.model.state_shape)
+    guess = None
+    if setting.certainty is not None:
+        guess = FiniteSizeETKF(operator, certainty=setting.certainty)
+    n = setting.model.state_shape[0]
+    # The three variables of Lorenz-63 are no ring of equals: the network is told which is which.
+    static = jnp.eye(n) if n == 3 else None
+    return LocalTransformStep.create(
+        operator,
+        guess,
+        centre=setting.centre,
+        scale=setting.scale,
+        reach=setting.reach,
+        width=setting.width,
+        depth=setting.depth,
+        static=static,
+        key=key,
+    )
+
+
+def trained(setting: Setting, minutes: float, steps: int, *, key, say: Callable):
+    """The step trained for some minutes, or for a number of steps, and what that took."""
+    step = untrained(setting, key=jax.random.fold_in(key, 0))
+    settings = OnPolicySettings(
+        steps=steps,
+        streams=setting.streams,
+        members=setting.members,
+        nearness=setting.nearness,
+        chunk=100,
+    )
+    run_key = jax.random.fold_in(key, 1)
+    if minutes:
+        moments = []
+        train_on_policy(
+            step,
+            setting.model,
+            setting.observing,
+            settings._replace(steps=3 * settings.chunk),
+            key=run_key,
+            progress=lambda *_: moments.append(time.perf_counter()),
+        )
+        seconds = (moments[2] - moments[0]) / 2
+        settings = settings._replace(steps=settings.chunk * max(3, int(60 * minutes / seconds)))
+    start = time.perf_counter()
+    step, _ = train_on_policy(
+        step, setting.model, setting.observing, settings, key=run_key, progress=say(settings.steps)
+    )
+    return step, settings.steps, time.perf_counter() - start
+
+
+def nature(setting: Setting, streams: int, cycles: int, *, key):
+    """Truths and observations of every stream: cycle first, then stream."""
+    n = setting.model.state_shape[0]
+    k_start, k_run = jax.random.split(key)
+    now = jnp.zeros((), jnp.int32)
+
+    def step(truth, k):
+        k_network, k_noise = jax.random.split(k)
+        truth = setting.model.step(truth, now, key=k)
+        mask, sd = setting.observing.draw(n, truth.dtype, key=k_network)
+        return truth, (truth, mask, sd, truth + sd * jax.random.normal(k_noise, (n,), truth.dtype))
+
+    @jax.jit
+    def run(k):
+        k_point, k_cycles = jax.random.split(k)
+        start = setting.centre + setting.scale * jax.random.normal(k_point, (n,))
+        start = jax.lax.fori_loop(
+            0, 1000, lambda i, x: setting.model.step(x, now, key=k_point), start
+        )
+        return start, jax.lax.scan(step, start, jax.random.split(k_cycles, cycles))[1]
+
+    return jax.vmap(run)(jax.random.split(k_start, streams)), k_run
+
+
+def cycled(setting: Setting, analysis_step: AbstractAnalysisStep, given, *, key):
+    """Cycle every stream: sums of statistics of each age, rmse of each cycle, and one point."""
+    start, (truth, mask, error_sd, values) = given
+    n = setting.model.state_shape[0]
+    smoother = FixedLagSmoother(setting.lag) if setting.lag else None
+    program = CycleProgram(
+        model=setting.model,
+        step=analysis_step,
+        adaptation=None,
+        score_weights=jnp.ones(setting.model.state_shape),
+        spread_scale=setting.nearness,
+    )
+
+    def one(start, truth, mask, error_sd, values, k):
+        k_start, k_cycle = jax.random.split(k)
+        noise = jax.random.normal(k_start, (setting.members, n), start.dtype)
+        state = program.initial_state(
+            start + 2 * setting.nearness * noise, jnp.zeros((), jnp.int32)
+        )
+        history = None if smoother is None else smoother.init(state.ensemble)
+
+        def body(carry, row):
+            state, history, past_truth = carry
+            true, seen, sd, value = row
+            now = state.time[None] + program.interval
+            window = Observations(
+                jnp.where(seen, value, 0.0)[None], seen[None], sd[None], now.astype(jnp.int32)
+            )
+            cycle_input = CycleInput(window, jnp.zeros(n, jnp.int32), true, jnp.asarray(True))
+            state, output = program.run(state, cycle_input, key=k_cycle)
+            ensemble = output.analysis.ensemble
+            smooth = jnp.zeros((0, 3))
+            if smoother is not None:
+                history = smoother.update(history, output.background, ensemble)
+                past_truth = jnp.concatenate([true[None], past_truth[:-1]])
+                error = jnp.mean(history, axis=1) - past_truth
+                variance = jnp.var(history, axis=1, ddof=1)
+                smooth = jnp.stack(
+                    [
+                        jnp.sqrt(jnp.mean(error**2, axis=1)),
+                        jnp.mean(variance, axis=1),
+                        jnp.mean(jnp.abs(error) <= 1.645 * jnp.sqrt(variance), axis=1),
+                    ],
+                    axis=1,
+                )
+            kept = {
+                name: output.statistics[name]
+                for name in ("rmse", "variance", "weight", "coverage", "rank_histogram")
+            }
+            point = (ensemble_mean(output.background)[1], ensemble[:, 1])
+            return (state, history, past_truth), (kept, smooth, point)
+
+        past_truth = jnp.broadcast_to(start, (setting.lag + 1, n))
+        carry = (state, history, past_truth)
+        return jax.lax.scan(body, carry, (truth, mask, error_sd, values))[1]
+
+    keys = jax.random.split(key, start.shape[0])
+    return jax.jit(jax.vmap(one))(start, truth, mask, error_sd, values, keys)
+
+
+def scored(out) -> dict:
+    """Scores of the analysis over streams and cycles after the burn-in."""
+    sums, smooth, _ = out
+    sums = {name: np.asarray(v)[:, BURN_IN:] for name, v in sums.items()}
+    rmse = sums["rmse"]
+    weight = sums["weight"].sum()
+    row = {
+        "rmse_a": float(rmse.mean()),
+        "spread": float(np.sqrt(sums["variance"].sum() / weight)),
+        "rms_error": float(np.sqrt((rmse**2).mean())),
+        "coverage_90": float(
+            sums["coverage"].sum(axis=(0, 1))[COVERAGE_LEVELS.index(0.9)] / weight
+        ),
+        "worst_stream": float(rmse.mean(axis=1).max()),
+        "rank_histogram": (
+            sums["rank_histogram"].sum(axis=(0, 1)) / weight * sums["rank_histogram"].shape[2]
+        ).tolist(),
+    }
+    # The rms over cycles, not the mean of their RMSEs, is what the mean variance is to match.
+    row["spread_over_rmse"] = row["spread"] / row["rms_error"]
+    smooth = np.asarray(smooth)[:, BURN_IN:]
+    row["lags"] = [
+        {
+            "lag": age,
+            "rmse_a": float(smooth[:, :, age, 0].mean()),
+            "spread_over_rmse": float(
+                np.sqrt(smooth[:, :, age, 1].mean() / (smooth[:, :, age, 0] ** 2).mean())
+            ),
+            "coverage_90": float(smooth[:, :, age, 2].mean()),
+        }
+        for age in range(smooth.shape[2])
+    ]
+    return row
+
+
+def tuned_letkf(setting: Setting, cycles: int, *, key, say) -> tuple[LETKF, str]:
+    """The LETKF of least rmse over radius and inflation, on a stream that is not scored."""
+    given, run_key = nature(setting, 1, cycles, key=key)
+    operator = Identity(setting.model.state_shape)
+    n = setting.model.state_shape[0]
+    best = (np.inf, None, "")
+    for radius in (2.0, 3.0, 4.0, 6.0):
+        network = ring_network(n, np.arange(n), radius)
+        for inflation in (1.02, 1.05, 1.1):
+            step = LETKF(operator, network, inflation=inflation, rotate=True)
+            rmse = scored(cycled(setting, step, given, key=run_key))["rmse_a"]
+            rmse = rmse if np.isfinite(rmse) else np.inf
+            say(f"LETKF radius {radius:g} inflation {inflation}: {rmse:.3f}")
+            if rmse < best[0]:
+                best = (rmse, step, f"LETKF radius {radius:g} inflation {inflation}")
+    if best[1] is None:
+        raise RuntimeError("No LETKF of the sweep stayed finite; widen its radii and inflations.")
+    return best[1], best[2]
+
+
+def picture(path: Path, name: str, given, out, row) -> None:
+    """One point of one stream through the last cycles, and the rank histogram."""
+    _, (truth, mask, _, values) = given
+    _, _, (background, members) = out
+    last = slice(-SHOWN, None)
+    times = np.arange(truth.shape[1])[last]
+    figure = new_figure(12.0, 3.6)
+    left, right = figure.subplots(1, 2, width_ratios=(3, 1))
+    ensemble = np.asarray(members[0, last])
+    left.plot(times, ensemble, color=ANALYSIS, alpha=0.18, linewidth=0.6)
+    left.plot([], [], color=ANALYSIS, alpha=0.5, linewidth=0.8, label="members")
+    left.plot(times, background[0, last], color=BACKGROUND, linewidth=1, label="background mean")
+    left.plot(times, ensemble.mean(axis=1), color=ANALYSIS, linewidth=1.4, label="analysis mean")
+    left.plot(times, truth[0, last, 1], color=TRUTH, linewidth=1.2, linestyle="--", label="truth")
+    seen = np.asarray(mask[0, last, 1])
+    if seen.any():
+        shown = np.asarray(values[0, last, 1])[seen]
+        left.plot(times[seen], shown, "o", color=OBSERVATION, markersize=3, label="observations")
+    what = "observed" if seen.all() else "not observed" if not seen.any() else "at times observed"
+    title = f"{name}: variable 1 ({what}) of one stream"
+    dress(left, title=title, x="cycle", y="state (model unit)")
+    left.legend(fontsize=7, ncols=5, loc="upper left", frameon=False)
+    low, high = left.get_ylim()
+    left.set_ylim(low, high + 0.15 * (high - low))
+    histogram = np.asarray(row["rank_histogram"])
+    right.bar(range(len(histogram)), histogram, 0.92, color="#56B4E9")
+    right.axhline(1.0, color=INK, linewidth=1)
+    dress(right, title="Rank histogram", x="rank of the truth", y="frequency / flat", grid="y")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def bars_of(name: str, setting: Setting, row: dict, reference: dict) -> list[dict]:
+    """What the issue asks of a setting."""
+    wanted = []
+    if setting.bar is not None:
+        wanted.append((f"{name} rmse.a", row["rmse_a"], setting.bar))
+    if setting.letkf:
+        ratio = row["rmse_a"] / reference["rmse_a"]
+        wanted.append((f"{name} rmse.a / tuned LETKF's", ratio, 1.05))
+    wanted.append((f"{name} |spread/RMSE - 1|", abs(row["spread_over_rmse"] - 1), 0.05))
+    wanted.append((f"{name} |90 % coverage - .9|", abs(row["coverage_90"] - 0.9), 0.02))
+    if setting.lag_bar is not None:
+        last = row["lags"][-1]
+        where = f"{name} lag {last['lag']}"
+        wanted.append((f"{where} rmse.a", last["rmse_a"], setting.lag_bar))
+        wanted.append((f"{where} |spread/RMSE - 1|", abs(last["spread_over_rmse"] - 1), 0.05))
+        wanted.append((f"{where} |90 % coverage - .9|", abs(last["coverage_90"] - 0.9), 0.02))
+    return [
+        {"name": what, "value": round(value, 4), "bar": bar, "pass": bool(value <= bar)}
+        for what, value, bar in wanted
+    ]
+
+
+def line(label: str, row: dict) -> str:
+    return (
+        f"{label:44}{row['rmse_a']:>8.4f}{row.get('spread', np.nan):>8.4f}"
+        f"{row['spread_over_rmse']:>8.3f}{row['coverage_90']:>8.3f}"
+        f"{row.get('worst_stream', np.nan):>8.3f}"
+    )
+
+
+def measure(name: str, options) -> tuple[dict, list[dict]]:
+    """Train one setting, cycle it beside its reference, print and draw."""
+    setting = SETTINGS[name]
+    key = jax.random.fold_in(jax.random.key(options.seed), list(SETTINGS).index(name))
+
+    def tell(text):
+        print(f"{name}: {text}", file=sys.stderr, flush=True)
+
+    def say(total):
+        def each(done, loss, rmse):
+            if done % (100 * max(1, total // 2000)) == 0:
+                tell(f"step {done} of {total}, loss {loss:.4f}, rmse.a {rmse:.4f}")
+
+        return each
+
+    step, steps, seconds = trained(setting, options.minutes, options.steps, key=key, say=say)
+    if options.weights:
+        options.weights.mkdir(parents=True, exist_ok=True)
+        eqx.tree_serialise_leaves(options.weights / f"{name}.eqx", step.network)
+    given, run_key = nature(
+        setting, options.streams, BURN_IN + options.cycles, key=jax.random.fold_in(key, 2)
+    )
+    out = cycled(setting, step, given, key=run_key)
+    row = scored(out)
+    row |= {"steps": steps, "training_minutes": seconds / 60}
+    row["members"], row["streams"], row["cycles"] = setting.members, options.streams, options.cycles
+    if setting.letkf:
+        reference_step, label = tuned_letkf(
+            setting, options.tuning_cycles, key=jax.random.fold_in(key, 3), say=tell
+        )
+    else:
+        certainty = setting.certainty or 2.0
+        operator = Identity(setting.model.state_shape)
+        reference_step = FiniteSizeETKF(operator, certainty=certainty)
+        label = f"finite-size ETKF, certainty {certainty:g}"
+    reference = scored(cycled(setting, reference_step, given, key=run_key))
+    row["reference"] = reference | {"method": label}
+    print(line(f"{name}, N={setting.members}: amortized", row))
+    print(line(f"  {label}", reference))
+    for age in row["lags"][1:]:
+        print(line(f"  amortized, lag {age['lag']}", age))
+    for age in reference["lags"][1:]:
+        print(line(f"  {label}, lag {age['lag']}", age))
+    for what, value in setting.published.items():
+        print(f"  {'DAPPER ' + what:42}{value:>8.3f}")
+    print(f"  trained {steps} steps in {seconds / 60:.1f} min", flush=True)
+    picture(options.out / f"{name.replace(' ', '_')}.png", name, given, out, row)
+    return row, bars_of(name, setting, row, reference)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one short case, under a minute")
+    parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
+    parser.add_argument("--minutes", type=float, default=15.0, help="training time of each")
+    parser.add_argument("--steps", type=int, default=3000, help="used if --minutes is 0")
+    parser.add_argument("--streams", type=int, default=8)
+    parser.add_argument("--cycles", type=int, default=10000, help="scored, after the burn-in")
+    parser.add_argument("--tuning-cycles", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("build/cycled"))
+    parser.add_argument("--weights", type=Path, help="folder for the trained weights")
+    options = parser.parse_args()
+    if options.quick:
+        options.settings, options.minutes, options.steps = ["lorenz96"], 0.0, 100
+        options.streams, options.cycles, options.tuning_cycles = 2, 100, 100
+    print(f"{'':44}{'rmse.a':>8}{'spread':>8}{'ratio':>8}{'cov 90':>8}{'worst':>8}")
+    rows, bars = {}, []
+    for name in options.settings:
+        rows[name], found = measure(name, options)
+        bars += found
+    for bar in bars:
+        print(f"{'ok  ' if bar['pass'] else 'MISS'} {bar['name']}: {bar['value']} ({bar['bar']})")
+    figures = {"rows": rows, "device": jax.devices()[0].device_kind, "pictures": str(options.out)}
+    print(json.dumps({"name": "cycled", "figures": figures, "bars": bars}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""A fixed-lag smoother behind any ensemble analysis."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class FixedLagSmoother(eqx.Module):
+    """Earlier analyses, corrected by what every later analysis did to its background.
+
+    An analysis ensemble is close to a combination of the background members, a_m = b_m + sum_k
+    W_mk (b_k - mean b). W is found by least squares with a small ridge, and the same combination
+    is taken of the earlier states of the same members. For an ensemble transform filter this is
+    the ensemble Kalman smoother. What an analysis adds outside of the members' span stays with it.
+
+    Attributes:
+        lag: number of later analyses that an analysis waits for, at least 1.
+        ridge: share of the mean eigenvalue of the members' Gram matrix that is added to each.
+
+    Source: Evensen and van Leeuwen (2000), doi:10.1175/1520-0493(2000)128<1852:AEKSFN>2.0.CO;2
+    """
+
+    lag: int = eqx.field(static=True)
+    ridge: float = eqx.field(static=True, default=1e-3)
+
+    def __check_init__(self):
+        if self.lag < 1 or not self.ridge > 0:
+            raise ValueError(
+                f"FixedLagSmoother: lag must be >= 1 and ridge > 0, got {self.lag} and "
+                f"{self.ridge}; without a lag, use the analysis itself."
+            )
+
+    def init(self, ensemble: Float[Array, "member *state"]) -> Float[Array, "age member *state"]:
+        """The history before the first cycle: `ensemble` at every age, the youngest first."""
+        return jnp.broadcast_to(ensemble, (self.lag + 1, *ensemble.shape))
+
+    def update(
+        self,
+        history: Float[Array, "age member *state"],
+        background: Float[Array, "member *state"],
+        analysis: Float[Array, "member *state"],
+    ) -> Float[Array, "age member *state"]:
+        """The history with one more analysis; its last entry is final.
+
+        Arguments:
+            history: as the last cycle left it.
+            background: the members before the analysis.
+            analysis: the same members after it.
+        """
+        members = background.shape[0]
+        flat = background.reshape(members, -1)
+        anomalies = flat - jnp.mean(flat, axis=0, keepdims=True)
+        gram = anomalies @ anomalies.T
+        tiny = jnp.finfo(flat.dtype).tiny
+        ridge = self.ridge * jnp.trace(gram) / members + tiny
+        change = analysis.reshape(members, -1) - flat
+        system = gram + ridge * jnp.eye(members, dtype=flat.dtype)
+        factor = jax.scipy.linalg.cho_factor(system)
+        weights = jax.scipy.linalg.cho_solve(factor, anomalies @ change.T).T
+        past = history[: self.lag]
+        departures = past - jnp.mean(past, axis=1, keepdims=True)
+        corrected = past + jnp.einsum("mk,ak...->am...", weights, departures)
+        return jnp.concatenate([analysis[None], corrected])

@@ -1,0 +1,90 @@
+"""What a training cycle observes: one network for good, or another one each time."""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+
+class AbstractObservingSystem(eqx.Module):
+    """A distribution of observing networks and of their errors."""
+
+    @abstractmethod
+    def draw(
+        self, n: int, dtype: jnp.dtype, *, key: PRNGKeyArray
+    ) -> tuple[Bool[Array, " {n}"], Float[Array, " {n}"]]:
+        """The network of one cycle: which of `n` observations there are, and their error sds."""
+
+
+class FixedNetwork(AbstractObservingSystem):
+    """The same observations in every cycle.
+
+    Attributes:
+        error_sd: observation error standard deviation, unit of the values.
+        every: one of so many points is observed, beginning with the first.
+    """
+
+    error_sd: float = eqx.field(static=True)
+    every: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self):
+        if not self.error_sd > 0 or self.every < 1:
+            raise ValueError(
+                f"FixedNetwork: error_sd must be > 0 and every >= 1, got {self.error_sd} and "
+                f"{self.every}."
+            )
+
+    def draw(
+        self, n: int, dtype: jnp.dtype, *, key: PRNGKeyArray
+    ) -> tuple[Bool[Array, " {n}"], Float[Array, " {n}"]]:
+        return jnp.arange(n) % self.every == 0, jnp.full((n,), self.error_sd, dtype)
+
+
+class RandomNetwork(AbstractObservingSystem):
+    """Another network in every cycle: scattered or with gaps, now and then none at all.
+
+    The share of observed points is uniform. Half of the networks lose points one by one, half of
+    them in clusters: where a smooth random field is low. The error variance is log-uniform, one
+    for each cycle.
+
+    Attributes:
+        observed: smallest and largest share of observed points.
+        error_variance: smallest and largest error variance, squared unit of the values.
+        outage: probability of a cycle without observations.
+        gap: scale of the clusters in points.
+    """
+
+    observed: tuple[float, float] = eqx.field(static=True, default=(0.2, 1.0))
+    error_variance: tuple[float, float] = eqx.field(static=True, default=(0.25, 4.0))
+    outage: float = eqx.field(static=True, default=0.02)
+    gap: float = eqx.field(static=True, default=2.0)
+
+    def __check_init__(self):
+        low, high = self.observed
+        least, most = self.error_variance
+        if not 0 < low <= high <= 1 or not 0 < least <= most or not 0 <= self.outage < 1:
+            raise ValueError(
+                f"RandomNetwork: 0 < observed <= 1, error_variance > 0 (smallest first) and "
+                f"0 <= outage < 1 are needed, got {self.observed}, {self.error_variance} and "
+                f"{self.outage}."
+            )
+
+    def draw(
+        self, n: int, dtype: jnp.dtype, *, key: PRNGKeyArray
+    ) -> tuple[Bool[Array, " {n}"], Float[Array, " {n}"]]:
+        k_share, k_kind, k_points, k_outage, k_error = jax.random.split(key, 5)
+        low, high = self.observed
+        share = jax.random.uniform(k_share, (), dtype, low, high)
+        noise = jax.random.normal(k_points, (n,), dtype)
+        lag = jnp.minimum(jnp.arange(n), n - jnp.arange(n)).astype(dtype)
+        kernel = jnp.exp(-0.5 * (lag / self.gap) ** 2)
+        smooth = jnp.fft.irfft(jnp.fft.rfft(noise) * jnp.fft.rfft(kernel), n).astype(dtype)
+        height = jnp.where(jax.random.bernoulli(k_kind), smooth, noise)
+        rank = jnp.argsort(jnp.argsort(height))
+        kept = rank >= n - jnp.round(share * n).astype(rank.dtype)
+        mask = kept & ~jax.random.bernoulli(k_outage, self.outage)
+        least, most = (jnp.log(v) for v in self.error_variance)
+        log_variance = jax.random.uniform(k_error, (), dtype, least, most)
+        return mask, jnp.full((n,), jnp.exp(0.5 * log_variance), dtype)
