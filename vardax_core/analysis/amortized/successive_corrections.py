@@ -1,6 +1,5 @@
 """Successive corrections: what scattered observations say at several scales, without training."""
 
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 

@@ -1,0 +1,188 @@
+"""When an analysis should not be trusted: departures unlike those that it was trained with."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
+from scipy import stats
+
+CHECKS = ("bias", "chi2", "persistence", "residual", "rejected")
+"""What every cycle is asked, in this order; see `departure_checks`."""
+
+BLOCK = 50
+"""Cycles of one block, whose largest score enters the tail from which the threshold comes."""
+
+LEAST_SCALE = 0.01
+"""Least standard deviation of an average: a check that never moves in trusted cycles, as the
+rejections, is unusual when it does."""
+
+
+def departure_checks(
+    innovation: Float[Array, " obs"],
+    residual: Float[Array, " obs"],
+    background_variance: Float[Array, " obs"],
+    error_sd: Float[Array, " obs"],
+    used: Bool[Array, " obs"],
+    rejected: Bool[Array, " obs"],
+    last: Float[Array, " obs"],
+) -> tuple[Float[Array, " check"], Float[Array, " obs"]]:
+    """One number for each of `CHECKS`, near zero in a cycle as it should be.
+
+    bias: sum z / sqrt p. chi2: (sum z^2 - p) / sqrt(2 p). persistence: sum z z_last / sqrt p, as
+    the innovations of a good filter do not remember. residual: sum(O-A)(O-B) / sum R - 1.
+    rejected: share of the observations that the first-guess check refused. Here z is O-B over the
+    root of HBH' + R and p the number of observations.
+
+    Arguments:
+        innovation, residual: O-B and O-A.
+        background_variance: diagonal of HBH'.
+        error_sd: square root of the diagonal of R.
+        used: True where the observation entered the analysis.
+        rejected: True where the first-guess check refused it.
+        last: z of the cycle before, zero where there was none.
+
+    Returns:
+        The numbers, and this cycle's z.
+
+    Source: Desroziers et al. (2005), doi:10.1256/qj.05.108; Kailath (1968),
+    doi:10.1109/TAC.1968.1099025
+    """
+    d, a = jnp.where(used, innovation, 0.0), jnp.where(used, residual, 0.0)
+    expected = jnp.where(used, jnp.sqrt(background_variance + error_sd**2), 1.0)
+    z = d / expected
+    count = jnp.sum(used).astype(z.dtype)
+    several = jnp.maximum(count, 1.0)
+    pairs = jnp.maximum(jnp.sum(used & (last != 0)).astype(z.dtype), 1.0)
+    error = jnp.sum(jnp.where(used, error_sd**2, 0.0))
+    refused = jnp.sum(rejected).astype(z.dtype)
+    checks = jnp.stack(
+        [
+            jnp.sum(z) / jnp.sqrt(several),
+            (jnp.sum(z**2) - count) / jnp.sqrt(2 * several),
+            jnp.sum(z * last) / jnp.sqrt(pairs),
+            jnp.where(count > 0, jnp.sum(a * d) / jnp.where(count > 0, error, 1.0) - 1, 0.0),
+            refused / jnp.maximum(count + refused, 1.0),
+        ]
+    )
+    return checks, z
+
+
+class TrustState(eqx.Module):
+    """What the monitor remembers; part of the state of a cycle.
+
+    Attributes:
+        averages: exponentially forgotten means of the checks.
+        last: standardised innovations of the last cycle.
+    """
+
+    averages: Float[Array, "memory check"]
+    last: Float[Array, " obs"]
+
+
+class DepartureMonitor(eqx.Module):
+    """A score of how unlike the departures of late are to those of trusted cycles.
+
+    The checks are averaged over the last cycles with a short and a long memory, and the score is
+    the largest distance of an average from its usual value, in its usual standard deviations.
+    Above the threshold the observations or the background are not what the analysis was made for.
+
+    Attributes:
+        centre, scale: mean and standard deviation of every average in trusted cycles.
+        threshold: score above which a cycle is not trusted.
+        memories: cycles after which a cycle's weight has fallen to 1/e.
+    """
+
+    centre: Float[Array, "memory check"]
+    scale: Float[Array, "memory check"]
+    threshold: Float[Array, ""]
+    memories: tuple[float, ...] = eqx.field(static=True)
+
+    def init(self, n_observations: int, dtype: DTypeLike = jnp.float32) -> TrustState:
+        """The state before the first cycle: as usual."""
+        return TrustState(self.centre.astype(dtype), jnp.zeros((n_observations,), dtype))
+
+    def update(
+        self,
+        state: TrustState,
+        checks: Float[Array, " check"],
+        last: Float[Array, " obs"],
+        observed: Bool[Array, ""],
+    ) -> TrustState:
+        """Take one cycle in; without an observation, or with checks that are not finite, nothing
+        is learned."""
+        keep = jnp.exp(-1 / jnp.asarray(self.memories, checks.dtype))[:, None]
+        averages = keep * state.averages + (1 - keep) * checks[None]
+        usable = observed & jnp.all(jnp.isfinite(checks))
+        return TrustState(
+            jnp.where(usable, averages, state.averages), jnp.where(usable, last, state.last)
+        )
+
+    def score(self, state: TrustState) -> Float[Array, ""]:
+        """Distance from the usual, in standard deviations."""
+        centre, scale = (x.astype(state.averages.dtype) for x in (self.centre, self.scale))
+        return jnp.max(jnp.abs(state.averages - centre) / scale)
+
+    def trusts(self, state: TrustState) -> Bool[Array, ""]:
+        """Whether the score is below the threshold."""
+        return self.score(state) <= self.threshold.astype(state.averages.dtype)
+
+    @classmethod
+    def calibrated(
+        cls,
+        checks: Float[np.ndarray, "stream cycle check"],
+        *,
+        memories: tuple[float, ...] = (3.0, 12.0),
+        false_alarms: float = 0.01,
+        period: int = 1000,
+    ) -> "DepartureMonitor":
+        """The monitor for which trusted cycles are as given.
+
+        The threshold is such that within `period` cycles the score exceeds it with probability
+        `false_alarms`, by a Gumbel distribution of the largest squared scores of blocks of
+        `BLOCK` cycles.
+
+        Arguments:
+            checks: of trusted cycles after their spin-up.
+            memories: see the attributes.
+            false_alarms: probability of at least one alarm within a period.
+            period: cycles of a period.
+
+        Raises:
+            ValueError: if there are fewer than 20 blocks, or a check is not finite.
+
+        Source: Gumbel (1958), Statistics of Extremes, doi:10.7312/gumb92958.
+        """
+        checks = np.asarray(checks, np.float64)
+        longest = int(np.ceil(5 * max(memories)))
+        blocks = (checks.shape[1] - longest) // BLOCK
+        if checks.shape[0] * blocks < 20 or not np.isfinite(checks).all():
+            raise ValueError(
+                f"DepartureMonitor: needs finite checks of 20 blocks of {BLOCK} cycles after the "
+                f"first {longest} of each stream, got shape {checks.shape} with "
+                f"{np.count_nonzero(~np.isfinite(checks))} values that are not finite; cycle "
+                "longer, and only where the analysis is trusted."
+            )
+        keep = np.exp(-1 / np.asarray(memories))[:, None]
+        average = np.broadcast_to(
+            checks.mean(axis=(0, 1)), (checks.shape[0], len(memories), checks.shape[2])
+        )
+        averages = []
+        for cycle in range(checks.shape[1]):
+            average = keep * average + (1 - keep) * checks[:, cycle, None]
+            averages.append(average)
+        usual = np.stack(averages, axis=1)[:, checks.shape[1] - blocks * BLOCK :]
+        centre = usual.mean(axis=(0, 1))
+        scale = np.maximum(usual.std(axis=(0, 1)), LEAST_SCALE)
+        scores = np.max(np.abs(usual - centre) / scale, axis=(2, 3))
+        # The square of a Gaussian score has an exponential tail, whose maxima are Gumbel's.
+        squares = scores.reshape(-1, BLOCK).max(axis=1) ** 2
+        location, width = stats.gumbel_r.fit(squares)
+        within = (1 - false_alarms) ** (BLOCK / period)
+        threshold = float(np.sqrt(stats.gumbel_r.ppf(within, location, width)))
+        return cls(
+            centre=jnp.asarray(centre, jnp.float32),
+            scale=jnp.asarray(scale, jnp.float32),
+            threshold=jnp.asarray(threshold, jnp.float32),
+            memories=tuple(memories),
+        )
