@@ -10,7 +10,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.calibration.statistics import cycle_statistics
 from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
+from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.cycling.trust import TrustState
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.quality import QualityCode, first_guess_check
 from vardax_core.types import (
@@ -32,12 +34,14 @@ class CycleState(eqx.Module):
         cycle: number of cycles done.
         time: valid time of the ensemble in minutes since `MINUTES_EPOCH`.
         spread: sums of the spread adaptation.
+        trust: what the guard's monitor remembers, or None without a guard.
     """
 
     ensemble: Float[Array, "member *state"]
     cycle: Int[Array, ""]
     time: Int[Array, ""]
     spread: SpreadState
+    trust: TrustState | None = None
 
 
 class CycleInput(eqx.Module):
@@ -67,6 +71,9 @@ class CycleOutput(eqx.Module):
         background_equivalent_variance: diagonal of HBH' from the members.
         quality: quality-control codes after the first-guess check.
         spread_factor: factor that the adaptation put on the spread.
+        method: 0 where the program's own step made the analysis, else which fallback, see
+            `Verdict`.
+        trust_score: of the guard's monitor, NaN without a guard.
         statistics: sums for verification, see `cycle_statistics`.
     """
 
@@ -77,6 +84,8 @@ class CycleOutput(eqx.Module):
     background_equivalent_variance: Float[Array, " obs"]
     quality: Int[Array, " obs"]
     spread_factor: Float[Array, ""]
+    method: Int[Array, ""]
+    trust_score: Float[Array, ""]
     statistics: dict[str, Array]
 
 
@@ -91,6 +100,7 @@ class CycleProgram(eqx.Module):
         spread_scale: unit of the bins of the spread-error diagram.
         forecast_steps: model steps from one analysis to the next.
         first_guess_limit: k of the first-guess check |O-B| > k sqrt(HBH' + R).
+        guard: when not to trust the step and what to do then, or None.
     """
 
     model: AbstractForecastModel
@@ -100,6 +110,7 @@ class CycleProgram(eqx.Module):
     spread_scale: float = eqx.field(static=True)
     forecast_steps: int = eqx.field(static=True, default=1)
     first_guess_limit: float = eqx.field(static=True, default=6.0)
+    guard: Guard | None = None
 
     @property
     def interval(self) -> int:
@@ -116,6 +127,9 @@ class CycleProgram(eqx.Module):
             cycle=jnp.zeros((), jnp.int32),
             time=time.astype(jnp.int32),
             spread=adaptation.init(ensemble.dtype),
+            trust=None
+            if self.guard is None
+            else self.guard.monitor.init(self.step.operator.obs_size, ensemble.dtype),
         )
 
     def run(
@@ -136,7 +150,17 @@ class CycleProgram(eqx.Module):
         observations, quality = self._check_first_guess(given, observed_mean, observed_variance)
 
         analysis_key = purpose(Purpose.ANALYSIS)
-        raw = self.step(background, observations, key=analysis_key)
+        method = jnp.zeros((), jnp.int32)
+        trust, trust_score = state.trust, jnp.full((), jnp.nan, background.dtype)
+        if self.guard is None or trust is None:
+            raw = self.step(background, observations, key=analysis_key)
+        else:
+            rejected = given.observations.mask[-1] & ~observations.mask[-1]
+            verdict = self.guard.judge(
+                self.step, background, observations, rejected, trust, key=analysis_key
+            )
+            raw, method = verdict.analysis, verdict.method
+            trust, trust_score = verdict.trust, verdict.score
         analysis, spread, factor = raw, state.spread, jnp.ones((), background.dtype)
         if self.adaptation is not None:
             factor = jnp.where(
@@ -186,6 +210,8 @@ class CycleProgram(eqx.Module):
             background_equivalent_variance=observed_variance,
             quality=quality,
             spread_factor=factor,
+            method=method,
+            trust_score=trust_score,
             statistics=statistics,
         )
         following = CycleState(
@@ -193,6 +219,7 @@ class CycleProgram(eqx.Module):
             cycle=state.cycle + 1,
             time=state.time + self.interval,
             spread=spread,
+            trust=trust,
         )
         return following, output
 

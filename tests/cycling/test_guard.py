@@ -1,0 +1,120 @@
+"""The chain of fallbacks: who makes the analysis, and what the result says."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.ensemble.etkf import ETKF
+from vardax_core.cycling.cycle import CycleInput, CycleProgram
+from vardax_core.cycling.guard import Guard
+from vardax_core.cycling.trust import CHECKS, DepartureMonitor
+from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.observations.operators import Identity
+from vardax_core.types import Analysis, Observations, ResultCode
+
+N, MEMBERS = 8, 6
+OPERATOR = Identity((N,))
+STEP, FALLBACK = ETKF(OPERATOR, 1.05), ETKF(OPERATOR, 1.3)
+
+
+class Broken(AbstractAnalysisStep):
+    """An analysis that is never finite."""
+
+    operator: AbstractObservationOperator
+
+    def analyse(self, background, observations, *, key) -> Analysis:
+        good = STEP.analyse(background, observations, key=key)
+        return eqx.tree_at(lambda a: a.ensemble, good, good.ensemble * jnp.nan)
+
+
+def guard(threshold, *fallbacks):
+    shape = (1, len(CHECKS))
+    monitor = DepartureMonitor(
+        jnp.zeros(shape), jnp.ones(shape), jnp.asarray(threshold), memories=(5.0,)
+    )
+    return Guard(monitor, fallbacks)
+
+
+@pytest.fixture
+def case(key):
+    member_key, value_key = jax.random.split(key)
+    background = 2 + jax.random.normal(member_key, (MEMBERS, N))
+    values = 2 + jax.random.normal(value_key, (1, N))
+    one = jnp.ones((1, N))
+    return background, Observations(values, one > 0, one, jnp.zeros(1, jnp.int32))
+
+
+def judged(which, step, case, key):
+    nothing = jnp.zeros(N, bool)
+    trust = which.monitor.init(N, case[0].dtype)
+    return eqx.filter_jit(which.judge)(step, *case, nothing, trust, key=key)
+
+
+def same(verdict, analysis):
+    """Equal but for the rounding of two compiled programs."""
+    for name in ("ensemble", "mean", "spread"):
+        found, expected = getattr(verdict.analysis, name), getattr(analysis, name)
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_a_trusted_analysis_is_the_method_s_own(case, key):
+    verdict = judged(guard(1e6, FALLBACK), STEP, case, key)
+    same(verdict, eqx.filter_jit(STEP)(*case, key=key))
+    assert (int(verdict.method), int(verdict.analysis.result)) == (0, ResultCode.OK)
+
+
+def test_an_analysis_out_of_its_depth_is_replaced_and_says_why(case, key):
+    verdict = judged(guard(0.0, FALLBACK), STEP, case, key)
+    same(verdict, eqx.filter_jit(FALLBACK)(*case, key=jax.random.fold_in(key, 1)))
+    assert int(verdict.method) == 1
+    assert int(verdict.analysis.result) == ResultCode.OUT_OF_DISTRIBUTION
+    assert float(verdict.score) > 0
+
+
+def test_the_chain_goes_on_where_a_fallback_fails(case, key):
+    verdict = judged(guard(1e6, Broken(OPERATOR), FALLBACK), Broken(OPERATOR), case, key)
+    same(verdict, eqx.filter_jit(FALLBACK)(*case, key=jax.random.fold_in(key, 2)))
+    assert (int(verdict.method), int(verdict.analysis.result)) == (2, ResultCode.NON_FINITE)
+
+
+def test_the_background_is_the_last_resort(case, key):
+    verdict = judged(guard(0.0, Broken(OPERATOR)), STEP, case, key)
+    assert np.array_equal(verdict.analysis.ensemble, case[0])
+    assert int(verdict.method) == 2
+    assert int(verdict.analysis.result) == ResultCode.OUT_OF_DISTRIBUTION
+
+
+def test_a_cycle_without_observations_needs_no_fallback(case, key):
+    background, window = case
+    empty = eqx.tree_at(lambda o: o.mask, window, jnp.zeros_like(window.mask))
+    verdict = judged(guard(0.0, FALLBACK), STEP, (background, empty), key)
+    assert np.array_equal(verdict.analysis.ensemble, background)
+    assert (int(verdict.method), int(verdict.analysis.result)) == (0, ResultCode.NO_OBSERVATIONS)
+    assert float(verdict.score) == 0.0
+
+
+def test_a_guarded_cycle_that_trusts_itself_is_the_cycle_without_a_guard(case, key):
+    background, window = case
+    plain = CycleProgram(
+        model=Lorenz96(state_shape=(N,)),
+        step=STEP,
+        adaptation=None,
+        score_weights=jnp.ones(N),
+        spread_scale=1.0,
+    )
+    guarded = dataclasses.replace(plain, guard=guard(1e6, FALLBACK))
+    given = CycleInput(window, jnp.zeros(N, jnp.int8), jnp.ones(N), jnp.asarray(True))
+    outputs = []
+    for program in (plain, guarded):
+        state = program.initial_state(background, jnp.zeros((), jnp.int32))
+        outputs.append(eqx.filter_jit(program.run)(state, given, key=key)[1])
+    ensembles = [o.analysis.ensemble for o in outputs]
+    np.testing.assert_allclose(*ensembles, rtol=1e-10)
+    assert np.isnan(outputs[0].trust_score)
+    assert np.isfinite(outputs[1].trust_score)

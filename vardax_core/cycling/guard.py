@@ -1,0 +1,137 @@
+"""Falling back to other analyses when one is not to be trusted."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.cycling.trust import DepartureMonitor, TrustState, departure_checks
+from vardax_core.types import (
+    Analysis,
+    Observations,
+    ResultCode,
+    ensemble_mean,
+    ensemble_spread,
+)
+
+
+class Verdict(eqx.Module):
+    """What became of one cycle's analysis.
+
+    Attributes:
+        analysis: the first one of the chain that could be used; its result says why the method
+            itself was not taken, if it was not.
+        method: 0 for the method itself, k for the k-th fallback, one more for the background.
+        score: of the monitor, this cycle included.
+        trust: state of the monitor after this cycle.
+    """
+
+    analysis: Analysis
+    method: Int[Array, ""]
+    score: Float[Array, ""]
+    trust: TrustState
+
+
+class Guard(eqx.Module):
+    """A monitor of the departures, and what is done when it does not trust an analysis.
+
+    The method is always run, for the monitor judges its departures. Where the monitor does not
+    trust it, or the method failed, the fallbacks are tried in their order until one succeeds; the
+    background is the last resort. A cycle without observations keeps its background.
+
+    Attributes:
+        monitor: judges the cycles.
+        fallbacks: other methods of the same network, tried in this order.
+    """
+
+    monitor: DepartureMonitor
+    fallbacks: tuple[AbstractAnalysisStep, ...]
+
+    def judge(
+        self,
+        step: AbstractAnalysisStep,
+        background: Float[Array, "member *state"],
+        observations: Observations,
+        rejected: Bool[Array, " obs"],
+        trust: TrustState,
+        *,
+        key: PRNGKeyArray,
+    ) -> Verdict:
+        """Analyse one cycle with the first method of the chain that can be used.
+
+        Arguments:
+            step: the method itself.
+            background, observations: of the cycle, after quality control.
+            rejected: what the first-guess check refused.
+            trust: state of the monitor before the cycle.
+            key: for the methods; the first uses it as it is.
+        """
+        own = step(background, observations, key=key)
+        now = observations.at_analysis_time()
+        equivalents = step.operator.ensemble(background)
+        checks, last = departure_checks(
+            now.values[0] - ensemble_mean(equivalents),
+            now.values[0] - step.operator(own.mean),
+            ensemble_spread(equivalents) ** 2,
+            now.error_sd[0],
+            now.mask[0],
+            rejected,
+            trust.last,
+        )
+        seen = jnp.any(now.mask[0] | rejected)
+        following = self.monitor.update(trust, checks, last, seen)
+        nothing = own.result == int(ResultCode.NO_OBSERVATIONS)
+        trusted = self.monitor.trusts(following)
+        out = jnp.asarray(int(ResultCode.OUT_OF_DISTRIBUTION), own.result.dtype)
+        reason = jnp.where(trusted | nothing | _failed(own), own.result, out)
+        chosen = _plain(own)
+        method = jnp.zeros((), jnp.int32)
+        wanted = ~nothing & (~trusted | _failed(own))
+        for number, fallback in enumerate(self.fallbacks, start=1):
+            other = jax.lax.cond(
+                wanted,
+                lambda f=fallback, n=number: _plain(
+                    f(background, observations, key=jax.random.fold_in(key, n))
+                ),
+                lambda c=chosen: c,
+            )
+            good = wanted & ~_failed(other)
+            chosen = jax.tree.map(lambda a, b, g=good: jnp.where(g, a, b), other, chosen)
+            method = jnp.where(good, number, method)
+            wanted = wanted & ~good
+        resort = Analysis(
+            ensemble=background,
+            mean=ensemble_mean(background),
+            spread=ensemble_spread(background),
+            result=own.result,
+            diagnostics={},
+        )
+        chosen = jax.tree.map(lambda a, b: jnp.where(wanted, a, b), resort, chosen)
+        method = jnp.where(wanted, len(self.fallbacks) + 1, method)
+        analysis = Analysis(
+            ensemble=chosen.ensemble,
+            mean=chosen.mean,
+            spread=chosen.spread,
+            result=reason,
+            diagnostics=own.diagnostics,
+            background=own.background,
+        )
+        return Verdict(analysis, method, self.monitor.score(following), following)
+
+
+def _failed(analysis: Analysis) -> Bool[Array, ""]:
+    return (analysis.result == int(ResultCode.NON_FINITE)) | (
+        analysis.result == int(ResultCode.FAILED)
+    )
+
+
+def _plain(analysis: Analysis) -> Analysis:
+    """The analysis without what only its own method gives."""
+    return Analysis(
+        ensemble=analysis.ensemble,
+        mean=analysis.mean,
+        spread=analysis.spread,
+        result=analysis.result,
+        diagnostics={},
+    )
