@@ -1,0 +1,240 @@
+"""Does an amortized analysis notice when it is out of its depth, and does falling back help?
+
+A Lorenz-96 analysis is trained for some minutes and its monitor calibrated on cycles of the twin it
+was trained on. Then faults are planted at a random moment of other twins: the nature run's forcing
+goes from 8 to 10, all observations are biased by one standard deviation, their error variance is
+twice or half of what is said, the network is stuck at its last report, two variables are swapped.
+Counted are the trials in which the monitor speaks within 20 cycles, the false alarms of twins
+without a fault, and the RMSE over the shifted period of the guarded analysis, of the analysis
+alone, and of the classical filter that is its fallback.
+
+    python benchmarks/out_of_distribution.py --minutes 5
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from cycled import SETTINGS, trained
+
+from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
+from vardax_core.analysis.variational.covariance import DenseCovariance
+from vardax_core.analysis.variational.optimal_interpolation import OptimalInterpolation
+from vardax_core.cycling.cycle import CycleInput, CycleProgram
+from vardax_core.cycling.guard import Guard
+from vardax_core.cycling.trust import CHECKS, DepartureMonitor, departure_checks
+from vardax_core.experiments.twin import free_run_climatology
+from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.observations.operators import Identity
+from vardax_core.types import Observations, ensemble_mean
+
+SETTING = SETTINGS["lorenz96"]
+N = SETTING.model.state_shape[0]
+SPIN_UP, WITHIN, SHIFTED = 200, 20, 100
+FAULTS = ("forcing 8 to 10", "bias 1 sd", "R x 2", "R / 2", "stuck network", "swapped variables")
+DETECTED, FALSE_ALARMS, RMSE_RATIO = 0.95, 0.01, 1.10
+"""Least share of trials, probability of an alarm in 1000 cycles, and largest ratio of RMSEs."""
+
+
+def twin(key, cycles, fault=None):
+    """Truths, observations and starts; the fault begins after `SPIN_UP` to `SPIN_UP + 50` cycles.
+
+    Arguments:
+        key: of this trial.
+        cycles: length.
+        fault: one of `FAULTS`, or None.
+
+    Returns:
+        Truths and values of every cycle, the start, and the first cycle of the fault.
+    """
+    k_start, k_when, k_noise, k_pair = jax.random.split(key, 4)
+    now = jnp.zeros((), jnp.int32)
+    start = 8.0 + jax.random.normal(k_start, (N,))
+    start = jax.lax.fori_loop(0, 1000, lambda i, x: SETTING.model.step(x, now, key=k_start), start)
+    when = SPIN_UP + jax.random.randint(k_when, (), 0, 50)
+    other = Lorenz96(forcing=10.0)
+
+    def step(x, t):
+        usual = SETTING.model.step(x, now, key=k_start)
+        if fault == "forcing 8 to 10":
+            usual = jnp.where(t >= when, other.step(x, now, key=k_start), usual)
+        return usual, usual
+
+    times = jnp.arange(cycles)
+    truth = jax.lax.scan(step, start, times)[1]
+    noise = jax.random.normal(k_noise, truth.shape)
+    faulty = (times >= when)[:, None]
+    values = truth + noise
+    match fault:
+        case "bias 1 sd":
+            wrong = values + 1.0
+        case "R x 2":
+            wrong = truth + 2**0.5 * noise
+        case "R / 2":
+            wrong = truth + 0.5**0.5 * noise
+        case "stuck network":
+            wrong = jnp.broadcast_to(values[when - 1], values.shape)
+        case "swapped variables":
+            first, second = jax.random.choice(k_pair, N, (2,), replace=False)
+            order = jnp.arange(N).at[first].set(second).at[second].set(first)
+            wrong = values[:, order]
+        case _:
+            wrong = values
+    return truth, jnp.where(faulty, wrong, values), start, when
+
+
+def cycles_of(program, truth, values, start, key, checks=False):
+    """RMSE, score, method (and the checks) of every cycle of one stream."""
+    k_start, k_cycle = jax.random.split(key)
+    ensemble = start + jax.random.normal(k_start, (SETTING.members, N))
+    state = program.initial_state(ensemble, jnp.zeros((), jnp.int32))
+
+    def body(carry, row):
+        state, last = carry
+        true, value = row
+        one = jnp.ones((1, N))
+        window = Observations(value[None], one > 0, one, state.time[None] + program.interval)
+        given = CycleInput(window, jnp.zeros(N, jnp.int32), true, jnp.asarray(True))
+        state, output = program.run(state, given, key=k_cycle)
+        found = (output.statistics["rmse"], output.trust_score, output.method)
+        if checks:
+            used = output.quality == 0
+            seen, last = departure_checks(
+                value - ensemble_mean(output.background),
+                value - output.analysis.mean,
+                output.background_equivalent_variance,
+                one[0],
+                used,
+                ~used,
+                last,
+            )
+            found = (*found, seen)
+        return (state, last), found
+
+    return jax.lax.scan(body, (state, jnp.zeros(N)), (truth, values))[1]
+
+
+@partial(jax.jit, static_argnames=("cycles", "fault", "checks"))
+def trials(program, keys, cycles, fault=None, checks=False):
+    """All trials side by side."""
+
+    def one(key):
+        truth, values, start, when = twin(jax.random.fold_in(key, 0), cycles, fault)
+        found = cycles_of(program, truth, values, start, jax.random.fold_in(key, 1), checks)
+        return found, when
+
+    return jax.vmap(one)(keys)
+
+
+def after(series, when):
+    """The `SHIFTED` cycles of every trial from the fault on."""
+    return np.stack([row[w : w + SHIFTED] for row, w in zip(series, when, strict=True)])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few trials, under a minute")
+    parser.add_argument("--minutes", type=float, default=5.0, help="training time")
+    parser.add_argument("--steps", type=int, default=3000, help="used if --minutes is 0")
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--nominal-streams", type=int, default=32)
+    parser.add_argument("--nominal-cycles", type=int, default=2000, help="for the threshold")
+    parser.add_argument("--quiet-cycles", type=int, default=1000, help="for the false alarms")
+    options = parser.parse_args()
+    if options.quick:
+        options.minutes, options.steps, options.trials = 0.0, 100, 8
+        options.nominal_streams, options.nominal_cycles, options.quiet_cycles = 8, 400, 100
+    key = jax.random.key(5)
+
+    def say(total):
+        def each(done, loss, rmse):
+            if done % 500 == 0:
+                print(f"step {done} of {total}, rmse.a {rmse:.4f}", file=sys.stderr, flush=True)
+
+        return each
+
+    setting = replace(SETTING, streams=16) if options.quick else SETTING
+    step, steps, seconds = trained(setting, options.minutes, options.steps, key=key, say=say)
+    operator = Identity((N,))
+    alone = CycleProgram(
+        model=SETTING.model, step=step, adaptation=None, score_weights=jnp.ones(N), spread_scale=1.0
+    )
+    nominal = jax.random.split(jax.random.fold_in(key, 2), options.nominal_streams)
+    (_, _, _, checks), _ = trials(alone, nominal, SPIN_UP + options.nominal_cycles, checks=True)
+    monitor = DepartureMonitor.calibrated(
+        np.asarray(checks)[:, SPIN_UP:], false_alarms=FALSE_ALARMS, period=1000
+    )
+    climatology = free_run_climatology(SETTING.model)
+    root = climatology.square_root
+    filter_step = FiniteSizeETKF(operator, certainty=2.0)
+    interpolation = OptimalInterpolation(operator, DenseCovariance.from_matrix(root @ root.T, (N,)))
+    guarded = replace(alone, guard=Guard(monitor, (filter_step, interpolation)))
+    classical = replace(alone, step=filter_step)
+
+    keys = jax.random.split(jax.random.fold_in(key, 3), options.trials)
+    (_, score, _), _ = trials(guarded, keys, SPIN_UP + options.quiet_cycles)
+    alarms = np.asarray(score)[:, SPIN_UP:] > float(monitor.threshold)
+    quiet_cycles = alarms.shape[1]
+    # The share of quiet runs, carried over to runs of 1000 cycles.
+    false_alarms = 1 - (1 - alarms.any(axis=1).mean()) ** (1000 / quiet_cycles)
+    threshold = float(monitor.threshold)
+    print(f"trained {steps} steps in {seconds / 60:.1f} min, threshold {threshold:.2f} sd")
+    print(f"false alarms in 1000 cycles: {false_alarms:.3f} ({options.trials} quiet runs)")
+    print(f"{'fault':20}{'seen':>7}{'median cycles':>15}{'guarded':>9}{'alone':>8}{'filter':>8}")
+    rows, bars = {}, []
+    for number, fault in enumerate(FAULTS):
+        keys = jax.random.split(jax.random.fold_in(key, 10 + number), options.trials)
+        length = SPIN_UP + 50 + SHIFTED
+        (rmse, score, method), when = trials(guarded, keys, length, fault)
+        when = np.asarray(when)
+        spoke = after(np.asarray(score), when) > threshold
+        delay = np.where(spoke.any(axis=1), spoke.argmax(axis=1) + 1, np.inf)
+        seen = float(np.mean(delay <= WITHIN))
+        errors = {
+            "guarded": rmse,
+            "alone": trials(alone, keys, length, fault)[0][0],
+            "filter": trials(classical, keys, length, fault)[0][0],
+        }
+        errors = {k: float(after(np.asarray(v), when).mean()) for k, v in errors.items()}
+        fallen_back = float((after(np.asarray(method), when) > 0).mean())
+        median = float(np.median(delay))
+        rows[fault] = {"seen": seen, "median_delay": median, "fallen_back": fallen_back, **errors}
+        print(
+            f"{fault:20}{seen:>7.3f}{median:>15g}{errors['guarded']:>9.3f}"
+            f"{errors['alone']:>8.3f}{errors['filter']:>8.3f}",
+            flush=True,
+        )
+        ratio = errors["guarded"] / errors["filter"]
+        bars.append((f"{fault}: seen within {WITHIN} cycles", seen, DETECTED, seen >= DETECTED))
+        bars.append((f"{fault}: RMSE / the filter's", ratio, RMSE_RATIO, ratio <= RMSE_RATIO))
+    bars.append(
+        (
+            "false alarms in 1000 cycles",
+            float(false_alarms),
+            FALSE_ALARMS,
+            bool(false_alarms <= FALSE_ALARMS),
+        )
+    )
+    figures = {
+        "rows": rows,
+        "threshold": threshold,
+        "checks": CHECKS,
+        "trials": options.trials,
+        "quiet_cycles": quiet_cycles,
+        "training_minutes": seconds / 60,
+        "device": jax.devices()[0].device_kind,
+    }
+    found = [
+        {"name": name, "value": round(value, 4), "bar": bar, "pass": bool(passed)}
+        for name, value, bar, passed in bars
+    ]
+    print(json.dumps({"name": "out_of_distribution", "figures": figures, "bars": found}))
+
+
+if __name__ == "__main__":
+    main()
