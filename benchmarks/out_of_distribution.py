@@ -27,27 +27,29 @@ from vardax_core.analysis.variational.covariance import DenseCovariance
 from vardax_core.analysis.variational.optimal_interpolation import OptimalInterpolation
 from vardax_core.cycling.cycle import CycleInput, CycleProgram
 from vardax_core.cycling.guard import Guard
-from vardax_core.cycling.trust import CHECKS, DepartureMonitor, departure_checks
+from vardax_core.cycling.trust import CHECKS
 from vardax_core.experiments.twin import free_run_climatology
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
-from vardax_core.types import Observations, ensemble_mean
+from vardax_core.training.trusted_cycles import TrustedCycles, calibrated_monitor
+from vardax_core.types import Observations
 
 SETTING = SETTINGS["lorenz96"]
 N = SETTING.model.state_shape[0]
 SPIN_UP, WITHIN, SHIFTED = 200, 20, 100
 FAULTS = ("forcing 8 to 10", "bias 1 sd", "R x 2", "R / 2", "stuck network", "swapped variables")
+NO_FAULT = -1
 DETECTED, FALSE_ALARMS, RMSE_RATIO = 0.95, 0.01, 1.10
 """Least share of trials, probability of an alarm in 1000 cycles, and largest ratio of RMSEs."""
 
 
-def twin(key, cycles, fault=None):
+def twin(key, cycles, fault):
     """Truths, observations and starts; the fault begins after `SPIN_UP` to `SPIN_UP + 50` cycles.
 
     Arguments:
         key: of this trial.
         cycles: length.
-        fault: one of `FAULTS`, or None.
+        fault: number of one of `FAULTS`, or `NO_FAULT`.
 
     Returns:
         Truths and values of every cycle, the start, and the first cycle of the fault.
@@ -60,73 +62,54 @@ def twin(key, cycles, fault=None):
     other = Lorenz96(forcing=10.0)
 
     def step(x, t):
+        shifted = (fault == FAULTS.index("forcing 8 to 10")) & (t >= when)
         usual = SETTING.model.step(x, now, key=k_start)
-        if fault == "forcing 8 to 10":
-            usual = jnp.where(t >= when, other.step(x, now, key=k_start), usual)
-        return usual, usual
+        x = jnp.where(shifted, other.step(x, now, key=k_start), usual)
+        return x, x
 
     times = jnp.arange(cycles)
     truth = jax.lax.scan(step, start, times)[1]
     noise = jax.random.normal(k_noise, truth.shape)
-    faulty = (times >= when)[:, None]
     values = truth + noise
-    match fault:
-        case "bias 1 sd":
-            wrong = values + 1.0
-        case "R x 2":
-            wrong = truth + 2**0.5 * noise
-        case "R / 2":
-            wrong = truth + 0.5**0.5 * noise
-        case "stuck network":
-            wrong = jnp.broadcast_to(values[when - 1], values.shape)
-        case "swapped variables":
-            first, second = jax.random.choice(k_pair, N, (2,), replace=False)
-            order = jnp.arange(N).at[first].set(second).at[second].set(first)
-            wrong = values[:, order]
-        case _:
-            wrong = values
-    return truth, jnp.where(faulty, wrong, values), start, when
+    first, second = jax.random.choice(k_pair, N, (2,), replace=False)
+    order = jnp.arange(N).at[first].set(second).at[second].set(first)
+    reports = {
+        "forcing 8 to 10": values,
+        "bias 1 sd": values + 1.0,
+        "R x 2": truth + 2**0.5 * noise,
+        "R / 2": truth + 0.5**0.5 * noise,
+        "stuck network": jnp.broadcast_to(values[when - 1], values.shape),
+        "swapped variables": values[:, order],
+    }
+    faulty = jnp.stack([reports[name] for name in FAULTS])[fault]
+    spoiled = (times >= when) & (fault != NO_FAULT)
+    return truth, jnp.where(spoiled[:, None], faulty, values), start, when
 
 
-def cycles_of(program, truth, values, start, key, checks=False):
-    """RMSE, score, method (and the checks) of every cycle of one stream."""
+def cycles_of(program, truth, values, start, key):
+    """RMSE, score and method of every cycle of one stream."""
     k_start, k_cycle = jax.random.split(key)
     ensemble = start + jax.random.normal(k_start, (SETTING.members, N))
     state = program.initial_state(ensemble, jnp.zeros((), jnp.int32))
 
-    def body(carry, row):
-        state, last = carry
+    def body(state, row):
         true, value = row
         one = jnp.ones((1, N))
         window = Observations(value[None], one > 0, one, state.time[None] + program.interval)
         given = CycleInput(window, jnp.zeros(N, jnp.int32), true, jnp.asarray(True))
         state, output = program.run(state, given, key=k_cycle)
-        found = (output.statistics["rmse"], output.trust_score, output.method)
-        if checks:
-            used = output.quality == 0
-            seen, last = departure_checks(
-                value - ensemble_mean(output.background),
-                value - output.analysis.mean,
-                output.background_equivalent_variance,
-                one[0],
-                used,
-                ~used,
-                last,
-            )
-            found = (*found, seen)
-        return (state, last), found
+        return state, (output.statistics["rmse"], output.trust_score, output.method)
 
-    return jax.lax.scan(body, (state, jnp.zeros(N)), (truth, values))[1]
+    return jax.lax.scan(body, state, (truth, values))[1]
 
 
-@partial(jax.jit, static_argnames=("cycles", "fault", "checks"))
-def trials(program, keys, cycles, fault=None, checks=False):
+@partial(jax.jit, static_argnames="cycles")
+def trials(program, keys, cycles, fault=NO_FAULT):
     """All trials side by side."""
 
     def one(key):
         truth, values, start, when = twin(jax.random.fold_in(key, 0), cycles, fault)
-        found = cycles_of(program, truth, values, start, jax.random.fold_in(key, 1), checks)
-        return found, when
+        return cycles_of(program, truth, values, start, jax.random.fold_in(key, 1)), when
 
     return jax.vmap(one)(keys)
 
@@ -138,7 +121,9 @@ def after(series, when):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few trials, under a minute")
+    parser.add_argument(
+        "--quick", action="store_true", help="few trials of the filter itself, under a minute"
+    )
     parser.add_argument("--minutes", type=float, default=5.0, help="training time")
     parser.add_argument("--steps", type=int, default=3000, help="used if --minutes is 0")
     parser.add_argument("--trials", type=int, default=200)
@@ -147,7 +132,7 @@ def main():
     parser.add_argument("--quiet-cycles", type=int, default=1000, help="for the false alarms")
     options = parser.parse_args()
     if options.quick:
-        options.minutes, options.steps, options.trials = 0.0, 100, 8
+        options.trials = 8
         options.nominal_streams, options.nominal_cycles, options.quiet_cycles = 8, 400, 100
     key = jax.random.key(5)
 
@@ -158,20 +143,29 @@ def main():
 
         return each
 
-    setting = replace(SETTING, streams=16) if options.quick else SETTING
-    step, steps, seconds = trained(setting, options.minutes, options.steps, key=key, say=say)
     operator = Identity((N,))
+    filter_step = FiniteSizeETKF(operator, certainty=2.0)
+    if options.quick:
+        step, steps, seconds = filter_step, 0, 0.0
+    else:
+        step, steps, seconds = trained(SETTING, options.minutes, options.steps, key=key, say=say)
     alone = CycleProgram(
         model=SETTING.model, step=step, adaptation=None, score_weights=jnp.ones(N), spread_scale=1.0
     )
-    nominal = jax.random.split(jax.random.fold_in(key, 2), options.nominal_streams)
-    (_, _, _, checks), _ = trials(alone, nominal, SPIN_UP + options.nominal_cycles, checks=True)
-    monitor = DepartureMonitor.calibrated(
-        np.asarray(checks)[:, SPIN_UP:], false_alarms=FALSE_ALARMS, period=1000
+    size = TrustedCycles(
+        streams=options.nominal_streams, cycles=options.nominal_cycles, members=SETTING.members
+    )
+    monitor = calibrated_monitor(
+        step,
+        SETTING.model,
+        SETTING.observing,
+        jnp.full((N,), 8.0),
+        size,
+        false_alarms=FALSE_ALARMS,
+        key=jax.random.fold_in(key, 2),
     )
     climatology = free_run_climatology(SETTING.model)
     root = climatology.square_root
-    filter_step = FiniteSizeETKF(operator, certainty=2.0)
     interpolation = OptimalInterpolation(operator, DenseCovariance.from_matrix(root @ root.T, (N,)))
     guarded = replace(alone, guard=Guard(monitor, (filter_step, interpolation)))
     classical = replace(alone, step=filter_step)
@@ -190,15 +184,15 @@ def main():
     for number, fault in enumerate(FAULTS):
         keys = jax.random.split(jax.random.fold_in(key, 10 + number), options.trials)
         length = SPIN_UP + 50 + SHIFTED
-        (rmse, score, method), when = trials(guarded, keys, length, fault)
+        (rmse, score, method), when = trials(guarded, keys, length, number)
         when = np.asarray(when)
         spoke = after(np.asarray(score), when) > threshold
         delay = np.where(spoke.any(axis=1), spoke.argmax(axis=1) + 1, np.inf)
         seen = float(np.mean(delay <= WITHIN))
         errors = {
             "guarded": rmse,
-            "alone": trials(alone, keys, length, fault)[0][0],
-            "filter": trials(classical, keys, length, fault)[0][0],
+            "alone": trials(alone, keys, length, number)[0][0],
+            "filter": trials(classical, keys, length, number)[0][0],
         }
         errors = {k: float(after(np.asarray(v), when).mean()) for k, v in errors.items()}
         fallen_back = float((after(np.asarray(method), when) > 0).mean())
