@@ -2,10 +2,13 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-ladder lint install clean
+.PHONY: run serve test test-ladder lint install clean
 
 run: $(VENV)/.run  ## install, then the main job: twin, training, assimilation, report
 	$(BIN)/vardax run lorenz96
+
+serve: $(VENV)/.run  ## install, then the service: server, workers, scheduled deployments
+	$(BIN)/vardax serve
 
 test: $(VENV)/.test  ## install, then the tests
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not ladder'

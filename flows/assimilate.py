@@ -6,6 +6,7 @@ import numpy as np
 from prefect import flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 
+from flows.ingest import ingest_observations
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters, TargetParameters
 from flows.progress import track
@@ -25,15 +26,19 @@ def assimilate(
     experiment: ExperimentParameters,
     target: TargetParameters = TargetParameters(),  # noqa: B008 (frozen)
 ) -> int:
-    """Catch up every cycle that is not in the store, in segments that are committed whole."""
+    """Ingest what is new and catch up every cycle that is not in the store, in segments that are
+    committed whole."""
     tag_run(experiment)
     logger = get_run_logger()
     made = experiment.experiment()
+    ingest_observations(made, experiment)
     store = made.open_store()
-    until = None
-    if target.until is not None:
-        until = from_minutes(np.asarray([instant_to_minutes(target.until)]))[0]
-    times = pending_cycles(made, store, until)
+    last = target.instant(
+        made.recipe, runtime.flow_run.scheduled_start_time, store.history()[-1].written_at
+    )
+    times = np.empty(0, "datetime64[m]")
+    if last >= made.recipe.period.start:
+        times = pending_cycles(made, store, from_minutes(np.asarray([instant_to_minutes(last)]))[0])
     if not len(times):
         logger.info("%s: up to date", made.name)
         return ended("up to date", 0)

@@ -279,6 +279,36 @@ def report(
         _print_next(parameters, comparison.markdown, comparison.new)
 
 
+@app.command()
+def serve(
+    root: Root = None,
+    port: Annotated[int, typer.Option("--port", help="Where the server listens.")] = 4200,
+    host: Annotated[
+        str,
+        typer.Option("--host", help="Address to listen on; others than this machine's own warn."),
+    ] = "127.0.0.1",
+    database: Annotated[
+        str,
+        typer.Option("--database", help="Address of a Postgres database [SQLite in the root]."),
+    ] = "",
+    workers: Annotated[
+        int, typer.Option("--workers", help="Flow runs on CPUs at a time.", min=1)
+    ] = 2,
+) -> None:
+    """Start the server, the work pools, the deployments and the workers; stop them with Ctrl-C.
+
+    `VARDAX_AUTH=user:password` asks everyone for that password.
+    """
+    from flows.serve import Service, ServiceError, watch
+
+    service = Service((root or default_root()).resolve(), host, port, database, workers, console)
+    try:
+        with service.running() as processes:
+            watch(service, processes)
+    except ServiceError as error:
+        _fail(error, ExitCode.WRONG_INPUT)
+
+
 @app.command(name="open")
 def open_store(
     store: Annotated[Path, typer.Argument(help="Folder of an experiment's store.")],

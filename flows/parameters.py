@@ -1,12 +1,14 @@
 """What the flows are called with; the UI makes its forms of these models."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.environment import default_root
 from vardax_core.data import Recipe, load_recipe
+from vardax_core.data.recipe import Instant
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import (
     ExperimentSettings,
@@ -15,6 +17,9 @@ from vardax_core.experiments.settings import (
     available_methods,
     default_settings,
 )
+
+DEMONSTRATION_CYCLE = timedelta(minutes=1)
+"""Time between two cycles of a demonstration."""
 
 
 class _Parameters(BaseModel):
@@ -90,7 +95,35 @@ class ExperimentParameters(DatasetParameters):
 class TargetParameters(_Parameters):
     """How far to go."""
 
-    until: datetime | None = Field(
+    until: Instant | None = Field(
         None,
         description="Last analysis time to reach (UTC); empty for the end of the recipe's period.",
     )
+    follow: Literal["period", "schedule", "demonstration"] = Field(
+        "period",
+        description=(
+            "period: to the end of the recipe's period, or to `until`. schedule: to the last cycle "
+            "whose data are due when the run was to start. demonstration: as schedule, by a clock "
+            "that advances one cycle a minute since the store was made."
+        ),
+    )
+
+    def instant(self, recipe: Recipe, scheduled: datetime, created: datetime) -> datetime:
+        """The time that no analysis may pass.
+
+        Arguments:
+            recipe: with the period, the cycle interval and the latency of the data.
+            scheduled: when the run was to start, however late it did.
+            created: when the store was made.
+        """
+        match self.follow:
+            case "period":
+                return recipe.period.end if self.until is None else self.until
+            case "schedule":
+                due = scheduled - recipe.latency
+            case "demonstration":
+                age = timedelta(seconds=scheduled.timestamp() - created.timestamp())
+                cycles = max(0, age // DEMONSTRATION_CYCLE)
+                due = recipe.period.start + cycles * recipe.cycle_interval
+        due = min(due, recipe.period.end)
+        return due if self.until is None else min(due, self.until)

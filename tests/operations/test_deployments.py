@@ -1,0 +1,110 @@
+"""The deployment files: what they name exists, and their parameters are those of the flows."""
+
+import importlib
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import yaml
+from prefect.events.schemas.automations import AutomationCore
+
+from flows.parameters import TargetParameters
+from flows.serve import DEPLOYMENTS, HEARTBEAT, HOME, Service, ServiceError
+from vardax_core.data import load_recipe
+
+FILE = yaml.safe_load((DEPLOYMENTS / "prefect.yaml").read_text())
+NAMES = [made["name"] for made in FILE["deployments"]]
+
+
+@pytest.mark.parametrize("made", FILE["deployments"], ids=NAMES)
+def test_a_deployment_s_flow_takes_its_parameters(made):
+    path, name = made["entrypoint"].split(":")
+    assert (HOME / path).is_file()
+    flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
+    checked = flow.validate_parameters(made["parameters"])
+    assert checked["experiment"].experiment()
+    assert made["description"]
+    assert made["work_pool"]["name"] in ("cpu", "gpu")
+    # Two runs of one experiment would only wait for each other's lock.
+    assert made["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+
+
+def test_names_are_unique():
+    assert len(set(NAMES)) == len(NAMES)
+
+
+def test_only_the_demonstration_runs_by_itself():
+    active = {
+        made["name"]
+        for made in FILE["deployments"]
+        for schedule in made.get("schedules", [])
+        if schedule.get("active", True)
+    }
+    assert active == {"demonstration", "daily"}
+
+
+def test_zombies_are_given_three_heartbeats():
+    automation = AutomationCore.model_validate(
+        yaml.safe_load((DEPLOYMENTS / "zombies.yaml").read_text())
+    )
+    assert automation.trigger.within == timedelta(seconds=3 * HEARTBEAT)
+
+
+RECIPE = load_recipe("lorenz96")
+START = RECIPE.period.start
+CREATED = datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("target", "scheduled", "expected"),
+    [
+        ({}, CREATED, RECIPE.period.end),
+        ({"until": "2000-02-01"}, CREATED, datetime(2000, 2, 1, tzinfo=UTC)),
+        ({"follow": "schedule"}, CREATED, RECIPE.period.end),
+        ({"follow": "schedule"}, START + timedelta(days=3), START + timedelta(days=3)),
+        ({"follow": "demonstration"}, CREATED - timedelta(hours=1), START),
+        (
+            {"follow": "demonstration"},
+            CREATED + timedelta(seconds=150),
+            START + timedelta(hours=12),
+        ),
+        ({"follow": "demonstration"}, CREATED + timedelta(days=365), RECIPE.period.end),
+        (
+            {"follow": "demonstration", "until": "2000-01-01T06:00"},
+            CREATED + timedelta(days=365),
+            START + timedelta(hours=6),
+        ),
+    ],
+)
+def test_a_late_run_has_the_target_of_its_schedule(target, scheduled, expected):
+    assert TargetParameters(**target).instant(RECIPE, scheduled, CREATED) == expected
+
+
+def test_the_latency_of_the_data_is_waited_for():
+    late = RECIPE.model_copy(update={"latency": timedelta(hours=5)})
+    scheduled = START + timedelta(days=1)
+    target = TargetParameters(follow="schedule")
+    assert target.instant(late, scheduled, CREATED) == scheduled - timedelta(hours=5)
+
+
+def test_a_password_without_a_user_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("VARDAX_AUTH", "secret")
+    with pytest.raises(ServiceError, match="expected user:password") as refused:
+        Service(tmp_path, port=1).check()
+    assert "secret" not in str(refused.value)
+
+
+def test_an_open_address_without_a_password_warns(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("VARDAX_AUTH", raising=False)
+    Service(tmp_path, host="0.0.0.0", port=1).check()
+    assert "VARDAX_AUTH=user:password" in " ".join(capsys.readouterr().out.split())
+    monkeypatch.setenv("VARDAX_AUTH", "user:password")
+    Service(tmp_path, host="0.0.0.0", port=1).check()
+    assert not capsys.readouterr().out
+
+
+def test_passwords_travel_in_the_environment_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("VARDAX_AUTH", "user:password")
+    monkeypatch.setenv("PREFECT_API_URL", "http://elsewhere/api")
+    made = Service(tmp_path, port=4321).environment()
+    assert made["PREFECT_SERVER_API_AUTH_STRING"] == made["PREFECT_API_AUTH_STRING"]
+    assert made["PREFECT_API_URL"] == "http://127.0.0.1:4321/api"
