@@ -62,6 +62,31 @@ def fair_crps(
     return jnp.mean(jnp.abs(errors), axis=0) - pairs / (2 * members * (members - 1))
 
 
+def fair_energy_score(
+    truth: Float[Array, "*state"],
+    ensemble: Float[Array, "member *state"],
+    weights: Float[Array, "*state"] | None = None,
+) -> Float[Array, ""]:
+    """Fair energy score of an ensemble, the CRPS of whole states, in the unit of the state:
+    mean |x_i - y| - sum_ij |x_i - x_j| / (2 M (M - 1)) with the (weighted) Euclidean norm.
+
+    Unlike a sum of the points' CRPS it also feels correlations. For M >= 2.
+
+    Source: Gneiting and Raftery (2007), doi:10.1198/016214506000001437, equation 22; fair as in
+        Ferro (2014), doi:10.1002/qj.2270
+    """
+    members = ensemble.shape[0]
+    root = jnp.ones_like(truth) if weights is None else jnp.sqrt(weights)
+    errors = ((ensemble - truth[None]) * root[None]).reshape(members, -1)
+    norms = jnp.linalg.norm(errors, axis=1)
+
+    def distances(one: Array) -> Array:
+        return jnp.sum(jnp.linalg.norm(errors - one[None], axis=1))
+
+    pairs = jnp.sum(jax.lax.map(distances, errors))
+    return jnp.mean(norms) - pairs / (2 * members * (members - 1))
+
+
 def truth_rank(
     truth: Float[Array, "*state"], ensemble: Float[Array, "member *state"], *, key: PRNGKeyArray
 ) -> Int[Array, "*state"]:

@@ -39,11 +39,12 @@ class AveragedPosteriorGate(AbstractGate):
         return True
 
     def check(self, context: GateContext, *, level: float = FAMILY_LEVEL) -> GateResult:
-        if not context.n:
-            return unsaid(self.name, "there are no pairs", level=level)
-        n, elements, quantities = context.values.shape
+        values = context.values
+        if values is None or not context.n:
+            return unsaid(self.name, "there are no quantities of pairs", level=level)
+        n, elements, quantities = values.shape
         # Where a value stands among all values of its quantity, truths and draws together.
-        order = np.argsort(context.values.reshape(-1, quantities), axis=0, kind="stable")
+        order = np.argsort(values.reshape(-1, quantities), axis=0, kind="stable")
         places = np.empty_like(order)
         np.put_along_axis(places, order, np.arange(n * elements)[:, None], axis=0)
         above = (places[..., None] / (n * elements) >= CUTS).reshape(n, elements, quantities, -1)
@@ -81,8 +82,8 @@ class AveragedPosteriorGate(AbstractGate):
                 kind="two_distributions",
                 title=f"averaged posterior: {name}",
                 data={
-                    "truths": context.values[:, 0, worst],
-                    "draws": context.values[:, 1:, worst].ravel(),
+                    "truths": values[:, 0, worst],
+                    "draws": values[:, 1:, worst].ravel(),
                     "label": name,
                 },
             ),

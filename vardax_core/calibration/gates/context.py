@@ -14,10 +14,10 @@ from vardax_core.calibration.gates.quantities import (
     QUANTITIES,
     RANDOM_DIRECTIONS,
     Quantity,
+    distance,
     multiscale,
     multiscale_names,
     pool_distance,
-    reference_distance,
 )
 
 RELABELLINGS = 19
@@ -25,6 +25,10 @@ RELABELLINGS = 19
 AGREEMENT_POINTS = 1024
 """Points of a larger state, evenly taken, on which model and oracle are compared as samples."""
 SLICES = 16
+
+
+FAMILIES = ("coordinates", "projections", "quantities", "tarp", "density", "agreement")
+"""What the truth can be ranked by."""
 
 
 class PairsError(ValueError):
@@ -41,6 +45,8 @@ class Pairs(eqx.Module):
             up to a constant of each pair.
         oracle_mean, oracle_sd: exact Gaussian marginals of the posterior, where an oracle knows.
         oracle_draws: draws from the oracle's posterior.
+        references: points to which distances are taken for TARP; by default drawn at random
+            around the truth and the draws of each pair.
     """
 
     truth: Float[Array, "pair *state"]
@@ -50,6 +56,7 @@ class Pairs(eqx.Module):
     oracle_mean: Float[Array, "pair *state"] | None = None
     oracle_sd: Float[Array, "pair *state"] | None = None
     oracle_draws: Float[Array, "pair oracle *state"] | None = None
+    references: Float[Array, "pair *state"] | None = None
 
     def __check_init__(self):
         shape = self.truth.shape
@@ -100,7 +107,7 @@ class GateContext:
     Attributes:
         tables: ranks by family: `coordinates`, `projections`, `quantities`, `tarp`, and where
             they could be computed `density` and `agreement`.
-        values: the quantities themselves, truth first, for pictures and the averaged posterior.
+        values: the quantities themselves, truth first, or None if they were not asked for.
         value_names: what they are.
         strata: labels of the pairs by name of a stratification (season, regime, hour, density of
             observations).
@@ -111,8 +118,8 @@ class GateContext:
     """
 
     tables: Mapping[str, RankTable]
-    values: Float[np.ndarray, "pair element quantity"]
-    value_names: tuple[str, ...]
+    values: Float[np.ndarray, "pair element quantity"] | None = None
+    value_names: tuple[str, ...] = ()
     strata: Mapping[str, np.ndarray] = field(default_factory=dict)
     oracle: OracleSums | None = None
     n: int = 0
@@ -135,6 +142,7 @@ def collect(
     strata: Mapping[str, np.ndarray] | None = None,
     scale: Float[Array, "*state"] | None = None,
     quantities: Mapping[str, Quantity] = QUANTITIES,
+    families: tuple[str, ...] = FAMILIES,
 ) -> GateContext:
     """Rank the truths of all chunks; memory holds one chunk and the ranks.
 
@@ -148,6 +156,7 @@ def collect(
         scale: typical size of each point, by which states of several units are divided before
             their points are mixed; by default 1.
         quantities: quantities of interest by name.
+        families: what is ranked, of `FAMILIES`; a large state is ranked faster by fewer.
 
     Raises:
         PairsError: if there is no chunk, or the labels do not fit.
@@ -155,13 +164,14 @@ def collect(
     direction_key, key = jax.random.split(key)
     found: list[dict[str, np.ndarray]] = []
     shape: tuple[int, ...] = ()
+    n_draws = 0
     for index, pairs in enumerate(chunks):
-        shape = pairs.truth.shape[1:]
+        shape, n_draws = pairs.truth.shape[1:], pairs.draws.shape[1]
         scaling = jnp.ones(shape, pairs.truth.dtype) if scale is None else scale
         size = (pairs.truth[0].size, RANDOM_DIRECTIONS)
         directions = jax.random.normal(direction_key, size, pairs.truth.dtype)
         chunk_key = jax.random.fold_in(key, index)
-        arrays = _chunk(pairs, scaling, directions, chunk_key, tuple(quantities.items()))
+        arrays = _chunk(pairs, scaling, directions, chunk_key, tuple(quantities.items()), families)
         found.append(_ranked({k: np.asarray(v) for k, v in arrays.items()}, index))
     if not found:
         raise PairsError("collect: there is no chunk of pairs; give one at least.")
@@ -177,7 +187,6 @@ def collect(
         "density": ["log-density"],
         "agreement": AGREEMENT,
     }
-    n_draws = joined["values"].shape[1] - 1
     tables = {
         family: RankTable(
             joined[family], RELABELLINGS if family == "agreement" else n_draws, tuple(labels)
@@ -190,11 +199,11 @@ def collect(
         oracle = OracleSums(joined["oracle_total"], joined["oracle_squares"], n_draws)
     return GateContext(
         tables=tables,
-        values=joined["values"],
+        values=joined.get("values"),
         value_names=tuple(names["quantities"]),
         strata=dict(strata or {}),
         oracle=oracle,
-        n=len(joined["values"]),
+        n=len(joined["not_finite"]),
         not_finite=int(joined["not_finite"].sum()),
         without_truth=int(joined["without_truth"].sum()),
     )
@@ -216,16 +225,19 @@ def _ranked(arrays: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
     return found
 
 
-@partial(jax.jit, static_argnames="quantities")
+@partial(jax.jit, static_argnames=("quantities", "wanted"))
 def _chunk(
     pairs: Pairs,
     scale: Float[Array, "*state"],
     directions: Float[Array, "n direction"],
     key: PRNGKeyArray,
     quantities: tuple[tuple[str, Quantity], ...],
+    wanted: tuple[str, ...],
 ) -> dict[str, Array]:
     keys = jax.random.split(key, pairs.truth.shape[0])
-    return jax.vmap(lambda one, k: _pair(one, scale, directions, k, quantities))(pairs, keys)
+    return jax.vmap(lambda one, k: _pair(one, scale, directions, k, quantities, wanted))(
+        pairs, keys
+    )
 
 
 def _pair(
@@ -234,6 +246,7 @@ def _pair(
     directions: Float[Array, "n direction"],
     key: PRNGKeyArray,
     quantities: tuple[tuple[str, Quantity], ...],
+    wanted: tuple[str, ...],
 ) -> dict[str, Array]:
     truth_known = jnp.isfinite(pair.truth)
     finite = jnp.all(jnp.isfinite(pair.draws), axis=0)
@@ -243,23 +256,25 @@ def _pair(
     scaled = pool / scale[None]
     noise_key, label_key = jax.random.split(key)
     flat = scaled.reshape(scaled.shape[0], -1)
-    values = jnp.stack(
-        [*(jax.vmap(f)(pool) for _, f in quantities), pool_distance(scaled)], axis=-1
-    )
-    noise = jax.random.normal(noise_key, pair.truth.shape, pool.dtype)
-    families = {
-        "coordinates": pool.reshape(pool.shape[0], -1),
-        "projections": jnp.concatenate(
-            [jax.vmap(multiscale)(scaled), flat @ directions], axis=-1
-        ),
-        "quantities": values,
-        "tarp": reference_distance(scaled, noise)[:, None],
-    }
+    families = {"coordinates": pool.reshape(pool.shape[0], -1)}
     found = {
-        "values": values,
         "not_finite": jnp.sum(truth_known & ~finite),
         "without_truth": jnp.sum(~truth_known),
     }
+    if "projections" in wanted:
+        projections = [jax.vmap(multiscale)(scaled), flat @ directions]
+        families["projections"] = jnp.concatenate(projections, axis=-1)
+    if "quantities" in wanted:
+        columns = [jax.vmap(quantity)(pool) for _, quantity in quantities]
+        found["values"] = jnp.stack([*columns, pool_distance(scaled)], axis=-1)
+        families["quantities"] = found["values"]
+    if "tarp" in wanted:
+        reference = pair.references
+        if reference is None:
+            noise = jax.random.normal(noise_key, pair.truth.shape, pool.dtype)
+            reference = jnp.mean(pool, axis=0) + jnp.std(pool, axis=0) * noise
+        reference = jnp.where(usable, reference, jnp.zeros_like(reference))
+        families["tarp"] = distance(scaled, reference / scale)[:, None]
     if pair.log_prob_truth is not None and pair.log_prob_draws is not None:
         families["density"] = jnp.append(pair.log_prob_truth, pair.log_prob_draws)[:, None]
     if pair.oracle_mean is not None and pair.oracle_sd is not None:
@@ -267,10 +282,13 @@ def _pair(
         w = jnp.where(usable[None], (pair.draws - mean) / sd, jnp.zeros_like(pair.draws))
         found["oracle_total"] = jnp.sum(w, axis=0).reshape(-1)
         found["oracle_squares"] = jnp.sum(w**2, axis=0).reshape(-1)
-    if pair.oracle_draws is not None:
+    if pair.oracle_draws is not None and "agreement" in wanted:
         families["agreement"] = _agreement(flat[1:], pair, scale, label_key)
     kind = jnp.int8 if pair.draws.shape[0] < 127 else jnp.int32
-    for family, elements in families.items():
+    for family in wanted:
+        if family not in families:
+            continue
+        elements = families[family]
         found[f"{family}/below"] = jnp.sum(elements[1:] < elements[:1], axis=0, dtype=kind)
         found[f"{family}/not_above"] = jnp.sum(elements[1:] <= elements[:1], axis=0, dtype=kind)
     return found

@@ -61,31 +61,61 @@ EXACT = Tolerance()
 
 @dataclass(frozen=True, eq=False)
 class RankNull:
-    """Null distributions for `n` ranks among `draws` draws.
+    """Null distributions of sums over `n` ranks.
 
     Attributes:
-        n: number of pairs.
-        draws: number of draws of each pair.
         location: two-sided p-value of each value of the sum of ranks.
         scores: score of dispersion of each rank.
         dispersion: two-sided p-value of each value of the sum of scores.
-        thresholds: ranks at which the empirical distribution is looked at.
-        pointwise: two-sided binomial p-value of each count, for each threshold.
-        levels, simultaneous: smallest pointwise p-value over the thresholds, and how probable one
-            as small is.
     """
 
-    n: int
-    draws: int
     location: Float[np.ndarray, " total"]
     scores: Int[np.ndarray, " rank"]
     dispersion: Float[np.ndarray, " score"]
+
+
+@functools.lru_cache(maxsize=256)
+def rank_null(n: int, draws: int, tolerance: Tolerance = EXACT) -> RankNull:
+    """The null distributions for `n` pairs of `draws` draws each.
+
+    Raises:
+        TooFewPairsError: if there is no pair or no draw.
+    """
+    _refuse_none(n, draws)
+    scores = _dispersion_scores(draws)
+    higher = _rank_probabilities(draws, tolerance.bias, 1.0)
+    wider = _rank_probabilities(draws, 0.0, tolerance.spread)
+    narrower = _rank_probabilities(draws, 0.0, 1 / tolerance.spread)
+    return RankNull(
+        location=_two_sided(n, np.arange(draws + 1), above=higher, below=higher[::-1]),
+        scores=scores,
+        dispersion=_two_sided(n, scores, above=wider, below=narrower),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class EcdfNull:
+    """Null distribution of the empirical distribution of `n` ranks.
+
+    Attributes:
+        n: number of pairs.
+        thresholds: ranks at which it is looked at.
+        cumulative: expected share of ranks up to each of them.
+        pointwise: two-sided binomial p-value of each count, for each threshold.
+        levels, simultaneous: smallest pointwise p-value over the thresholds, and how probable one
+            as small is.
+
+    Source: Sailynoja, Buerkner and Vehtari (2022), doi:10.1007/s11222-022-10090-6
+    """
+
+    n: int
     thresholds: Int[np.ndarray, " threshold"]
+    cumulative: Float[np.ndarray, " threshold"]
     pointwise: Float[np.ndarray, "threshold count"]
     levels: Float[np.ndarray, " level"]
     simultaneous: Float[np.ndarray, " level"]
 
-    def ecdf_p_value(self, smallest: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    def p_value(self, smallest: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """p-value of the smallest pointwise p-value over the thresholds."""
         smallest = np.maximum(smallest, SMALLEST)
         curve = np.interp(np.log(smallest), np.log(self.levels[::-1]), self._log_simultaneous())
@@ -93,65 +123,51 @@ class RankNull:
         found = np.where(smallest < self.levels[-1], bound, np.exp(curve))
         return np.minimum(np.minimum(found, bound), 1.0)
 
-    def _log_simultaneous(self) -> Float[np.ndarray, " level"]:
-        return np.log(np.maximum(self.simultaneous, SMALLEST))[::-1]
-
     def band(self, level: float) -> tuple[Int[np.ndarray, " t"], Int[np.ndarray, " t"]]:
-        """Counts between which the whole empirical distribution lies with probability 1 - level.
-
-        Source: Sailynoja, Buerkner and Vehtari (2022), doi:10.1007/s11222-022-10090-6
-        """
+        """Counts between which the whole empirical distribution lies with probability 1 - level."""
         log_level = np.interp(
             math.log(max(level, SMALLEST)), self._log_simultaneous(), np.log(self.levels[::-1])
         )
         pointwise = min(math.exp(log_level), level)
-        return _pointwise_limits(self.n, _cumulative(self.draws, self.thresholds), pointwise)
+        return _pointwise_limits(self.n, self.cumulative, pointwise)
+
+    def _log_simultaneous(self) -> Float[np.ndarray, " level"]:
+        return np.log(np.maximum(self.simultaneous, SMALLEST))[::-1]
 
 
 @functools.lru_cache(maxsize=64)
-def rank_null(n: int, draws: int, tolerance: Tolerance = EXACT) -> RankNull:
-    """The null distributions for `n` pairs of `draws` draws each.
+def ecdf_null(n: int, draws: int) -> EcdfNull:
+    """The null distribution for `n` pairs of `draws` draws each.
 
     Raises:
         TooFewPairsError: if there is no pair or no draw.
     """
+    _refuse_none(n, draws)
+    places = np.linspace(0, draws - 1, min(draws, THRESHOLDS))
+    thresholds = np.unique(np.round(places).astype(np.int64))
+    cumulative = (thresholds + 1) / (draws + 1)
+    counts = np.arange(n + 1)
+    below = binom.cdf(counts[None], n, cumulative[:, None])
+    above = binom.sf(counts[None] - 1, n, cumulative[:, None])
+    inside = [
+        _inside(n, cumulative, *_pointwise_limits(n, cumulative, level))
+        for level in POINTWISE_LEVELS
+    ]
+    return EcdfNull(
+        n=n,
+        thresholds=thresholds,
+        cumulative=cumulative,
+        pointwise=np.minimum(2 * np.minimum(below, above), 1.0),
+        levels=POINTWISE_LEVELS,
+        simultaneous=1 - np.array(inside),
+    )
+
+
+def _refuse_none(n: int, draws: int) -> None:
     if n < 1 or draws < 1:
         raise TooFewPairsError(
             f"rank_null: got {n} pairs with {draws} draws; a rank needs one of each at least."
         )
-    ranks = np.arange(draws + 1)
-    scores = _dispersion_scores(draws)
-    higher, lower = _rank_probabilities(draws, tolerance.bias, 1.0), None
-    lower = higher[::-1]
-    wider = _rank_probabilities(draws, 0.0, tolerance.spread)
-    narrower = _rank_probabilities(draws, 0.0, 1 / tolerance.spread)
-    thresholds = np.unique(
-        np.round(np.linspace(0, draws - 1, min(draws, THRESHOLDS))).astype(np.int64)
-    )
-    cumulative = _cumulative(draws, thresholds)
-    counts = np.arange(n + 1)
-    below = binom.cdf(counts[None], n, cumulative[:, None])
-    above = binom.sf(counts[None] - 1, n, cumulative[:, None])
-    return RankNull(
-        n=n,
-        draws=draws,
-        location=_two_sided(n, ranks, above=higher, below=lower),
-        scores=scores,
-        dispersion=_two_sided(n, scores, above=wider, below=narrower),
-        thresholds=thresholds,
-        pointwise=np.minimum(2 * np.minimum(below, above), 1.0),
-        levels=POINTWISE_LEVELS,
-        simultaneous=np.array(
-            [
-                1 - _inside(n, cumulative, *_pointwise_limits(n, cumulative, level))
-                for level in POINTWISE_LEVELS
-            ]
-        ),
-    )
-
-
-def _cumulative(draws: int, thresholds: np.ndarray) -> np.ndarray:
-    return (thresholds + 1) / (draws + 1)
 
 
 def _dispersion_scores(draws: int) -> np.ndarray:

@@ -192,9 +192,7 @@ class LinearGaussianGate(AbstractGate):
         )
 
 
-def _within(
-    name: str, values: list[float], tolerance: float, what: str, fault: str
-) -> GateResult:
+def _within(name: str, values: list[float], tolerance: float, what: str, fault: str) -> GateResult:
     if not values:
         return unsaid(name, "nothing was measured", level=tolerance)
     worst = max(values, key=lambda v: math.inf if math.isnan(v) else v)

@@ -117,9 +117,7 @@ class OracleSamplesGate(AbstractGate):
             p = null.location[table.ranks[chosen].sum(axis=0, dtype=np.int64)]
             worst = int(np.argmin(p))
             corrected = min(1.0, len(p) * float(p[worst]))
-            strata.append(
-                StratumResult(name, int(chosen.sum()), corrected, table.names[worst])
-            )
+            strata.append(StratumResult(name, int(chosen.sum()), corrected, table.names[worst]))
         strata.sort(key=lambda stratum: stratum.p_value)
         p_value = min(1.0, len(parts) * strata[0].p_value)
         passed = p_value > level

@@ -28,11 +28,15 @@ def multiscale(x: Float[Array, "*state"]) -> Float[Array, " m"]:
     found = []
     while any(size > 1 for size in x.shape[fixed:]):
         axis = max(range(fixed, x.ndim), key=lambda a: (x.shape[a], a))
-        ahead = jnp.roll(x, -1, axis)
-        even = (slice(None),) * axis + (slice(None, None, 2),)
-        mean, difference = (x[even] + ahead[even]) / 2, x[even] - ahead[even]
-        found += [mean.reshape(-1), difference.reshape(-1)]
-        x = mean
+        if x.shape[axis] % 2:
+            first = jax.lax.slice_in_dim(x, 0, 1, axis=axis)
+            x = jnp.concatenate([x, first], axis=axis)
+        halves = (*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
+        paired = x.reshape(halves)
+        even, odd = (jax.lax.index_in_dim(paired, k, axis + 1, keepdims=False) for k in (0, 1))
+        # Without the barrier XLA computes every level anew from the first.
+        x, difference = jax.lax.optimization_barrier(((even + odd) / 2, even - odd))
+        found += [x.reshape(-1), difference.reshape(-1)]
     return jnp.concatenate(found) if found else jnp.zeros((0,), x.dtype)
 
 
@@ -63,8 +67,9 @@ def _root_mean_square(x: Float[Array, "*state"]) -> Float[Array, ""]:
 
 
 def _roughness(x: Float[Array, "*state"]) -> Float[Array, ""]:
-    steps = [jnp.mean((x - jnp.roll(x, 1, axis)) ** 2) for axis in range(x.ndim)]
-    return jnp.sqrt(jnp.sum(jnp.stack(steps)))
+    even = x.shape[-1] // 2 * 2
+    pairs = x[..., :even].reshape(-1, 2)
+    return jnp.sqrt(jnp.mean((pairs[:, 0] - pairs[:, 1]) ** 2)) if even else jnp.zeros((), x.dtype)
 
 
 QUANTITIES: Mapping[str, Quantity] = {
@@ -77,22 +82,15 @@ QUANTITIES: Mapping[str, Quantity] = {
 """Quantities of interest that every state has."""
 
 
+def distance(
+    pool: Float[Array, "element *state"], point: Float[Array, "*state"]
+) -> Float[Array, " element"]:
+    """Root mean square distance of every element of a pool from a point."""
+    anomalies = pool - point[None]
+    return jnp.sqrt(jnp.mean(anomalies**2, axis=tuple(range(1, pool.ndim))))
+
+
 def pool_distance(pool: Float[Array, "element *state"]) -> Float[Array, " element"]:
     """Root mean square distance of every element of a pool from the mean of the pool; a spread
     that is wrong anywhere puts the truth too far out or too far in."""
-    anomalies = pool - jnp.mean(pool, axis=0, keepdims=True)
-    return jnp.sqrt(jnp.mean(anomalies**2, axis=tuple(range(1, pool.ndim))))
-
-
-def reference_distance(
-    pool: Float[Array, "element *state"], noise: Float[Array, "*state"]
-) -> Float[Array, " element"]:
-    """Root mean square distance of every element from a random point around the pool.
-
-    The point is drawn anew for every pair, from the pool's mean and spread, in which truth and
-    draws play the same part.
-    """
-    mean = jnp.mean(pool, axis=0)
-    sd = jnp.std(pool, axis=0)
-    anomalies = pool - (mean + sd * noise)[None]
-    return jnp.sqrt(jnp.mean(anomalies**2, axis=tuple(range(1, pool.ndim))))
+    return distance(pool, jnp.mean(pool, axis=0))

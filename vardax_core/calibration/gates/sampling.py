@@ -16,7 +16,7 @@ from vardax_core.calibration.gates.base import (
     unsaid,
 )
 from vardax_core.calibration.gates.context import GateContext, RankTable
-from vardax_core.calibration.gates.nulls import EXACT, RankNull, Tolerance, rank_null
+from vardax_core.calibration.gates.nulls import EXACT, Tolerance, ecdf_null, rank_null
 
 LISTED = 3
 """Worst quantities that a message names."""
@@ -71,7 +71,6 @@ class RankGate(AbstractGate):
         if not table.ranks.size:
             return unsaid(self.name, "there are no pairs with a truth", level=level)
         parts = {"all": np.ones(context.n, bool), **strata_of(context)}
-        null = rank_null(context.n, table.draws, self.tolerance)
         tested = {
             name: self._test(table, table.ranks[chosen], whole=name == "all")
             for name, chosen in parts.items()
@@ -96,7 +95,7 @@ class RankGate(AbstractGate):
             n=context.n,
             strata=tuple(strata),
             message=self._message(passed, corrected, strata[0], tested, table),
-            picture=self._picture(table, tested["all"], null, level),
+            picture=self._picture(table, tested["all"], level),
         )
 
     def _test(self, table: RankTable, ranks: np.ndarray, *, whole: bool) -> _Tested:
@@ -109,10 +108,11 @@ class RankGate(AbstractGate):
         if whole and self.tolerance.exact:
             tests = 3
             pointwise = np.ones(ranks.shape[1])
-            for row, threshold in enumerate(null.thresholds):
+            ecdf = ecdf_null(n, table.draws)
+            for row, threshold in enumerate(ecdf.thresholds):
                 counts = np.count_nonzero(ranks <= threshold, axis=0)
-                pointwise = np.minimum(pointwise, null.pointwise[row][counts])
-            smallest = np.minimum(smallest, null.ecdf_p_value(pointwise))
+                pointwise = np.minimum(pointwise, ecdf.pointwise[row][counts])
+            smallest = np.minimum(smallest, ecdf.p_value(pointwise))
         uniform = np.arange(table.draws + 1)
         return _Tested(
             smallest=smallest,
@@ -145,9 +145,8 @@ class RankGate(AbstractGate):
             f"{named}"
         )
 
-    def _picture(
-        self, table: RankTable, tested: _Tested, null: RankNull, level: float
-    ) -> Picture:
+    def _picture(self, table: RankTable, tested: _Tested, level: float) -> Picture:
+        null = ecdf_null(len(table.ranks), table.draws)
         order = np.argsort(tested.smallest)[:LISTED]
         counts = np.stack(
             [[np.count_nonzero(table.ranks[:, k] <= t) for t in null.thresholds] for k in order]
@@ -158,7 +157,7 @@ class RankGate(AbstractGate):
             kind="ecdf_difference",
             title=f"{self.name}: empirical distribution of the ranks less the uniform one",
             data={
-                "levels": (null.thresholds + 1) / (null.draws + 1),
+                "levels": null.cumulative,
                 "curves": {table.names[k]: c / null.n for k, c in zip(order, counts, strict=True)},
                 "band": (lower / null.n, upper / null.n),
                 "all_band": (adjusted[0] / null.n, adjusted[1] / null.n),

@@ -1,5 +1,7 @@
 """Sets of gates that are checked together."""
 
+import equinox as eqx
+
 from vardax_core.calibration.gates.averaged import AveragedPosteriorGate
 from vardax_core.calibration.gates.base import (
     FAMILY_LEVEL,
@@ -18,7 +20,6 @@ from vardax_core.calibration.gates.sampling import (
     quantity_gate,
     tarp_gate,
 )
-import equinox as eqx
 
 
 class FiniteGate(AbstractGate):
@@ -56,15 +57,18 @@ def gates_for(context: GateContext, tolerance: Tolerance = EXACT) -> tuple[Abstr
     With a tolerance the gates on quantities that add up over the whole state, whose sensitivity
     grows with its size without bound, are left out.
     """
-    found: list[AbstractGate] = [FiniteGate(), coordinate_gate(tolerance)]
-    found.append(projection_gate(tolerance))
-    if not tolerance.exact:
-        return tuple(found)
-    found += [quantity_gate(), tarp_gate(), AveragedPosteriorGate()]
-    if "density" in context.tables:
-        found.append(density_gate())
-    if context.oracle is not None:
-        found.append(OracleMarginalsGate())
-    if "agreement" in context.tables:
-        found.append(OracleSamplesGate())
-    return tuple(found)
+    offered: list[tuple[bool, AbstractGate]] = [
+        (True, FiniteGate()),
+        ("coordinates" in context.tables, coordinate_gate(tolerance)),
+        ("projections" in context.tables, projection_gate(tolerance)),
+    ]
+    if tolerance.exact:
+        offered += [
+            ("quantities" in context.tables, quantity_gate()),
+            ("quantities" in context.tables, AveragedPosteriorGate()),
+            ("tarp" in context.tables, tarp_gate()),
+            ("density" in context.tables, density_gate()),
+            (context.oracle is not None, OracleMarginalsGate()),
+            ("agreement" in context.tables, OracleSamplesGate()),
+        ]
+    return tuple(gate for offer, gate in offered if offer)
