@@ -283,7 +283,8 @@ def _pair(
         found["oracle_total"] = jnp.sum(w, axis=0).reshape(-1)
         found["oracle_squares"] = jnp.sum(w**2, axis=0).reshape(-1)
     if pair.oracle_draws is not None and "agreement" in wanted:
-        families["agreement"] = _agreement(flat[1:], pair, scale, label_key)
+        other = (pair.oracle_draws / scale[None]).reshape(pair.oracle_draws.shape[0], -1)
+        families["agreement"] = _agreement(flat[1:], other, label_key)
     kind = jnp.int8 if pair.draws.shape[0] < 127 else jnp.int32
     for family in wanted:
         if family not in families:
@@ -303,14 +304,13 @@ which has a sign."""
 
 
 def _agreement(
-    draws: Float[Array, "draw n"], pair: Pairs, scale: Float[Array, "*state"], key: PRNGKeyArray
+    draws: Float[Array, "draw n"], oracle: Float[Array, "oracle n"], key: PRNGKeyArray
 ) -> Float[Array, "labelling statistic"]:
     """Statistics of model against oracle, for the true labels of the draws and for random ones.
 
     If model and oracle are the same distribution, the true labelling is one of the random ones,
     whatever the distribution, its correlations and its size.
     """
-    oracle = (pair.oracle_draws / scale[None]).reshape(pair.oracle_draws.shape[0], -1)
     points = np.unique(np.linspace(0, draws.shape[1] - 1, AGREEMENT_POINTS).astype(int))
     both = jnp.concatenate([draws, oracle])[:, points]
     direction_key, key = jax.random.split(key)
