@@ -31,6 +31,10 @@ FAMILIES = ("coordinates", "projections", "quantities", "tarp", "density", "agre
 """What the truth can be ranked by."""
 
 
+Values = Array | np.ndarray
+"""Arrays on the device or on the host."""
+
+
 class PairsError(ValueError):
     """The arrays of pairs do not belong together."""
 
@@ -40,7 +44,8 @@ class Pairs(eqx.Module):
 
     Attributes:
         truth: true states, drawn independently of each other.
-        draws: posterior draws given the observations of each truth, in the unit of the state.
+        draws: posterior draws (pair, draw, *state) given the observations of each truth, in the
+            unit of the state.
         log_prob_truth, log_prob_draws: log-density of the posterior at the truth and the draws,
             up to a constant of each pair.
         oracle_mean, oracle_sd: exact Gaussian marginals of the posterior, where an oracle knows.
@@ -49,14 +54,14 @@ class Pairs(eqx.Module):
             around the truth and the draws of each pair.
     """
 
-    truth: Float[Array, "pair *state"]
-    draws: Float[Array, "pair draw *state"]
-    log_prob_truth: Float[Array, " pair"] | None = None
-    log_prob_draws: Float[Array, "pair draw"] | None = None
-    oracle_mean: Float[Array, "pair *state"] | None = None
-    oracle_sd: Float[Array, "pair *state"] | None = None
-    oracle_draws: Float[Array, "pair oracle *state"] | None = None
-    references: Float[Array, "pair *state"] | None = None
+    truth: Float[Values, "pair *state"]
+    draws: Float[Values, "..."]
+    log_prob_truth: Float[Values, " pair"] | None = None
+    log_prob_draws: Float[Values, "pair draw"] | None = None
+    oracle_mean: Float[Values, "pair *state"] | None = None
+    oracle_sd: Float[Values, "pair *state"] | None = None
+    oracle_draws: Float[Values, "pair oracle *state"] | None = None
+    references: Float[Values, "pair *state"] | None = None
 
     def __check_init__(self):
         shape = self.truth.shape
@@ -140,7 +145,7 @@ def collect(
     *,
     key: PRNGKeyArray,
     strata: Mapping[str, np.ndarray] | None = None,
-    scale: Float[Array, "*state"] | None = None,
+    scale: Float[Values, "*state"] | None = None,
     quantities: Mapping[str, Quantity] = QUANTITIES,
     families: tuple[str, ...] = FAMILIES,
 ) -> GateContext:

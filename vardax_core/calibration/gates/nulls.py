@@ -24,7 +24,7 @@ THRESHOLDS = 19
 """Ranks at which the empirical distribution is looked at, at most."""
 SMALLEST = 1e-13
 """No p-value below this is claimed: it is near the rounding of the convolutions."""
-POINTWISE_LEVELS = 10.0 ** -np.linspace(0.5, 11, 15)
+POINTWISE_LEVELS = 10.0 ** -np.linspace(0.5, 11, 43)
 
 
 class TooFewPairsError(ValueError):
@@ -116,23 +116,20 @@ class EcdfNull:
     simultaneous: Float[np.ndarray, " level"]
 
     def p_value(self, smallest: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """p-value of the smallest pointwise p-value over the thresholds."""
-        smallest = np.maximum(smallest, SMALLEST)
-        curve = np.interp(np.log(smallest), np.log(self.levels[::-1]), self._log_simultaneous())
-        bound = len(self.thresholds) * smallest
-        found = np.where(smallest < self.levels[-1], bound, np.exp(curve))
+        """p-value of the smallest pointwise p-value over the thresholds, never too small: it is
+        that of the next larger entry of `levels`, or the sum over the thresholds."""
+        above = np.searchsorted(-self.levels, -smallest, side="right") - 1
+        found = np.where(above < 0, 1.0, self.simultaneous[np.maximum(above, 0)])
+        bound = len(self.thresholds) * np.maximum(smallest, SMALLEST)
         return np.minimum(np.minimum(found, bound), 1.0)
 
     def band(self, level: float) -> tuple[Int[np.ndarray, " t"], Int[np.ndarray, " t"]]:
-        """Counts between which the whole empirical distribution lies with probability 1 - level."""
-        log_level = np.interp(
-            math.log(max(level, SMALLEST)), self._log_simultaneous(), np.log(self.levels[::-1])
-        )
-        pointwise = min(math.exp(log_level), level)
+        """Counts between which the whole empirical distribution lies with probability 1 - level
+        at least."""
+        enough = np.flatnonzero(self.simultaneous <= level)
+        bound = level / len(self.thresholds)
+        pointwise = max(self.levels[enough[0]], bound) if enough.size else bound
         return _pointwise_limits(self.n, self.cumulative, pointwise)
-
-    def _log_simultaneous(self) -> Float[np.ndarray, " level"]:
-        return np.log(np.maximum(self.simultaneous, SMALLEST))[::-1]
 
 
 @functools.lru_cache(maxsize=64)

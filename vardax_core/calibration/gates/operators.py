@@ -42,7 +42,7 @@ def operator_norm(
 ) -> Float[Array, ""]:
     """Largest singular value of a linear map, by power iteration on adjoint(linear(.))."""
 
-    def body(_: int, v: Array) -> Array:
+    def body(_: Array, v: Array) -> Array:
         w = adjoint(linear(v))
         norm = jnp.linalg.norm(w.reshape(-1))
         return jnp.where(norm > 0, w / jnp.where(norm > 0, norm, 1.0), v)
