@@ -70,7 +70,7 @@ def twin_pairs(
         return truth, analysis.ensemble, jnp.mean(ensemble_spread(background))
 
     @eqx.filter_jit
-    def run(carry: tuple[Array, Array], keys: PRNGKeyArray):
+    def run(carry: tuple[Array, Array], keys: Array):
         def cycle(carry: tuple[Array, Array], key: PRNGKeyArray):
             each = jax.random.split(key, plan.streams)
             truth, ensemble, spread = jax.vmap(one)(carry[0], carry[1], each)

@@ -288,7 +288,7 @@ def _pair(
         found["oracle_total"] = jnp.sum(w, axis=0).reshape(-1)
         found["oracle_squares"] = jnp.sum(w**2, axis=0).reshape(-1)
     if pair.oracle_draws is not None and "agreement" in wanted:
-        other = (pair.oracle_draws / scale[None]).reshape(pair.oracle_draws.shape[0], -1)
+        other = (jnp.asarray(pair.oracle_draws) / scale[None]).reshape(len(pair.oracle_draws), -1)
         families["agreement"] = _agreement(flat[1:], other, label_key)
     kind = jnp.int8 if pair.draws.shape[0] < 127 else jnp.int32
     for family in wanted:
