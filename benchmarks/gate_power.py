@@ -8,7 +8,7 @@ set of pairs, a detection is a set of gates that does not pass.
 
     python benchmarks/gate_power.py --sbi-python /path/to/env/bin/python
 
-needs some twenty minutes on one core; `--quick` less than one, with few trials of the small states.
+needs some forty minutes on one core, most of them for the largest state; `--quick` less than one, with few trials of the small states.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import scoringrules
 from scipy.signal import lfilter
 from scipy.stats import binomtest, chisquare
 
-from vardax_core.calibration.gates.base import run_gates
+from vardax_core.calibration.gates.base import FAMILY_LEVEL, run_gates
 from vardax_core.calibration.gates.context import Pairs, collect
 from vardax_core.calibration.gates.operators import AdjointGate, derivatives
 from vardax_core.calibration.gates.sets import gates_for
@@ -141,7 +141,7 @@ def rejecting(parts, strata, fault, key, families, oracle=True):
     )
     gates = gates_for(context)
     share = sum(gate.statistical for gate in gates) / N_GATES
-    results = run_gates(gates, context, level=FALSE_ALARM_BAR * share)
+    results = run_gates(gates, context, level=FAMILY_LEVEL * share)
     return [r.name for r in results if not r.passed]
 
 

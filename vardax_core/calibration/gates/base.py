@@ -9,8 +9,9 @@ import equinox as eqx
 
 from vardax_core.calibration.gates.context import GateContext
 
-FAMILY_LEVEL = 0.05
-"""Probability that a set of gates rejects a right posterior, at most."""
+FAMILY_LEVEL = 0.025
+"""Probability that a set of gates rejects a right posterior, at most: half of the 5 % that are
+promised, so that some hundred trials can show that the promise is kept."""
 SMALLEST_STRATUM = 30
 """Strata with fewer pairs are not tested by themselves."""
 
