@@ -8,7 +8,8 @@ set of pairs, a detection is a set of gates that does not pass.
 
     python benchmarks/gate_power.py --sbi-python /path/to/env/bin/python
 
-needs some forty minutes on one core, most of them for the largest state; `--quick` less than one, with few trials of the small states.
+needs some forty minutes on one core, most of them for the largest state; `--quick` less than one,
+with few trials of the small states.
 """
 
 import argparse
