@@ -170,7 +170,8 @@ def collect(
     found: list[dict[str, np.ndarray]] = []
     shape: tuple[int, ...] = ()
     n_draws = 0
-    for index, pairs in enumerate(chunks):
+    for index, given in enumerate(chunks):
+        pairs = jax.tree.map(jnp.asarray, given)
         shape, n_draws = pairs.truth.shape[1:], pairs.draws.shape[1]
         scaling = jnp.ones(shape, pairs.truth.dtype) if scale is None else scale
         size = (pairs.truth[0].size, RANDOM_DIRECTIONS)

@@ -76,7 +76,7 @@ class OracleMarginalsGate(AbstractGate):
             ),
             picture=Picture(
                 kind="normal_quantiles",
-                title=f"{self.name}: bias of every point in its own standard errors",
+                title=f"{self.name}, from {context.n * sums.draws} draws at {len(z)} points",
                 data={"z": np.sort(z), "ratio": np.sort(ratio), "n": context.n * sums.draws},
             ),
         )

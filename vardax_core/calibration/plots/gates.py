@@ -67,8 +67,8 @@ def ecdf_difference(
         y="share of truths - expected",
     )
     axes.set_xlim(0, 1)
-    reach = 1.15 * max(abs(value) for value in axes.get_ylim())
-    axes.set_ylim(-reach, reach)
+    reach = 1.1 * max(abs(value) for value in axes.get_ylim())
+    axes.set_ylim(-reach, 1.5 * reach)
     axes.text(
         *(0.99, 0.03, f"{n} pairs; the {len(curves)} worst of {of}"),
         ha="right",
@@ -113,13 +113,19 @@ def normal_quantiles(*, title: str, z: np.ndarray, ratio: np.ndarray, n: int) ->
         n: draws behind each of them.
     """
     figure = new_figure(8.6, 3.6)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left", color=INK)
     left, right = figure.subplots(1, 2)
     points = len(z)
     from_zero_to_one = (np.arange(points) + 0.5) / max(points, 1)
     expected = ndtri(from_zero_to_one)
     left.plot(expected, z, ".", color=ANALYSIS, markersize=4)
     left.plot([-4, 4], [-4, 4], color=INK, linewidth=1)
-    dress(left, title=title, x="expected if right [standard errors]", y="bias [standard errors]")
+    dress(
+        left,
+        title="bias of every point",
+        x="expected if right [standard errors]",
+        y="bias [standard errors]",
+    )
     right.plot(from_zero_to_one, ratio, color=ANALYSIS, linewidth=1.5)
     right.axhline(1, color=INK, linewidth=1)
     half = 4 / np.sqrt(2 * n)
@@ -130,10 +136,5 @@ def normal_quantiles(*, title: str, z: np.ndarray, ratio: np.ndarray, n: int) ->
         x="share of the points",
         y="spread / oracle's",
     )
-    right.text(
-        *(0.02, 0.03, "band: four standard errors"),
-        transform=right.transAxes,
-        fontsize=8,
-        color=INK,
-    )
+    right.text(0.0, 1 + half, "band: four standard errors", va="bottom", fontsize=8, color=INK)
     return figure

@@ -51,7 +51,7 @@ def spectra_curves(spectra: Spectra, *, name: str, units: str = "1") -> Figure:
             fontsize=8,
             color=INK,
         )
-    legend(axes, loc="lower left")
+    legend(axes, loc="best")
     return figure
 
 
