@@ -12,7 +12,9 @@ from flows.parameters import ExperimentParameters, TargetParameters
 from flows.progress import track
 from vardax_core.data.timeaxis import from_minutes, instant_to_minutes
 from vardax_core.experiments.assimilate import Assimilation, SegmentReport, pending_cycles
+from vardax_core.experiments.validation import is_gated
 from vardax_core.store import SupersededError
+from vardax_core.training.promotion import require_proven
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="segment-{label}")
@@ -27,7 +29,10 @@ def assimilate(
     target: TargetParameters = TargetParameters(),  # noqa: B008 (frozen)
 ) -> int:
     """Ingest what is new and catch up every cycle that is not in the store, in segments that are
-    committed whole."""
+    committed whole.
+
+    Weights without a passing gate report are refused.
+    """
     tag_run(experiment)
     logger = get_run_logger()
     made = experiment.experiment()
@@ -42,7 +47,11 @@ def assimilate(
     if not len(times):
         logger.info("%s: up to date", made.name)
         return ended("up to date", 0)
-    assimilation = Assimilation(made, store, made.prepare(store))
+    prepared = made.prepare(store)
+    if is_gated(made):
+        for version in prepared.versions.values():
+            require_proven(made.registry, version)
+    assimilation = Assimilation(made, store, prepared)
     done = 0
     with track(f"assimilate {made.name}", len(times)) as tracker:
         for segment in assimilation.segments(times):

@@ -215,6 +215,43 @@ def train(
 
 
 @app.command()
+def validate(
+    dataset: Dataset,
+    method: MethodOption = "amortized",
+    root: Root = None,
+    members: Members = None,
+    steps: Steps = None,
+    override: Annotated[
+        str | None,
+        typer.Option("--override", help="Promote although a gate fails; say why, it is kept."),
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run the gates on trained weights; those that pass become the champion."""
+    folder = _prepare(root, verbose)
+    with exit_codes():
+        parameters = _parameters(dataset, folder, method=method, members=members, steps=steps)
+        from flows.validate import validate as validate_flow
+
+        version = validate_flow(parameters, override)
+        console.print(f"champion: {version}" if version else "up to date")
+
+
+@app.command()
+def rollback(dataset: Dataset, root: Root = None) -> None:
+    """Take the champion of a data set back and give its place to the one before it."""
+    folder = (root or default_root()).resolve()
+    with exit_codes():
+        parameters = _parameters(dataset, folder)
+        from vardax_core.experiments.validation import trained_name
+        from vardax_core.training.promotion import rollback as take_back
+
+        made = parameters.experiment()
+        entry = take_back(made.registry, trained_name(made))
+        console.print(f"champion: {entry.version}")
+
+
+@app.command()
 def assimilate(
     dataset: Dataset,
     method: MethodOption = "amortized",

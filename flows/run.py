@@ -10,8 +10,10 @@ from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters, TargetParameters
 from flows.report import report
 from flows.train import train
+from flows.validate import validate
 from vardax_core.experiments.comparison import Comparison
 from vardax_core.experiments.settings import Method, available_methods
+from vardax_core.experiments.validation import is_gated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +35,7 @@ def run(
     methods: tuple[Method, ...] | None = None,
     target: TargetParameters = TargetParameters(),  # noqa: B008 (frozen)
 ) -> RunSummary:
-    """Ingest, train, assimilate and report, for one method and those it is compared with."""
+    """Ingest, train, validate, assimilate and report, for a method and those beside it."""
     tag_run(experiment)
     chosen = methods or available_methods(experiment.recipe())
     if experiment.method not in chosen:
@@ -44,6 +46,8 @@ def run(
         changed |= bool(ingest(each))
         if each.experiment().needs_training:
             changed |= bool(train(each))
+        if is_gated(each.experiment()):
+            changed |= bool(validate(each))
         changed |= bool(assimilate(each, target))
     comparison = report(experiment, chosen)
     summary = RunSummary(comparison, changed or comparison.new)

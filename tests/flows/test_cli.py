@@ -14,8 +14,12 @@ from typer.testing import CliRunner
 import flows.run  # noqa: F401 (Prefect must not meet the streams that CliRunner puts up)
 from flows.cli import ExitCode, app
 from tests.experiments import small
+from vardax_core.calibration.gates.base import GateResult
+from vardax_core.calibration.gates.report import write_gate_report
+from vardax_core.experiments import validation
 from vardax_core.store import ExperimentStore
 from vardax_core.store import writer as writer_module
+from vardax_core.training.promotion import gates_folder
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +73,9 @@ def test_the_data_sets_are_listed(vardax):
         assert word in result.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "train", "assimilate", "report"])
+@pytest.mark.parametrize(
+    "command", ["run", "train", "validate", "rollback", "assimilate", "report"]
+)
 def test_an_unknown_name_offers_the_nearest(vardax, command):
     told = ("RecipeError", "Unknown data set 'lorenz69'", "did you mean 'lorenz96'?")
     refused(vardax(command, "lorenz69"), ExitCode.WRONG_INPUT, *told)
@@ -178,3 +184,32 @@ class TestFlows:
         assert result.exit_code == 0
         for words in ("2000-01-08T06:00", "background", "diagnostics", "30"):
             assert words in result.stdout
+
+    def test_weights_must_pass_their_gates_before_they_cycle(self, vardax, monkeypatch):
+        options = ("small", "--members", "6", "--steps", "2")
+        assert vardax("train", *options).exit_code == 0
+        until = ("--until", "2000-01-03T18")
+        told = ("UnprovenModelError", "has no gate report", "run `vardax validate`")
+        refused(vardax("assimilate", *options, *until), ExitCode.WRONG_INPUT, *told)
+
+        def failing(experiment):
+            version = validation.trained(experiment)
+            result = GateResult("coordinates", False, 0.0, 0.01, 0.0, 500, (), "too narrow")
+            return write_gate_report(
+                gates_folder(version),
+                [result],
+                title="Gates",
+                provenance={"weights sha256": version.sha256},
+            )
+
+        monkeypatch.setattr("flows.validate.run_gates", failing)
+        told = ("did not pass: coordinates", "report.md", "--override REASON")
+        refused(vardax("validate", *options), ExitCode.WRONG_INPUT, *told)
+        refused(vardax("assimilate", *options, *until), ExitCode.WRONG_INPUT, *told)
+        refused(vardax("rollback", "small"), ExitCode.WRONG_INPUT, "none to go back to")
+
+        result = vardax("validate", *options, "--override", "a test of the override")
+        assert "champion: 0001-" in result.stdout
+        assert "up to date" in vardax("validate", *options).stdout
+        result = vardax("assimilate", *options, *until)
+        assert "12 cycles committed" in result.stdout, result.stderr

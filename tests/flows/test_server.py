@@ -168,7 +168,8 @@ def test_runs_have_readable_names_and_tags(runs):
     verbs = ("ingest", "train", "assimilate")
     expected = {f"{verb}-lorenz96-{method}" for verb in verbs for method in ("etkf", "amortized")}
     expected -= {"train-lorenz96-etkf"}  # it has nothing to learn
-    assert runs.keys() == expected | {"run-lorenz96-amortized", "report-lorenz96-amortized"}
+    expected |= {f"{verb}-lorenz96-amortized" for verb in ("validate", "run", "report")}
+    assert runs.keys() == expected
     for name, found in runs.items():
         method = name.rsplit("-", 1)[1]
         for run in found:
@@ -179,6 +180,7 @@ def test_states_say_what_was_done(runs):
     messages = {name: [run.state.message for run in found] for name, found in runs.items()}
     assert messages["ingest-lorenz96-etkf"] == ["30 new observation times"]
     assert messages["train-lorenz96-amortized"][0].startswith("trained version ")
+    assert messages["validate-lorenz96-amortized"][0].startswith("champion 0001-")
     assert messages["assimilate-lorenz96-amortized"] == ["30 cycles"]
     assert messages["assimilate-lorenz96-etkf"] == ["30 cycles", "up to date"]
     assert messages["run-lorenz96-amortized"] == ["done"]
@@ -196,6 +198,13 @@ def test_report_is_an_artifact_with_its_pictures(api, runs):
         kind, encoded = picture.split(",")
         assert kind == "data:image/png;base64"
         assert base64.b64decode(encoded, validate=True).startswith(b"\x89PNG\r\n")
+
+
+def test_gates_are_an_artifact_with_their_verdict(api, runs):
+    (gates,) = (a for a in api.read_artifacts() if a.key == "gates-lorenz96")
+    assert gates.flow_run_id == runs["validate-lorenz96-amortized"][0].id
+    assert "**Passed**" in gates.data
+    assert "data:image/png;base64" in gates.data
 
 
 def test_progress_ends_at_a_hundred(api, runs):

@@ -28,6 +28,7 @@ EXTRA_DIMENSIONS = {
 UNITLESS = {
     *("cycles", "weight", "squared_weight", "non_finite_weight", "ensemble_weight"),
     *("coverage", "pit_histogram", "rank_histogram", "binned_weight", "observations", "chi2"),
+    "signal",
 }
 SQUARED = {
     *("squared_error", "variance", "background_squared_error", "background_variance"),

@@ -160,6 +160,15 @@ DEFINITIONS = (
         _mean("crps_fair", "ensemble_weight"), "ensemble_weight", interval=True,
     ),
     ScoreDefinition(
+        "energy_score", "energy score (fair)",
+        f"{_TIME_MEAN} of the fair energy score of whole states in the norm root of mean square, "
+        "Gneiting and Raftery (2007), doi:10.1198/016214506000001437",
+        lambda s: np.where(
+            np.asarray(s["ensemble_weight"]) > 0, divide(s["energy_score"], s["cycles"]), np.nan
+        ),
+        "ensemble_weight", interval=True,
+    ),
+    ScoreDefinition(
         "coverage_90", "90 % coverage",
         "share of truths within mean +- 1.645 spread; 0.9 if calibrated and Gaussian",
         _mean("coverage_90", "weight"), "weight", False, True,
@@ -206,6 +215,12 @@ DEFINITIONS = (
         f"root of mean (O-A)(O-B), {_DESROZIERS}",
         lambda s: _root_of_positive(divide(s["innovation_residual"], s["observations"])),
         "observations",
+    ),
+    ScoreDefinition(
+        "signal", "degrees of freedom for signal per observation",
+        "mean of (O-A)(A-B)/R: what the analysis takes from an observation, 0 to 1 "
+        "(Lupu et al. 2011, doi:10.1175/2010MWR3404.1)",
+        _mean("signal", "observations"), "observations", False, True,
     ),
     ScoreDefinition(
         "assumed_error_sd", "observation error sd (assumed)", "root of mean R",

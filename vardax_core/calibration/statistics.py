@@ -20,6 +20,8 @@ HALF_WIDTHS = tuple(NormalDist().inv_cdf((1 + level) / 2) for level in COVERAGE_
 
 LARGEST_PAIRED_ENSEMBLE = 128
 """Up to this size XLA adds all pairs of members faster than it sorts them (5 times at 64)."""
+LARGEST_PAIRED_STATES = 1 << 20
+"""Differences of all pairs of members that are held at once, in numbers."""
 PIT_BINS = 20
 SPREAD_BINS = 40
 SPREAD_BINS_PER_OCTAVE = 4
@@ -60,6 +62,34 @@ def fair_crps(
     else:
         pairs = jnp.sum(jnp.abs(errors[None] - errors[:, None]), axis=(0, 1))
     return jnp.mean(jnp.abs(errors), axis=0) - pairs / (2 * members * (members - 1))
+
+
+def fair_energy_score(
+    truth: Float[Array, "*state"],
+    ensemble: Float[Array, "member *state"],
+    weights: Float[Array, "*state"] | None = None,
+) -> Float[Array, ""]:
+    """Fair energy score of an ensemble, the CRPS of whole states, in the unit of the state:
+    mean |x_i - y| - sum_ij |x_i - x_j| / (2 M (M - 1)) with the (weighted) Euclidean norm.
+
+    Unlike a sum of the points' CRPS it also feels correlations. For M >= 2.
+
+    Source: Gneiting and Raftery (2007), doi:10.1198/016214506000001437, equation 22; fair as in
+        Ferro (2014), doi:10.1002/qj.2270
+    """
+    members = ensemble.shape[0]
+    root = jnp.ones_like(truth) if weights is None else jnp.sqrt(weights)
+    errors = ((ensemble - truth[None]) * root[None]).reshape(members, -1)
+    norms = jnp.linalg.norm(errors, axis=1)
+
+    def distances(one: Array) -> Array:
+        return jnp.sum(jnp.linalg.norm(errors - one[None], axis=1))
+
+    if members * errors.size > LARGEST_PAIRED_STATES:
+        pairs = jnp.sum(jax.lax.map(distances, errors))
+    else:
+        pairs = jnp.sum(jax.vmap(distances)(errors))
+    return jnp.mean(norms) - pairs / (2 * members * (members - 1))
 
 
 def truth_rank(
@@ -116,12 +146,14 @@ def cycle_statistics(
         `non_finite_weight`, `ensemble_weight` (the weight if there are two members); `error`
         (analysis mean - truth), `absolute_error`, `squared_error`, `variance`, and of the cycle
         as a whole `rmse` and `spread` (root of the weighted mean variance); the same six with
-        the prefix `background_`; `crps_gaussian`, `crps_fair`; `coverage` (level),
+        the prefix `background_`; `crps_gaussian`, `crps_fair`; `energy_score` of the cycle as a
+        whole, in the norm root of weighted mean square; `coverage` (level),
         `pit_histogram` (pit_bin), `rank_histogram` (rank); `binned_weight`, `binned_variance`,
         `binned_squared_error` (spread_bin). Sums over used observations: `observations`,
         `innovation`, `squared_innovation`, `residual`, `squared_residual`,
-        `innovation_residual`, `observed_background_variance`, `error_variance`, and `chi2`, the
-        sum of innovation^2 / (H B H' + R) with diagonals only.
+        `innovation_residual`, `observed_background_variance`, `error_variance`; `chi2`, the sum
+        of innovation^2 / (H B H' + R) with diagonals only; and `signal`, that of residual
+        (innovation - residual) / R, whose expectation is the degrees of freedom for signal.
     """
     finite = jnp.isfinite(mean) & jnp.isfinite(spread) & jnp.all(jnp.isfinite(ensemble), axis=0)
     finite &= jnp.isfinite(background_mean) & jnp.isfinite(background_spread)
@@ -153,6 +185,7 @@ def cycle_statistics(
         **{f"background_{name}": value for name, value in background.items()},
         "crps_gaussian": jnp.sum(w * gaussian_crps(truth, mean, spread)),
         "crps_fair": jnp.sum(w * fair_crps(truth, ensemble)) if several else jnp.zeros_like(weight),
+        "energy_score": _energy_score(truth, ensemble, w, weight) if several else 0 * weight,
         "coverage": jax.vmap(lambda half: jnp.sum(jnp.where(jnp.abs(z) <= half, w, 0.0)))(
             half_widths
         ),
@@ -163,6 +196,11 @@ def cycle_statistics(
         "binned_squared_error": _histogram(spread_bin, w * (mean - truth) ** 2, SPREAD_BINS),
         **_observation_sums(innovation, residual, background_variance, error_sd, used),
     }
+
+
+def _energy_score(truth: Array, ensemble: Array, weights: Array, weight: Array) -> Array:
+    share = weights / jnp.where(weight > 0, weight, 1.0)
+    return jnp.where(weight > 0, fair_energy_score(truth, ensemble, share), 0.0)
 
 
 def _moment_sums(weights: Array, error: Array, spread: Array) -> dict[str, Array]:
@@ -199,6 +237,9 @@ def _observation_sums(
         "observed_background_variance": jnp.sum(background_variance),
         "error_variance": jnp.sum(error_variance),
         "chi2": jnp.sum(innovation**2 / total),
+        "signal": jnp.sum(
+            residual * (innovation - residual) / jnp.where(used, error_variance, 1.0)
+        ),
     }
 
 

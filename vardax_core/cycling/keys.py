@@ -15,6 +15,7 @@ class Purpose(IntEnum):
     ADAPTATION = 3
     VERIFICATION = 4
     TRAINING = 5
+    VALIDATION = 6
 
 
 def cycle_key(

@@ -41,7 +41,12 @@ def model_name(recipe: Recipe) -> str:
     return f"{recipe.name}-amortized"
 
 
-def _model(recipe: Recipe) -> Lorenz96:
+def forecast_model(recipe: Recipe) -> Lorenz96:
+    """The model of a twin, which makes its truth and its forecasts.
+
+    Raises:
+        ValueError: if the recipe is no twin.
+    """
     if recipe.source.kind != "twin":
         raise ValueError(
             f"Recipe '{recipe.name}': expected a source of kind twin, got {recipe.source.kind}; "
@@ -117,7 +122,7 @@ def train(
     progress: Progress,
 ) -> ModelVersion:
     """Train the amortized analysis and store its network in the registry."""
-    model = _model(recipe)
+    model = forecast_model(recipe)
     operator = Identity(model.state_shape)
     key = cycle_key(experiment_key(settings.training.seed), 0, Purpose.TRAINING)
     network_key, run_key = jax.random.split(key)
@@ -162,7 +167,7 @@ def prepare(
     Raises:
         ModelNotFoundError: if the method needs a network that was not trained.
     """
-    model = _model(recipe)
+    model = forecast_model(recipe)
     climatology = free_run_climatology(model)
     forecast: AbstractForecastModel = model
     step: AbstractAnalysisStep

@@ -8,6 +8,7 @@ from vardax_core.calibration.plots.fields import (
     point_series,
     section,
 )
+from vardax_core.calibration.plots.spectra import reliability, spectra_curves
 from vardax_core.calibration.plots.style import png_bytes, save
 from vardax_core.calibration.plots.verification import (
     comparison,
@@ -30,7 +31,9 @@ __all__ = [
     "png_bytes",
     "point_series",
     "rank_histogram",
+    "reliability",
     "save",
     "section",
+    "spectra_curves",
     "spread_error",
 ]

@@ -1,0 +1,47 @@
+"""Flow: the gates that weights must pass before they go to work."""
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows.naming import ended, run_name, tag_run
+from flows.parameters import ExperimentParameters
+from vardax_core.calibration.report import markdown_with_embedded_pictures
+from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.validation import is_gated, trained
+from vardax_core.experiments.validation import validate as run_gates
+from vardax_core.training.promotion import UnprovenModelError, promote, require_proven
+
+
+@task(cache_policy=NO_CACHE, persist_result=False, task_run_name="gates-{experiment.name}")
+def check_gates(experiment: Experiment) -> str:
+    """Run the gates; the report lies beside the weights and is an artifact."""
+    report = run_gates(experiment)
+    create_markdown_artifact(
+        markdown_with_embedded_pictures(report.markdown),
+        key=f"gates-{experiment.group_name}",
+        description=f"Gates of {experiment.name}",
+    )
+    return str(report.markdown)
+
+
+@flow(name="validate", flow_run_name=run_name("validate"), persist_result=False)
+def validate(experiment: ExperimentParameters, override: str | None = None) -> str | None:
+    """Check the gates and make the weights the champion; refuse if one fails and no reason is given
+    for going on."""
+    tag_run(experiment)
+    logger = get_run_logger()
+    made = experiment.experiment()
+    if not is_gated(made):
+        return ended("nothing to validate", None)
+    version = trained(made)
+    try:
+        require_proven(made.registry, version)
+        return ended("up to date", None)
+    except UnprovenModelError as missing:
+        logger.info("%s", missing)
+    page = check_gates(made)
+    entry = promote(made.registry, version, override=override)
+    message = f"champion {entry.version}" + (f", override: {override}" if override else "")
+    logger.info("%s: %s; report %s", made.name, message, page)
+    return ended(message, entry.version)

@@ -1,0 +1,77 @@
+"""Gates on derivatives and emulated models."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vardax_core.calibration.gates.context import GateContext
+from vardax_core.calibration.gates.operators import (
+    AdjointGate,
+    ForwardGate,
+    LinearGaussianGate,
+    derivatives,
+    forward_errors,
+    iterations_for,
+    operator_norm,
+)
+
+EMPTY = GateContext(tables={})
+
+
+def test_the_norm_is_the_largest_singular_value(key):
+    matrix = jax.random.normal(key, (7, 5))
+    found = operator_norm(lambda v: matrix @ v, lambda w: matrix.T @ w, jnp.ones(5), 200)
+    np.testing.assert_allclose(found, np.linalg.norm(matrix, 2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [3, 16384])
+def test_an_error_in_one_direction_is_found(key, size):
+    """The gain is the identity times a half, with an error of 5 % everywhere; then with one of
+    100 % in one direction, of which random probes see 1 / sqrt(size)."""
+    u_key, v_key, start_key = jax.random.split(key, 3)
+    u, v = (x / jnp.linalg.norm(x) for x in (jax.random.normal(k, (size,)) for k in (u_key, v_key)))
+
+    def oracle(y):
+        return 0.5 * y
+
+    def nearly(y):
+        return 0.525 * y
+
+    def wrong(y):
+        return nearly(y) + 0.5 * u * jnp.vdot(v, y)
+
+    y = jnp.zeros(size)
+    good = AdjointGate((derivatives(nearly, oracle, y, key=start_key),)).check(EMPTY)
+    bad = AdjointGate((derivatives(wrong, oracle, y, key=start_key),)).check(EMPTY)
+    assert good.passed
+    np.testing.assert_allclose(good.statistic, 0.05, rtol=1e-3)
+    assert not bad.passed
+    assert 0.9 < bad.statistic < 1.1
+    assert "wrong direction" in bad.message
+
+
+def test_an_oracle_without_response_divides_by_nothing(key):
+    measured = derivatives(lambda y: 0 * y, lambda y: 0 * y, jnp.ones(4), key=key)
+    result = AdjointGate((measured,)).check(EMPTY)
+    assert np.isnan(result.statistic) or result.statistic == 0
+
+
+def test_more_iterations_for_more_directions():
+    assert iterations_for(16384) > iterations_for(3) >= 2
+
+
+def test_an_emulator_is_judged_by_its_worst_point(key):
+    exact = jax.random.normal(key, (50, 6))
+    emulated = exact.at[:, 4].add(0.5)
+    error = forward_errors(emulated, exact, 2 * jnp.ones(6))
+    np.testing.assert_allclose(error, 0.25)
+    assert not ForwardGate((0.01, error)).check(EMPTY).passed
+    assert ForwardGate((0.01, 0.02)).check(EMPTY).passed
+    assert not ForwardGate((0.01, float("nan"))).check(EMPTY).passed
+    assert "nothing was measured" in ForwardGate(()).check(EMPTY).message
+
+
+def test_the_linear_gaussian_gate_takes_the_larger_error():
+    assert LinearGaussianGate(0.01, 0.02).check(EMPTY).passed
+    assert not LinearGaussianGate(0.01, 0.2).check(EMPTY).passed

@@ -1,0 +1,80 @@
+"""The gates of a twin's analysis: its own passes, one that is too sure of itself does not."""
+
+import equinox as eqx
+import jax
+import pytest
+
+from tests.experiments import small
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.calibration.gates.base import run_gates
+from vardax_core.calibration.gates.context import collect
+from vardax_core.calibration.gates.sets import gates_for
+from vardax_core.experiments import twin, validation
+from vardax_core.experiments.held_out import HeldOutPlan, twin_pairs
+from vardax_core.experiments.settings import ExperimentSettings, Method
+from vardax_core.observations.operators import Identity
+from vardax_core.training.promotion import UnprovenModelError, require_proven
+from vardax_core.training.registry import ModelNotFoundError, ModelRegistry
+
+PLAN = HeldOutPlan(streams=40, per_stream=3, settle=40, gap=20, members=12)
+
+
+class Sure(AbstractAnalysisStep):
+    """A method that takes observations for twice as good as they are."""
+
+    operator: Identity
+    inner: AbstractAnalysisStep
+
+    def analyse(self, background, observations, *, key):
+        halved = eqx.tree_at(lambda o: o.error_sd, observations, observations.error_sd / 2)
+        return self.inner.analyse(background, halved, key=key)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    recipe = small.recipe()
+    settings = ExperimentSettings(method=Method.ETKF, members=12)
+    registry = ModelRegistry(tmp_path_factory.mktemp("models"))
+    return twin.forecast_model(recipe), twin.prepare(recipe, settings, registry, Identity((12,)))
+
+
+def judged(made, step, seed=0):
+    model, prepared = made
+    key = jax.random.key(seed)
+    pairs, strata = twin_pairs(step, model, prepared.climatology, 1.0, PLAN, key=key)
+    context = collect([pairs], key=key, strata=strata)
+    return run_gates(gates_for(context, validation.FORGIVEN), context)
+
+
+def test_a_filter_in_its_cycle_passes(made):
+    assert all(result.passed for result in judged(made, made[1].program.step))
+
+
+def test_an_analysis_that_was_told_too_small_an_error_fails(made):
+    inner = made[1].program.step
+    results = {r.name: r for r in judged(made, Sure(inner.operator, inner))}
+    assert not results["coordinates"].passed
+    assert "narrow" in results["coordinates"].message
+
+
+def test_the_report_of_an_experiment_lies_beside_its_weights(trained_root):
+    made = small.experiment_of(trained_root, Method.AMORTIZED)
+    version = validation.trained(made)
+    with pytest.raises(UnprovenModelError, match="no gate report"):
+        require_proven(made.registry, version)
+    plan = HeldOutPlan(streams=8, per_stream=2, settle=20, gap=20)
+    report = validation.validate(made, plan)
+    assert report.path.parent.parent == version.path
+    assert version.sha256 in report.markdown.read_text()
+    if report.passed:
+        require_proven(made.registry, version)
+
+
+def test_only_weights_that_can_be_tested_are_gated(tmp_path):
+    assert validation.is_gated(small.experiment_of(tmp_path, Method.AMORTIZED))
+    classical = small.experiment_of(tmp_path, Method.ETKF)
+    assert not validation.is_gated(classical)
+    with pytest.raises(ValueError, match="champion"):
+        validation.trained_name(classical)
+    with pytest.raises(ModelNotFoundError, match="vardax train"):
+        validation.validate(small.experiment_of(tmp_path, Method.AMORTIZED))

@@ -1,0 +1,1 @@
+"""Gates: tests that a posterior must pass before it goes to work."""

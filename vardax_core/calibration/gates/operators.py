@@ -1,0 +1,205 @@
+"""Gates on derivatives and on emulated models, with tolerances in place of p-values."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vardax_core.calibration.gates.base import (
+    FAMILY_LEVEL,
+    AbstractGate,
+    GateResult,
+    StratumResult,
+    unsaid,
+)
+from vardax_core.calibration.gates.context import GateContext
+
+Analyse = Callable[[Float[Array, "*obs"]], Float[Array, "*state"]]
+"""From the observations of one pair, everything else fixed, to the analysis mean."""
+
+
+def iterations_for(size: int, *, miss: float = 1e-3, share: float = 0.5) -> int:
+    """Power iterations after which the largest singular value is found to a share of itself.
+
+    The random start has at least a part of miss / sqrt(size) along the direction sought, but with
+    probability `miss`; each iteration gains 1 / share^2 on every singular value below the share.
+
+    Source: Kuczynski and Wozniakowski (1992), doi:10.1137/0613066
+    """
+    return max(2, math.ceil(math.log(size / miss**2) / (-4 * math.log(share))) + 1)
+
+
+@eqx.filter_jit
+def operator_norm(
+    linear: Callable[[Array], Array],
+    adjoint: Callable[[Array], Array],
+    start: Float[Array, "*obs"],
+    iterations: int,
+) -> Float[Array, ""]:
+    """Largest singular value of a linear map, by power iteration on adjoint(linear(.))."""
+
+    def body(_: Array, v: Array) -> Array:
+        w = adjoint(linear(v))
+        norm = jnp.linalg.norm(w.reshape(-1))
+        return jnp.where(norm > 0, w / jnp.where(norm > 0, norm, 1.0), v)
+
+    v = start / jnp.linalg.norm(start.reshape(-1))
+    v = jax.lax.fori_loop(0, iterations, body, v)
+    return jnp.linalg.norm(linear(v).reshape(-1))
+
+
+class Derivatives(NamedTuple):
+    """Norms of the derivative of an analysis with respect to the observations.
+
+    Attributes:
+        difference: operator norm of the model's derivative less the oracle's.
+        oracle: operator norm of the oracle's derivative.
+        size: number of observations.
+    """
+
+    difference: float
+    oracle: float
+    size: int
+
+
+def derivatives(
+    model: Analyse, oracle: Analyse, observations: Float[Array, "*obs"], *, key: PRNGKeyArray
+) -> Derivatives:
+    """Compare d(analysis)/d(observation) of model and oracle at one set of observations.
+
+    Uses Jacobian-vector and vector-Jacobian products alone; no matrix is built. The norm of the
+    difference finds an error in a single direction among any number of them.
+    """
+    iterations = iterations_for(observations.size)
+    start = jax.random.normal(key, observations.shape, observations.dtype)
+
+    @eqx.filter_jit
+    def norms(y: Array, start: Array) -> tuple[Array, Array]:
+        def difference(x: Array) -> Array:
+            return model(x) - oracle(x)
+
+        found = []
+        for function in (difference, oracle):
+            _, linear = jax.linearize(function, y)
+            _, pull = jax.vjp(function, y)
+            found.append(operator_norm(linear, lambda w, pull=pull: pull(w)[0], start, iterations))
+        return found[0], found[1]
+
+    difference, size = norms(observations, start)
+    return Derivatives(float(difference), float(size), observations.size)
+
+
+class AdjointGate(AbstractGate):
+    """The derivative of the analysis by the observations is the oracle's in every direction.
+
+    Attributes:
+        measured: from `derivatives`, at one or several sets of observations.
+        tolerance: largest operator norm of the difference, relative to the oracle's.
+        name: what reports call it.
+    """
+
+    measured: tuple[Derivatives, ...] = eqx.field(static=True)
+    tolerance: float = eqx.field(static=True, default=0.2)
+    name: str = eqx.field(static=True, default="adjoint")
+
+    @property
+    def statistical(self) -> bool:
+        return False
+
+    def check(self, context: GateContext, *, level: float = FAMILY_LEVEL) -> GateResult:
+        ratios = [
+            one.difference / one.oracle if one.oracle > 0 else math.inf * one.difference
+            for one in self.measured
+        ]
+        return _within(
+            self.name,
+            ratios,
+            self.tolerance,
+            "relative operator norm of the error of d(analysis)/d(observation)",
+            "the analysis answers to the observations in a wrong direction",
+        )
+
+
+class ForwardGate(AbstractGate):
+    """An emulated forecast is that of the model it stands for.
+
+    Attributes:
+        errors: root mean square error of emulated forecasts at every point over its climatological
+            standard deviation, the largest over the points, for each lead.
+        tolerance: largest error allowed.
+        name: what reports call it.
+    """
+
+    errors: tuple[float, ...] = eqx.field(static=True)
+    tolerance: float = eqx.field(static=True, default=0.1)
+    name: str = eqx.field(static=True, default="forward agreement")
+
+    @property
+    def statistical(self) -> bool:
+        return False
+
+    def check(self, context: GateContext, *, level: float = FAMILY_LEVEL) -> GateResult:
+        return _within(
+            self.name,
+            list(self.errors),
+            self.tolerance,
+            "largest error of the emulated forecast, in climatological standard deviations",
+            "the emulator does not follow the model",
+        )
+
+
+def forward_errors(
+    emulated: Float[Array, "sample *state"],
+    exact: Float[Array, "sample *state"],
+    climatological_sd: Float[Array, "*state"],
+) -> float:
+    """Root mean square error over samples, in climatological standard deviations, of the worst
+    point; for `ForwardGate`."""
+    rms = jnp.sqrt(jnp.mean((emulated - exact) ** 2, axis=0))
+    return float(jnp.max(rms / climatological_sd))
+
+
+class LinearGaussianGate(AbstractGate):
+    """Where everything is linear and Gaussian, mean and spread are those of the Kalman filter.
+
+    Attributes:
+        mean_error: largest |mean - Kalman mean| in Kalman standard deviations.
+        spread_error: largest |log(spread / Kalman spread)|.
+        tolerance: largest error allowed.
+        name: what reports call it.
+    """
+
+    mean_error: float = eqx.field(static=True)
+    spread_error: float = eqx.field(static=True)
+    tolerance: float = eqx.field(static=True, default=0.1)
+    name: str = eqx.field(static=True, default="linear-Gaussian exactness")
+
+    @property
+    def statistical(self) -> bool:
+        return False
+
+    def check(self, context: GateContext, *, level: float = FAMILY_LEVEL) -> GateResult:
+        return _within(
+            self.name,
+            [self.mean_error, self.spread_error],
+            self.tolerance,
+            "largest difference from the Kalman filter in mean [sd] or log spread",
+            "the analysis does not reach the Kalman filter on a linear problem",
+        )
+
+
+def _within(name: str, values: list[float], tolerance: float, what: str, fault: str) -> GateResult:
+    if not values:
+        return unsaid(name, "nothing was measured", level=tolerance)
+    worst = max(values, key=lambda v: math.inf if math.isnan(v) else v)
+    passed = worst <= tolerance
+    tail = "" if passed else f"; {fault}"
+    message = f"{what}: {worst:.3g}, allowed {tolerance:.3g}{tail}"
+    strata = tuple(
+        StratumResult(f"case {k}", 1, float("nan"), f"{v:.3g}") for k, v in enumerate(values)
+    )
+    return GateResult(name, passed, worst, tolerance, None, len(values), strata, message)

@@ -1,0 +1,166 @@
+"""The report of a set of gates: JSON for machines, Markdown and pictures for people."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from vardax_core.calibration.gates.base import GateResult, Picture
+from vardax_core.calibration.page import table
+from vardax_core.calibration.plots.gates import (
+    ecdf_difference,
+    normal_quantiles,
+    two_distributions,
+)
+from vardax_core.calibration.plots.style import save, short, write_atomically
+
+REPORT = "report.json"
+PAGE = "report.md"
+STRATA_SHOWN = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class GateReport:
+    """A written report.
+
+    Attributes:
+        passed: whether every gate passed.
+        path: the JSON file.
+        markdown: the page.
+        sha256: digest of the JSON file.
+    """
+
+    passed: bool
+    path: Path
+    markdown: Path
+    sha256: str
+
+
+def draw(picture: Picture) -> Figure:
+    """The figure of a gate."""
+    match picture.kind:
+        case "ecdf_difference":
+            return ecdf_difference(title=picture.title, **picture.data)
+        case "two_distributions":
+            return two_distributions(title=picture.title, **picture.data)
+        case "normal_quantiles":
+            return normal_quantiles(title=picture.title, **picture.data)
+    raise ValueError(f"draw: there is no picture of the kind {picture.kind!r}.")
+
+
+def as_json(result: GateResult) -> dict[str, Any]:
+    """A result as JSON values, without its picture; what is not finite becomes null."""
+    plain = {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
+    del plain["picture"]
+    plain["strata"] = [dataclasses.asdict(stratum) for stratum in result.strata]
+    return _finite(plain)
+
+
+def write_gate_report(
+    folder: str | Path,
+    results: Sequence[GateResult],
+    *,
+    title: str,
+    provenance: Mapping[str, str],
+) -> GateReport:
+    """Write `report.json`, `report.md` and the pictures into a folder.
+
+    Every file is replaced atomically and the JSON last, so that a verdict is there only with all
+    that belongs to it.
+
+    Arguments:
+        folder: beside the weights.
+        results: from `run_gates`.
+        title: the model and what it was tested on.
+        provenance: what the numbers come from, the sha256 of the weights among them.
+    """
+    target = Path(folder)
+    passed = bool(results) and all(result.passed for result in results)
+    pictures = []
+    for result in results:
+        if result.picture is not None:
+            name = f"{re.sub(r'[^a-z0-9]+', '-', result.name.lower())}.png"
+            save(draw(result.picture), target / name)
+            pictures.append((name, result.picture.title))
+    page = _page(passed, results, title, provenance, pictures)
+    write_atomically(target / PAGE, page.encode())
+    content = {
+        "passed": passed,
+        "title": title,
+        "provenance": dict(provenance),
+        "gates": [as_json(result) for result in results],
+    }
+    text = (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+    write_atomically(target / REPORT, text)
+    return GateReport(passed, target / REPORT, target / PAGE, hashlib.sha256(text).hexdigest())
+
+
+def _page(
+    passed: bool,
+    results: Sequence[GateResult],
+    title: str,
+    provenance: Mapping[str, str],
+    pictures: Sequence[tuple[str, str]],
+) -> str:
+    failed = [result.name for result in results if not result.passed]
+    verdict = (
+        "**Passed**: no gate found a fault."
+        if passed
+        else f"**Not passed**: {', '.join(failed) or 'there was no gate'}. Train longer or on what "
+        "it will meet; the lines below say where the truth and the posterior part."
+    )
+    rows = [
+        [
+            result.name,
+            "passed" if result.passed else "**failed**",
+            "-" if result.p_value is None else f"{result.p_value:.2g}",
+            short(result.statistic),
+            short(result.threshold),
+            str(result.n),
+        ]
+        for result in results
+    ]
+    said = "\n".join(f"- **{result.name}**: {result.message}." for result in results)
+    strata = "\n\n".join(
+        f"**{result.name}**\n\n"
+        + table(
+            ["part", "pairs", "p", "worst in"],
+            [
+                [s.name, str(s.n), f"{s.p_value:.2g}", s.quantity]
+                for s in result.strata[:STRATA_SHOWN]
+            ],
+        )
+        for result in results
+        if len(result.strata) > 1 and result.p_value is not None
+    )
+    shown = "\n\n".join(f"![{caption}]({file})\n\n*{caption}*" for file, caption in pictures)
+    parts = [
+        f"# {title}",
+        verdict,
+        table(["gate", "verdict", "p (corrected)", "statistic", "threshold", "pairs"], rows),
+        said,
+        shown,
+        f"## Worst parts\n\n{strata}" if strata else "",
+        "## Provenance",
+        "\n".join(f"- {name}: `{value}`" for name, value in provenance.items()),
+    ]
+    return "\n\n".join(part for part in parts if part).rstrip() + "\n"
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case bool() | str() | int() | None:
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+    return _finite(value.item())

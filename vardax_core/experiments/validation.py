@@ -1,0 +1,103 @@
+"""The gates of an experiment's trained analysis, on twins that its training never met."""
+
+import jax
+import numpy as np
+
+import vardax_core
+from vardax_core.calibration.gates.base import run_gates
+from vardax_core.calibration.gates.context import collect
+from vardax_core.calibration.gates.nulls import Tolerance
+from vardax_core.calibration.gates.report import GateReport, write_gate_report
+from vardax_core.calibration.gates.sets import gates_for
+from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.experiments import twin
+from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.held_out import HeldOutPlan, twin_pairs
+from vardax_core.experiments.prepared import experiment_key
+from vardax_core.experiments.settings import Method
+from vardax_core.observations.operators import Identity
+from vardax_core.training.promotion import gates_folder
+from vardax_core.training.registry import ModelNotFoundError, ModelVersion
+
+FORGIVEN = Tolerance(bias=0.1, spread=1.1)
+"""Faults of the analysis in a cycle that do not keep it from work."""
+PLAN = HeldOutPlan()
+
+
+def is_gated(experiment: Experiment) -> bool:
+    """Whether the experiment's method has weights that must pass gates before they cycle.
+
+    Those of a twin are, since truths can be simulated for them; the statistics of a classical
+    method and what was learned from a single period of real data are not.
+    """
+    return (
+        experiment.settings.method is Method.AMORTIZED and experiment.recipe.source.kind == "twin"
+    )
+
+
+def trained_name(experiment: Experiment) -> str:
+    """Name under which the registry holds the experiment's weights.
+
+    Raises:
+        ValueError: if they are not gated.
+    """
+    if not is_gated(experiment):
+        raise ValueError(
+            f"{experiment.name}: only the weights of an amortized analysis of a twin have a "
+            "champion; choose such a data set."
+        )
+    return twin.model_name(experiment.recipe)
+
+
+def trained(experiment: Experiment) -> ModelVersion:
+    """The version that the experiment would cycle.
+
+    Raises:
+        ModelNotFoundError: if it was not trained yet.
+    """
+    version = experiment.trained_version(None)
+    if version is None:
+        raise ModelNotFoundError(
+            f"{experiment.name}: nothing was trained with these settings; train it first: "
+            "vardax train, with the same options."
+        )
+    return version
+
+
+def validate(experiment: Experiment, plan: HeldOutPlan = PLAN) -> GateReport:
+    """Run the gates on the experiment's weights and write the report beside them.
+
+    Raises:
+        ModelNotFoundError: if nothing was trained with these settings.
+    """
+    version = trained(experiment)
+    settings, recipe = experiment.settings, experiment.recipe
+    model = twin.forecast_model(recipe)
+    prepared = twin.prepare(recipe, settings, experiment.registry, Identity(model.state_shape))
+    key = cycle_key(experiment_key(settings.training.seed), 0, Purpose.VALIDATION)
+    pair_key, rank_key = jax.random.split(key)
+    pairs, strata = twin_pairs(
+        prepared.program.step,
+        model,
+        prepared.climatology,
+        recipe.observation.error_sd,
+        plan._replace(members=settings.members),
+        key=pair_key,
+    )
+    context = collect([pairs], key=rank_key, strata=strata)
+    results = run_gates(gates_for(context, FORGIVEN), context)
+    return write_gate_report(
+        gates_folder(version),
+        results,
+        title=f"Gates of {version.name}, version {version.version}",
+        provenance={
+            "weights sha256": version.sha256,
+            "model version": version.path.name,
+            "pairs": f"{context.n} of {plan.streams} independent twins, {plan.gap} cycles apart",
+            "members": str(settings.members),
+            "forgiven": f"bias {FORGIVEN.bias} sd, ratio of spreads {FORGIVEN.spread}",
+            "observation error sd": str(np.float32(recipe.observation.error_sd)),
+            "code version": vardax_core.__version__,
+            "seed": str(settings.training.seed),
+        },
+    )
