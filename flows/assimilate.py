@@ -1,5 +1,6 @@
 """Flow: the uncommitted cycles of an experiment, up to a target time."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from vardax_core.store import SupersededError
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="segment-{label}")
-def assimilate_segment(assimilation: Assimilation, times: np.ndarray, label: str) -> SegmentReport:
-    """Run and commit the cycles of one segment."""
-    return assimilation.run(times, metadata={"flow_run": str(runtime.flow_run.id)})
+def commit_segment(reports: Iterator[SegmentReport], label: str) -> SegmentReport:
+    """Go on until the next segment is committed; the one after it is computed meanwhile."""
+    return next(reports)
 
 
 @flow(name="assimilate", flow_run_name=run_name("assimilate"), persist_result=False)
@@ -40,9 +41,10 @@ def assimilate(
     assimilation = Assimilation(made, store, made.prepare(store))
     done = 0
     with track(f"assimilate {made.name}", len(times)) as tracker:
+        reports = assimilation.run(times, metadata={"flow_run": str(runtime.flow_run.id)})
         for segment in assimilation.segments(times):
             try:
-                report = assimilate_segment(assimilation, segment, _label(segment))
+                report = commit_segment(reports, _label(segment))
             except SupersededError as error:
                 logger.warning("%s: superseded: %s", made.name, error)
                 return ended("superseded", done)

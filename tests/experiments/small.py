@@ -9,6 +9,7 @@ import itertools
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -74,8 +75,7 @@ def catch_up(made: Experiment, store: ExperimentStore, until: str | None = None)
     times = pending_cycles(made, store, target)
     if not len(times):
         return []
-    assimilation = Assimilation(made, store, made.prepare(store))
-    return [assimilation.run(segment) for segment in assimilation.segments(times)]
+    return list(Assimilation(made, store, made.prepare(store)).run(times))
 
 
 def die(*_, **__):
@@ -91,7 +91,11 @@ def main(root: str, moment: str) -> None:
     countdown = itertools.count(1)
 
     def block_until_ready(dispatched, wait=jax.block_until_ready):
-        return die() if next(countdown) == 2 else wait(dispatched)
+        if next(countdown) == 2:  # the first segment is being committed
+            while store.tip().cycles < SEGMENT:
+                time.sleep(0.05)
+            die()
+        return wait(dispatched)
 
     if moment == "segment":
         jax.block_until_ready = block_until_ready
