@@ -18,7 +18,7 @@ import yaml
 
 from vardax_core.data import Ingested, Recipe, ingest, load_recipe
 from vardax_core.data.recipe import validate_recipe
-from vardax_core.experiments import assimilate, experiment
+from vardax_core.experiments import experiment
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import ExperimentSettings, Method, TrainingSettings
@@ -54,8 +54,7 @@ def experiment_of(root: Path, method: Method, *, steps: int = 20, **settings: ob
 
 def shorten_segments(setattr_=setattr) -> None:
     """Segments that are shorter than the period, so that there is more than one."""
-    for module in (assimilate, experiment):
-        setattr_(module, "segment_cycles", lambda recipe: SEGMENT)
+    setattr_(experiment, "segment_cycles", lambda ensemble_bytes: SEGMENT)
 
 
 def ingested_store(made: Experiment, ingested: Ingested | None = None) -> ExperimentStore:

@@ -15,7 +15,7 @@ import flows.run  # noqa: F401 (Prefect must not meet the streams that CliRunner
 from flows.cli import ExitCode, app
 from tests.experiments import small
 from vardax_core.store import ExperimentStore
-from vardax_core.store import writer as writer_module
+from vardax_core.store.location import LocalLocation
 
 
 @pytest.fixture(autouse=True)
@@ -154,11 +154,11 @@ class TestFlows:
             patch.setattr(ExperimentStore, "writer", lambda self, **_: writer(self))
             refused(vardax(*assimilate), ExitCode.BUSY, f"process {os.getpid()}", "Wait")
 
-        def full(path):
-            raise OSError(28, os.strerror(28), str(path))
+        def full(location):
+            raise OSError(28, os.strerror(28), str(location))
 
         with monkeypatch.context() as patch:
-            patch.setattr(writer_module, "make_durable", full)
+            patch.setattr(LocalLocation, "make_durable", full)
             refused(vardax(*assimilate), ExitCode.STORAGE, "No space left on device")
         assert ExperimentStore.open(path).tip().cycles == 12
 

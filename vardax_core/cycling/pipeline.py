@@ -52,7 +52,7 @@ def overlapped(
                 else:
                     committing = writer.submit(commit, ready)
             computing = started
-        ready = finish(computing)
+        ready = finish(started)
         if committing is not None:
             yield committing.result()
         yield writer.submit(commit, ready).result()

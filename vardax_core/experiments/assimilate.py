@@ -24,8 +24,7 @@ from vardax_core.experiments.segments import (
     state_arrays,
     stored_groups,
 )
-from vardax_core.experiments.settings import segment_cycles
-from vardax_core.store import ExperimentStore, Tip
+from vardax_core.store import ExperimentStore, SupersededError, Tip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +75,10 @@ def pending_cycles(
     return times[(minutes > after) & (minutes <= min(wanted, available))]
 
 
+CYCLE_GROUPS = ("background", "analysis", "innovations", "diagnostics")
+"""The groups with one time step for each cycle."""
+
+
 @dataclasses.dataclass(frozen=True)
 class _Started:
     """A segment that the device was given at the time `at`."""
@@ -112,6 +115,10 @@ def segment_record(times: np.ndarray, flagged: int, seconds: float) -> dict[str,
     }
 
 
+def _cycle_name(minutes: int | None) -> str:
+    return "no cycle" if minutes is None else f"cycle {from_minutes(np.asarray([minutes]))[0]}"
+
+
 class Assimilation:
     """The cycles of one experiment, from where its store stands.
 
@@ -126,10 +133,11 @@ class Assimilation:
         self.store = store
         self.prepared = prepared
         self._key = experiment_key(experiment.settings.seed)
-        self._reader = SegmentReader(store, experiment.recipe, segment_cycles(experiment.recipe))
+        self._reader = SegmentReader(store, experiment.recipe, experiment.segment_length_of(store))
         self._engine = Engine(prepared.program, key=self._key)
         self._state: CycleState | None = None
         self._ready_at = 0.0
+        self._committed: int | None = None
 
     def segments(self, times: np.ndarray) -> list[np.ndarray]:
         """Cut analysis times into segments."""
@@ -154,6 +162,7 @@ class Assimilation:
         """
         record = {**(metadata or {}), **provenance(self.experiment, self.prepared)}
         self._state = None
+        self._committed = self.store.tip().last_time
         return overlapped(
             self.segments(times),
             read=self._read,
@@ -183,13 +192,20 @@ class Assimilation:
         times, seconds = started.times, started.seconds
         output = on_host(started.output, len(times))
         flagged = int(np.sum(output.analysis.result != 0))
+        before = self._committed
         with self.store.writer(wait=60.0) as writer:
+            found = self.store.tip()
+            if found.last_time != before:
+                raise SupersededError(
+                    self.store.location, *(_cycle_name(t) for t in (before, found.last_time))
+                )
             tip = writer.append(
                 stored_groups(output, self.experiment.recipe.variable.name, "float32"),
                 to_minutes(times),
                 state=state_arrays(started.state),
                 metadata={**record, **segment_record(times, flagged, seconds)},
             )
+        self._committed = tip.last_time
         return SegmentReport(times[0], times[-1], len(times), flagged, seconds, tip)
 
     def _stored_state(self, times: np.ndarray) -> CycleState:

@@ -1,6 +1,7 @@
 """An experiment as one object: its names, its store, its observations, its method."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import jax
@@ -144,6 +145,15 @@ class Experiment:
             writer.append(groups, minutes[new], metadata={"kind": "ingest"})
         return int(new.sum())
 
+    def segment_length(self, state_size: int) -> int:
+        """Cycles of a segment, for a state of so many numbers."""
+        return segment_cycles(self.settings.members * state_size * 4)
+
+    def segment_length_of(self, store: ExperimentStore) -> int:
+        """Cycles of a segment, for the state of the store."""
+        truth = store.dataset("nature_run")
+        return self.segment_length(math.prod(truth.sizes[dim] for dim in self.recipe.state_dims))
+
     def operator(self, store: ExperimentStore) -> AbstractObservationOperator:
         """The observation operator of the store's network."""
         truth = store.dataset("nature_run")
@@ -226,7 +236,7 @@ class Experiment:
             diagnostics=_diagnostics(
                 shape, self.settings.members, station.values.size, variable.units
             ),
-            chunks=ChunkPlan(segment_length=segment_cycles(self.recipe)),
+            chunks=ChunkPlan(segment_length=self.segment_length(math.prod(shape))),
         )
 
 

@@ -24,9 +24,7 @@ class SegmentReader:
         dtype: of observations and truth.
     """
 
-    def __init__(
-        self, store: ExperimentStore, recipe: Recipe, length: int, dtype: str = "float32"
-    ):
+    def __init__(self, store: ExperimentStore, recipe: Recipe, length: int, dtype: str = "float32"):
         self.recipe = recipe
         self.length = length
         self.dtype = np.dtype(dtype)

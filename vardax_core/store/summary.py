@@ -1,16 +1,15 @@
 """What a store holds, at a glance."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 
-from vardax_core.store.files import list_files, storage_errors
+from vardax_core.store.files import storage_errors
 from vardax_core.store.layout import TIME
+from vardax_core.store.location import Location
 from vardax_core.store.repository import dimensions, dtype_name, instant
 from vardax_core.store.store import ExperimentStore
 
@@ -49,7 +48,7 @@ class StoreSummary:
     `method` and `model_version` are those of the last commit that names them.
     """
 
-    path: Path
+    location: Location
     experiment: Mapping[str, Any]
     snapshot_id: str
     commits: int
@@ -74,12 +73,12 @@ def summarize(store: ExperimentStore) -> StoreSummary:
     def latest(key: str) -> str | None:
         return next((str(r.metadata[key]) for r in history if r.metadata.get(key)), None)
 
-    with storage_errors(store.path, "read"):
+    with storage_errors(store.location, "read"):
         groups = tuple(_group(name, group) for name, group in sorted(root.groups()))
-        on_disk = sum(os.stat(f).st_size for f in list_files(store.path))
+        on_disk = store.location.size()
     cycle_group = next(g for g in groups if g.name == store.cycle_group)
     return StoreSummary(
-        path=store.path,
+        location=store.location,
         experiment=store.experiment,
         snapshot_id=tip.snapshot_id,
         commits=len(history),
@@ -97,7 +96,7 @@ def summarize(store: ExperimentStore) -> StoreSummary:
 def render(summary: StoreSummary) -> str:
     """A plain-text tree of a summary."""
     lines = [
-        f"{summary.path}",
+        f"{summary.location}",
         f"  experiment  {summary.experiment['name']} ({summary.experiment['digest'][:12]})",
         f"  cycles      {summary.cycles}{_period(summary.first, summary.last)}",
         f"  method      {summary.method or '-'}",
