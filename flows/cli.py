@@ -250,6 +250,55 @@ def assimilate(
 
 
 @app.command()
+def backfill(
+    dataset: Dataset,
+    streams: Annotated[int, typer.Option("--streams", help="Streams side by side.", min=1)] = 8,
+    overlap: Annotated[
+        int, typer.Option("--overlap", help="Cycles of spin-up of a stream.", min=0)
+    ] = 200,
+    method: MethodOption = "amortized",
+    draw: Draw = None,
+    source: Source = None,
+    root: Root = None,
+    members: Members = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    until: Until = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run every cycle that is not in the store yet, in streams that run side by side."""
+    folder = _prepare(root, verbose)
+    with exit_codes():
+        parameters = _parameters(
+            dataset,
+            folder,
+            method=method,
+            draw=draw,
+            source=source,
+            members=members,
+            seed=seed,
+            steps=steps,
+        )
+        from flows.backfill import backfill as backfill_flow
+        from flows.ingest import ingest as ingest_flow
+        from flows.parameters import BackfillParameters
+        from vardax_core.experiments.backfill import seams_of
+
+        ingest_flow(parameters)
+        plan = BackfillParameters(until=until, streams=streams, overlap=overlap)
+        done = backfill_flow(parameters, plan)
+        if not done:
+            console.print("up to date")
+            return
+        console.print(f"{done} cycles committed")
+        for seam in seams_of(parameters.experiment().open_store().arrays("streams")):
+            console.print(
+                f"stream {seam.stream} meets the one before: difference {seam.difference:.3g}, "
+                f"{seam.ratio:.2f} of the spread"
+            )
+
+
+@app.command()
 def report(
     dataset: Dataset,
     method: MethodOption = "amortized",
@@ -281,13 +330,19 @@ def report(
 
 @app.command(name="open")
 def open_store(
-    store: Annotated[Path, typer.Argument(help="Folder of an experiment's store.")],
+    store: Annotated[str, typer.Argument(help="Folder or s3:// URL of an experiment's store.")],
+    as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", help="What readers had at this instant (UTC) or snapshot."),
+    ] = None,
 ) -> None:
     """Print what a store holds: its tree, sizes, last cycle and model."""
     with exit_codes():
         from vardax_core.store import ExperimentStore, render, summarize
 
-        console.print(render(summarize(ExperimentStore.open(store))), markup=False)
+        opened = ExperimentStore.open(store)
+        snapshot = None if as_of is None else opened.snapshot_of(as_of)
+        console.print(render(summarize(opened, as_of=snapshot)), markup=False)
 
 
 def _print_comparison(parameters, comparison) -> None:

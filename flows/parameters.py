@@ -94,3 +94,12 @@ class TargetParameters(_Parameters):
         None,
         description="Last analysis time to reach (UTC); empty for the end of the recipe's period.",
     )
+
+
+class BackfillParameters(TargetParameters):
+    """How a period is cut into streams."""
+
+    streams: int = Field(8, ge=1, le=4096, description="Streams that run side by side.")
+    overlap: int = Field(
+        200, ge=0, description="Cycles of spin-up before the cycles that a stream keeps."
+    )

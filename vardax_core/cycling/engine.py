@@ -1,5 +1,6 @@
 """Segments of cycles on the device: one compiled program to a shape, alone or in streams."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,13 +79,15 @@ class Engine:
         self.streams = streams
         there = jax.local_devices() if devices is None else list(devices)
         self.devices = there[:1] if streams is None else usable_devices(streams, there)
-        self._arrays, self._static = eqx.partition(program, eqx.is_array)
-        self._key = key
-        self._sharding = None
+        arrays, static = eqx.partition(program, eqx.is_array)
+        leaves, structure = jax.tree.flatten(static)
+        self._static = (tuple(leaves), structure)
+        self._sharding = everywhere = None
         if len(self.devices) > 1:
             mesh = Mesh(np.array(self.devices), (STREAM,))
             self._sharding = NamedSharding(mesh, PartitionSpec(STREAM))
-        self._compiled: dict[Any, Any] = {}
+            everywhere = NamedSharding(mesh, PartitionSpec())
+        self._arrays, self._key = jax.device_put((arrays, key), everywhere or self.devices[0])
 
     def place(self, tree: Any) -> Any:
         """Start the transfer of arrays of the host to where the segments run."""
@@ -95,14 +98,11 @@ class Engine:
         return jax.tree.map(jnp.copy, self.place(state))
 
     def compile(self, state: CycleState, given: SegmentInput) -> Any:
-        """The compiled segment of a shape, made at its first use."""
-        shapes = jax.tree.map(lambda x: (x.shape, x.dtype), (state, given))
-        name = (jax.tree.structure(shapes), *jax.tree.leaves(shapes))
-        if name not in self._compiled:
-            function = jax.jit(self._function(), donate_argnums=(1,))
-            fixed = (self._arrays, given, self._key)
-            self._compiled[name] = function.lower(fixed, state).compile()
-        return self._compiled[name]
+        """The compiled segment of a shape, made at its first use in this process."""
+        leaves, structure = jax.tree.flatten(((self._arrays, given, self._key), state))
+        shapes = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) for x in leaves)
+        batched = self.streams is not None
+        return _compiled(*self._static, batched, self._sharding, shapes, structure)
 
     def start(
         self, state: CycleState, given: SegmentInput
@@ -121,24 +121,36 @@ class Engine:
         following, output = compiled((self._arrays, given, self._key), state)
         return following, jax.tree.map(jnp.copy, following), output
 
-    def _function(self):
-        def one(arrays, given: SegmentInput, key: PRNGKeyArray, state: CycleState):
-            program = eqx.combine(arrays, self._static)
-            return scan_cycles(program, state, given.cycles(), key=key)
 
-        def segment(fixed, state: CycleState):
-            arrays, given, key = fixed
-            if self.streams is None:
-                return one(arrays, given, key, state)
-            return jax.vmap(lambda g, s: one(arrays, g, key, s))(given, state)
+@functools.lru_cache(maxsize=8)
+def _compiled(
+    leaves: tuple,
+    structure: Any,
+    batched: bool,
+    sharding: NamedSharding | None,
+    shapes: tuple[jax.ShapeDtypeStruct, ...],
+    arguments: Any,
+) -> Any:
+    static = jax.tree.unflatten(structure, leaves)
 
-        if self._sharding is None:
-            return segment
-        split, whole = PartitionSpec(STREAM), PartitionSpec()
-        return jax.shard_map(
+    def one(arrays, given: SegmentInput, key: PRNGKeyArray, state: CycleState):
+        return scan_cycles(eqx.combine(arrays, static), state, given.cycles(), key=key)
+
+    def segment(fixed, state: CycleState):
+        arrays, given, key = fixed
+        if not batched:
+            return one(arrays, given, key, state)
+        return jax.vmap(lambda g, s: one(arrays, g, key, s))(given, state)
+
+    function = segment
+    if sharding is not None:
+        split, whole = sharding.spec, PartitionSpec()
+        function = jax.shard_map(
             segment,
-            mesh=self._sharding.mesh,
+            mesh=sharding.mesh,
             in_specs=((whole, split, whole), split),
             out_specs=split,
             check_vma=False,
         )
+    fixed, state = jax.tree.unflatten(arguments, shapes)
+    return jax.jit(function, donate_argnums=(1,)).lower(fixed, state).compile()

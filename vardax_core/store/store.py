@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -180,12 +180,13 @@ class ExperimentStore:
             found = zarr.open_group(root.store, path=group, mode="r")
             return {name: np.asarray(array[...]) for name, array in found.arrays()}
 
-    def history(self) -> list[CommitRecord]:
-        """The commits of the store, newest first; the last one created it."""
+    def history(self, as_of: str | None = None) -> list[CommitRecord]:
+        """The commits up to a snapshot, newest first; the last one created the store."""
         with storage_errors(self.location, "read"):
+            start = as_of or self._repository.lookup_branch(self.branch)
             return [
                 CommitRecord(info.id, info.written_at, info.message, info.metadata)
-                for info in self._repository.ancestry(branch=self.branch)
+                for info in self._repository.ancestry(snapshot_id=start)
                 if info.parent_id is not None
             ]
 
@@ -199,6 +200,20 @@ class ExperimentStore:
             if record.written_at <= instant:
                 return record.snapshot_id
         raise SnapshotNotFoundError(self.location, instant.isoformat())
+
+    def snapshot_of(self, text: str) -> str:
+        """The snapshot that a text names: an ISO instant (UTC if it does not say) or itself.
+
+        Raises:
+            SnapshotNotFoundError: there is none.
+        """
+        try:
+            instant = datetime.fromisoformat(text)
+        except ValueError:
+            if text not in {record.snapshot_id for record in self.history()}:
+                raise SnapshotNotFoundError(self.location, text) from None
+            return text
+        return self.snapshot_at(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
 
     @property
     def branches(self) -> Branches:

@@ -62,13 +62,19 @@ class StoreSummary:
     groups: tuple[GroupSummary, ...]
 
 
-def summarize(store: ExperimentStore) -> StoreSummary:
+def summarize(store: ExperimentStore, *, as_of: str | None = None) -> StoreSummary:
     """Describe a store; reads metadata and times only.
 
+    Args:
+        store: what to describe.
+        as_of: a snapshot identifier; None for what readers have now. The size on disk is always
+            today's.
+
     Raises:
+        SnapshotNotFoundError: there is no such snapshot.
         StorageError: the file system refuses.
     """
-    root, tip, history = store.root(), store.tip(), store.history()
+    root, history = store.root(as_of), store.history(as_of)
 
     def latest(key: str) -> str | None:
         return next((str(r.metadata[key]) for r in history if r.metadata.get(key)), None)
@@ -80,9 +86,9 @@ def summarize(store: ExperimentStore) -> StoreSummary:
     return StoreSummary(
         location=store.location,
         experiment=store.experiment,
-        snapshot_id=tip.snapshot_id,
+        snapshot_id=history[0].snapshot_id,
         commits=len(history),
-        cycles=tip.cycles,
+        cycles=next(v.sizes[TIME] for v in cycle_group.variables if v.name == TIME),
         first=cycle_group.first,
         last=cycle_group.last,
         method=latest(METHOD),
