@@ -126,6 +126,7 @@ class Assimilation:
         experiment: what is assimilated.
         store: where the cycles are committed.
         prepared: the method.
+        engine: what runs its segments.
     """
 
     def __init__(self, experiment: Experiment, store: ExperimentStore, prepared: Prepared):
@@ -134,7 +135,7 @@ class Assimilation:
         self.prepared = prepared
         self._key = experiment_key(experiment.settings.seed)
         self._reader = SegmentReader(store, experiment.recipe, experiment.segment_length_of(store))
-        self._engine = Engine(prepared.program, key=self._key)
+        self.engine = Engine(prepared.program, key=self._key)
         self._state: CycleState | None = None
         self._ready_at = 0.0
         self._committed: int | None = None
@@ -171,15 +172,21 @@ class Assimilation:
             commit=lambda started: self._commit(started, record),
         )
 
+    def first_inputs(self, times: np.ndarray) -> tuple[CycleState, SegmentInput, int]:
+        """The state, the inputs and the number of cycles of the first segment."""
+        first = self.segments(times)[0]
+        state = self.engine.place_state(self._stored_state(first))
+        return state, self._read(first), len(first)
+
     def _read(self, times: np.ndarray) -> SegmentInput:
-        return SegmentInput(**self._engine.place(self._reader.read(times)))
+        return SegmentInput(**self.engine.place(self._reader.read(times)))
 
     def _start(self, times: np.ndarray, given: SegmentInput) -> _Started:
         if self._state is None:
-            self._state = self._engine.place_state(self._stored_state(times))
-            self._engine.compile(self._state, given)
+            self._state = self.engine.place_state(self._stored_state(times))
+            self.engine.compile(self._state, given)
         at = time.perf_counter()
-        self._state, kept, output = self._engine.start(self._state, given)
+        self._state, kept, output = self.engine.start(self._state, given)
         return _Started(times, kept, output, at)
 
     def _finish(self, started: _Started) -> _Started:

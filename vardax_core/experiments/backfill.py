@@ -85,6 +85,7 @@ class Backfill:
         store: what readers have.
         plan: the streams.
         branch: name of the work branch, made from the plan.
+        engine: what runs its segments.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class Backfill:
         self.branch = f"backfill-{first}-{first + len(times)}-{streams}-{overlap}"
         self._key = experiment_key(experiment.settings.seed)
         self._reader = SegmentReader(store, experiment.recipe, experiment.segment_length_of(store))
-        self._engine = Engine(prepared.program, key=self._key, streams=streams)
+        self.engine = Engine(prepared.program, key=self._key, streams=streams)
         self._state: CycleState | None = None
         self._ready_at = 0.0
 
@@ -173,6 +174,11 @@ class Backfill:
             finish=self._finish,
             commit=lambda started: self._commit(work, started, record),
         )
+
+    def first_inputs(self, work: ExperimentStore) -> tuple[CycleState, SegmentInput, int]:
+        """The state, the inputs and the number of cycles of the first run of the program."""
+        first = self.pending(work)[0]
+        return self._first_state(work), self._read(first), sum(map(len, first.spans))
 
     def join(self, work: ExperimentStore) -> tuple[Tip, tuple[Seam, ...]]:
         """Measure the seams, and make the streams what readers have.
@@ -233,17 +239,19 @@ class Backfill:
             arrays = self._reader.read(self._times[cycles.start : cycles.stop])
             lanes.append(arrays | ({} if span else {"valid": np.zeros_like(arrays["valid"])}))
         stacked = {name: np.stack([lane[name] for lane in lanes]) for name in lanes[0]}
-        return SegmentInput(**self._engine.place(stacked))
+        return SegmentInput(**self.engine.place(stacked))
 
     def _start(self, work: ExperimentStore, round: _Round, given: SegmentInput) -> _Started:
         if self._state is None:
-            states = [self._stream_state(work, stream) for stream in self.plan]
-            stacked = jax.tree.map(lambda *x: jnp.stack(x), *states)
-            self._state = self._engine.place_state(stacked)
-            self._engine.compile(self._state, given)
+            self._state = self._first_state(work)
+            self.engine.compile(self._state, given)
         at = time.perf_counter()
-        self._state, kept, output = self._engine.start(self._state, given)
+        self._state, kept, output = self.engine.start(self._state, given)
         return _Started(round, kept, output, at)
+
+    def _first_state(self, work: ExperimentStore) -> CycleState:
+        states = [self._stream_state(work, stream) for stream in self.plan]
+        return self.engine.place_state(jax.tree.map(lambda *x: jnp.stack(x), *states))
 
     def _stream_state(self, work: ExperimentStore, stream: Stream) -> CycleState:
         stored = work.arrays(STREAMS)

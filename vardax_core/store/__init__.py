@@ -19,9 +19,11 @@ from vardax_core.store.errors import (
     SupersededError,
 )
 from vardax_core.store.experiment import Diagnostic, StateDescription, experiment_layout
+from vardax_core.store.export import ExportError, export
 from vardax_core.store.layout import ChunkPlan, Coordinate, Group, Layout, Variable
 from vardax_core.store.location import Location, location_of
 from vardax_core.store.repository import CommitRecord, Tip
+from vardax_core.store.retention import RetentionError, collect, thin
 from vardax_core.store.store import ExperimentStore
 from vardax_core.store.summary import StoreSummary, render, summarize
 from vardax_core.store.writer import Writer
@@ -34,12 +36,14 @@ __all__ = [
     "Coordinate",
     "Diagnostic",
     "ExperimentStore",
+    "ExportError",
     "ForeignExperimentError",
     "Group",
     "Layout",
     "Location",
     "LocationError",
     "OverwriteError",
+    "RetentionError",
     "RetractionError",
     "SnapshotNotFoundError",
     "StateDescription",
@@ -55,10 +59,13 @@ __all__ = [
     "Tip",
     "Variable",
     "Writer",
+    "collect",
     "content_digest",
     "experiment_layout",
+    "export",
     "groups_digest",
     "location_of",
     "render",
     "summarize",
+    "thin",
 ]

@@ -171,5 +171,5 @@ def structure(root: zarr.Group) -> dict[str, list]:
             dims = dimensions(array)
             if TIME in group:
                 sizes = [n for n, dim in zip(array.shape, dims, strict=True) if dim != TIME]
-                found[f"{name}/{key}"] = [dtype_name(array), dims, sizes, dict(array.attrs)]
+                found[f"{name}/{key}"] = [dtype_name(array), dims, sizes, array.attrs.asdict()]
     return found

@@ -155,7 +155,7 @@ class S3Location(Location):
     def size(self) -> int:
         with storage_errors(self, "read"):
             storage = self.storage()
-            return int(icechunk.Repository.open(storage).total_chunks_storage())
+            return int(icechunk.Repository.open(storage).chunk_storage_stats().native_bytes)
 
     def below(self, *names: str) -> "S3Location":
         return S3Location(self.bucket, "/".join((self.prefix, *names)))

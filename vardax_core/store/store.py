@@ -127,7 +127,12 @@ class ExperimentStore:
         with storage_errors(self.location, "read"):
             if as_of is None:
                 return self._repository.readonly_session(self.branch)
-            if as_of not in {record.snapshot_id for record in self.history()}:
+            try:
+                # The snapshot without a parent is the empty one before the store was made.
+                made = self._repository.lookup_snapshot(as_of).parent_id is not None
+            except icechunk.IcechunkError:
+                made = False
+            if not made:
                 raise SnapshotNotFoundError(self.location, as_of)
             return self._repository.readonly_session(snapshot_id=as_of)
 

@@ -1,6 +1,6 @@
 """The checks that an append must pass before anything is written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,26 +63,29 @@ def check_growth(group: zarr.Group, name: str, times: np.ndarray) -> list[Growth
 
 
 def check_fill(
-    group: zarr.Group, name: str, variables: Mapping[str, np.ndarray], times: np.ndarray
+    group: zarr.Group,
+    name: str,
+    pieces: Sequence[tuple[np.ndarray, Mapping[str, np.ndarray]]],
 ) -> list[Growth]:
-    """The rows of every array of one group at times that it has.
+    """The rows of every array of one group at times that it has, for pieces (times, variables).
 
     Raises:
         StructureError: see `check_append`.
         OverwriteError: the group has not these times one after another.
     """
     stored, growing = _timed(group, name)
-    if not len(times):
-        return []
     have = np.asarray(stored[:])
-    start = int(np.searchsorted(have, times[0]))
-    if not np.array_equal(have[start : start + len(times)], times):
-        raise OverwriteError(
-            f"{name}/time: the branch has not the {len(times)} times from "
-            f"{instant(int(times[0]))} to {instant(int(times[-1]))} one after another. Grow it "
-            "first."
-        )
-    return _growths(growing, name, variables, start, len(times))
+    growths: list[Growth] = []
+    for times, variables in pieces:
+        start = int(np.searchsorted(have, times[0]))
+        if not np.array_equal(have[start : start + len(times)], times):
+            raise OverwriteError(
+                f"{name}/time: the branch has not the {len(times)} times from "
+                f"{instant(int(times[0]))} to {instant(int(times[-1]))} one after another. Grow "
+                "it first."
+            )
+        growths += _growths(growing, name, variables, start, len(times))
+    return growths
 
 
 def _timed(group: zarr.Group, name: str) -> tuple[zarr.Array, dict[str, zarr.Array]]:

@@ -125,7 +125,8 @@ class Writer:
         """Write values at times that a work branch has already, all in one commit.
 
         Args:
-            pieces: consecutive times in minutes, and by group all its variables at them.
+            pieces: consecutive times in minutes, at least one, and by group all its variables
+                at them.
             put: for some groups without a time axis, arrays to write beside those they have.
             replace, metadata: see `append`.
 
@@ -140,12 +141,16 @@ class Writer:
         with storage_errors(self._location, "read"):
             session = self._repository.writable_session(self._branch)
             known = dict(zarr.open_group(session.store, mode="r+").groups())
-            for times, groups in pieces:
-                self._check_names(known, list(groups))
-                for name, variables in groups.items():
-                    growths += check_fill(known[name], name, variables, times)
-                if len(times):
-                    changes.append(f"{instant(int(times[0]))} to {instant(int(times[-1]))} filled")
+            names = list(dict.fromkeys(name for _, groups in pieces for name in groups))
+            self._check_names(known, names)
+            for name in names:
+                growths += check_fill(
+                    known[name],
+                    name,
+                    [(times, groups[name]) for times, groups in pieces if name in groups],
+                )
+            for times, _ in pieces:
+                changes.append(f"{instant(int(times[0]))} to {instant(int(times[-1]))} filled")
             self._check_names(known, [*put, *replace])
             beside, whole = (
                 {name: check_whole(known[name], name, arrays) for name, arrays in given.items()}
@@ -153,6 +158,22 @@ class Writer:
             )
         changes += [f"{name} replaced" for name in whole]
         return self._commit(session, growths, whole, changes, metadata, beside)
+
+    def rewrite(
+        self, edit: Callable[[zarr.Group], None], *, message: str, metadata: Mapping[str, Any]
+    ) -> Tip:
+        """Change a work branch by a function of its root group, in one commit.
+
+        Raises:
+            OverwriteError: on `main`.
+            SupersededError, StorageError: see `append`.
+        """
+        self._refuse_main("rewritten")
+        metadata = json_able(metadata, "commit metadata")
+        with storage_errors(self._location, "write to"):
+            session = self._repository.writable_session(self._branch)
+            edit(zarr.open_group(session.store, mode="r+"))
+        return self._commit(session, [], {}, [message], metadata)
 
     def _refuse_main(self, what: str) -> None:
         if self._branch == MAIN:
