@@ -110,14 +110,19 @@ def bare_rate(engine, state, given, cycles, repeats):
     """
     import jax
 
-    seconds = []
+    seconds, processor = [], []
     engine.compile(state, given)
     for _ in range(repeats):
-        begin = time.perf_counter()
+        begin, begin_cpu = time.perf_counter(), time.process_time()
         state, _, output = engine.start(state, given)
         jax.block_until_ready(output)
         seconds.append(time.perf_counter() - begin)
-    return cycles / min(seconds), cycles / float(np.median(seconds))
+        processor.append(time.process_time() - begin_cpu)
+    return {
+        "bare_per_s": cycles / min(seconds),
+        "bare_median_per_s": cycles / float(np.median(seconds)),
+        "bare_per_cpu_s": cycles / min(processor),
+    }
 
 
 def of_method(method, **given):
@@ -141,9 +146,9 @@ def ring(folder, root, cycles, streams, overlap, method):
 
     name = write_recipe(folder, LORENZ, cycles)
     parameters = of_method(method, dataset=name, root=root)
-    begin = time.perf_counter()
+    begin, begin_cpu = time.perf_counter(), time.process_time()
     ingest(parameters)
-    ingesting = time.perf_counter() - begin
+    ingesting, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
     made = parameters.experiment()
     store = made.open_store()
     prepared = made.prepare(store)
@@ -152,21 +157,21 @@ def ring(folder, root, cycles, streams, overlap, method):
     )
     branch = work.open_branch()
     state, given, n_cycles = work.first_inputs(branch)
-    best, median = bare_rate(work.engine, state, given, n_cycles, 5)
-    begin = time.perf_counter()
+    bare = bare_rate(work.engine, state, given, n_cycles, 5)
+    begin, begin_cpu = time.perf_counter(), time.process_time()
     done = backfill(parameters, BackfillParameters(streams=streams, overlap=overlap))
-    seconds = time.perf_counter() - begin
+    seconds, cpu = time.perf_counter() - begin, cpu + time.process_time() - begin_cpu
     assert done == cycles
     spin_up = sum(stream.first - stream.start for stream in work.plan)
     return {
         "streams": streams,
         "cycles": cycles,
         "spin_up_cycles": spin_up,
-        "bare_per_s": best,
-        "bare_median_per_s": median,
+        **bare,
         "ingest_s": ingesting,
         "flow_s": seconds,
         "flow_per_s": (cycles + spin_up) / (ingesting + seconds),
+        "flow_per_cpu_s": (cycles + spin_up) / cpu,
     }
 
 
@@ -305,19 +310,19 @@ def field(folder, root, size, members, cycles):
         store = made.open_store()
         work = Assimilation(made, store, prepared)
         state, given, n_cycles = work.first_inputs(pending_cycles(made, store))
-        best, median = bare_rate(work.engine, state, given, n_cycles, 2)
-        begin = time.perf_counter()
+        bare = bare_rate(work.engine, state, given, n_cycles, 2)
+        begin, begin_cpu = time.perf_counter(), time.process_time()
         assert assimilate(parameters) == cycles
-        seconds = time.perf_counter() - begin
+        seconds, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
     return {
         "size": size,
         "members": members,
         "cycles": cycles,
-        "bare_per_s": best,
-        "bare_median_per_s": median,
+        **bare,
         "ingest_s": ingesting,
         "flow_s": seconds,
         "flow_per_s": cycles / (ingesting + seconds),
+        "flow_per_cpu_s_without_ingest": cycles / cpu,
     }
 
 

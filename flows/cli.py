@@ -322,7 +322,8 @@ def report(
         present = tuple(
             m
             for m in available_methods(parameters.recipe())
-            if m == parameters.method or parameters.of_method(m).experiment().store_path.exists()
+            if m == parameters.method
+            or parameters.of_method(m).experiment().store_location.exists()
         )
         comparison = report_flow(parameters, present)
         _print_comparison(parameters, comparison)
@@ -445,7 +446,7 @@ def _print_comparison(parameters, comparison) -> None:
 
 
 def _print_next(parameters, markdown: Path, changed: bool) -> None:
-    path = parameters.experiment().store_path
+    path = parameters.experiment().store_location
     if not changed:
         console.print("up to date")
     console.print(f"store:  {path}", soft_wrap=True)

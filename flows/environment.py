@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 ROOT_VARIABLE = "VARDAX_ROOT"
+STORES_VARIABLE = "VARDAX_STORES"
 DEFAULT_ROOT = ".vardax"
 
 EMBEDDED = {
@@ -25,6 +26,11 @@ ALWAYS = {
 def default_root() -> Path:
     """The folder of all runs: the variable VARDAX_ROOT, or `.vardax` where one stands."""
     return Path(os.environ.get(ROOT_VARIABLE, DEFAULT_ROOT))
+
+
+def default_stores() -> str | None:
+    """Where stores are kept: the variable VARDAX_STORES, or None for below the root."""
+    return os.environ.get(STORES_VARIABLE)
 
 
 def configure(root: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.environment import default_root
+from flows.environment import default_root, default_stores
 from vardax_core.data import Recipe, load_recipe
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import (
@@ -35,6 +35,11 @@ class DatasetParameters(_Parameters):
     root: Path = Field(
         default_factory=default_root,
         description="Folder of models, stores and reports; if empty, VARDAX_ROOT or .vardax.",
+    )
+    stores: str | None = Field(
+        default_factory=default_stores,
+        description="Folder or s3://bucket/prefix of the stores; empty: VARDAX_STORES, or below "
+        "the root.",
     )
 
     def recipe(self) -> Recipe:
@@ -80,7 +85,7 @@ class ExperimentParameters(DatasetParameters):
             value = getattr(self, key)
             settings[key] = settings[key] if value is None else value
         chosen = ExperimentSettings(**{**settings, "training": TrainingSettings(**training)})
-        return Experiment(recipe, chosen, self.root)
+        return Experiment(recipe, chosen, self.root, self.stores)
 
     def of_method(self, method: Method) -> "ExperimentParameters":
         """The same with another method."""

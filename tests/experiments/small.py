@@ -47,14 +47,21 @@ def write_recipe(folder: Path) -> None:
     path.write_text(yaml.safe_dump(recipe().model_dump(mode="json")))
 
 
-def experiment_of(root: Path, method: Method, *, steps: int = 20, **settings: object) -> Experiment:
+def experiment_of(
+    root: Path,
+    method: Method,
+    *,
+    steps: int = 20,
+    stores: str | None = None,
+    **settings: object,
+) -> Experiment:
     chosen = {"members": MEMBERS, "training": TrainingSettings(steps=steps), **settings}
-    return Experiment(recipe(), ExperimentSettings(method=method, **chosen), root)
+    return Experiment(recipe(), ExperimentSettings(method=method, **chosen), root, stores)
 
 
-def shorten_segments(setattr_=setattr) -> None:
+def shorten_segments(setattr_=setattr, length: int = SEGMENT) -> None:
     """Segments that are shorter than the period, so that there is more than one."""
-    setattr_(experiment, "segment_cycles", lambda ensemble_bytes: SEGMENT)
+    setattr_(experiment, "segment_cycles", lambda ensemble_bytes: length)
 
 
 def ingested_store(made: Experiment, ingested: Ingested | None = None) -> ExperimentStore:
