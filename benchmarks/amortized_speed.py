@@ -76,6 +76,7 @@ else:
         seconds.append(time.perf_counter() - start)
     np.save(folder + "/draws.npy", np.stack(draws))
     out["samples_per_second"] = n_samples / float(np.median(seconds))
+print()
 print(json.dumps(out))
 """
 

@@ -1,5 +1,6 @@
 """Flow: the uncommitted cycles of an experiment, up to a target time."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,15 @@ from flows.parameters import ExperimentParameters, TargetParameters
 from flows.progress import track
 from vardax_core.data.timeaxis import from_minutes, instant_to_minutes
 from vardax_core.experiments.assimilate import Assimilation, SegmentReport, pending_cycles
-from vardax_core.experiments.validation import is_gated
-from vardax_core.store import SupersededError
-from vardax_core.training.promotion import require_proven
+from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.validation import prepare_proven
+from vardax_core.store import ExperimentStore, SupersededError
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="segment-{label}")
-def assimilate_segment(assimilation: Assimilation, times: np.ndarray, label: str) -> SegmentReport:
-    """Run and commit the cycles of one segment."""
-    return assimilation.run(times, metadata={"flow_run": str(runtime.flow_run.id)})
+def commit_segment(reports: Iterator[SegmentReport], label: str) -> SegmentReport:
+    """Go on until the next segment is committed; the one after it is computed meanwhile."""
+    return next(reports)
 
 
 @flow(name="assimilate", flow_run_name=run_name("assimilate"), persist_result=False)
@@ -38,25 +39,17 @@ def assimilate(
     made = experiment.experiment()
     ingest_observations(made, experiment)
     store = made.open_store()
-    last = target.instant(
-        made.recipe, runtime.flow_run.scheduled_start_time, store.history()[-1].written_at
-    )
-    times = np.empty(0, "datetime64[m]")
-    if last >= made.recipe.period.start:
-        times = pending_cycles(made, store, from_minutes(np.asarray([instant_to_minutes(last)]))[0])
+    times = due_cycles(made, store, target)
     if not len(times):
         logger.info("%s: up to date", made.name)
         return ended("up to date", 0)
-    prepared = made.prepare(store)
-    if is_gated(made):
-        for version in prepared.versions.values():
-            require_proven(made.registry, version)
-    assimilation = Assimilation(made, store, prepared)
+    assimilation = Assimilation(made, store, prepare_proven(made, store))
     done = 0
     with track(f"assimilate {made.name}", len(times)) as tracker:
+        reports = assimilation.run(times, metadata={"flow_run": str(runtime.flow_run.id)})
         for segment in assimilation.segments(times):
             try:
-                report = assimilate_segment(assimilation, segment, _label(segment))
+                report = commit_segment(reports, _label(segment))
             except SupersededError as error:
                 logger.warning("%s: superseded: %s", made.name, error)
                 return ended("superseded", done)
@@ -64,6 +57,16 @@ def assimilate(
             tracker(done, len(times), {})
             logger.info("%s: %s", made.name, _line(report))
     return ended(f"{done} cycles", done)
+
+
+def due_cycles(made: Experiment, store: ExperimentStore, target: TargetParameters) -> np.ndarray:
+    """Analysis times that are due at the scheduled start of this run and not in the store."""
+    last = target.instant(
+        made.recipe, runtime.flow_run.scheduled_start_time, store.history()[-1].written_at
+    )
+    if last < made.recipe.period.start:
+        return np.empty(0, "datetime64[m]")
+    return pending_cycles(made, store, from_minutes(np.asarray([instant_to_minutes(last)]))[0])
 
 
 def _label(times: np.ndarray) -> str:

@@ -58,6 +58,7 @@ Until = Annotated[
         formats=["%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"],
     ),
 ]
+StoreName = Annotated[str, typer.Argument(help="Folder or s3:// URL of an experiment's store.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log of every run.")]
 
 
@@ -287,6 +288,55 @@ def assimilate(
 
 
 @app.command()
+def backfill(
+    dataset: Dataset,
+    streams: Annotated[int, typer.Option("--streams", help="Streams side by side.", min=1)] = 8,
+    overlap: Annotated[
+        int, typer.Option("--overlap", help="Cycles of spin-up of a stream.", min=0)
+    ] = 200,
+    method: MethodOption = "amortized",
+    draw: Draw = None,
+    source: Source = None,
+    root: Root = None,
+    members: Members = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    until: Until = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run every cycle that is not in the store yet, in streams that run side by side."""
+    folder = _prepare(root, verbose)
+    with exit_codes():
+        parameters = _parameters(
+            dataset,
+            folder,
+            method=method,
+            draw=draw,
+            source=source,
+            members=members,
+            seed=seed,
+            steps=steps,
+        )
+        from flows.backfill import backfill as backfill_flow
+        from flows.ingest import ingest as ingest_flow
+        from flows.parameters import BackfillParameters
+        from vardax_core.experiments.backfill import seams_of
+
+        ingest_flow(parameters)
+        plan = BackfillParameters(until=until, streams=streams, overlap=overlap)
+        done = backfill_flow(parameters, plan)
+        if not done:
+            console.print("up to date")
+            return
+        console.print(f"{done} cycles committed")
+        for seam in seams_of(parameters.experiment().open_store().arrays("streams")):
+            console.print(
+                f"stream {seam.stream} meets the one before: difference {seam.difference:.3g}, "
+                f"{seam.ratio:.2f} of the spread"
+            )
+
+
+@app.command()
 def report(
     dataset: Dataset,
     method: MethodOption = "amortized",
@@ -309,7 +359,8 @@ def report(
         present = tuple(
             m
             for m in available_methods(parameters.recipe())
-            if m == parameters.method or parameters.of_method(m).experiment().store_path.exists()
+            if m == parameters.method
+            or parameters.of_method(m).experiment().store_location.exists()
         )
         comparison = report_flow(parameters, present)
         _print_comparison(parameters, comparison)
@@ -348,13 +399,79 @@ def serve(
 
 @app.command(name="open")
 def open_store(
-    store: Annotated[Path, typer.Argument(help="Folder of an experiment's store.")],
+    store: StoreName,
+    as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", help="What readers had at this instant (UTC) or snapshot."),
+    ] = None,
 ) -> None:
     """Print what a store holds: its tree, sizes, last cycle and model."""
     with exit_codes():
         from vardax_core.store import ExperimentStore, render, summarize
 
-        console.print(render(summarize(ExperimentStore.open(store))), markup=False)
+        opened = ExperimentStore.open(store)
+        snapshot = None if as_of is None else opened.snapshot_of(as_of)
+        console.print(render(summarize(opened, as_of=snapshot)), markup=False)
+
+
+@app.command()
+def export(
+    store: StoreName,
+    target: Annotated[Path, typer.Argument(help="Directory (zarr) or file (netcdf) to make.")],
+    format: Annotated[str, typer.Option("--format", help="zarr or netcdf.")] = "zarr",
+    as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", help="What readers had at this instant (UTC) or snapshot."),
+    ] = None,
+) -> None:
+    """Write a store as plain zarr v3 or NetCDF."""
+    with exit_codes():
+        from vardax_core.store import ExperimentStore
+        from vardax_core.store import export as export_store
+
+        opened = ExperimentStore.open(store)
+        snapshot = None if as_of is None else opened.snapshot_of(as_of)
+        names = export_store(opened, target, format=format, as_of=snapshot)
+        console.print(f"{target}: {', '.join(names)}", soft_wrap=True)
+
+
+@app.command()
+def thin(
+    store: StoreName,
+    before: Annotated[datetime, typer.Option("--before", help="Earlier cycles are thinned, UTC.")],
+    members: Annotated[int, typer.Option("--members", help="Members that stay.", min=1)] = 1,
+) -> None:
+    """Keep of the ensembles of old cycles some members; means and spreads stay."""
+    with exit_codes():
+        import numpy as np
+
+        from vardax_core.store import ExperimentStore
+        from vardax_core.store import thin as thin_store
+
+        opened = ExperimentStore.open(store)
+        done = thin_store(opened, np.datetime64(before), members=members)
+        console.print(f"{done} cycles thinned" if done else "up to date")
+
+
+@app.command()
+def collect(
+    store: StoreName,
+    keep_days: Annotated[
+        int, typer.Option("--keep-days", help="Days that --as-of can go back.", min=1)
+    ] = 30,
+) -> None:
+    """Forget snapshots that are older, and free the space that nothing needs."""
+    with exit_codes():
+        from datetime import timedelta
+
+        from vardax_core.store import ExperimentStore
+        from vardax_core.store import collect as collect_garbage
+
+        found = collect_garbage(ExperimentStore.open(store), keep=timedelta(days=keep_days))
+        console.print(
+            f"{found.snapshots} snapshots forgotten, {found.objects} objects of "
+            f"{found.bytes / 1e6:.1f} MB deleted"
+        )
 
 
 def _print_comparison(parameters, comparison) -> None:
@@ -396,7 +513,7 @@ def _print_comparison(parameters, comparison) -> None:
 
 
 def _print_next(parameters, markdown: Path, changed: bool) -> None:
-    path = parameters.experiment().store_path
+    path = parameters.experiment().store_location
     if not changed:
         console.print("up to date")
     console.print(f"store:  {path}", soft_wrap=True)

@@ -37,5 +37,5 @@ def ingest(experiment: ExperimentParameters) -> int:
     made = experiment.experiment()
     new = ingest_observations(made, experiment)
     message = f"{new} new observation times" if new else "up to date"
-    logger.info("%s: %s in %s", made.name, message, made.store_path)
+    logger.info("%s: %s in %s", made.name, message, made.store_location)
     return ended(message, new)

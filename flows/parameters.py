@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.environment import default_root
+from flows.environment import default_root, default_stores
 from vardax_core.data import Recipe, load_recipe
 from vardax_core.data.recipe import Instant
 from vardax_core.experiments.experiment import Experiment
@@ -40,6 +40,11 @@ class DatasetParameters(_Parameters):
     root: Path = Field(
         default_factory=default_root,
         description="Folder of models, stores and reports; if empty, VARDAX_ROOT or .vardax.",
+    )
+    stores: str | None = Field(
+        default_factory=default_stores,
+        description="Folder or s3://bucket/prefix of the stores; empty: VARDAX_STORES, or below "
+        "the root.",
     )
 
     def recipe(self) -> Recipe:
@@ -85,7 +90,7 @@ class ExperimentParameters(DatasetParameters):
             value = getattr(self, key)
             settings[key] = settings[key] if value is None else value
         chosen = ExperimentSettings(**{**settings, "training": TrainingSettings(**training)})
-        return Experiment(recipe, chosen, self.root)
+        return Experiment(recipe, chosen, self.root, self.stores)
 
     def of_method(self, method: Method) -> "ExperimentParameters":
         """The same with another method."""
@@ -127,3 +132,12 @@ class TargetParameters(_Parameters):
                 due = recipe.period.start + cycles * recipe.cycle_interval
         due = min(due, recipe.period.end)
         return due if self.until is None else min(due, self.until)
+
+
+class BackfillParameters(TargetParameters):
+    """How a period is cut into streams."""
+
+    streams: int = Field(8, ge=1, le=4096, description="Streams that run side by side.")
+    overlap: int = Field(
+        200, ge=0, description="Cycles of spin-up before the cycles that a stream keeps."
+    )

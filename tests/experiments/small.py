@@ -9,6 +9,7 @@ import itertools
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -17,7 +18,7 @@ import yaml
 
 from vardax_core.data import Ingested, Recipe, ingest, load_recipe
 from vardax_core.data.recipe import validate_recipe
-from vardax_core.experiments import assimilate, experiment
+from vardax_core.experiments import experiment
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import ExperimentSettings, Method, TrainingSettings
@@ -46,15 +47,21 @@ def write_recipe(folder: Path) -> None:
     path.write_text(yaml.safe_dump(recipe().model_dump(mode="json")))
 
 
-def experiment_of(root: Path, method: Method, *, steps: int = 20, **settings: object) -> Experiment:
+def experiment_of(
+    root: Path,
+    method: Method,
+    *,
+    steps: int = 20,
+    stores: str | None = None,
+    **settings: object,
+) -> Experiment:
     chosen = {"members": MEMBERS, "training": TrainingSettings(steps=steps), **settings}
-    return Experiment(recipe(), ExperimentSettings(method=method, **chosen), root)
+    return Experiment(recipe(), ExperimentSettings(method=method, **chosen), root, stores)
 
 
-def shorten_segments(setattr_=setattr) -> None:
+def shorten_segments(setattr_=setattr, length: int = SEGMENT) -> None:
     """Segments that are shorter than the period, so that there is more than one."""
-    for module in (assimilate, experiment):
-        setattr_(module, "segment_cycles", lambda recipe: SEGMENT)
+    setattr_(experiment, "segment_cycles", lambda ensemble_bytes: length)
 
 
 def ingested_store(made: Experiment, ingested: Ingested | None = None) -> ExperimentStore:
@@ -74,8 +81,7 @@ def catch_up(made: Experiment, store: ExperimentStore, until: str | None = None)
     times = pending_cycles(made, store, target)
     if not len(times):
         return []
-    assimilation = Assimilation(made, store, made.prepare(store))
-    return [assimilation.run(segment) for segment in assimilation.segments(times)]
+    return list(Assimilation(made, store, made.prepare(store)).run(times))
 
 
 def die(*_, **__):
@@ -91,7 +97,11 @@ def main(root: str, moment: str) -> None:
     countdown = itertools.count(1)
 
     def block_until_ready(dispatched, wait=jax.block_until_ready):
-        return die() if next(countdown) == 2 else wait(dispatched)
+        if next(countdown) == 2:  # the first segment is being committed
+            while store.tip().cycles < SEGMENT:
+                time.sleep(0.05)
+            die()
+        return wait(dispatched)
 
     if moment == "segment":
         jax.block_until_ready = block_until_ready

@@ -1,6 +1,7 @@
 """The command line: what it says, and the exit codes that a scheduler acts on."""
 
 import os
+import re
 from pathlib import Path
 from unittest import mock
 
@@ -18,7 +19,7 @@ from vardax_core.calibration.gates.base import GateResult
 from vardax_core.calibration.gates.report import write_gate_report
 from vardax_core.experiments import validation
 from vardax_core.store import ExperimentStore
-from vardax_core.store import writer as writer_module
+from vardax_core.store.location import LocalLocation
 from vardax_core.training.promotion import gates_folder
 
 
@@ -144,6 +145,27 @@ class TestFlows:
         monkeypatch.setenv("VARDAX_DATA_DIR", str(tmp_path))
         refused(vardax(*command), ExitCode.WRONG_INPUT, "ChecksumError", "expected SHA-256 03a7")
 
+    def test_a_backfill_in_streams_and_what_readers_had_before_it(self, vardax, tmp_path):
+        path = tmp_path / "root" / "experiments" / "small" / "climatology"
+        backfill = ("backfill", "small", "-m", "climatology", "--overlap", "4")
+        refused(vardax(*backfill, "--streams", "40"), ExitCode.WRONG_INPUT, "StreamPlanError")
+        (created, ingested) = reversed(ExperimentStore.open(path).history())
+        result = vardax(*backfill, "--streams", "3")
+        assert result.exit_code == 0, result.stderr
+        assert "30 cycles committed" in result.stdout
+        assert "stream 2 meets the one before: difference" in result.stdout
+        assert "up to date" in vardax(*backfill).stdout
+
+        cycles = re.compile(r"cycles +(\d+)")
+        assert cycles.search(vardax("open", path).stdout)[1] == "30"
+        for when in (ingested.snapshot_id, ingested.written_at.isoformat()):
+            result = vardax("open", path, "--as-of", when)
+            assert cycles.search(result.stdout)[1] == "0"
+        told = ("SnapshotNotFoundError", "store.history()")
+        refused(vardax("open", path, "--as-of", "1999-01-01"), ExitCode.WRONG_INPUT, *told)
+        refused(vardax("open", path, "--as-of", "yesterday"), ExitCode.WRONG_INPUT, *told)
+        assert created.written_at < ingested.written_at
+
     def test_an_experiment_through_busy_hours_and_a_full_disk(self, vardax, tmp_path, monkeypatch):
         assimilate = ("assimilate", "small", "-m", "climatology")
         path = tmp_path / "root" / "experiments" / "small" / "climatology"
@@ -160,11 +182,11 @@ class TestFlows:
             patch.setattr(ExperimentStore, "writer", lambda self, **_: writer(self))
             refused(vardax(*assimilate), ExitCode.BUSY, f"process {os.getpid()}", "Wait")
 
-        def full(path):
-            raise OSError(28, os.strerror(28), str(path))
+        def full(location):
+            raise OSError(28, os.strerror(28), str(location))
 
         with monkeypatch.context() as patch:
-            patch.setattr(writer_module, "make_durable", full)
+            patch.setattr(LocalLocation, "make_durable", full)
             refused(vardax(*assimilate), ExitCode.STORAGE, "No space left on device")
         assert ExperimentStore.open(path).tip().cycles == 12
 

@@ -14,8 +14,8 @@ from vardax_core.store import (
     SupersededError,
     content_digest,
 )
-from vardax_core.store import writer as writer_module
 from vardax_core.store.files import make_durable
+from vardax_core.store.location import LocalLocation
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_full_disk_loses_nothing(tmp_path, run_twin):
 
 def test_a_commit_is_forced_to_the_disk_before_and_after_it_is_published(store, monkeypatch):
     order = []
-    monkeypatch.setattr(writer_module, "make_durable", lambda path: order.append(cycles_seen()))
+    monkeypatch.setattr(LocalLocation, "make_durable", lambda _: order.append(cycles_seen()))
 
     def cycles_seen():
         return ExperimentStore.open(store.path).tip().cycles

@@ -125,5 +125,6 @@ def test_without_a_nature_run_there_is_no_truth_to_write():
         "innovations",
         "diagnostics",
         "state",
+        "streams",
         "calibration",
     ]

@@ -145,4 +145,4 @@ def test_summary_says_what_is_there(filled):
     text = render(summary).splitlines()
     assert "│   ├── t2m (time 8, member 3, x 12) float32 [K] 1.2 kB" in text
     assert "  model       1-abc" in text
-    assert "└── state" in text
+    assert "└── streams" in text

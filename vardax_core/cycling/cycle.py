@@ -261,11 +261,10 @@ class CycleProgram(eqx.Module):
         return eqx.tree_at(lambda o: o.mask, observations, mask), quality
 
 
-@eqx.filter_jit
-def run_segment(
+def scan_cycles(
     program: CycleProgram, state: CycleState, given: CycleInput, *, key: PRNGKeyArray
 ) -> tuple[CycleState, CycleOutput]:
-    """Run the cycles of one segment in one compiled scan.
+    """Run the cycles of one segment in one scan.
 
     A cycle gives the same bits wherever a segment is cut, because every segment has the same
     length: the last one is padded with cycles that are not `valid`, which leave the state as it
@@ -284,3 +283,7 @@ def run_segment(
         return kept, output
 
     return jax.lax.scan(body, state, given)
+
+
+run_segment = eqx.filter_jit(scan_cycles)
+"""`scan_cycles`, compiled."""

@@ -10,6 +10,7 @@ from vardax_core.data.errors import (
     SourceError,
     SourceFormatError,
     SourceNotFoundError,
+    SourceReplacedError,
     TimeAxisError,
     UnitsError,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "SourceError",
     "SourceFormatError",
     "SourceNotFoundError",
+    "SourceReplacedError",
     "TimeAxisError",
     "UnitsError",
     "cycle_times",

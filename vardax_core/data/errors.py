@@ -20,6 +20,10 @@ class ChecksumError(SourceError):
     """The file found is not the file that the recipe names."""
 
 
+class SourceReplacedError(SourceError):
+    """The file was replaced while it was read."""
+
+
 class SourceFormatError(SourceError):
     """The file cannot be read, or does not hold the variable on the dimensions expected."""
 

@@ -7,9 +7,9 @@ import pathlib
 import xarray as xr
 
 from vardax_core.data.contracts import nature_run_schema, observations_schema, validate
-from vardax_core.data.errors import SourceFormatError
+from vardax_core.data.errors import SourceFormatError, SourceReplacedError
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.sources import open_nature_run
+from vardax_core.data.sources import IDENTITY, identity_of, open_nature_run
 from vardax_core.data.timeaxis import instant_to_minutes
 from vardax_core.data.twin import mask_truth, observe, simulate_nature_run
 
@@ -75,10 +75,18 @@ def ingest(
 
 
 def _load(opened: xr.Dataset) -> xr.Dataset:
+    path = pathlib.Path(opened.encoding["source"])
     try:
-        return opened.load()
+        loaded = opened.load()
+        unchanged = identity_of(path) == opened.encoding[IDENTITY]
     except (OSError, RuntimeError) as error:
         raise SourceFormatError(
             f"{opened.attrs['source_file']}: opens, but its values cannot be read ({error}). The "
             "file is damaged; fetch it again."
         ) from error
+    if not unchanged:
+        raise SourceReplacedError(
+            f"{path}: the file was replaced or written to while it was read; wait until it is "
+            "complete, then run again. Nothing was taken from it."
+        )
+    return loaded

@@ -32,6 +32,10 @@ _COORDINATE_ATTRS = {
 }
 
 
+IDENTITY = "vardax_identity"
+"""Key of a dataset's encoding: the identity of its file when it was opened."""
+
+
 def default_cache_dir() -> pathlib.Path:
     """The folder of downloaded files: `VARDAX_CACHE_DIR`, or `~/.cache/vardax`."""
     named = os.environ.get("VARDAX_CACHE_DIR")
@@ -149,6 +153,7 @@ def open_nature_run(
         path = locate(recipe.source, data_dir=data_dir, cache_dir=cache_dir)
     elif not path.is_file():
         raise SourceNotFoundError(f"{path}: there is no such file; correct the path.")
+    identity = identity_of(path)
     field = _read_variable(path, recipe, recipe.source.variable)
     field = _select_period(field, recipe, path, start, end)
     variable = recipe.variable
@@ -162,7 +167,14 @@ def open_nature_run(
         "source_file": path.name,
         "source_sha256": sha256_of(path),
     }
+    dataset.encoding |= {IDENTITY: identity, "source": str(path)}
     return dataset
+
+
+def identity_of(path: pathlib.Path) -> tuple[int, int, int]:
+    """What changes when a file is replaced or written to."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _read_variable(path: pathlib.Path, recipe: Recipe, name: str) -> xr.DataArray:

@@ -2,24 +2,29 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import vardax_core
-from vardax_core.cycling.adaptation import SpreadState
-from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleState, run_segment
+from vardax_core.cycling.cycle import CycleOutput, CycleState
+from vardax_core.cycling.engine import Engine, SegmentInput
+from vardax_core.cycling.pipeline import overlapped
 from vardax_core.data.errors import PeriodError
 from vardax_core.data.timeaxis import from_minutes, to_minutes
-from vardax_core.data.window import cycle_times, windows
+from vardax_core.data.window import cycle_times
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.prepared import Prepared, experiment_key
-from vardax_core.experiments.settings import segment_cycles
-from vardax_core.store import ExperimentStore, Tip
-from vardax_core.types import Observations
+from vardax_core.experiments.segments import (
+    SegmentReader,
+    on_host,
+    restore_state,
+    state_arrays,
+    stored_groups,
+)
+from vardax_core.store import ExperimentStore, SupersededError, Tip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,15 +75,58 @@ def pending_cycles(
     return times[(minutes > after) & (minutes <= min(wanted, available))]
 
 
+CYCLE_GROUPS = ("background", "analysis", "innovations", "diagnostics")
+"""The groups with one time step for each cycle."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Started:
+    """A segment that the device was given at the time `at`."""
+
+    times: np.ndarray
+    state: CycleState
+    output: CycleOutput
+    at: float
+    seconds: float = 0.0
+
+
+def provenance(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
+    """What every commit of cycles says about what made them."""
+    versions = prepared.versions.values()
+    return {
+        "kind": "segment",
+        "method": experiment.settings.method.value,
+        "model_version": ", ".join(v.path.name for v in versions) or "none",
+        "model_sha256": ", ".join(v.sha256 for v in versions) or "none",
+        "configuration": experiment.digest,
+        "code_version": vardax_core.__version__,
+        "seed": experiment.settings.seed,
+    }
+
+
+def segment_record(times: np.ndarray, flagged: int, seconds: float) -> dict[str, Any]:
+    """What a commit says about its cycles."""
+    return {
+        "first_cycle": str(times[0].astype("datetime64[m]")),
+        "last_cycle": str(times[-1].astype("datetime64[m]")),
+        "cycles": len(times),
+        "flagged": flagged,
+        "compute_seconds": seconds,
+    }
+
+
+def _cycle_name(minutes: int | None) -> str:
+    return "no cycle" if minutes is None else f"cycle {from_minutes(np.asarray([minutes]))[0]}"
+
+
 class Assimilation:
     """The cycles of one experiment, from where its store stands.
-
-    The compiled segment and the cycle's state are kept from one segment to the next.
 
     Attributes:
         experiment: what is assimilated.
         store: where the cycles are committed.
         prepared: the method.
+        engine: what runs its segments.
     """
 
     def __init__(self, experiment: Experiment, store: ExperimentStore, prepared: Prepared):
@@ -86,145 +134,89 @@ class Assimilation:
         self.store = store
         self.prepared = prepared
         self._key = experiment_key(experiment.settings.seed)
-        self._length = segment_cycles(experiment.recipe)
-        self._observations = store.dataset("observations").load()
-        self._truth = store.dataset("nature_run")[experiment.recipe.variable.name].load()
+        self._reader = SegmentReader(store, experiment.recipe, experiment.segment_length_of(store))
+        self.engine = Engine(prepared.program, key=self._key)
         self._state: CycleState | None = None
-        self._compiled: Any = None
+        self._ready_at = 0.0
+        self._committed: int | None = None
 
-    def segments(self, times: np.ndarray) -> Iterator[np.ndarray]:
+    def segments(self, times: np.ndarray) -> list[np.ndarray]:
         """Cut analysis times into segments."""
-        for start in range(0, len(times), self._length):
-            yield times[start : start + self._length]
+        return list(self._reader.segments(times))
 
-    def run(self, times: np.ndarray, *, metadata: dict[str, str] | None = None) -> SegmentReport:
-        """Run the cycles of one segment and commit them, all or none.
+    def run(
+        self, times: np.ndarray, *, metadata: Mapping[str, str] | None = None
+    ) -> Iterator[SegmentReport]:
+        """Run cycles segment by segment, each committed whole; a report follows each commit.
+
+        While a segment is computed the observations of the next are read and the last is
+        committed. Nothing runs before the first report is asked for.
 
         Arguments:
-            times: analysis times that follow the store's last cycle; at most one segment.
-            metadata: more to record with the commit, such as the flow run.
+            times: analysis times that follow the store's last cycle.
+            metadata: more to record with the commits, such as the flow run.
 
         Raises:
             StoreBusyError: if another process is writing.
             SupersededError: if another process has published these cycles meanwhile.
             StorageError: if the file system refuses.
         """
-        state = self._state if self._state is not None else self._stored_state(times)
-        given = self._inputs(times)
-        program = self.prepared.program
-        if self._compiled is None:
-            lowered = run_segment.lower(  # type: ignore[attr-defined]
-                program, state, given, key=self._key
-            )
-            self._compiled = lowered.compile()
-        started = time.perf_counter()
-        state, output = jax.block_until_ready(self._compiled(program, state, given, key=self._key))
-        seconds = time.perf_counter() - started
-        output = jax.tree.map(lambda x: np.asarray(x[: len(times)]), output)
-        flagged = int(np.sum(output.analysis.result != 0))
-        with self.store.writer(wait=60.0) as writer:
-            tip = writer.append(
-                self._groups(output),
-                to_minutes(times),
-                state=state_arrays(state),
-                metadata={
-                    **(metadata or {}),
-                    "kind": "segment",
-                    "method": self.experiment.settings.method.value,
-                    **self._provenance(),
-                    "first_cycle": str(times[0].astype("datetime64[m]")),
-                    "last_cycle": str(times[-1].astype("datetime64[m]")),
-                    "cycles": len(times),
-                    "flagged": flagged,
-                    "configuration": self.experiment.digest,
-                    "code_version": vardax_core.__version__,
-                    "seed": self.experiment.settings.seed,
-                    "compute_seconds": seconds,
-                },
-            )
-        self._state = state
-        return SegmentReport(times[0], times[-1], len(times), flagged, seconds, tip)
+        record = {**(metadata or {}), **provenance(self.experiment, self.prepared)}
+        self._state = None
+        self._committed = self.store.tip().last_time
+        return overlapped(
+            self.segments(times),
+            read=self._read,
+            start=self._start,
+            finish=self._finish,
+            commit=lambda started: self._commit(started, record),
+        )
 
-    def _provenance(self) -> dict[str, str]:
-        versions = self.prepared.versions.values()
-        return {
-            "model_version": ", ".join(v.path.name for v in versions) or "none",
-            "model_sha256": ", ".join(v.sha256 for v in versions) or "none",
-        }
+    def first_inputs(self, times: np.ndarray) -> tuple[CycleState, SegmentInput, int]:
+        """The state, the inputs and the number of cycles of the first segment."""
+        first = self.segments(times)[0]
+        state = self.engine.place_state(self._stored_state(first))
+        return state, self._read(first), len(first)
+
+    def _read(self, times: np.ndarray) -> SegmentInput:
+        return SegmentInput(**self.engine.place(self._reader.read(times)))
+
+    def _start(self, times: np.ndarray, given: SegmentInput) -> _Started:
+        if self._state is None:
+            self._state = self.engine.place_state(self._stored_state(times))
+            self.engine.compile(self._state, given)
+        at = time.perf_counter()
+        self._state, kept, output = self.engine.start(self._state, given)
+        return _Started(times, kept, output, at)
+
+    def _finish(self, started: _Started) -> _Started:
+        jax.block_until_ready((started.state, started.output))
+        now, before = time.perf_counter(), self._ready_at
+        self._ready_at = now
+        return dataclasses.replace(started, seconds=now - max(started.at, before))
+
+    def _commit(self, started: _Started, record: Mapping[str, Any]) -> SegmentReport:
+        times, seconds = started.times, started.seconds
+        output = on_host(started.output, len(times))
+        flagged = int(np.sum(output.analysis.result != 0))
+        before = self._committed
+        with self.store.writer(wait=60.0) as writer:
+            found = self.store.tip()
+            if found.last_time != before:
+                raise SupersededError(
+                    self.store.location, *(_cycle_name(t) for t in (before, found.last_time))
+                )
+            tip = writer.append(
+                stored_groups(output, self.experiment.recipe.variable.name, "float32"),
+                to_minutes(times),
+                state=state_arrays(started.state),
+                metadata={**record, **segment_record(times, flagged, seconds)},
+            )
+        self._committed = tip.last_time
+        return SegmentReport(times[0], times[-1], len(times), flagged, seconds, tip)
 
     def _stored_state(self, times: np.ndarray) -> CycleState:
         arrays = self.store.state()
         if arrays is not None:
             return restore_state(arrays)
         return self.prepared.initial_state(int(to_minutes(times[:1])[0]), key=self._key)
-
-    def _inputs(self, times: np.ndarray) -> CycleInput:
-        """The inputs of a segment, padded to its full length."""
-        recipe = self.experiment.recipe
-        given = windows(self._observations, times, recipe)
-        truth = self._truth.sel(time=times).transpose("time", *recipe.state_dims).to_numpy()
-
-        def pad(array: np.ndarray) -> jax.Array:
-            missing = self._length - len(times)
-            return jnp.asarray(np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]))
-
-        minutes = given["minutes"].astype(np.int32)
-        observations = jax.vmap(Observations.from_values)(
-            pad(given["values"]), pad(given["error_sd"]), pad(minutes)
-        )
-        return jax.vmap(CycleInput)(
-            observations,
-            pad(given["quality_control"][:, -1].astype(np.int8)),
-            pad(truth),
-            jnp.arange(self._length) < len(times),
-        )
-
-    def _groups(self, output: CycleOutput) -> dict[str, dict[str, Any]]:
-        name = self.experiment.recipe.variable.name
-        analysis = output.analysis
-        return {
-            "background": {name: output.background},
-            "analysis": {
-                name: analysis.ensemble,
-                f"{name}_mean": analysis.mean,
-                f"{name}_spread": analysis.spread,
-            },
-            "innovations": {
-                "background_departure": output.background_departure,
-                "analysis_departure": output.analysis_departure,
-                "background_equivalent_variance": output.background_equivalent_variance,
-                "quality_control": output.quality,
-            },
-            "diagnostics": {
-                **{k: np.asarray(v, np.float64) for k, v in output.statistics.items()},
-                "result": np.asarray(analysis.result, np.int8),
-                "spread_factor": np.asarray(output.spread_factor, np.float64),
-            },
-        }
-
-
-def state_arrays(state: CycleState) -> dict[str, np.ndarray]:
-    """The cycle's state as named arrays for the store."""
-    return {
-        "ensemble": np.asarray(state.ensemble),
-        "cycle": np.asarray(state.cycle),
-        "valid_time": np.asarray(state.time),
-        "spread_squared_error": np.asarray(state.spread.squared_error),
-        "spread_variance": np.asarray(state.spread.variance),
-        "spread_weight": np.asarray(state.spread.weight),
-    }
-
-
-def restore_state(arrays: dict[str, np.ndarray]) -> CycleState:
-    """The cycle's state from the store's arrays, bit for bit."""
-    given = {name: jnp.asarray(array) for name, array in arrays.items()}
-    return CycleState(
-        ensemble=given["ensemble"],
-        cycle=given["cycle"],
-        time=given["valid_time"],
-        spread=SpreadState(
-            squared_error=given["spread_squared_error"],
-            variance=given["spread_variance"],
-            weight=given["spread_weight"],
-        ),
-    )

@@ -1,6 +1,7 @@
 """An experiment as one object: its names, its store, its observations, its method."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import jax
@@ -30,8 +31,10 @@ from vardax_core.store import (
     Diagnostic,
     ExperimentStore,
     Layout,
+    Location,
     StateDescription,
     experiment_layout,
+    location_of,
 )
 from vardax_core.training.registry import ModelRegistry, ModelVersion
 from vardax_core.types import ResultCode
@@ -49,11 +52,14 @@ class Experiment:
         recipe: where the observations come from, with its station draw and seeds.
         settings: how they are assimilated.
         root: folder of all runs.
+        stores: where stores are kept, a directory or `s3://bucket/prefix`; by default below
+            `root`.
     """
 
     recipe: Recipe
     settings: ExperimentSettings
     root: Path
+    stores: str | None = None
 
     @property
     def group_name(self) -> str:
@@ -68,9 +74,19 @@ class Experiment:
         return f"{self.group_name}/{self.settings.method.value}"
 
     @property
+    def store_location(self) -> Location:
+        """Where its store is.
+
+        Raises:
+            LocationError: if `stores` names no such place.
+        """
+        place = location_of(self.stores or self.root / "experiments")
+        return place.below(self.group_name, self.settings.method.value)
+
+    @property
     def store_path(self) -> Path:
-        """Where its store is."""
-        return self.root / "experiments" / self.group_name / self.settings.method.value
+        """The directory of its store, where that is local."""
+        return self.store_location.directory()
 
     @property
     def report_path(self) -> Path:
@@ -94,11 +110,10 @@ class Experiment:
             StoreNotFoundError: if nothing was ingested yet.
             ForeignExperimentError: if it was made with another configuration.
         """
-        return ExperimentStore.open(self.store_path, expected_digest=self.digest)
+        return ExperimentStore.open(self.store_location, expected_digest=self.digest)
 
     def create_store(self, ingested: Ingested) -> ExperimentStore:
         """Make the store for the grid and the network of ingested observations."""
-        self.store_path.parent.mkdir(parents=True, exist_ok=True)
         record = {
             "name": self.name,
             "digest": self.digest,
@@ -108,7 +123,7 @@ class Experiment:
             "attribution": self.recipe.attribution,
             "source_sha256": _source(ingested.nature_run),
         }
-        return ExperimentStore.create(self.store_path, self._layout(ingested), record)
+        return ExperimentStore.create(self.store_location, self._layout(ingested), record)
 
     def append_observations(self, store: ExperimentStore, ingested: Ingested) -> int:
         """Add the observations and truths that the store lacks; the number of new times.
@@ -119,8 +134,9 @@ class Experiment:
         expected, got = store.experiment["source_sha256"], _source(ingested.nature_run)
         if expected != got:
             raise SourceChangedError(
-                f"{store.path}: its observations were drawn from a file with sha256 {expected}, "
-                f"these from one with {got}; go on with the first file, or use another root."
+                f"{store.location}: its observations were drawn from a file with sha256 "
+                f"{expected}, these from one with {got}; go on with the first file, or use "
+                "another root."
             )
         last = store.tip("observations").last_time
         minutes = to_minutes(ingested.observations["time"].values)
@@ -143,6 +159,15 @@ class Experiment:
         with store.writer(wait=60.0) as writer:
             writer.append(groups, minutes[new], metadata={"kind": "ingest"})
         return int(new.sum())
+
+    def segment_length(self, state_size: int) -> int:
+        """Cycles of a segment, for a state of so many numbers."""
+        return segment_cycles(self.settings.members * state_size * 4)
+
+    def segment_length_of(self, store: ExperimentStore) -> int:
+        """Cycles of a segment, for the state of the store."""
+        truth = store.dataset("nature_run")
+        return self.segment_length(math.prod(truth.sizes[dim] for dim in self.recipe.state_dims))
 
     def operator(self, store: ExperimentStore) -> AbstractObservationOperator:
         """The observation operator of the store's network."""
@@ -226,7 +251,7 @@ class Experiment:
             diagnostics=_diagnostics(
                 shape, self.settings.members, station.values.size, variable.units
             ),
-            chunks=ChunkPlan(segment_length=segment_cycles(self.recipe)),
+            chunks=ChunkPlan(segment_length=self.segment_length(math.prod(shape))),
         )
 
 

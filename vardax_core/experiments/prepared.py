@@ -38,12 +38,13 @@ class Prepared:
     members: int
     versions: dict[str, ModelVersion]
 
-    def initial_state(self, first_cycle: int, *, key: PRNGKeyArray) -> CycleState:
+    def initial_state(self, first_cycle: int, *, key: PRNGKeyArray, number: int = 0) -> CycleState:
         """An ensemble drawn from climatology one interval before the first cycle.
 
         Arguments:
             first_cycle: minutes since `MINUTES_EPOCH`.
             key: the experiment's key.
+            number: of the first cycle, counted from the start of the experiment.
         """
         start = first_cycle - self.program.interval
         shape = (self.members, *self.climatology.state_shape)
@@ -51,9 +52,10 @@ class Prepared:
         ensemble = self.climatology.forecast(
             jnp.zeros(shape, self.climatology.mean.dtype),
             before,
-            key=cycle_key(key, 0, Purpose.INITIAL),
+            key=cycle_key(key, number, Purpose.INITIAL),
         )
-        return self.program.initial_state(ensemble, jnp.asarray(start, jnp.int32))
+        state = self.program.initial_state(ensemble, jnp.asarray(start, jnp.int32))
+        return eqx.tree_at(lambda s: s.cycle, state, jnp.asarray(number, jnp.int32))
 
 
 def experiment_key(seed: int) -> PRNGKeyArray:

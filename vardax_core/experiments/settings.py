@@ -65,9 +65,19 @@ def available_methods(recipe: Recipe) -> tuple[Method, ...]:
     return (Method.CLIMATOLOGY, Method.OPTIMAL_INTERPOLATION, Method.AMORTIZED)
 
 
-def segment_cycles(recipe: Recipe) -> int:
-    """Cycles in one commit; with the sizes at hand its objects are 1 to 4 MB."""
-    return 500 if recipe.source.kind == "twin" else 16
+SEGMENT_BYTES = 4 * 2**20
+"""Size aimed at for one segment of one ensemble."""
+LONGEST_SEGMENT = 500
+SHORTEST_SEGMENT = 4
+
+
+def segment_cycles(ensemble_bytes: int) -> int:
+    """Cycles in one commit, so that its objects are of 1 to 16 MB and a crash costs little.
+
+    Arguments:
+        ensemble_bytes: size of one ensemble.
+    """
+    return min(LONGEST_SEGMENT, max(SHORTEST_SEGMENT, SEGMENT_BYTES // ensemble_bytes))
 
 
 def digest_of(**parts: object) -> str:

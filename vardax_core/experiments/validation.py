@@ -13,10 +13,11 @@ from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.experiments import twin
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.held_out import HeldOutPlan, twin_pairs
-from vardax_core.experiments.prepared import experiment_key
+from vardax_core.experiments.prepared import Prepared, experiment_key
 from vardax_core.experiments.settings import Method
 from vardax_core.observations.operators import Identity
-from vardax_core.training.promotion import gates_folder
+from vardax_core.store import ExperimentStore
+from vardax_core.training.promotion import gates_folder, require_proven
 from vardax_core.training.registry import ModelNotFoundError, ModelVersion
 
 FORGIVEN = Tolerance(bias=0.1, spread=1.1)
@@ -62,6 +63,20 @@ def trained(experiment: Experiment) -> ModelVersion:
             "vardax train, with the same options."
         )
     return version
+
+
+def prepare_proven(experiment: Experiment, store: ExperimentStore) -> Prepared:
+    """The experiment's method, if its weights may go to work.
+
+    Raises:
+        ModelNotFoundError: if the method was not trained yet.
+        UnprovenModelError: if gates are asked for and the weights have no passing report.
+    """
+    prepared = experiment.prepare(store)
+    if is_gated(experiment):
+        for version in prepared.versions.values():
+            require_proven(experiment.registry, version)
+    return prepared
 
 
 def validate(experiment: Experiment, plan: HeldOutPlan = PLAN) -> GateReport:

@@ -29,7 +29,7 @@ def content_digest(store: ExperimentStore, *, exclude: Collection[str] = ()) -> 
     """
     total = hashlib.sha256()
     root = store.root()
-    with storage_errors(store.path, "read"):
+    with storage_errors(store.location, "read"):
         _add(total, "attributes", dict(root.attrs))
         for name, group in sorted(root.groups()):
             if name not in exclude:
@@ -47,7 +47,7 @@ def groups_digest(store: ExperimentStore, names: Collection[str]) -> str:
     """
     total = hashlib.sha256()
     root = store.root()
-    with storage_errors(store.path, "read"):
+    with storage_errors(store.location, "read"):
         for name, group in sorted(root.groups()):
             if name in names:
                 _add_group(total, name, group)

@@ -1,16 +1,24 @@
 """What can go wrong with an experiment store, each with its repair in the message."""
 
-from pathlib import Path
-
 
 class StoreError(ValueError):
     """Base of every error of the experiment store."""
 
 
+class LocationError(StoreError):
+    """A place that no store can be kept at."""
+
+    def __init__(self, text: str):
+        super().__init__(
+            f"{text!r} is no place for a store. Give a directory, or s3://bucket/prefix with "
+            "credentials in the AWS environment variables."
+        )
+
+
 class StoreNotFoundError(StoreError):
     """There is no experiment store at the path."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: object):
         super().__init__(
             f"No experiment store at {path}. Create it with ExperimentStore.create, "
             "or correct the path."
@@ -20,7 +28,7 @@ class StoreNotFoundError(StoreError):
 class StoreExistsError(StoreError):
     """The path that a new store was to take is taken."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: object):
         super().__init__(
             f"{path} exists already. Open it with ExperimentStore.open, or choose another path."
         )
@@ -29,7 +37,7 @@ class StoreExistsError(StoreError):
 class SnapshotNotFoundError(StoreError):
     """The store has no snapshot with the identifier asked for."""
 
-    def __init__(self, path: Path, snapshot_id: str):
+    def __init__(self, path: object, snapshot_id: str):
         super().__init__(
             f"{path} has no snapshot {snapshot_id!r}. Take an identifier from store.history()."
         )
@@ -38,7 +46,7 @@ class SnapshotNotFoundError(StoreError):
 class ForeignExperimentError(StoreError):
     """The store belongs to an experiment with another configuration."""
 
-    def __init__(self, path: Path, name: str, expected: str, got: str):
+    def __init__(self, path: object, name: str, expected: str, got: str):
         super().__init__(
             f"{path} holds the experiment {name!r} with configuration digest {got}, but this "
             f"configuration has digest {expected}. Restore the configuration the store was made "
@@ -50,14 +58,26 @@ class StructureError(StoreError):
     """Names, shapes, dtypes or metadata differ from what the store was created with."""
 
 
+class StructureDriftError(StructureError):
+    """What is to be published has another structure than what readers have now."""
+
+
 class OverwriteError(StoreError):
-    """The new times are not strictly increasing or do not lie after the last stored time."""
+    """Stored cycles would be rewritten, or new times are not strictly increasing."""
+
+
+class RetractionError(StoreError):
+    """What is to be published lacks cycles that readers have now."""
+
+
+class BranchError(StoreError):
+    """There is no branch of the name, or there is one already."""
 
 
 class StoreBusyError(StoreError):
     """Another process is writing to the store."""
 
-    def __init__(self, path: Path, holder: str):
+    def __init__(self, path: object, holder: str):
         super().__init__(
             f"{path} is being written by {holder or 'another process'}. Wait for it to end "
             "(writer(wait=seconds)), or end it; readers are not affected."
@@ -65,13 +85,13 @@ class StoreBusyError(StoreError):
 
 
 class SupersededError(StoreError):
-    """The store moved on while the commit was being written; the commit was dropped."""
+    """The store moved on while a commit was being made; the commit was dropped."""
 
-    def __init__(self, path: Path, expected: str, got: str):
+    def __init__(self, path: object, expected: str, got: str):
         super().__init__(
-            f"{path} moved from snapshot {expected} to {got} while this commit was being written "
-            "without the writer lock. Nothing was published; read the tip again and redo the "
-            "cycles after it."
+            f"{path} moved from {expected} to {got} while this commit was being made: another "
+            "process works on it. Nothing was published; read the tip again and redo the cycles "
+            "after it."
         )
 
 
@@ -82,7 +102,7 @@ class StorageError(StoreError):
         errno: the number of the operating system's error, or None where it gave none.
     """
 
-    def __init__(self, path: Path, action: str, reason: str, errno: int | None):
+    def __init__(self, path: object, action: str, reason: str, errno: int | None):
         super().__init__(
             f"Could not {action} {path}: {reason}. Cycles committed earlier are safe. Free space "
             "or restore access to the path, then run again: it goes on after the last commit."

@@ -199,6 +199,7 @@ def experiment_layout(
             innovations,
             scalars,
             Group("state"),
+            Group("streams"),
             Group("calibration"),
         ),
         chunks=chunks,

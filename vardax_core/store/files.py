@@ -55,7 +55,7 @@ def writer_lock(path: Path, wait: float) -> Iterator[None]:
 
 
 @contextmanager
-def storage_errors(path: Path, action: str) -> Iterator[None]:
+def storage_errors(path: object, action: str) -> Iterator[None]:
     """Turn what the file system and icechunk raise into `StorageError`."""
     try:
         yield

@@ -1,11 +1,9 @@
 """The icechunk repository under an experiment store: creating, opening, what a commit says."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import icechunk
@@ -13,12 +11,8 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, BloscShuffle
 
-from vardax_core.store.errors import (
-    StoreExistsError,
-    StoreNotFoundError,
-    StructureError,
-)
-from vardax_core.store.files import make_durable, storage_errors, writer_lock
+from vardax_core.store.errors import StoreExistsError, StoreNotFoundError, StructureError
+from vardax_core.store.files import storage_errors
 from vardax_core.store.layout import (
     TIME,
     TIME_ATTRS,
@@ -27,6 +21,7 @@ from vardax_core.store.layout import (
     Layout,
     default_fill_value,
 )
+from vardax_core.store.location import Location, require
 from vardax_core.types import MINUTES_EPOCH
 
 MAIN = "main"
@@ -100,13 +95,13 @@ def compressor() -> BloscCodec:
     return BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.shuffle)
 
 
-def create_repository(path: Path, layout: Layout, experiment: Mapping[str, Any]) -> None:
-    """Make a store at `path`: it appears there whole, or not at all.
+def create_repository(location: Location, layout: Layout, experiment: Mapping[str, Any]) -> None:
+    """Make a store: it appears there whole, or not at all.
 
     Raises:
         StoreExistsError: something is there already.
         StoreBusyError: another process is making it.
-        StorageError: the file system refuses.
+        StorageError: the storage refuses.
         StructureError: the record or the layout cannot be stored.
     """
     record = json_able(experiment, "experiment record")
@@ -115,17 +110,15 @@ def create_repository(path: Path, layout: Layout, experiment: Mapping[str, Any])
             raise StructureError(
                 f"experiment record: expected a string {name!r}, got {record.get(name)!r}."
             )
-    with storage_errors(path, "create"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with writer_lock(path, wait=0.0), storage_errors(path, "create"):
-        if path.exists():
-            raise StoreExistsError(path)
-        unfinished = path.with_name(f"{path.name}.creating")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        repository = icechunk.Repository.create(
-            icechunk.local_filesystem_storage(str(unfinished)), _configuration(layout)
-        )
+    with (
+        location.lock(wait=0.0),
+        storage_errors(location, "create"),
+        location.creating() as storage,
+    ):
+        repository = icechunk.Repository.open_or_create(storage, _configuration(layout))
         session = repository.writable_session(MAIN)
+        if repository.lookup_snapshot(session.snapshot_id).parent_id is not None:
+            raise StoreExistsError(location)
         root = zarr.create_group(
             session.store,
             attributes={
@@ -137,28 +130,31 @@ def create_repository(path: Path, layout: Layout, experiment: Mapping[str, Any])
         )
         for group in layout.groups:
             _create_group(root, group, layout)
-        session.commit(f"create {record['name']}", {})
-        make_durable(unfinished)
-        unfinished.rename(path)
+        try:
+            session.commit(f"create {record['name']}", {})
+        except icechunk.ConflictError as error:
+            raise StoreExistsError(location) from error
 
 
-def open_repository(path: Path) -> icechunk.Repository:
-    """Open the repository at `path`; nothing is written.
+def open_repository(location: Location) -> icechunk.Repository:
+    """Open the repository of a store; nothing is written.
 
     Raises:
         StoreNotFoundError: there is none.
-        StorageError: the file system refuses.
+        StorageError: the storage refuses.
     """
-    # icechunk makes the directory of a storage that it is asked about.
-    if not (path / "refs").is_dir() and not (path / "repo").is_file():
-        raise StoreNotFoundError(path)
-    with storage_errors(path, "open"):
-        return icechunk.Repository.open(icechunk.local_filesystem_storage(str(path)))
+    require(location)
+    with storage_errors(location, "open"):
+        repository = icechunk.Repository.open(location.storage())
+        tip = repository.lookup_snapshot(repository.lookup_branch(MAIN))
+    if tip.parent_id is None:
+        raise StoreNotFoundError(location)
+    return repository
 
 
-def read_tip(repository: icechunk.Repository, group: str | None = None) -> Tip:
+def read_tip(repository: icechunk.Repository, group: str | None = None, branch: str = MAIN) -> Tip:
     """Where the cycle group, or another group with a time axis, stands."""
-    session = repository.readonly_session(MAIN)
+    session = repository.readonly_session(branch)
     root = zarr.open_group(session.store, mode="r")
     name = group or str(root.attrs[CYCLE_GROUP_ATTR])
     path = f"{name}/{TIME}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,16 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from vardax_core.store.branches import Branches
 from vardax_core.store.errors import (
+    BranchError,
     ForeignExperimentError,
     SnapshotNotFoundError,
     StructureError,
 )
 from vardax_core.store.files import storage_errors
 from vardax_core.store.layout import Layout
+from vardax_core.store.location import Location, location_of
 from vardax_core.store.repository import (
     CYCLE_GROUP_ATTR,
     EXPERIMENT_ATTR,
@@ -31,23 +35,28 @@ from vardax_core.store.writer import Writer, open_writer
 
 
 class ExperimentStore:
-    """A transactional store of one experiment in a local directory.
+    """A transactional store of one experiment, in a local directory or in S3.
 
     Reading needs no lock and writes nothing; a reader sees the last published commit, whole.
+
+    Attributes:
+        location: where it is.
+        branch: what this object reads and writes; `main` is what readers have.
     """
 
-    def __init__(self, path: Path, repository: icechunk.Repository):
-        self.path = path
+    def __init__(self, location: Location, repository: icechunk.Repository, branch: str = MAIN):
+        self.location = location
+        self.branch = branch
         self._repository = repository
 
     @classmethod
     def create(
-        cls, path: str | Path, layout: Layout, experiment: Mapping[str, Any]
+        cls, path: str | Path | Location, layout: Layout, experiment: Mapping[str, Any]
     ) -> "ExperimentStore":
         """Make a store; it appears at `path` whole or not at all.
 
         Args:
-            path: a directory that does not exist yet.
+            path: a directory that does not exist yet, or `s3://bucket/prefix`.
             layout: groups, variables and chunks.
             experiment: a record in JSON types with at least `name` and `digest` (that of the
                 configuration). It is part of the content: keep dates and host names out of it.
@@ -58,15 +67,17 @@ class ExperimentStore:
             StructureError: the record or an attribute has no JSON form.
             StorageError: the file system refuses.
         """
-        create_repository(Path(path), layout, experiment)
+        create_repository(location_of(path), layout, experiment)
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: str | Path, *, expected_digest: str | None = None) -> "ExperimentStore":
+    def open(
+        cls, path: str | Path | Location, *, expected_digest: str | None = None
+    ) -> "ExperimentStore":
         """Open a store.
 
         Args:
-            path: its directory.
+            path: its directory, or `s3://bucket/prefix`.
             expected_digest: digest of the configuration that the caller works with.
 
         Raises:
@@ -74,13 +85,23 @@ class ExperimentStore:
             ForeignExperimentError: the store's digest is another than `expected_digest`.
             StorageError: the file system refuses.
         """
-        store = cls(Path(path), open_repository(Path(path)))
+        location = location_of(path)
+        store = cls(location, open_repository(location))
         record = store.experiment
         if expected_digest is not None and record["digest"] != expected_digest:
             raise ForeignExperimentError(
-                store.path, record["name"], expected=expected_digest, got=record["digest"]
+                store.location, record["name"], expected=expected_digest, got=record["digest"]
             )
         return store
+
+    @property
+    def path(self) -> Path:
+        """The directory of a local store.
+
+        Raises:
+            LocationError: it is not local.
+        """
+        return self.location.directory()
 
     @property
     def experiment(self) -> dict[str, Any]:
@@ -103,17 +124,22 @@ class ExperimentStore:
             SnapshotNotFoundError: there is no such snapshot.
             StorageError: the file system refuses.
         """
-        with storage_errors(self.path, "read"):
+        with storage_errors(self.location, "read"):
             if as_of is None:
-                return self._repository.readonly_session(MAIN)
-            if as_of not in {record.snapshot_id for record in self.history()}:
-                raise SnapshotNotFoundError(self.path, as_of)
+                return self._repository.readonly_session(self.branch)
+            try:
+                # The snapshot without a parent is the empty one before the store was made.
+                made = self._repository.lookup_snapshot(as_of).parent_id is not None
+            except icechunk.IcechunkError:
+                made = False
+            if not made:
+                raise SnapshotNotFoundError(self.location, as_of)
             return self._repository.readonly_session(snapshot_id=as_of)
 
     def root(self, as_of: str | None = None) -> zarr.Group:
         """The root group, read-only; see `session`."""
         session = self.session(as_of)
-        with storage_errors(self.path, "read"):
+        with storage_errors(self.location, "read"):
             return zarr.open_group(session.store, mode="r")
 
     def tip(self, group: str | None = None) -> Tip:
@@ -123,8 +149,8 @@ class ExperimentStore:
             StructureError: `group` has no time axis.
             StorageError: the file system refuses.
         """
-        with storage_errors(self.path, "read"):
-            return read_tip(self._repository, group)
+        with storage_errors(self.location, "read"):
+            return read_tip(self._repository, group, self.branch)
 
     def dataset(self, group: str, *, as_of: str | None = None, chunks: Any = None) -> xr.Dataset:
         """One group with decoded times; values are read when they are used.
@@ -140,30 +166,77 @@ class ExperimentStore:
             StorageError: the file system refuses.
         """
         session = self.session(as_of)
-        with storage_errors(self.path, "read"):
+        with storage_errors(self.location, "read"):
             known = sorted(zarr.open_group(session.store, mode="r").group_keys())
             if group not in known:
-                raise StructureError(f"{self.path} has no group {group!r}; it has {known}.")
+                raise StructureError(f"{self.location} has no group {group!r}; it has {known}.")
             return xr.open_zarr(session.store, group=group, consolidated=False, chunks=chunks)
 
     def state(self) -> dict[str, np.ndarray] | None:
         """What the next cycle needs, as the last commit left it; None before the first."""
-        root = self.root()
-        with storage_errors(self.path, "read"):
-            if "state" not in root:
-                return None
-            group = zarr.open_group(root.store, path="state", mode="r")
-            arrays = {name: np.asarray(array[...]) for name, array in group.arrays()}
-        return arrays or None
+        return self.arrays("state") or None
 
-    def history(self) -> list[CommitRecord]:
-        """The commits of the store, newest first; the last one created it."""
-        with storage_errors(self.path, "read"):
+    def arrays(self, group: str) -> dict[str, np.ndarray]:
+        """All arrays of a group without a time axis, read; empty where there is no such group."""
+        root = self.root()
+        with storage_errors(self.location, "read"):
+            if group not in root:
+                return {}
+            found = zarr.open_group(root.store, path=group, mode="r")
+            return {name: np.asarray(array[...]) for name, array in found.arrays()}
+
+    def history(self, as_of: str | None = None) -> list[CommitRecord]:
+        """The commits up to a snapshot, newest first; the last one created the store."""
+        with storage_errors(self.location, "read"):
+            start = as_of or self._repository.lookup_branch(self.branch)
             return [
                 CommitRecord(info.id, info.written_at, info.message, info.metadata)
-                for info in self._repository.ancestry(branch=MAIN)
+                for info in self._repository.ancestry(snapshot_id=start)
                 if info.parent_id is not None
             ]
+
+    def snapshot_at(self, instant: datetime) -> str:
+        """The snapshot that readers had at an instant, for `as_of`.
+
+        Raises:
+            SnapshotNotFoundError: the store was not there yet.
+        """
+        for record in self.history():
+            if record.written_at <= instant:
+                return record.snapshot_id
+        raise SnapshotNotFoundError(self.location, instant.isoformat())
+
+    def snapshot_of(self, text: str) -> str:
+        """The snapshot that a text names: an ISO instant (UTC if it does not say) or itself.
+
+        Raises:
+            SnapshotNotFoundError: there is none.
+        """
+        try:
+            instant = datetime.fromisoformat(text)
+        except ValueError:
+            if text not in {record.snapshot_id for record in self.history()}:
+                raise SnapshotNotFoundError(self.location, text) from None
+            return text
+        return self.snapshot_at(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
+
+    @property
+    def branches(self) -> Branches:
+        """The work branches of the store."""
+        return Branches(self.location, self._repository)
+
+    def on_branch(self, name: str) -> "ExperimentStore":
+        """The store as seen and written on a work branch.
+
+        Raises:
+            BranchError: there is no such branch.
+        """
+        if name not in self.branches.names():
+            raise BranchError(
+                f"{self.location} has no branch {name!r}; it has {self.branches.names()}. Start "
+                "it with store.branches.start."
+            )
+        return ExperimentStore(self.location, self._repository, name)
 
     def writer(
         self, *, wait: float = 0.0, before_publish: Callable[[], None] | None = None
@@ -178,4 +251,4 @@ class ExperimentStore:
             StoreBusyError: another process is writing, on entering the block.
             StorageError: the file system refuses.
         """
-        return open_writer(self.path, wait, before_publish)
+        return open_writer(self.location, self.branch, wait, before_publish)

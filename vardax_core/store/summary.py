@@ -1,16 +1,15 @@
 """What a store holds, at a glance."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 
-from vardax_core.store.files import list_files, storage_errors
+from vardax_core.store.files import storage_errors
 from vardax_core.store.layout import TIME
+from vardax_core.store.location import Location
 from vardax_core.store.repository import dimensions, dtype_name, instant
 from vardax_core.store.store import ExperimentStore
 
@@ -49,7 +48,7 @@ class StoreSummary:
     `method` and `model_version` are those of the last commit that names them.
     """
 
-    path: Path
+    location: Location
     experiment: Mapping[str, Any]
     snapshot_id: str
     commits: int
@@ -63,27 +62,33 @@ class StoreSummary:
     groups: tuple[GroupSummary, ...]
 
 
-def summarize(store: ExperimentStore) -> StoreSummary:
+def summarize(store: ExperimentStore, *, as_of: str | None = None) -> StoreSummary:
     """Describe a store; reads metadata and times only.
 
+    Args:
+        store: what to describe.
+        as_of: a snapshot identifier; None for what readers have now. The size on disk is always
+            today's.
+
     Raises:
+        SnapshotNotFoundError: there is no such snapshot.
         StorageError: the file system refuses.
     """
-    root, tip, history = store.root(), store.tip(), store.history()
+    root, history = store.root(as_of), store.history(as_of)
 
     def latest(key: str) -> str | None:
         return next((str(r.metadata[key]) for r in history if r.metadata.get(key)), None)
 
-    with storage_errors(store.path, "read"):
+    with storage_errors(store.location, "read"):
         groups = tuple(_group(name, group) for name, group in sorted(root.groups()))
-        on_disk = sum(os.stat(f).st_size for f in list_files(store.path))
+        on_disk = store.location.size()
     cycle_group = next(g for g in groups if g.name == store.cycle_group)
     return StoreSummary(
-        path=store.path,
+        location=store.location,
         experiment=store.experiment,
-        snapshot_id=tip.snapshot_id,
+        snapshot_id=history[0].snapshot_id,
         commits=len(history),
-        cycles=tip.cycles,
+        cycles=next(v.sizes[TIME] for v in cycle_group.variables if v.name == TIME),
         first=cycle_group.first,
         last=cycle_group.last,
         method=latest(METHOD),
@@ -97,7 +102,7 @@ def summarize(store: ExperimentStore) -> StoreSummary:
 def render(summary: StoreSummary) -> str:
     """A plain-text tree of a summary."""
     lines = [
-        f"{summary.path}",
+        f"{summary.location}",
         f"  experiment  {summary.experiment['name']} ({summary.experiment['digest'][:12]})",
         f"  cycles      {summary.cycles}{_period(summary.first, summary.last)}",
         f"  method      {summary.method or '-'}",

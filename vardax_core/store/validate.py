@@ -1,6 +1,6 @@
 """The checks that an append must pass before anything is written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +20,12 @@ WholeArrays = Mapping[str, np.ndarray | xr.DataArray]
 
 @dataclass(frozen=True)
 class Growth:
-    """One array and what is put at its end."""
+    """Rows of one array from `start` on, and what is put there; None for no values."""
 
     array: zarr.AsyncArray
     start: int
-    values: np.ndarray
+    length: int
+    values: np.ndarray | None
 
 
 def check_append(
@@ -36,31 +37,91 @@ def check_append(
         StructureError: a variable is missing or unknown, or its shape or dtype differs.
         OverwriteError: the times do not strictly increase from the last stored time.
     """
+    stored, growing = _timed(group, name)
+    _check_times(stored, name, times)
+    start, length = stored.shape[0], len(times)
+    return [
+        Growth(stored.async_array, start, length, times),
+        *_growths(growing, name, variables, start, length),
+    ]
+
+
+def check_growth(group: zarr.Group, name: str, times: np.ndarray) -> list[Growth]:
+    """The growth of a group whose values come later.
+
+    Raises:
+        StructureError: the group has no time axis.
+        OverwriteError: the times do not strictly increase from the last stored time.
+    """
+    stored, growing = _timed(group, name)
+    _check_times(stored, name, times)
+    start, length = stored.shape[0], len(times)
+    return [
+        Growth(stored.async_array, start, length, times),
+        *(Growth(array.async_array, start, length, None) for array in growing.values()),
+    ]
+
+
+def check_fill(
+    group: zarr.Group,
+    name: str,
+    pieces: Sequence[tuple[np.ndarray, Mapping[str, np.ndarray]]],
+) -> list[Growth]:
+    """The rows of every array of one group at times that it has, for pieces (times, variables).
+
+    Raises:
+        StructureError: see `check_append`.
+        OverwriteError: the group has not these times one after another.
+    """
+    stored, growing = _timed(group, name)
+    have = np.asarray(stored[:])
+    growths: list[Growth] = []
+    for times, variables in pieces:
+        start = int(np.searchsorted(have, times[0]))
+        if not np.array_equal(have[start : start + len(times)], times):
+            raise OverwriteError(
+                f"{name}/time: the branch has not the {len(times)} times from "
+                f"{instant(int(times[0]))} to {instant(int(times[-1]))} one after another. Grow "
+                "it first."
+            )
+        growths += _growths(growing, name, variables, start, len(times))
+    return growths
+
+
+def _timed(group: zarr.Group, name: str) -> tuple[zarr.Array, dict[str, zarr.Array]]:
+    """The time axis and the arrays that grow along it."""
     arrays = dict(group.arrays())
     if TIME not in arrays:
         raise StructureError(
             f"Group {name!r} has no time axis to append to. Pass its arrays in `replace`."
         )
     stored = arrays.pop(TIME)
-    growing = {n: a for n, a in arrays.items() if dimensions(a)[:1] == (TIME,)}
-    _check_times(stored, name, times)
+    return stored, {n: a for n, a in arrays.items() if dimensions(a)[:1] == (TIME,)}
+
+
+def _growths(
+    growing: Mapping[str, zarr.Array],
+    name: str,
+    variables: Mapping[str, np.ndarray],
+    start: int,
+    length: int,
+) -> list[Growth]:
     if set(variables) != set(growing):
         raise StructureError(
             f"Group {name!r}: expected the variables {sorted(growing)}; missing "
             f"{sorted(set(growing) - set(variables))}, unknown "
             f"{sorted(set(variables) - set(growing))}. Pass every declared variable."
         )
-    start = stored.shape[0]
-    growths = [Growth(stored.async_array, start, times)]
+    growths = []
     for variable, values in variables.items():
         array = growing[variable]
-        shape = (len(times), *array.shape[1:])
+        shape = (length, *array.shape[1:])
         if values.shape != shape or values.dtype != array.dtype:
             raise StructureError(
                 f"{name}/{variable}: expected shape {shape} and dtype {array.dtype}, got "
                 f"{values.shape} and {values.dtype}. Convert the values, or create a new store."
             )
-        growths.append(Growth(array.async_array, start, values))
+        growths.append(Growth(array.async_array, start, length, values))
     return growths
 
 

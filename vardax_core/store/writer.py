@@ -2,10 +2,9 @@
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import icechunk
@@ -14,9 +13,10 @@ import xarray as xr
 import zarr
 from zarr.core.sync import sync
 
-from vardax_core.store.errors import StorageError, StructureError, SupersededError
-from vardax_core.store.files import make_durable, storage_errors, writer_lock
+from vardax_core.store.errors import OverwriteError, StorageError, StructureError, SupersededError
+from vardax_core.store.files import storage_errors
 from vardax_core.store.layout import ChunkPlan, default_fill_value
+from vardax_core.store.location import Location
 from vardax_core.store.repository import (
     MAIN,
     Tip,
@@ -26,7 +26,15 @@ from vardax_core.store.repository import (
     open_repository,
     read_tip,
 )
-from vardax_core.store.validate import Growth, Times, WholeArrays, check_append, check_whole
+from vardax_core.store.validate import (
+    Growth,
+    Times,
+    WholeArrays,
+    check_append,
+    check_fill,
+    check_growth,
+    check_whole,
+)
 
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 
@@ -35,13 +43,15 @@ class Writer:
     """Appends to a store; made by `ExperimentStore.writer`, which holds the lock meanwhile.
 
     A commit is written as a snapshot that no branch names, forced to the disk, and published by
-    moving `main` onto it if `main` is still where the commit started. A process that dies before
-    that leaves readers with the store as it was and some unreferenced files.
+    moving the branch (for readers `main`) onto it if the branch is still where the commit
+    started. A process that dies before that leaves readers with the store as it was and some
+    unreferenced files.
     """
 
-    def __init__(self, path: Path, before_publish: Callable[[], None] | None):
-        self._path = path
-        self._repository = open_repository(path)
+    def __init__(self, location: Location, branch: str, before_publish: Callable[[], None] | None):
+        self._location = location
+        self._branch = branch
+        self._repository = open_repository(location)
         self._before_publish = before_publish
 
     def append(
@@ -75,23 +85,120 @@ class Writer:
         """
         metadata = json_able(metadata, "commit metadata")
         replace = {**(replace or {}), **({} if state is None else {"state": state})}
-        with storage_errors(self._path, "read"):
-            session = self._repository.writable_session(MAIN)
+        with storage_errors(self._location, "read"):
+            session = self._repository.writable_session(self._branch)
             known = dict(zarr.open_group(session.store, mode="r+").groups())
             self._check_names(known, [*groups, *replace])
             growths, changes = _check_groups(known, groups, times)
             whole = {
                 name: check_whole(known[name], name, arrays) for name, arrays in replace.items()
             }
+        changes += [f"{name} replaced" for name in whole]
+        return self._commit(session, growths, whole, changes, metadata)
+
+    def grow(self, names: Sequence[str], times: np.ndarray, *, metadata: Mapping[str, Any]) -> Tip:
+        """Lengthen the time axis of some groups on a work branch, their values to be filled in.
+
+        Raises:
+            OverwriteError: on `main`, whose readers would see cycles without values; or times do
+                not lie after the stored ones.
+            SupersededError, StorageError: see `append`.
+        """
+        self._refuse_main("grown without values")
+        metadata = json_able(metadata, "commit metadata")
+        with storage_errors(self._location, "read"):
+            session = self._repository.writable_session(self._branch)
+            known = dict(zarr.open_group(session.store, mode="r+").groups())
+            self._check_names(known, list(names))
+            growths = [g for name in names for g in check_growth(known[name], name, times)]
+        changes = [f"{name} grown by {len(times)}" for name in names]
+        return self._commit(session, growths, {}, changes, metadata)
+
+    def fill(
+        self,
+        pieces: Sequence[tuple[np.ndarray, Mapping[str, Mapping[str, np.ndarray]]]],
+        *,
+        put: Mapping[str, WholeArrays] | None = None,
+        replace: Mapping[str, WholeArrays] | None = None,
+        metadata: Mapping[str, Any],
+    ) -> Tip:
+        """Write values at times that a work branch has already, all in one commit.
+
+        Args:
+            pieces: consecutive times in minutes, at least one, and by group all its variables
+                at them.
+            put: for some groups without a time axis, arrays to write beside those they have.
+            replace, metadata: see `append`.
+
+        Raises:
+            OverwriteError: on `main`, or the branch has not these times one after another.
+            StructureError, SupersededError, StorageError: see `append`.
+        """
+        self._refuse_main("rewritten")
+        metadata = json_able(metadata, "commit metadata")
+        put, replace = put or {}, replace or {}
+        growths, changes = [], []
+        with storage_errors(self._location, "read"):
+            session = self._repository.writable_session(self._branch)
+            known = dict(zarr.open_group(session.store, mode="r+").groups())
+            names = list(dict.fromkeys(name for _, groups in pieces for name in groups))
+            self._check_names(known, names)
+            for name in names:
+                growths += check_fill(
+                    known[name],
+                    name,
+                    [(times, groups[name]) for times, groups in pieces if name in groups],
+                )
+            for times, _ in pieces:
+                changes.append(f"{instant(int(times[0]))} to {instant(int(times[-1]))} filled")
+            self._check_names(known, [*put, *replace])
+            beside, whole = (
+                {name: check_whole(known[name], name, arrays) for name, arrays in given.items()}
+                for given in (put, replace)
+            )
+        changes += [f"{name} replaced" for name in whole]
+        return self._commit(session, growths, whole, changes, metadata, beside)
+
+    def rewrite(
+        self, edit: Callable[[zarr.Group], None], *, message: str, metadata: Mapping[str, Any]
+    ) -> Tip:
+        """Change a work branch by a function of its root group, in one commit.
+
+        Raises:
+            OverwriteError: on `main`.
+            SupersededError, StorageError: see `append`.
+        """
+        self._refuse_main("rewritten")
+        metadata = json_able(metadata, "commit metadata")
+        with storage_errors(self._location, "write to"):
+            session = self._repository.writable_session(self._branch)
+            edit(zarr.open_group(session.store, mode="r+"))
+        return self._commit(session, [], {}, [message], metadata)
+
+    def _refuse_main(self, what: str) -> None:
+        if self._branch == MAIN:
+            raise OverwriteError(
+                f"{self._location}: cycles of {MAIN} are never {what}. Start a branch, write "
+                "there, and publish it."
+            )
+
+    def _commit(
+        self,
+        session: icechunk.Session,
+        growths: list[Growth],
+        whole: Mapping[str, Mapping[str, xr.DataArray]],
+        changes: list[str],
+        metadata: dict[str, Any],
+        beside: Mapping[str, Mapping[str, xr.DataArray]] | None = None,
+    ) -> Tip:
         base = session.snapshot_id
         try:
-            with storage_errors(self._path, "write to"):
-                sync(_write(session.store, growths, whole))
+            with storage_errors(self._location, "write to"):
+                sync(_write(session.store, growths, whole, beside or {}))
                 if not session.has_uncommitted_changes:
                     return self._tip()
-                changes += [f"{name} replaced" for name in whole]
                 snapshot = session.flush("; ".join(changes), metadata)
-                make_durable(self._path)
+                self._location.make_durable()
             if self._before_publish is not None:
                 self._before_publish()
             self._publish(base, snapshot)
@@ -102,27 +209,27 @@ class Writer:
         return self._tip()
 
     def _tip(self) -> Tip:
-        with storage_errors(self._path, "read"):
-            return read_tip(self._repository)
+        with storage_errors(self._location, "read"):
+            return read_tip(self._repository, branch=self._branch)
 
     def _check_names(self, known: Mapping[str, zarr.Group], names: list[str]) -> None:
         unknown = sorted(set(names) - set(known))
         if unknown:
             raise StructureError(
-                f"{self._path} has no groups {unknown}; it has {sorted(known)}. Correct the names, "
-                "or declare the groups in the layout of a new store."
+                f"{self._location} has no groups {unknown}; it has {sorted(known)}. Correct the "
+                "names, or declare the groups in the layout of a new store."
             )
 
     def _publish(self, base: str, snapshot: str) -> None:
-        with storage_errors(self._path, "publish to"):
+        with storage_errors(self._location, "publish to"):
             try:
-                self._repository.reset_branch(MAIN, snapshot, from_snapshot_id=base)
+                self._repository.reset_branch(self._branch, snapshot, from_snapshot_id=base)
             except icechunk.IcechunkError as error:
-                now = self._repository.lookup_branch(MAIN)
+                now = self._repository.lookup_branch(self._branch)
                 if now != base:
-                    raise SupersededError(self._path, base, now) from error
+                    raise SupersededError(self._location, base, now) from error
                 raise
-            make_durable(self._path)
+            self._location.make_durable()
 
     def _drop_unreferenced(self) -> None:
         """Give back the space that the failed commit took."""
@@ -132,11 +239,11 @@ class Writer:
 
 @contextmanager
 def open_writer(
-    path: Path, wait: float, before_publish: Callable[[], None] | None
+    location: Location, branch: str, wait: float, before_publish: Callable[[], None] | None
 ) -> Iterator[Writer]:
     """Hold the writer lock and a writer."""
-    with writer_lock(path, wait):
-        yield Writer(path, before_publish)
+    with location.lock(wait):
+        yield Writer(location, branch, before_publish)
 
 
 def _check_groups(
@@ -162,12 +269,17 @@ async def _write(
     store: icechunk.IcechunkStore,
     growths: list[Growth],
     whole: Mapping[str, Mapping[str, xr.DataArray]],
+    beside: Mapping[str, Mapping[str, xr.DataArray]],
 ) -> None:
-    await _all(_grow(growth) for growth in growths)
-    for name, arrays in whole.items():
+    by_array: dict[str, list[Growth]] = {}
+    for growth in growths:
+        by_array.setdefault(growth.array.path, []).append(growth)
+    await _all(_grow(of_one_array) for of_one_array in by_array.values())
+    for name, arrays in (*whole.items(), *beside.items()):
         group = await zarr.api.asynchronous.open_group(store, path=name, mode="r+")
-        stale = [key async for key in group.array_keys() if key not in arrays]
-        await _all(group.delitem(key) for key in stale)
+        if name in whole:
+            stale = [key async for key in group.array_keys() if key not in arrays]
+            await _all(group.delitem(key) for key in stale)
         await _all(_put(group, key, array) for key, array in arrays.items())
 
 
@@ -178,11 +290,16 @@ async def _all(tasks: Iterable[Awaitable[None]]) -> None:
             raise outcome
 
 
-async def _grow(growth: Growth) -> None:
-    stop = growth.start + len(growth.values)
-    # The default would list every chunk of the array, so that commits grow dearer with its length.
-    await growth.array.resize((stop, *growth.array.shape[1:]), delete_outside_chunks=False)
-    await growth.array.setitem(slice(growth.start, stop), growth.values)
+async def _grow(growths: Sequence[Growth]) -> None:
+    """Write rows of one array one after another: two of them may share an object."""
+    for growth in growths:
+        stop = growth.start + growth.length
+        if stop > growth.array.shape[0]:
+            # The default would list every chunk of the array: commits would grow dearer with it.
+            shape = (stop, *growth.array.shape[1:])
+            await growth.array.resize(shape, delete_outside_chunks=False)
+        if growth.values is not None:
+            await growth.array.setitem(slice(growth.start, stop), growth.values)
 
 
 async def _put(group: zarr.AsyncGroup, name: str, array: xr.DataArray) -> None:

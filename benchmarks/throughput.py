@@ -1,0 +1,529 @@
+"""The whole flow beside the bare scan, and what is stored beside a raw file.
+
+Lorenz-96 with 24 members runs the amortized analysis in streams through the `backfill` flow, and a
+field with 32 members the LETKF through the `assimilate` flow: embedded Prefect, ingest, quality
+control, verification sums and commits against the same compiled scan alone. Network weights are
+hardly trained, which changes no cost. The start of the embedded server and compilation are counted
+apart. A chain of the amortized analysis shows whether cost and memory grow with its length. The
+cold start runs in processes of their own with an empty and with a filled compilation cache.
+
+    python benchmarks/throughput.py --quick
+    python benchmarks/throughput.py
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import xarray as xr
+import yaml
+
+from flows.environment import configure
+
+QUICK_OVER_BARE = 0.5
+STREAM_CYCLES = 3000.0
+FIELD_OVER_BARE = 1.25
+OF_RAW = 0.8
+FLAT = 1.1
+OPEN_SECONDS = 0.1
+WARM_OVER_COLD = 0.5
+
+LORENZ = {
+    "name": "throughput-ring",
+    "title": "Lorenz-96 for the measurement of throughput",
+    "attribution": "Simulated.",
+    "variable": {
+        "name": "x",
+        "long_name": "Lorenz-96 variable",
+        "units": "1",
+        "valid_min": -50.0,
+        "valid_max": 50.0,
+    },
+    "state_dims": ["location"],
+    "burn_in": 0,
+    "cycle_interval": "6h",
+    "window": {"times": 1, "spacing": "6h"},
+    "latency": "0h",
+    "source": {
+        "kind": "twin",
+        "model": "lorenz96",
+        "size": 40,
+        "step_interval": "6h",
+        "spin_up_steps": 1000,
+        "seed": 1,
+    },
+    "network": {"kind": "every_point"},
+    "observation": {"error_sd": 1.0, "interval": "6h", "arrival_delay": "0h", "seed": 1},
+}
+FIELD = LORENZ | {
+    "name": "throughput-field",
+    "title": "A field for the measurement of throughput",
+    "state_dims": ["y", "x"],
+    "source": {
+        "kind": "file",
+        "variable": "value",
+        "files": [{"name": "field.nc", "sha256": "0" * 64}],
+    },
+}
+FIELD["variable"] = LORENZ["variable"] | {"name": "f", "long_name": "field"}
+ERROR_SD = 0.3
+START = np.datetime64("2000-01-01T00", "ns")
+
+
+def write_recipe(folder, values, cycles, **changes):
+    end = START + (cycles - 1) * np.timedelta64(6, "h")
+    recipe = values | changes
+    recipe["period"] = {"start": f"{START}"[:19] + "Z", "end": f"{end}"[:19] + "Z"}
+    path = folder / recipe["name"] / "recipe.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(recipe))
+    return recipe["name"]
+
+
+def resident_mb():
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
+def peak_mb():
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
+def bare_rate(engine, state, given, cycles, repeats):
+    """Cycles a second of the compiled scan alone: the best of some runs, as others share the CPU.
+
+    Arguments:
+        cycles: cycles of one run, all streams together.
+    """
+    import jax
+
+    seconds, processor = [], []
+    engine.compile(state, given)
+    for _ in range(repeats):
+        begin, begin_cpu = time.perf_counter(), time.process_time()
+        state, _, output = engine.start(state, given)
+        jax.block_until_ready(output)
+        seconds.append(time.perf_counter() - begin)
+        processor.append(time.process_time() - begin_cpu)
+    return {
+        "bare_per_s": cycles / min(seconds),
+        "bare_median_per_s": cycles / float(np.median(seconds)),
+        "bare_per_cpu_s": cycles / min(processor),
+    }
+
+
+def of_method(method, **given):
+    """Parameters of an experiment; a network is trained for a few steps if there is none."""
+    from flows.parameters import ExperimentParameters
+    from flows.train import train
+    from vardax_core.experiments.settings import Method
+
+    parameters = ExperimentParameters(**given, method=Method(method), training_steps=20)
+    train(parameters)
+    return parameters
+
+
+def ring(folder, root, cycles, streams, overlap, method):
+    """Lorenz-96 in streams: the bare scan, and the flows with all they do."""
+    from flows.backfill import backfill
+    from flows.ingest import ingest
+    from flows.parameters import BackfillParameters
+    from vardax_core.experiments.assimilate import pending_cycles
+    from vardax_core.experiments.backfill import Backfill
+
+    name = write_recipe(folder, LORENZ, cycles)
+    parameters = of_method(method, dataset=name, root=root)
+    begin, begin_cpu = time.perf_counter(), time.process_time()
+    ingest(parameters)
+    ingesting, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
+    made = parameters.experiment()
+    store = made.open_store()
+    prepared = made.prepare(store)
+    work = Backfill(
+        made, store, prepared, pending_cycles(made, store), streams=streams, overlap=overlap
+    )
+    branch = work.open_branch()
+    state, given, n_cycles = work.first_inputs(branch)
+    bare = bare_rate(work.engine, state, given, n_cycles, 5)
+    begin, begin_cpu = time.perf_counter(), time.process_time()
+    done = backfill(parameters, BackfillParameters(streams=streams, overlap=overlap))
+    seconds, cpu = time.perf_counter() - begin, cpu + time.process_time() - begin_cpu
+    assert done == cycles
+    spin_up = sum(stream.first - stream.start for stream in work.plan)
+    return {
+        "streams": streams,
+        "cycles": cycles,
+        "spin_up_cycles": spin_up,
+        **bare,
+        "ingest_s": ingesting,
+        "flow_s": seconds,
+        "flow_per_s": (cycles + spin_up) / (ingesting + seconds),
+        "flow_per_cpu_s": (cycles + spin_up) / cpu,
+    }
+
+
+def chain(folder, root, cycles, segment, method):
+    """One long chain through the flow: cost and memory along it, and how fast it opens."""
+    import icechunk
+
+    from flows.assimilate import assimilate
+    from flows.ingest import ingest
+    from vardax_core.experiments import assimilate as module
+    from vardax_core.experiments import experiment
+
+    name = write_recipe(folder, LORENZ, cycles)
+    moments, memory = [], []
+
+    def commit(self, started, record, commit=module.Assimilation._commit):
+        report = commit(self, started, record)
+        moments.append(time.perf_counter())
+        memory.append(resident_mb())
+        return report
+
+    with (
+        mock.patch.object(module.Assimilation, "_commit", commit),
+        mock.patch.object(experiment, "segment_cycles", return_value=segment),
+    ):
+        parameters = of_method(method, dataset=name, root=root)
+        ingest(parameters)
+        assimilate(parameters)
+    per_segment = np.diff(moments)
+    window = max(1, cycles // 10 // segment)
+    path = parameters.experiment().store_path
+    opening = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        storage = icechunk.local_filesystem_storage(str(path))
+        session = icechunk.Repository.open(storage).readonly_session("main")
+        opened = xr.open_zarr(session.store, group="analysis", consolidated=False, chunks=None)
+        assert opened.sizes["time"] == cycles
+        opening.append(time.perf_counter() - begin)
+    return {
+        "cycles": cycles,
+        "first_s_per_1000": float(np.median(per_segment[:window])) * 1000 / segment,
+        "last_s_per_1000": float(np.median(per_segment[-window:])) * 1000 / segment,
+        "memory_at_tenth_mb": memory[window],
+        "memory_at_end_mb": memory[-1],
+        "open_s": float(np.median(opening)),
+    }
+
+
+def field_program(recipe, size, members, stations):
+    """An advected, damped and forced field under the LETKF, and its climatology."""
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+
+    from vardax_core.analysis.ensemble.letkf import LETKF
+    from vardax_core.analysis.ensemble.localization import plane_network
+    from vardax_core.analysis.variational.spectral import gaussian_covariance
+    from vardax_core.cycling.cycle import CycleProgram
+    from vardax_core.experiments.prepared import Prepared
+    from vardax_core.models.base import AbstractForecastModel
+    from vardax_core.models.climatology import Climatology
+    from vardax_core.observations.operators import PointSampling
+
+    covariance = gaussian_covariance(jnp.ones((size, size)), 8.0, grid_axes=2)
+
+    class Drift(AbstractForecastModel):
+        """The field moves two points east in a step, and a third of its variance is renewed."""
+
+        state_shape: tuple[int, ...] = eqx.field(static=True)
+        interval: int = eqx.field(static=True)
+
+        def step(self, state, time, *, key):
+            noise = covariance.square_root(jax.random.normal(key, (covariance.rank,), state.dtype))
+            return 0.8 * jnp.roll(state, 2, axis=1) + 0.6 * noise
+
+    model = Drift((size, size), 360)
+    axis = np.arange(float(size))
+    places = np.stack([stations // size, stations % size], axis=1).astype(float)
+    network = jax.tree.map(
+        lambda x: x.astype(jnp.float32) if x.dtype == jnp.float64 else x,
+        plane_network(axis, axis, places, 9.0),
+    )
+    operator = PointSampling(jnp.asarray(stations), (size, size))
+    keys = jax.random.split(jax.random.key(5), 32)
+    root = jax.lax.map(
+        lambda k: covariance.square_root(jax.random.normal(k, (covariance.rank,))), keys
+    )
+    climatology = Climatology(
+        jnp.zeros((1, size, size)), jnp.moveaxis(root, 0, -1) / 32**0.5, 360, (size, size)
+    )
+    program = CycleProgram(
+        model, LETKF(operator, network, batch_size=1024), None, jnp.ones((size, size)), 1.0
+    )
+    return Prepared(program, climatology, members, {})
+
+
+def field(folder, root, size, members, cycles):
+    """A field through the `assimilate` flow; the benchmark brings the method."""
+    import jax
+    import jax.numpy as jnp
+
+    from flows.assimilate import assimilate
+    from flows.ingest import ingest
+    from flows.parameters import ExperimentParameters
+    from vardax_core.experiments.assimilate import Assimilation, pending_cycles
+    from vardax_core.experiments.experiment import Experiment
+    from vardax_core.experiments.settings import Method
+
+    count = size * size // 20
+    noise = {"error_sd": ERROR_SD, "interval": "6h", "arrival_delay": "0h", "seed": 1}
+    network = {"kind": "random_points", "count": count, "seed": 1}
+    name = write_recipe(folder, FIELD, cycles, observation=noise, network=network)
+    stations = np.sort(np.random.default_rng(1).choice(size * size, count, replace=False))
+    prepared = field_program(name, size, members, stations)
+    model, start = prepared.program.model, jnp.zeros((size, size))
+    truth = model.trajectory(start, jnp.zeros((), jnp.int32), cycles + 20, key=jax.random.key(0))
+    times = START + np.arange(cycles) * np.timedelta64(6, "h")
+    axis = np.arange(size, dtype=np.float32)
+    xr.Dataset(
+        {"value": (("time", "y", "x"), np.asarray(truth[-cycles:]), {"units": "1"})},
+        {"time": times, "y": axis, "x": axis},
+    ).to_netcdf(folder / "field.nc")
+    parameters = ExperimentParameters(
+        dataset=name,
+        root=root,
+        method=Method.CLIMATOLOGY,
+        members=members,
+        source_path=folder / "field.nc",
+    )
+    with mock.patch.object(Experiment, "prepare", return_value=prepared):
+        begin = time.perf_counter()
+        ingest(parameters)
+        ingesting = time.perf_counter() - begin
+        made = parameters.experiment()
+        store = made.open_store()
+        work = Assimilation(made, store, prepared)
+        state, given, n_cycles = work.first_inputs(pending_cycles(made, store))
+        bare = bare_rate(work.engine, state, given, n_cycles, 2)
+        begin, begin_cpu = time.perf_counter(), time.process_time()
+        assert assimilate(parameters) == cycles
+        seconds, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
+    return {
+        "size": size,
+        "members": members,
+        "cycles": cycles,
+        **bare,
+        "ingest_s": ingesting,
+        "flow_s": seconds,
+        "flow_per_s": cycles / (ingesting + seconds),
+        "flow_per_cpu_s_without_ingest": cycles / cpu,
+    }
+
+
+def writing(folder, size, members, cycles, repeats=3):
+    """Bytes a second of committed segments, beside the same bytes in a raw file with fsync."""
+    from vardax_core.store import ChunkPlan, Coordinate, ExperimentStore, StateDescription
+    from vardax_core.store.experiment import experiment_layout
+
+    rng = np.random.default_rng(0)
+    smooth = rng.normal(size=(cycles, members, size, size)).astype(np.float32)
+    smooth = np.cumsum(smooth, axis=-1, dtype=np.float32) / np.float32(np.sqrt(size))
+    axes = tuple(Coordinate(d, (d,), np.arange(size)) for d in ("y", "x"))
+    layout = experiment_layout(
+        state=StateDescription("f", axes, {"units": "1"}),
+        n_members=members,
+        observation_coords=(Coordinate("station", ("station",), np.arange(2)),),
+        quality_flags={"kept": 0},
+        diagnostics={},
+        chunks=ChunkPlan(segment_length=cycles),
+        nature_run=False,
+    )
+    store = ExperimentStore.create(folder / "writing", layout, {"name": "w", "digest": "0"})
+    mean, spread = smooth.mean(axis=1), smooth.std(axis=1)
+    arrays = [smooth, smooth, mean, spread]
+    n_bytes = sum(a.nbytes for a in arrays)
+    ours, raw = [], []
+    for number in range(repeats):
+        begin = time.perf_counter()
+        with (folder / f"raw-{number}").open("wb") as file:
+            for array in arrays:
+                file.write(array.data)
+            file.flush()
+            os.fsync(file.fileno())
+        raw.append(n_bytes / (time.perf_counter() - begin))
+        times = np.arange(number * cycles, (number + 1) * cycles, dtype=np.int64)
+        groups = {
+            "background": {"f": smooth},
+            "analysis": {"f": smooth, "f_mean": mean, "f_spread": spread},
+        }
+        begin = time.perf_counter()
+        with store.writer() as writer:
+            writer.append(groups, times, metadata={})
+        ours.append(n_bytes / (time.perf_counter() - begin))
+    return {
+        "segment_mb": n_bytes / 1e6,
+        "store_mb_per_s": float(np.median(ours)) / 1e6,
+        "raw_fsync_mb_per_s": float(np.median(raw)) / 1e6,
+    }
+
+
+COLD = """
+import sys, time
+begin = time.perf_counter()
+from pathlib import Path
+from flows.environment import configure
+root = Path(sys.argv[1])
+configure(root)
+from flows.parameters import ExperimentParameters
+from vardax_core.experiments.assimilate import Assimilation, pending_cycles
+made = ExperimentParameters(dataset="throughput-ring", root=root, training_steps=20).experiment()
+store = made.open_store()
+times = pending_cycles(made, store)
+next(Assimilation(made, store, made.prepare(store)).run(times[:500]))
+print(time.perf_counter() - begin)
+"""
+
+
+def cold_start(folder, root):
+    """Seconds from the start of a worker's process to its first commit."""
+    import shutil
+
+    from flows.ingest import ingest
+
+    seconds = {}
+    for which in ("cold", "warm"):
+        name = write_recipe(folder, LORENZ, 500)
+        place = root / which
+        if (root / "models").exists():
+            shutil.copytree(root / "models", place / "models")
+        ingest(of_method("amortized", dataset=name, root=place))
+        environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(root / "cold-cache")}
+        done = subprocess.run(
+            [sys.executable, "-c", COLD, str(place)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        seconds[f"{which}_s"] = float(done.stdout.splitlines()[-1])
+    return seconds
+
+
+def bar(name, value, limit, *, at_most):
+    passed = value <= limit if at_most else value >= limit
+    return {"name": name, "value": value, "bar": limit, "pass": bool(passed)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small, and without a cold start")
+    parser.add_argument("--streams", type=int, default=8)
+    parser.add_argument("--cycles", type=int, default=80000, help="of Lorenz-96 in streams")
+    parser.add_argument("--overlap", type=int, default=200, help="cycles of spin-up of a stream")
+    parser.add_argument("--chain", type=int, default=10000, help="cycles of the long chain")
+    parser.add_argument("--size", type=int, default=256, help="of the field")
+    parser.add_argument("--members", type=int, default=32, help="of the field")
+    parser.add_argument("--field-cycles", type=int, default=12)
+    parser.add_argument("--only", default="", help="parts to run, by commas")
+    parser.add_argument("--folder", default=None, help="where to write [temporary]")
+    options = parser.parse_args()
+    segment = 500
+    if options.quick:
+        options.streams, options.cycles, options.chain, segment = 2, 600, 500, 50
+        options.overlap = 50
+        options.size, options.members, options.field_cycles = 32, 8, 8
+    parts = options.only.split(",") if options.only else ["ring", "chain", "field", "write", "cold"]
+    if options.quick:
+        parts = [part for part in parts if part != "cold"]
+    with contextlib.ExitStack() as stack:
+        made = stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder))
+        figures, bars = measure(Path(made), options, parts, segment)
+    for part, found in figures.items():
+        if isinstance(found, dict):
+            print(f"{part}")
+            for name, value in found.items():
+                print(f"  {name:24} {value if isinstance(value, int) else round(value, 4)}")
+    for each in bars:
+        mark = "pass" if each["pass"] else "FALLS SHORT"
+        print(f"{each['name']:70} {each['value']:10.3f}  bar {each['bar']:g}  {mark}")
+    print(json.dumps({"name": "throughput", "figures": figures, "bars": bars}))
+
+
+def measure(folder, options, parts, segment):
+    datasets = folder / "datasets"
+    datasets.mkdir()
+    os.environ["VARDAX_DATASETS_DIR"] = str(datasets)
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    root = folder / "root"
+    method = "etkf" if options.quick else "amortized"
+    configure(root)
+    import jax
+    from prefect import flow
+
+    from vardax_core.experiments import experiment, settings
+
+    if options.quick:
+        experiment.segment_cycles = lambda b: min(segment, settings.segment_cycles(b))
+    begin = time.perf_counter()
+    flow(lambda: None, name="start")()
+    figures = {
+        "device": jax.devices()[0].device_kind,
+        "cores": len(os.sched_getaffinity(0)),
+        "server_start_s": time.perf_counter() - begin,
+    }
+    bars = []
+    if "ring" in parts:
+        found = figures["ring"] = ring(
+            datasets, root, options.cycles, options.streams, options.overlap, method
+        )
+        share = found["flow_per_s"] / found["bare_per_s"]
+        bars.append(
+            bar("Lorenz-96 in streams, flow over bare scan", share, QUICK_OVER_BARE, at_most=False)
+        )
+        bars.append(
+            bar(
+                "Lorenz-96 in streams, stream-cycles a second of the flow",
+                found["flow_per_s"],
+                STREAM_CYCLES,
+                at_most=False,
+            )
+        )
+    if "chain" in parts:
+        found = figures["chain"] = chain(datasets, folder / "chain", options.chain, segment, method)
+        growth = found["last_s_per_1000"] / found["first_s_per_1000"]
+        bars.append(bar("cost of the last tenth over the first", growth, FLAT, at_most=True))
+        growth = found["memory_at_end_mb"] / found["memory_at_tenth_mb"]
+        bars.append(bar("memory at the end over that at a tenth", growth, FLAT, at_most=True))
+        bars.append(
+            bar("opening the store with xarray, s", found["open_s"], OPEN_SECONDS, at_most=True)
+        )
+    if "field" in parts:
+        found = figures["field"] = field(
+            datasets, folder / "field", options.size, options.members, options.field_cycles
+        )
+        ratio = found["bare_per_s"] / found["flow_per_s"]
+        bars.append(
+            bar("field, time of the flow over the bare scan", ratio, FIELD_OVER_BARE, at_most=True)
+        )
+    if "write" in parts:
+        found = figures["writing"] = writing(folder, options.size, options.members, 4)
+        share = found["store_mb_per_s"] / found["raw_fsync_mb_per_s"]
+        bars.append(bar("bytes stored a second over raw + fsync", share, OF_RAW, at_most=False))
+    if "cold" in parts:
+        found = figures["cold_start"] = cold_start(datasets, root)
+        share = found["warm_s"] / found["cold_s"]
+        bars.append(bar("start with over without the cache", share, WARM_OVER_COLD, at_most=True))
+    figures["peak_memory_mb"] = peak_mb()
+    return figures, bars
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Segments of cycles on the device: one compiled program to a shape, alone or in streams."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from vardax_core.cycling.cycle import (
+    CycleInput,
+    CycleOutput,
+    CycleProgram,
+    CycleState,
+    scan_cycles,
+)
+from vardax_core.types import Observations
+
+STREAM = "stream"
+
+
+class SegmentInput(eqx.Module):
+    """What the cycles of one segment are given, as arrays of the host or of the device.
+
+    With streams every array has the stream as one more leading axis.
+
+    Attributes:
+        values, error_sd: observed values, NaN where missing, and their error standard deviations.
+        minutes: valid times since `MINUTES_EPOCH`, the analysis time last.
+        quality: quality-control codes at the analysis time.
+        truth: true state at the analysis time, NaN where not known.
+        valid: False for padding.
+    """
+
+    values: Float[Array, "*stream cycle window obs"]
+    error_sd: Float[Array, "*stream cycle window obs"]
+    minutes: Int[Array, "*stream cycle window"]
+    quality: Int[Array, "*stream cycle obs"]
+    truth: Float[Array, "*shape"]
+    valid: Bool[Array, "*stream cycle"]
+
+    def cycles(self) -> CycleInput:
+        """The inputs of the cycles of one stream, stacked."""
+        observations = jax.vmap(Observations.from_values)(self.values, self.error_sd, self.minutes)
+        return jax.vmap(CycleInput)(observations, self.quality, self.truth, self.valid)
+
+
+def usable_devices(streams: int, devices: Sequence[jax.Device]) -> list[jax.Device]:
+    """As many of the devices as the streams can be spread over evenly."""
+    count = max(n for n in range(1, len(devices) + 1) if streams % n == 0)
+    return list(devices[:count])
+
+
+class Engine:
+    """Runs segments of one method without waiting for them.
+
+    A segment of given shape is compiled once. The state handed in is donated to the program, so
+    that it must not be used again; a copy of the new one comes back beside it for the store.
+
+    Attributes:
+        program: the method.
+        streams: number of streams that run side by side; None for one chain without that axis.
+        devices: over which the streams are spread.
+    """
+
+    def __init__(
+        self,
+        program: CycleProgram,
+        *,
+        key: PRNGKeyArray,
+        streams: int | None = None,
+        devices: Sequence[jax.Device] | None = None,
+    ):
+        self.program = program
+        self.streams = streams
+        there = jax.local_devices() if devices is None else list(devices)
+        self.devices = there[:1] if streams is None else usable_devices(streams, there)
+        arrays, static = eqx.partition(program, eqx.is_array)
+        leaves, structure = jax.tree.flatten(static)
+        self._static = (tuple(leaves), structure)
+        self._sharding = everywhere = None
+        if len(self.devices) > 1:
+            mesh = Mesh(np.array(self.devices), (STREAM,))
+            self._sharding = NamedSharding(mesh, PartitionSpec(STREAM))
+            everywhere = NamedSharding(mesh, PartitionSpec())
+        self._arrays, self._key = jax.device_put((arrays, key), everywhere or self.devices[0])
+
+    def place(self, tree: Any) -> Any:
+        """Start the transfer of arrays of the host to where the segments run."""
+        return jax.device_put(tree, self._sharding or self.devices[0])
+
+    def place_state(self, state: CycleState) -> CycleState:
+        """A copy of a state, whose buffers may be donated."""
+        return jax.tree.map(jnp.copy, self.place(state))
+
+    def compile(self, state: CycleState, given: SegmentInput) -> Any:
+        """The compiled segment of a shape, made at its first use in this process."""
+        leaves, structure = jax.tree.flatten(((self._arrays, given, self._key), state))
+        shapes = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) for x in leaves)
+        batched = self.streams is not None
+        return _compiled(*self._static, batched, self._sharding, shapes, structure)
+
+    def start(
+        self, state: CycleState, given: SegmentInput
+    ) -> tuple[CycleState, CycleState, CycleOutput]:
+        """Start a segment and return at once, before the device has run it.
+
+        Arguments:
+            state: before the first cycle; its buffers are taken.
+            given: inputs of all cycles, padding included.
+
+        Returns:
+            The state after the last cycle, to be donated to the next segment; a copy of it; and
+            the output of every cycle, padding included.
+        """
+        compiled = self.compile(state, given)
+        following, output = compiled((self._arrays, given, self._key), state)
+        return following, jax.tree.map(jnp.copy, following), output
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(
+    leaves: tuple,
+    structure: Any,
+    batched: bool,
+    sharding: NamedSharding | None,
+    shapes: tuple[jax.ShapeDtypeStruct, ...],
+    arguments: Any,
+) -> Any:
+    static = jax.tree.unflatten(structure, leaves)
+
+    def one(arrays, given: SegmentInput, key: PRNGKeyArray, state: CycleState):
+        return scan_cycles(eqx.combine(arrays, static), state, given.cycles(), key=key)
+
+    def segment(fixed, state: CycleState):
+        arrays, given, key = fixed
+        if not batched:
+            return one(arrays, given, key, state)
+        return jax.vmap(lambda g, s: one(arrays, g, key, s))(given, state)
+
+    function = segment
+    if sharding is not None:
+        split, whole = sharding.spec, PartitionSpec()
+        function = jax.shard_map(
+            segment,
+            mesh=sharding.mesh,
+            in_specs=((whole, split, whole), split),
+            out_specs=split,
+            check_vma=False,
+        )
+    fixed, state = jax.tree.unflatten(arguments, shapes)
+    return jax.jit(function, donate_argnums=(1,)).lower(fixed, state).compile()

@@ -1,0 +1,137 @@
+"""Segments between the store and the engine: what goes in, what comes out."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vardax_core.cycling.adaptation import SpreadState
+from vardax_core.cycling.cycle import CycleOutput, CycleState
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
+from vardax_core.data.window import windows
+from vardax_core.store import ExperimentStore
+
+
+class SegmentReader:
+    """Reads the inputs of segments from a store, no more of it than a segment needs.
+
+    Attributes:
+        recipe: of the experiment.
+        length: cycles of a segment, padding included.
+        dtype: of observations and truth.
+    """
+
+    def __init__(self, store: ExperimentStore, recipe: Recipe, length: int, dtype: str = "float32"):
+        self.recipe = recipe
+        self.length = length
+        self.dtype = np.dtype(dtype)
+        self._observations = store.dataset("observations").drop_vars("arrival_time")
+        self._truth = store.dataset("nature_run")[recipe.variable.name]
+        self._minutes = to_minutes(self._observations["time"].values)
+
+    def segments(self, times: np.ndarray) -> Iterator[np.ndarray]:
+        """Cut analysis times into segments."""
+        for start in range(0, len(times), self.length):
+            yield times[start : start + self.length]
+
+    def read(self, times: np.ndarray) -> dict[str, np.ndarray]:
+        """The arrays of a `SegmentInput`, padded to the full length.
+
+        Arguments:
+            times: analysis times (datetime64) of at least one cycle.
+        """
+        rows = self._rows(times)
+        given = windows(self._observations.isel(time=rows).load(), times, self.recipe)
+        truth = self._truth.isel(time=rows).load()
+        truth = truth.reindex(time=times).transpose("time", *self.recipe.state_dims)
+        arrays = {
+            "values": given["values"].astype(self.dtype),
+            "error_sd": given["error_sd"].astype(self.dtype),
+            "minutes": given["minutes"].astype(np.int32),
+            "quality": given["quality_control"][:, -1].astype(np.int8),
+            "truth": truth.to_numpy().astype(self.dtype),
+        }
+        missing = self.length - len(times)
+        padded = {
+            name: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+            for name, array in arrays.items()
+        }
+        return padded | {"valid": np.arange(self.length) < len(times)}
+
+    def _rows(self, times: np.ndarray) -> slice:
+        window = self.recipe.window
+        before = (window.times - 1) * duration_to_minutes(window.spacing)
+        first, last = to_minutes(times[[0, -1]])
+        start = int(np.searchsorted(self._minutes, first - before))
+        stop = int(np.searchsorted(self._minutes, last, side="right"))
+        start = min(start, len(self._minutes) - 1)
+        return slice(start, max(stop, start + 1))
+
+
+def stored_groups(output: CycleOutput, name: str, dtype: str) -> dict[str, dict[str, Any]]:
+    """The output of cycles as the variables of the store's groups.
+
+    Arguments:
+        output: of the valid cycles, on the host.
+        name: of the state's variable.
+        dtype: of the fields in the store.
+    """
+    analysis = output.analysis
+
+    def stored(array: Any) -> np.ndarray:
+        return np.asarray(array).astype(dtype, copy=False)
+
+    return {
+        "background": {name: stored(output.background)},
+        "analysis": {
+            name: stored(analysis.ensemble),
+            f"{name}_mean": stored(analysis.mean),
+            f"{name}_spread": stored(analysis.spread),
+        },
+        "innovations": {
+            "background_departure": stored(output.background_departure),
+            "analysis_departure": stored(output.analysis_departure),
+            "background_equivalent_variance": stored(output.background_equivalent_variance),
+            "quality_control": np.asarray(output.quality, np.int8),
+        },
+        "diagnostics": {
+            **{k: np.asarray(v, np.float64) for k, v in output.statistics.items()},
+            "result": np.asarray(analysis.result, np.int8),
+            "spread_factor": np.asarray(output.spread_factor, np.float64),
+        },
+    }
+
+
+def state_arrays(state: CycleState) -> dict[str, np.ndarray]:
+    """The cycle's state as named arrays for the store."""
+    return {
+        "ensemble": np.asarray(state.ensemble),
+        "cycle": np.asarray(state.cycle),
+        "valid_time": np.asarray(state.time),
+        "spread_squared_error": np.asarray(state.spread.squared_error),
+        "spread_variance": np.asarray(state.spread.variance),
+        "spread_weight": np.asarray(state.spread.weight),
+    }
+
+
+def restore_state(arrays: dict[str, np.ndarray]) -> CycleState:
+    """The cycle's state from the store's arrays, bit for bit."""
+    given = {name: jnp.asarray(array) for name, array in arrays.items()}
+    return CycleState(
+        ensemble=given["ensemble"],
+        cycle=given["cycle"],
+        time=given["valid_time"],
+        spread=SpreadState(
+            squared_error=given["spread_squared_error"],
+            variance=given["spread_variance"],
+            weight=given["spread_weight"],
+        ),
+    )
+
+
+def on_host(output: CycleOutput, cycles: int) -> CycleOutput:
+    """The first cycles of an output as arrays of the host."""
+    return jax.tree.map(lambda x: np.asarray(x)[:cycles], output)

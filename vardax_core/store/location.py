@@ -1,0 +1,189 @@
+"""Where a store is kept: a local directory, or a prefix in S3."""
+
+import abc
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import icechunk
+
+from vardax_core.store.errors import LocationError, StoreExistsError, StoreNotFoundError
+from vardax_core.store.files import list_files, make_durable, storage_errors, writer_lock
+
+_S3 = re.compile(r"s3://([^/]+)/(.+?)/*")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+class Location(abc.ABC):
+    """A place for one store; its string is its URL or path."""
+
+    @abc.abstractmethod
+    def directory(self) -> Path:
+        """The directory of a local place.
+
+        Raises:
+            LocationError: it is not local.
+        """
+
+    @abc.abstractmethod
+    def storage(self) -> icechunk.Storage:
+        """icechunk's handle of the place."""
+
+    @abc.abstractmethod
+    def exists(self) -> bool:
+        """Whether a repository is there; nothing is made."""
+
+    @abc.abstractmethod
+    def lock(self, wait: float) -> AbstractContextManager[None]:
+        """The writer lock, where the place needs one.
+
+        Raises:
+            StoreBusyError: another process holds it after `wait` seconds.
+        """
+
+    @abc.abstractmethod
+    def make_durable(self) -> None:
+        """Force what was written out of the page cache."""
+
+    @abc.abstractmethod
+    def creating(self) -> AbstractContextManager[icechunk.Storage]:
+        """The handle under which a new repository is made; it appears when the block ends.
+
+        Raises:
+            StoreExistsError: the place is taken.
+        """
+
+    @abc.abstractmethod
+    def size(self) -> int:
+        """Bytes that the store takes."""
+
+    @abc.abstractmethod
+    def below(self, *names: str) -> "Location":
+        """A place further down."""
+
+
+@dataclass(frozen=True)
+class LocalLocation(Location):
+    """A directory of the local file system."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def directory(self) -> Path:
+        return self.path
+
+    def storage(self) -> icechunk.Storage:
+        return icechunk.local_filesystem_storage(str(self.path))
+
+    def exists(self) -> bool:
+        # icechunk makes the directory of a storage that it is asked about.
+        return (self.path / "refs").is_dir() or (self.path / "repo").is_file()
+
+    def lock(self, wait: float) -> AbstractContextManager[None]:
+        with storage_errors(self, "lock"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        return writer_lock(self.path, wait)
+
+    def make_durable(self) -> None:
+        make_durable(self.path)
+
+    @contextmanager
+    def creating(self) -> Iterator[icechunk.Storage]:
+        if self.path.exists():
+            raise StoreExistsError(self)
+        unfinished = self.path.with_name(f"{self.path.name}.creating")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        yield icechunk.local_filesystem_storage(str(unfinished))
+        make_durable(unfinished)
+        unfinished.rename(self.path)
+
+    def size(self) -> int:
+        return sum(os.stat(f).st_size for f in list_files(self.path))
+
+    def below(self, *names: str) -> "LocalLocation":
+        return LocalLocation(self.path.joinpath(*names))
+
+
+@dataclass(frozen=True)
+class S3Location(Location):
+    """A prefix in a bucket; credentials, region and endpoint come from the AWS environment.
+
+    The service's conditional writes take the place of the lock.
+    """
+
+    bucket: str
+    prefix: str
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    def directory(self) -> Path:
+        raise LocationError(str(self))
+
+    def storage(self) -> icechunk.Storage:
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        return icechunk.s3_storage(
+            bucket=self.bucket,
+            prefix=self.prefix,
+            region=region or "us-east-1",
+            endpoint_url=endpoint,
+            allow_http=bool(endpoint and endpoint.startswith("http://")),
+            force_path_style=endpoint is not None,
+            from_env=True,
+        )
+
+    def exists(self) -> bool:
+        return icechunk.Repository.exists(self.storage())
+
+    def lock(self, wait: float) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def make_durable(self) -> None:
+        """An object that S3 has acknowledged is durable."""
+
+    @contextmanager
+    def creating(self) -> Iterator[icechunk.Storage]:
+        yield self.storage()
+
+    def size(self) -> int:
+        with storage_errors(self, "read"):
+            storage = self.storage()
+            return int(icechunk.Repository.open(storage).chunk_storage_stats().native_bytes)
+
+    def below(self, *names: str) -> "S3Location":
+        return S3Location(self.bucket, "/".join((self.prefix, *names)))
+
+
+def location_of(place: "str | Path | Location") -> Location:
+    """The location that a path or a URL `s3://bucket/prefix` names.
+
+    Raises:
+        LocationError: a URL of another kind, or without a prefix.
+    """
+    text = str(place)
+    in_s3 = _S3.fullmatch(text)
+    if in_s3 is not None:
+        return S3Location(in_s3[1], in_s3[2])
+    if _SCHEME.match(text):
+        raise LocationError(text)
+    return LocalLocation(Path(text))
+
+
+def require(location: Location) -> None:
+    """Refuse a place without a store.
+
+    Raises:
+        StoreNotFoundError: there is none.
+        StorageError: the place cannot be asked.
+    """
+    with storage_errors(location, "open"):
+        there = location.exists()
+    if not there:
+        raise StoreNotFoundError(location)
