@@ -62,7 +62,14 @@ def test_every_method_runs_to_the_end_and_scores_are_finite(done, method):
     learned = method is Method.AMORTIZED
     assert (segments[0]["model_version"] != "none") == learned
     expected = ResultCode.NO_OBSERVATIONS if method is Method.CLIMATOLOGY else ResultCode.OK
-    assert set(diagnostics["result"].values.tolist()) <= {int(expected), int(ResultCode.OK)}
+    results, methods = diagnostics["result"].values, diagnostics["analysis_method"].values
+    # A cold start is unlike the cycles that the monitor was calibrated on.
+    distrusted = results == int(ResultCode.OUT_OF_DISTRIBUTION)
+    assert set(results[~distrusted].tolist()) <= {int(expected), int(ResultCode.OK)}
+    np.testing.assert_array_equal(methods, np.where(distrusted, 1, 0))
+    assert learned or not distrusted.any()
+    assert np.isfinite(diagnostics["trust_score"]).all() == learned
+    assert diagnostics["analysis_method"].attrs["flag_meanings"].split()[0] == method.value
 
 
 @pytest.mark.parametrize("method", [Method.ETKF, Method.AMORTIZED])

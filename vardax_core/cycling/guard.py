@@ -65,7 +65,7 @@ class Guard(eqx.Module):
             background, observations: of the cycle, after quality control.
             rejected: what the first-guess check refused.
             trust: state of the monitor before the cycle.
-            key: for the methods; the first uses it as it is.
+            key: for the methods, of which one makes the analysis.
         """
         own = step(background, observations, key=key)
         now = observations.at_analysis_time()
@@ -91,9 +91,7 @@ class Guard(eqx.Module):
         for number, fallback in enumerate(self.fallbacks, start=1):
             other = jax.lax.cond(
                 wanted,
-                lambda f=fallback, n=number: _plain(
-                    f(background, observations, key=jax.random.fold_in(key, n))
-                ),
+                lambda f=fallback: _plain(f(background, observations, key=key)),
                 lambda c=chosen: c,
             )
             good = wanted & ~_failed(other)

@@ -127,6 +127,38 @@ class DepartureMonitor(eqx.Module):
         """Whether the score is below the threshold."""
         return self.score(state) <= self.threshold.astype(state.averages.dtype)
 
+    def numbers(self) -> dict[str, list]:
+        """The monitor as plain numbers, see `from_numbers`."""
+        return {
+            "checks": list(CHECKS),
+            "centre": np.asarray(self.centre, np.float64).tolist(),
+            "scale": np.asarray(self.scale, np.float64).tolist(),
+            "threshold": [float(self.threshold)],
+            "memories": list(self.memories),
+        }
+
+    @classmethod
+    def from_numbers(cls, numbers: dict[str, list]) -> "DepartureMonitor":
+        """The monitor that `numbers` came from.
+
+        Raises:
+            ValueError: if they are of other checks than these, or do not fit together.
+        """
+        shape = (len(numbers["memories"]), len(CHECKS))
+        centre, scale = (np.asarray(numbers[k], np.float32) for k in ("centre", "scale"))
+        if tuple(numbers["checks"]) != CHECKS or centre.shape != shape or scale.shape != shape:
+            raise ValueError(
+                f"DepartureMonitor: expected centre and scale of shape {shape} for the checks "
+                f"{CHECKS}, got {centre.shape} and {scale.shape} for {numbers['checks']}; train "
+                "again, which calibrates the monitor."
+            )
+        return cls(
+            centre=jnp.asarray(centre),
+            scale=jnp.asarray(scale),
+            threshold=jnp.asarray(numbers["threshold"][0], jnp.float32),
+            memories=tuple(float(m) for m in numbers["memories"]),
+        )
+
     @classmethod
     def calibrated(
         cls,

@@ -107,7 +107,7 @@ def _method_result(experiment: Experiment, store: ExperimentStore) -> MethodResu
     statistics = {
         str(name): array.to_numpy()
         for name, array in diagnostics.data_vars.items()
-        if name not in ("result", "spread_factor")
+        if name not in ("result", "spread_factor", "analysis_method", "trust_score")
     }
     segments = [r.metadata for r in store.history() if r.metadata.get("kind") == "segment"]
     cycles = sum(int(m["cycles"]) for m in segments)

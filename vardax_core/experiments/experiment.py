@@ -19,6 +19,7 @@ from vardax_core.experiments.prepared import Prepared, Progress
 from vardax_core.experiments.settings import (
     ExperimentSettings,
     Method,
+    analysis_chain,
     experiment_digest,
     segment_cycles,
 )
@@ -249,7 +250,11 @@ class Experiment:
             ),
             quality_flags={code.name.lower(): int(code) for code in QualityCode},
             diagnostics=_diagnostics(
-                shape, self.settings.members, station.values.size, variable.units
+                shape,
+                self.settings.members,
+                station.values.size,
+                variable.units,
+                analysis_chain(self.recipe, self.settings.method),
             ),
             chunks=ChunkPlan(segment_length=self.segment_length(math.prod(shape))),
         )
@@ -265,7 +270,7 @@ def _coordinate(dataset: xr.Dataset, name: str) -> Coordinate:
 
 
 def _diagnostics(
-    shape: tuple[int, ...], members: int, stations: int, units: str
+    shape: tuple[int, ...], members: int, stations: int, units: str, chain: tuple[str, ...]
 ) -> dict[str, Diagnostic]:
     state, obs = jnp.zeros(shape), jnp.zeros(stations)
     statistics = jax.eval_shape(
@@ -299,5 +304,16 @@ def _diagnostics(
     found["result"] = Diagnostic(dtype="int8", attrs=codes)
     found["spread_factor"] = Diagnostic(
         attrs={"long_name": "factor that past innovations put on the spread", "units": "1"}
+    )
+    found["analysis_method"] = Diagnostic(
+        dtype="int8",
+        attrs={
+            "long_name": "method that made the analysis; result says why it was not the first",
+            "flag_values": list(range(len(chain))),
+            "flag_meanings": " ".join(chain),
+        },
+    )
+    found["trust_score"] = Diagnostic(
+        attrs={"long_name": "distance of past departures from the usual", "units": "1"}
     )
     return found

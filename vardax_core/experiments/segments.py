@@ -9,6 +9,7 @@ import numpy as np
 
 from vardax_core.cycling.adaptation import SpreadState
 from vardax_core.cycling.cycle import CycleOutput, CycleState
+from vardax_core.cycling.trust import TrustState
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.data.window import windows
@@ -101,12 +102,18 @@ def stored_groups(output: CycleOutput, name: str, dtype: str) -> dict[str, dict[
             **{k: np.asarray(v, np.float64) for k, v in output.statistics.items()},
             "result": np.asarray(analysis.result, np.int8),
             "spread_factor": np.asarray(output.spread_factor, np.float64),
+            "analysis_method": np.asarray(output.method, np.int8),
+            "trust_score": np.asarray(output.trust_score, np.float64),
         },
     }
 
 
 def state_arrays(state: CycleState) -> dict[str, np.ndarray]:
     """The cycle's state as named arrays for the store."""
+    trust = {}
+    if state.trust is not None:
+        trust["trust_averages"] = np.asarray(state.trust.averages)
+        trust["trust_last"] = np.asarray(state.trust.last)
     return {
         "ensemble": np.asarray(state.ensemble),
         "cycle": np.asarray(state.cycle),
@@ -114,12 +121,16 @@ def state_arrays(state: CycleState) -> dict[str, np.ndarray]:
         "spread_squared_error": np.asarray(state.spread.squared_error),
         "spread_variance": np.asarray(state.spread.variance),
         "spread_weight": np.asarray(state.spread.weight),
+        **trust,
     }
 
 
 def restore_state(arrays: dict[str, np.ndarray]) -> CycleState:
     """The cycle's state from the store's arrays, bit for bit."""
     given = {name: jnp.asarray(array) for name, array in arrays.items()}
+    trust = None
+    if "trust_averages" in given:
+        trust = TrustState(averages=given["trust_averages"], last=given["trust_last"])
     return CycleState(
         ensemble=given["ensemble"],
         cycle=given["cycle"],
@@ -129,6 +140,7 @@ def restore_state(arrays: dict[str, np.ndarray]) -> CycleState:
             variance=given["spread_variance"],
             weight=given["spread_weight"],
         ),
+        trust=trust,
     )
 
 

@@ -65,6 +65,14 @@ def available_methods(recipe: Recipe) -> tuple[Method, ...]:
     return (Method.CLIMATOLOGY, Method.OPTIMAL_INTERPOLATION, Method.AMORTIZED)
 
 
+def analysis_chain(recipe: Recipe, method: Method) -> tuple[str, ...]:
+    """The methods that may make an analysis, by their number in the store: the chosen one, those
+    that step in for it, and the background."""
+    guarded = method is Method.AMORTIZED and recipe.source.kind == "twin"
+    fallbacks = (Method.ETKF.value, Method.OPTIMAL_INTERPOLATION.value) if guarded else ()
+    return (method.value, *fallbacks, "background")
+
+
 SEGMENT_BYTES = 4 * 2**20
 """Size aimed at for one segment of one ensemble."""
 LONGEST_SEGMENT = 500

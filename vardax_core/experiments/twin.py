@@ -15,7 +15,9 @@ from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.analysis.variational.covariance import DenseCovariance
 from vardax_core.analysis.variational.optimal_interpolation import OptimalInterpolation
 from vardax_core.cycling.cycle import CycleProgram
+from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.cycling.trust import DepartureMonitor
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.twin import twin_model
 from vardax_core.experiments.prepared import Prepared, Progress, experiment_key, load_trained
@@ -28,6 +30,7 @@ from vardax_core.observations.operators import Identity
 from vardax_core.training.observing import FixedNetwork
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
 from vardax_core.training.registry import ModelRegistry, ModelVersion
+from vardax_core.training.trusted_cycles import TrustedCycles, calibrated_monitor
 
 FACTORY = "ring-network"
 SIMULATED = "simulated"
@@ -85,6 +88,14 @@ def ensemble_filter(
     return ETKF(operator, inflation)
 
 
+def _interpolation(
+    operator: AbstractObservationOperator, climatology: Climatology
+) -> OptimalInterpolation:
+    root = climatology.square_root
+    covariance = DenseCovariance.from_matrix(root @ root.T, climatology.state_shape)
+    return OptimalInterpolation(operator, covariance)
+
+
 def amortized_step(
     operator: AbstractObservationOperator, climatology: Climatology, *, key: PRNGKeyArray
 ) -> LocalTransformStep:
@@ -125,16 +136,26 @@ def train(
     model = forecast_model(recipe)
     operator = Identity(model.state_shape)
     key = cycle_key(experiment_key(settings.training.seed), 0, Purpose.TRAINING)
-    network_key, run_key = jax.random.split(key)
-    step = amortized_step(operator, free_run_climatology(model), key=network_key)
+    network_key, run_key, monitor_key = jax.random.split(key, 3)
+    climatology = free_run_climatology(model)
+    observing = FixedNetwork(recipe.observation.error_sd)
+    step = amortized_step(operator, climatology, key=network_key)
     total = settings.training.steps
     trained, curve = train_on_policy(
         step,
         model,
-        FixedNetwork(recipe.observation.error_sd),
+        observing,
         OnPolicySettings(steps=total, members=settings.members),
         key=run_key,
         progress=lambda done, loss, rmse: progress(done, total, {"loss": loss, "rmse": rmse}),
+    )
+    monitor = calibrated_monitor(
+        trained,
+        model,
+        observing,
+        climatology.mean[0],
+        TrustedCycles(members=settings.members),
+        key=monitor_key,
     )
     first = trained.network.first
     return registry.save(
@@ -151,6 +172,7 @@ def train(
             "training_digest": training_digest(recipe, settings, SIMULATED),
             "settings": settings.training.model_dump(mode="json"),
             "data_digest": SIMULATED,
+            "monitor": monitor.numbers(),
             "loss_curve": [[float(v) for v in row] for row in np.asarray(curve)],
         },
     )
@@ -171,15 +193,13 @@ def prepare(
     climatology = free_run_climatology(model)
     forecast: AbstractForecastModel = model
     step: AbstractAnalysisStep
+    guard = None
     versions = {}
     match settings.method:
         case Method.CLIMATOLOGY:
             forecast, step = climatology, BackgroundOnly(operator)
         case Method.OPTIMAL_INTERPOLATION:
-            forecast = climatology
-            root = climatology.square_root
-            covariance = DenseCovariance.from_matrix(root @ root.T, model.state_shape)
-            step = OptimalInterpolation(operator, covariance)
+            forecast, step = climatology, _interpolation(operator, climatology)
         case Method.ETKF:
             step = ensemble_filter(operator, settings.inflation)
         case Method.AMORTIZED:
@@ -190,11 +210,16 @@ def prepare(
             untrained = amortized_step(operator, climatology, key=jax.random.key(0))
             step = eqx.tree_at(lambda s: s.network, untrained, network)
             versions["amortized"] = version
+            guard = Guard(
+                DepartureMonitor.from_numbers(version.manifest["metadata"]["monitor"]),
+                (ensemble_filter(operator, None), _interpolation(operator, climatology)),
+            )
     program = CycleProgram(
         model=forecast,
         step=step,
         adaptation=None,
         score_weights=jnp.ones(model.state_shape, jnp.float32),
         spread_scale=recipe.observation.error_sd,
+        guard=guard,
     )
     return Prepared(program, climatology, settings.members, versions)
