@@ -58,6 +58,10 @@ Until = Annotated[
         formats=["%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"],
     ),
 ]
+Override = Annotated[
+    str | None,
+    typer.Option("--override", help="Go on although a gate fails; say why, it is kept."),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log of every run.")]
 
 
@@ -165,9 +169,10 @@ def run(
         typer.Option("--methods", help="Methods to compare, by commas [all of the data set]."),
     ] = None,
     until: Until = None,
+    override: Override = None,
     verbose: Verbose = False,
 ) -> None:
-    """Do everything: ingest, train, assimilate with all methods, and report."""
+    """Do everything: ingest, train, validate, assimilate with all methods, and report."""
     folder = _prepare(root, verbose)
     with exit_codes():
         parameters = _parameters(
@@ -187,7 +192,8 @@ def run(
         chosen = tuple(
             _parameters(dataset, folder, method=name, draw=draw).method for name in names
         )
-        summary = run_flow(parameters, chosen or None, TargetParameters(until=until))
+        target = TargetParameters(until=until)
+        summary = run_flow(parameters, chosen or None, target, override)
         _print_comparison(parameters, summary.comparison)
         _print_next(parameters, summary.comparison.markdown, summary.changed)
 
@@ -221,10 +227,7 @@ def validate(
     root: Root = None,
     members: Members = None,
     steps: Steps = None,
-    override: Annotated[
-        str | None,
-        typer.Option("--override", help="Promote although a gate fails; say why, it is kept."),
-    ] = None,
+    override: Override = None,
     verbose: Verbose = False,
 ) -> None:
     """Run the gates on trained weights; those that pass become the champion."""
