@@ -59,6 +59,10 @@ Until = Annotated[
     ),
 ]
 StoreName = Annotated[str, typer.Argument(help="Folder or s3:// URL of an experiment's store.")]
+Override = Annotated[
+    str | None,
+    typer.Option("--override", help="Go on although a gate fails; say why, it is kept."),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log of every run.")]
 
 
@@ -166,9 +170,10 @@ def run(
         typer.Option("--methods", help="Methods to compare, by commas [all of the data set]."),
     ] = None,
     until: Until = None,
+    override: Override = None,
     verbose: Verbose = False,
 ) -> None:
-    """Do everything: ingest, train, assimilate with all methods, and report."""
+    """Do everything: ingest, train, validate, assimilate with all methods, and report."""
     folder = _prepare(root, verbose)
     with exit_codes():
         parameters = _parameters(
@@ -188,7 +193,8 @@ def run(
         chosen = tuple(
             _parameters(dataset, folder, method=name, draw=draw).method for name in names
         )
-        summary = run_flow(parameters, chosen or None, TargetParameters(until=until))
+        target = TargetParameters(until=until)
+        summary = run_flow(parameters, chosen or None, target, override)
         _print_comparison(parameters, summary.comparison)
         _print_next(parameters, summary.comparison.markdown, summary.changed)
 
@@ -222,10 +228,7 @@ def validate(
     root: Root = None,
     members: Members = None,
     steps: Steps = None,
-    override: Annotated[
-        str | None,
-        typer.Option("--override", help="Promote although a gate fails; say why, it is kept."),
-    ] = None,
+    override: Override = None,
     verbose: Verbose = False,
 ) -> None:
     """Run the gates on trained weights; those that pass become the champion."""

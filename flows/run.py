@@ -34,6 +34,7 @@ def run(
     experiment: ExperimentParameters,
     methods: tuple[Method, ...] | None = None,
     target: TargetParameters = TargetParameters(),  # noqa: B008 (frozen)
+    override: str | None = None,
 ) -> RunSummary:
     """Ingest, train, validate, assimilate and report, for a method and those beside it."""
     tag_run(experiment)
@@ -47,7 +48,7 @@ def run(
         if each.experiment().needs_training:
             changed |= bool(train(each))
         if is_gated(each.experiment()):
-            changed |= bool(validate(each))
+            changed |= bool(validate(each, override))
         changed |= bool(assimilate(each, target))
     comparison = report(experiment, chosen)
     summary = RunSummary(comparison, changed or comparison.new)

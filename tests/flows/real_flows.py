@@ -12,7 +12,7 @@ from vardax_core.experiments.settings import Method
 def main(root: Path) -> None:
     """Everything once for two methods, then the cycles of one of them again."""
     experiment = ExperimentParameters(dataset="lorenz96", root=root, training_steps=20)
-    run(experiment, (Method.ETKF, Method.AMORTIZED))
+    run(experiment, (Method.ETKF, Method.AMORTIZED), override="trained for a test only")
     assimilate(experiment.of_method(Method.ETKF))
 
 

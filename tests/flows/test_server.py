@@ -203,7 +203,7 @@ def test_report_is_an_artifact_with_its_pictures(api, runs):
 def test_gates_are_an_artifact_with_their_verdict(api, runs):
     (gates,) = (a for a in api.read_artifacts() if a.key == "gates-lorenz96")
     assert gates.flow_run_id == runs["validate-lorenz96-amortized"][0].id
-    assert "**Passed**" in gates.data
+    assert "| gate | verdict |" in gates.data
     assert "data:image/png;base64" in gates.data
 
 

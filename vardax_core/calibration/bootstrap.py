@@ -55,5 +55,7 @@ def resample_counts(
     rows = np.arange(resamples)[:, None]
     np.add.at(steps, (rows, starts), 1.0)
     np.add.at(steps, (rows, starts + lengths), -1.0)
-    covered = np.cumsum(steps, axis=1)[:, :-1]
-    return covered[:, :cycles] + covered[:, cycles:]
+    # In place: for ten years of cycles each of these arrays is a hundred megabytes.
+    covered = np.cumsum(steps, axis=1, out=steps)
+    covered[:, :cycles] += covered[:, cycles : 2 * cycles]
+    return covered[:, :cycles]
