@@ -51,7 +51,7 @@ def bin_to_grid(
     values: Float[np.ndarray, " obs"],
     error_sd: Float[np.ndarray, " obs"],
     position: Float[np.ndarray, "obs axis"],
-    axes: tuple[Float[np.ndarray, " n"], ...],
+    axes: tuple[Float[np.ndarray, " _"], ...],
     *,
     use: Bool[np.ndarray, " obs"] | None = None,
 ) -> Binned:
