@@ -40,8 +40,10 @@ Draw = Annotated[
     int | None, typer.Option("--draw", help="Another random draw of the stations.", min=0)
 ]
 Source = Annotated[
-    Path | None,
-    typer.Option("--source", help="Read this GRIB or NetCDF file instead of the recipe's."),
+    str | None,
+    typer.Option(
+        "--source", help="Read this file, zarr directory or URL instead of the recipe's file."
+    ),
 ]
 Root = Annotated[
     Path | None,
@@ -118,7 +120,7 @@ def _parameters(
     *,
     method: str = "amortized",
     draw: int | None = None,
-    source: Path | None = None,
+    source: str | None = None,
     members: int | None = None,
     seed: int | None = None,
     steps: int | None = None,

@@ -33,9 +33,10 @@ class DatasetParameters(_Parameters):
     station_draw: int | None = Field(
         None, ge=0, description="Another random draw of the stations, for recipes that draw them."
     )
-    source_path: Path | None = Field(
+    source_path: str | Path | None = Field(
         None,
-        description="File to read instead of the one that the recipe finds (GRIB or NetCDF).",
+        description="GRIB or NetCDF file, zarr or icechunk directory, or s3:// or https:// URL "
+        "to read instead of the file that the recipe finds.",
     )
     root: Path = Field(
         default_factory=default_root,

@@ -13,11 +13,23 @@ import pytest
 
 from tests.cycling.test_cycle import KEY, MEMBERS, MODEL, PROGRAM, N
 from tests.support import ROOT
-from vardax_core.cycling.cycle import run_segment
+from vardax_core.analysis.amortized.local_transform import LocalTransformStep
+from vardax_core.cycling.cycle import CycleProgram, run_segment
 from vardax_core.cycling.engine import Engine, SegmentInput, usable_devices
 from vardax_core.cycling.pipeline import overlapped
+from vardax_core.observations.operators import Identity
 
 LENGTH, STREAMS = 5, 4
+NETWORK = CycleProgram(
+    model=MODEL,
+    step=LocalTransformStep.create(
+        Identity((N,)), None, centre=2.0, scale=4.0, reach=2, width=8, key=jax.random.key(7)
+    ),
+    adaptation=None,
+    score_weights=PROGRAM.score_weights,
+    spread_scale=1.0,
+)
+"""A method without LAPACK, of which only one call may run at a time in a process."""
 
 
 def start(stream):
@@ -43,8 +55,8 @@ def stacked(trees):
     return jax.tree.map(lambda *x: np.stack(x), *trees)
 
 
-def in_streams(devices=None):
-    engine = Engine(PROGRAM, key=KEY, streams=STREAMS, devices=devices)
+def in_streams(devices=None, program=PROGRAM):
+    engine = Engine(program, key=KEY, streams=STREAMS, devices=devices)
     state = engine.place_state(stacked([start(n) for n in range(STREAMS)]))
     inputs = SegmentInput(**engine.place(stacked([given(n) for n in range(STREAMS)])))
     return engine, engine.start(state, inputs)
@@ -137,7 +149,8 @@ def test_a_refused_commit_ends_the_work_and_nothing_after_it_is_committed():
 
 def main():
     """Both ways in one process that has four devices."""
-    (one, (_, _, alone)), (_, (_, _, spread)) = in_streams(jax.devices()[:1]), in_streams()
+    one, (_, _, alone) = in_streams(jax.devices()[:1], NETWORK)
+    _, (_, _, spread) = in_streams(program=NETWORK)
     difference = jax.tree.map(
         lambda a, b: float(np.max(np.abs(np.asarray(a) - np.asarray(b)))),
         eqx.filter(alone.analysis, eqx.is_inexact_array),

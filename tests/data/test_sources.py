@@ -79,7 +79,7 @@ def test_the_nature_run_is_canonical_and_lazy(data_dir):
     assert set(nature.coords) == {"time", "latitude", "longitude"}
     assert tuple(to_minutes(nature["time"].values[[0, -1]])) == RECIPE.span
     assert (np.diff(nature["latitude"]) < 0).all()
-    assert nature.attrs["source_sha256"] == RECIPE.source.files[1].sha256
+    assert nature.attrs["source_file"] == NETCDF
 
 
 def test_the_data_folder_comes_before_the_cache(data_dir, tmp_path, offline, monkeypatch):

@@ -9,7 +9,7 @@ import xarray as xr
 from vardax_core.data.contracts import nature_run_schema, observations_schema, validate
 from vardax_core.data.errors import SourceFormatError, SourceReplacedError
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.sources import IDENTITY, identity_of, open_nature_run
+from vardax_core.data.sources import IDENTITY, open_nature_run
 from vardax_core.data.timeaxis import instant_to_minutes
 from vardax_core.data.twin import mask_truth, observe, simulate_nature_run
 
@@ -38,7 +38,7 @@ def ingest(
     end: datetime.datetime | None = None,
     data_dir: pathlib.Path | None = None,
     cache_dir: pathlib.Path | None = None,
-    path: pathlib.Path | None = None,
+    path: str | pathlib.Path | None = None,
 ) -> Ingested:
     """Make the observations of a recipe and the truth they were drawn from, in memory.
 
@@ -75,10 +75,11 @@ def ingest(
 
 
 def _load(opened: xr.Dataset) -> xr.Dataset:
-    path = pathlib.Path(opened.encoding["source"])
+    path = opened.encoding["source"]
+    before, identity = opened.encoding[IDENTITY]
     try:
         loaded = opened.load()
-        unchanged = identity_of(path) == opened.encoding[IDENTITY]
+        unchanged = identity() == before
     except (OSError, RuntimeError) as error:
         raise SourceFormatError(
             f"{opened.attrs['source_file']}: opens, but its values cannot be read ({error}). The "

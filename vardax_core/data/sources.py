@@ -17,13 +17,10 @@ from vardax_core.data.errors import (
     TimeAxisError,
     UnitsError,
 )
+from vardax_core.data.places import content_sha256, open_place
 from vardax_core.data.recipe import FileSource, Recipe, SourceFile
 from vardax_core.data.timeaxis import from_minutes
 
-_ENGINES = {
-    b"GRIB": "cfgrib",
-    b"\x89HDF": "netcdf4",
-} | {b"CDF" + version: "netcdf4" for version in (b"\x01", b"\x02", b"\x05")}
 _ALIASES = {"lat": "latitude", "lon": "longitude", "valid_time": "time"}
 _COORDINATE_ATTRS = {
     "time": {"standard_name": "time", "long_name": "valid time", "axis": "T"},
@@ -33,7 +30,8 @@ _COORDINATE_ATTRS = {
 
 
 IDENTITY = "vardax_identity"
-"""Key of a dataset's encoding: the identity of its file when it was opened."""
+"""Key of a dataset's encoding: the identity of its source when it was opened, and a function that
+gives its present one."""
 
 
 def default_cache_dir() -> pathlib.Path:
@@ -126,7 +124,7 @@ def open_nature_run(
     end: int | None = None,
     data_dir: pathlib.Path | None = None,
     cache_dir: pathlib.Path | None = None,
-    path: pathlib.Path | None = None,
+    path: str | pathlib.Path | None = None,
 ) -> xr.Dataset:
     """The nature run of a recipe whose source is a file, unread but for its time axis.
 
@@ -134,12 +132,15 @@ def open_nature_run(
         recipe: a recipe whose source is of kind `file`.
         start, end: first and last minute since `MINUTES_EPOCH`; by default `recipe.span`.
         data_dir, cache_dir: see `locate`.
-        path: a GRIB or NetCDF file to use instead. The recipe's checksums do not apply to it.
+        path: a file, directory or URL to use instead, see `open_place`. The recipe's checksums do
+            not apply to it.
 
     Returns:
         The recipe's variable, float32 in its units, on (time, *state_dims), backed by dask arrays.
         Points are in the file's order (ERA5: from north to south). NaN and wild values are left
-        as they are. The attributes `source_file` and `source_sha256` say what was read.
+        as they are. The attributes `source_file` and `source_sha256` say what was read; the
+        latter is the digest of the values and coordinates in the whole source, equal for copies
+        of it in other formats.
 
     Raises:
         SourceError: of the kind that fits the fault; see `vardax_core.data.errors`.
@@ -149,12 +150,13 @@ def open_nature_run(
             f"Recipe '{recipe.name}': its nature run is made by a model, there is no file to open; "
             "use vardax_core.data.simulate_nature_run."
         )
+    cache_dir = default_cache_dir() if cache_dir is None else cache_dir
     if path is None:
         path = locate(recipe.source, data_dir=data_dir, cache_dir=cache_dir)
-    elif not path.is_file():
-        raise SourceNotFoundError(f"{path}: there is no such file; correct the path.")
-    identity = identity_of(path)
-    field = _read_variable(path, recipe, recipe.source.variable)
+    opened = open_place(path, cache_dir)
+    identity = opened.identity()
+    field = _read_variable(opened.dataset, path, recipe, recipe.source.variable)
+    digest = _digest_of(field, path)
     field = _select_period(field, recipe, path, start, end)
     variable = recipe.variable
     dataset = field.astype(np.float32).rename(variable.name).to_dataset().drop_encoding()
@@ -164,35 +166,26 @@ def open_nature_run(
             dataset[name] = coordinate.astype(np.float32)
         dataset[name].attrs = dict(_COORDINATE_ATTRS.get(str(name), {"long_name": str(name)}))
     dataset.attrs = global_attributes(recipe) | {
-        "source_file": path.name,
-        "source_sha256": sha256_of(path),
+        "source_file": opened.name,
+        "source_sha256": digest,
     }
-    dataset.encoding |= {IDENTITY: identity, "source": str(path)}
+    dataset.encoding |= {IDENTITY: (identity, opened.identity), "source": str(path)}
     return dataset
 
 
-def identity_of(path: pathlib.Path) -> tuple[int, int, int]:
-    """What changes when a file is replaced or written to."""
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _read_variable(path: pathlib.Path, recipe: Recipe, name: str) -> xr.DataArray:
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if magic not in _ENGINES:
-        raise SourceFormatError(
-            f"{path}: neither GRIB nor NetCDF (it begins with {magic!r}); convert it to NetCDF."
-        )
-    engine = _ENGINES[magic]
-    no_index_file = {"indexpath": ""} if engine == "cfgrib" else None
+def _digest_of(field: xr.DataArray, path: str | pathlib.Path) -> str:
     try:
-        dataset = xr.open_dataset(path, engine=engine, chunks={}, backend_kwargs=no_index_file)
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError) as error:
+        return content_sha256(field)
+    except (OSError, EOFError, RuntimeError, ValueError) as error:
         raise SourceFormatError(
-            f"{path}: cannot be read with {engine}: {error}. The file is damaged or incomplete; "
-            "fetch it again."
+            f"{path}: opens, but its values cannot be read ({error}). The file is damaged; fetch "
+            "it again."
         ) from error
+
+
+def _read_variable(
+    dataset: xr.Dataset, path: str | pathlib.Path, recipe: Recipe, name: str
+) -> xr.DataArray:
     if name not in dataset:
         raise SourceFormatError(
             f"{path}: there is no variable '{name}', only {sorted(map(str, dataset.data_vars))}; "
@@ -211,12 +204,12 @@ def _read_variable(path: pathlib.Path, recipe: Recipe, name: str) -> xr.DataArra
     return field.transpose("time", *recipe.state_dims)
 
 
-def _check_units(field: xr.DataArray, recipe: Recipe, path: pathlib.Path) -> None:
+def _check_units(field: xr.DataArray, recipe: Recipe, path: str | pathlib.Path) -> None:
     expected, found = recipe.variable.units, field.attrs.get("units")
     if found is None:
         raise UnitsError(
             f"{path}: variable '{field.name}' has no units attribute, expected '{expected}'; state "
-            f"them, e.g. ncatted -a units,{field.name},c,c,{expected} {path.name}"
+            f"them, e.g. ncatted -a units,{field.name},c,c,{expected} {pathlib.Path(path).name}"
         )
     if found != expected:
         raise UnitsError(
@@ -225,7 +218,7 @@ def _check_units(field: xr.DataArray, recipe: Recipe, path: pathlib.Path) -> Non
         )
 
 
-def _check_axes(field: xr.DataArray, recipe: Recipe, path: pathlib.Path) -> None:
+def _check_axes(field: xr.DataArray, recipe: Recipe, path: str | pathlib.Path) -> None:
     if "time" not in field.dims or "time" not in field.coords:
         raise TimeAxisError(
             f"{path}: variable '{field.name}' has dimensions {field.dims} and no time axis with "
@@ -260,7 +253,11 @@ def _check_axes(field: xr.DataArray, recipe: Recipe, path: pathlib.Path) -> None
 
 
 def _select_period(
-    field: xr.DataArray, recipe: Recipe, path: pathlib.Path, start: int | None, end: int | None
+    field: xr.DataArray,
+    recipe: Recipe,
+    path: str | pathlib.Path,
+    start: int | None,
+    end: int | None,
 ) -> xr.DataArray:
     first, last = recipe.span
     wanted = from_minutes(
