@@ -3,12 +3,12 @@
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -106,6 +106,13 @@ def _fail(error: Exception, code: ExitCode) -> None:
     raise typer.Exit(code)
 
 
+def called(flow: Callable[..., Any], *arguments: Any) -> Any:
+    """What a flow ended with; Prefect is imported with it, after `_prepare`."""
+    from flows import naming
+
+    return naming.called(flow, *arguments)
+
+
 def _prepare(root: Path | None, verbose: bool) -> Path:
     """Set up Prefect before it is imported; returns the root."""
     chosen = (root or default_root()).resolve()
@@ -196,7 +203,7 @@ def run(
             _parameters(dataset, folder, method=name, draw=draw).method for name in names
         )
         target = TargetParameters(until=until)
-        summary = run_flow(parameters, chosen or None, target, override)
+        summary = called(run_flow, parameters, chosen or None, target, override)
         _print_comparison(parameters, summary.comparison)
         _print_next(parameters, summary.comparison.markdown, summary.changed)
 
@@ -219,7 +226,7 @@ def train(
         )
         from flows.train import train as train_flow
 
-        version = train_flow(parameters)
+        version = called(train_flow, parameters)
         console.print(f"trained {version}" if version else "up to date")
 
 
@@ -239,7 +246,7 @@ def validate(
         parameters = _parameters(dataset, folder, method=method, members=members, steps=steps)
         from flows.validate import validate as validate_flow
 
-        version = validate_flow(parameters, override)
+        version = called(validate_flow, parameters, override)
         console.print(f"champion: {version}" if version else "up to date")
 
 
@@ -287,8 +294,8 @@ def assimilate(
         from flows.ingest import ingest as ingest_flow
         from flows.parameters import TargetParameters
 
-        ingest_flow(parameters)
-        done = assimilate_flow(parameters, TargetParameters(until=until))
+        called(ingest_flow, parameters)
+        done = called(assimilate_flow, parameters, TargetParameters(until=until))
         console.print(f"{done} cycles committed" if done else "up to date")
 
 
@@ -327,9 +334,9 @@ def backfill(
         from flows.parameters import BackfillParameters
         from vardax_core.experiments.backfill import seams_of
 
-        ingest_flow(parameters)
+        called(ingest_flow, parameters)
         plan = BackfillParameters(until=until, streams=streams, overlap=overlap)
-        done = backfill_flow(parameters, plan)
+        done = called(backfill_flow, parameters, plan)
         if not done:
             console.print("up to date")
             return
@@ -367,7 +374,7 @@ def report(
             if m == parameters.method
             or parameters.of_method(m).experiment().store_location.exists()
         )
-        comparison = report_flow(parameters, present)
+        comparison = called(report_flow, parameters, present)
         _print_comparison(parameters, comparison)
         _print_next(parameters, comparison.markdown, comparison.new)
 

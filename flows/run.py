@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.assimilate import assimilate
 from flows.ingest import ingest
-from flows.naming import ended, run_name, tag_run
+from flows.naming import called, ended, run_name, tag_run
 from flows.parameters import ExperimentParameters, TargetParameters
 from flows.report import report
 from flows.train import train
@@ -44,12 +44,12 @@ def run(
     changed = False
     for method in chosen:
         each = experiment.of_method(method)
-        changed |= bool(ingest(each))
+        changed |= bool(called(ingest, each))
         if each.experiment().needs_training:
-            changed |= bool(train(each))
+            changed |= bool(called(train, each))
         if is_gated(each.experiment()):
-            changed |= bool(validate(each, override))
-        changed |= bool(assimilate(each, target))
-    comparison = report(experiment, chosen)
+            changed |= bool(called(validate, each, override))
+        changed |= bool(called(assimilate, each, target))
+    comparison = called(report, experiment, chosen)
     summary = RunSummary(comparison, changed or comparison.new)
     return ended("done" if summary.changed else "up to date", summary)
