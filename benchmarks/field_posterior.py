@@ -234,18 +234,21 @@ def measure(head_type, options, spectrum, test, exact, key):
 def picture(path, head_type, truth, observed, mask, exact, found, samples):
     """First channel of the first case: truth, observations, means, sds and three samples."""
     seen = np.where(mask > 0, observed, np.nan)
+    first, second, third = samples
     panels = [
         ("truth", truth, "field"),
         ("observations", seen, "field"),
+        (f"{head_type} sample 1", first, "field"),
         ("exact mean", exact[0], "field"),
         (f"{head_type} mean", found[0], "field"),
+        (f"{head_type} sample 2", second, "field"),
         ("exact sd", exact[1], "sd"),
         (f"{head_type} sd", found[1], "sd"),
-        *((f"sample {i + 1}", s, "field") for i, s in enumerate(samples)),
+        (f"{head_type} sample 3", third, "field"),
     ]
-    figure = Figure(figsize=(3.1 * len(panels), 3.4), layout="constrained")
+    figure = Figure(figsize=(10.5, 9.6), layout="constrained")
     limit, sd_limit = float(np.abs(truth).max()), float(exact[1].max())
-    for axes, (title, values, kind) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+    for axes, (title, values, kind) in zip(figure.subplots(3, 3).flat, panels, strict=True):
         if kind == "field":
             shown = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
         else:
@@ -253,7 +256,7 @@ def picture(path, head_type, truth, observed, mask, exact, found, samples):
         axes.set_title(title)
         axes.set_xticks([])
         axes.set_yticks([])
-        figure.colorbar(shown, ax=axes, shrink=0.7)
+        figure.colorbar(shown, ax=axes, shrink=0.8, label="units of the prior sd")
     figure.savefig(path, dpi=90)
 
 
@@ -265,8 +268,8 @@ def main():
     parser.add_argument("--minutes", type=float, default=0.0, help="training time of each head")
     parser.add_argument("--steps", type=int, default=4000, help="used if no minutes are given")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--width", type=int, default=48)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--levels", type=int, default=4)
     parser.add_argument("--tracks", type=int, default=8)
     parser.add_argument("--length", type=float, default=5.0, help="correlation length, points")
