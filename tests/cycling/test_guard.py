@@ -53,7 +53,8 @@ def case(key):
 def judged(which, step, case, key):
     nothing = jnp.zeros(N, bool)
     trust = which.monitor.init(N, case[0].dtype)
-    return eqx.filter_jit(which.judge)(step, *case, nothing, trust, key=key)
+    mean, variance = jnp.mean(case[0], axis=0), jnp.var(case[0], axis=0, ddof=1)
+    return eqx.filter_jit(which.judge)(step, *case, nothing, mean, variance, trust, key=key)
 
 
 def same(verdict, analysis):

@@ -157,7 +157,14 @@ class CycleProgram(eqx.Module):
         else:
             rejected = given.observations.mask[-1] & ~observations.mask[-1]
             verdict = self.guard.judge(
-                self.step, background, observations, rejected, trust, key=analysis_key
+                self.step,
+                background,
+                observations,
+                rejected,
+                observed_mean,
+                observed_variance,
+                trust,
+                key=analysis_key,
             )
             raw, method = verdict.analysis, verdict.method
             trust, trust_score = verdict.trust, verdict.score

@@ -54,6 +54,8 @@ class Guard(eqx.Module):
         background: Float[Array, "member *state"],
         observations: Observations,
         rejected: Bool[Array, " obs"],
+        observed_mean: Float[Array, " obs"],
+        observed_variance: Float[Array, " obs"],
         trust: TrustState,
         *,
         key: PRNGKeyArray,
@@ -64,16 +66,17 @@ class Guard(eqx.Module):
             step: the method itself.
             background, observations: of the cycle, after quality control.
             rejected: what the first-guess check refused.
+            observed_mean, observed_variance: of the background members' equivalents of the
+                observations.
             trust: state of the monitor before the cycle.
             key: for the methods, of which one makes the analysis.
         """
         own = step(background, observations, key=key)
         now = observations.at_analysis_time()
-        equivalents = step.operator.ensemble(background)
         checks, last = departure_checks(
-            now.values[0] - ensemble_mean(equivalents),
+            now.values[0] - observed_mean,
             now.values[0] - step.operator(own.mean),
-            ensemble_spread(equivalents) ** 2,
+            observed_variance,
             now.error_sd[0],
             now.mask[0],
             rejected,
