@@ -43,7 +43,7 @@ def simulation_head(
     if head_type == "score":
         process = VarianceExploding(log_mean=-2.0)
         return ScoreDiffusionHead(
-            context_dim, shape, hidden_dim=128, depth=3, process=process, key=key
+            context_dim, shape, hidden_dim=128, depth=3, process=process, n_steps=24, key=key
         )
     raise UnknownHeadTypeError(
         f"simulation_head: head_type must be one of ['flow', 'regression', 'score'], got "
