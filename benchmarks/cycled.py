@@ -38,7 +38,7 @@ from vardax_core.calibration.plots.style import (
     new_figure,
 )
 from vardax_core.calibration.statistics import COVERAGE_LEVELS
-from vardax_core.cycling.cycle import CycleInput, CycleProgram
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.smoother import FixedLagSmoother
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.lorenz63 import Lorenz63
@@ -46,9 +46,12 @@ from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
 from vardax_core.training.observing import AbstractObservingSystem, FixedNetwork, RandomNetwork
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
-from vardax_core.types import Observations, ensemble_mean
+from vardax_core.training.twin_cycles import cycle_twin, twin_start
+from vardax_core.types import ensemble_mean
 
 BURN_IN = 400
+ON_ATTRACTOR = 1000
+"""Model steps from a random state to a nature run."""
 SHOWN = 120
 """Cycles in a picture."""
 
@@ -202,33 +205,8 @@ def trained(setting: Setting, minutes: float, steps: int, *, key, say: Callable)
     return step, settings.steps, time.perf_counter() - start
 
 
-def nature(setting: Setting, streams: int, cycles: int, *, key):
-    """Truths and observations of every stream: cycle first, then stream."""
-    n = setting.model.state_shape[0]
-    k_start, k_run = jax.random.split(key)
-    now = jnp.zeros((), jnp.int32)
-
-    def step(truth, k):
-        k_network, k_noise = jax.random.split(k)
-        truth = setting.model.step(truth, now, key=k)
-        mask, sd = setting.observing.draw(n, truth.dtype, key=k_network)
-        return truth, (truth, mask, sd, truth + sd * jax.random.normal(k_noise, (n,), truth.dtype))
-
-    @jax.jit
-    def run(k):
-        k_point, k_cycles = jax.random.split(k)
-        start = setting.centre + setting.scale * jax.random.normal(k_point, (n,))
-        start = jax.lax.fori_loop(
-            0, 1000, lambda i, x: setting.model.step(x, now, key=k_point), start
-        )
-        return start, jax.lax.scan(step, start, jax.random.split(k_cycles, cycles))[1]
-
-    return jax.vmap(run)(jax.random.split(k_start, streams)), k_run
-
-
-def cycled(setting: Setting, analysis_step: AbstractAnalysisStep, given, *, key):
-    """Cycle every stream: sums of statistics of each age, rmse of each cycle, and one point."""
-    start, (truth, mask, error_sd, values) = given
+def cycled(setting: Setting, analysis_step: AbstractAnalysisStep, streams, cycles, *, key):
+    """Cycle every stream: sums of statistics, scores of each age, and one point, of each cycle."""
     n = setting.model.state_shape[0]
     smoother = FixedLagSmoother(setting.lag) if setting.lag else None
     program = CycleProgram(
@@ -239,51 +217,54 @@ def cycled(setting: Setting, analysis_step: AbstractAnalysisStep, given, *, key)
         spread_scale=setting.nearness,
     )
 
-    def one(start, truth, mask, error_sd, values, k):
-        k_start, k_cycle = jax.random.split(k)
-        noise = jax.random.normal(k_start, (setting.members, n), start.dtype)
-        state = program.initial_state(
-            start + 2 * setting.nearness * noise, jnp.zeros((), jnp.int32)
-        )
-        history = None if smoother is None else smoother.init(state.ensemble)
-
-        def body(carry, row):
-            state, history, past_truth = carry
-            true, seen, sd, value = row
-            now = state.time[None] + program.interval
-            window = Observations(
-                jnp.where(seen, value, 0.0)[None], seen[None], sd[None], now.astype(jnp.int32)
+    def look(memory, truth, given, output):
+        ensemble = output.analysis.ensemble
+        smooth = jnp.zeros((0, 3))
+        if smoother is not None:
+            history, past_truth = memory
+            history = smoother.update(history, output.background, ensemble)
+            past_truth = jnp.concatenate([truth[None], past_truth[:-1]])
+            memory = (history, past_truth)
+            error = jnp.mean(history, axis=1) - past_truth
+            variance = jnp.var(history, axis=1, ddof=1)
+            smooth = jnp.stack(
+                [
+                    jnp.sqrt(jnp.mean(error**2, axis=1)),
+                    jnp.mean(variance, axis=1),
+                    jnp.mean(jnp.abs(error) <= 1.645 * jnp.sqrt(variance), axis=1),
+                ],
+                axis=1,
             )
-            cycle_input = CycleInput(window, jnp.zeros(n, jnp.int32), true, jnp.asarray(True))
-            state, output = program.run(state, cycle_input, key=k_cycle)
-            ensemble = output.analysis.ensemble
-            smooth = jnp.zeros((0, 3))
-            if smoother is not None:
-                history = smoother.update(history, output.background, ensemble)
-                past_truth = jnp.concatenate([true[None], past_truth[:-1]])
-                error = jnp.mean(history, axis=1) - past_truth
-                variance = jnp.var(history, axis=1, ddof=1)
-                smooth = jnp.stack(
-                    [
-                        jnp.sqrt(jnp.mean(error**2, axis=1)),
-                        jnp.mean(variance, axis=1),
-                        jnp.mean(jnp.abs(error) <= 1.645 * jnp.sqrt(variance), axis=1),
-                    ],
-                    axis=1,
-                )
-            kept = {
-                name: output.statistics[name]
-                for name in ("rmse", "variance", "weight", "coverage", "rank_histogram")
-            }
-            point = (ensemble_mean(output.background)[1], ensemble[:, 1])
-            return (state, history, past_truth), (kept, smooth, point)
+        kept = {
+            name: output.statistics[name]
+            for name in ("rmse", "variance", "weight", "coverage", "rank_histogram")
+        }
+        point = {
+            "truth": truth[1],
+            "background": ensemble_mean(output.background)[1],
+            "members": ensemble[:, 1],
+            "value": given.observations.values[-1, 1],
+            "seen": given.observations.mask[-1, 1],
+        }
+        return memory, (kept, smooth, point)
 
-        past_truth = jnp.broadcast_to(start, (setting.lag + 1, n))
-        carry = (state, history, past_truth)
-        return jax.lax.scan(body, carry, (truth, mask, error_sd, values))[1]
+    def one(k):
+        k_away, k_start, k_cycles = jax.random.split(k, 3)
+        near = setting.centre + setting.scale * jax.random.normal(k_away, (n,))
+        truth, ensemble = twin_start(
+            setting.model, near, setting.members, 2 * setting.nearness, ON_ATTRACTOR, key=k_start
+        )
+        memory = ()
+        if smoother is not None:
+            memory = (
+                smoother.init(ensemble),
+                jnp.broadcast_to(truth, (setting.lag + 1, n)),
+            )
+        return cycle_twin(
+            program, setting.observing, truth, ensemble, cycles, look, memory, key=k_cycles
+        )
 
-    keys = jax.random.split(key, start.shape[0])
-    return jax.jit(jax.vmap(one))(start, truth, mask, error_sd, values, keys)
+    return jax.jit(jax.vmap(one))(jax.random.split(key, streams))
 
 
 def scored(out) -> dict:
@@ -323,7 +304,6 @@ def scored(out) -> dict:
 
 def tuned_letkf(setting: Setting, cycles: int, *, key, say) -> tuple[LETKF, str]:
     """The LETKF of least rmse over radius and inflation, on a stream that is not scored."""
-    given, run_key = nature(setting, 1, cycles, key=key)
     operator = Identity(setting.model.state_shape)
     n = setting.model.state_shape[0]
     best = (np.inf, None, "")
@@ -331,7 +311,7 @@ def tuned_letkf(setting: Setting, cycles: int, *, key, say) -> tuple[LETKF, str]
         network = ring_network(n, np.arange(n), radius)
         for inflation in (1.02, 1.05, 1.1):
             step = LETKF(operator, network, inflation=inflation, rotate=True)
-            rmse = scored(cycled(setting, step, given, key=run_key))["rmse_a"]
+            rmse = scored(cycled(setting, step, 1, cycles, key=key))["rmse_a"]
             rmse = rmse if np.isfinite(rmse) else np.inf
             say(f"LETKF radius {radius:g} inflation {inflation}: {rmse:.3f}")
             if rmse < best[0]:
@@ -341,23 +321,22 @@ def tuned_letkf(setting: Setting, cycles: int, *, key, say) -> tuple[LETKF, str]
     return best[1], best[2]
 
 
-def picture(path: Path, name: str, given, out, row) -> None:
+def picture(path: Path, name: str, out, row) -> None:
     """One point of one stream through the last cycles, and the rank histogram."""
-    _, (truth, mask, _, values) = given
-    _, _, (background, members) = out
-    last = slice(-SHOWN, None)
-    times = np.arange(truth.shape[1])[last]
+    point = {what: np.asarray(series[0]) for what, series in out[2].items()}
+    times = np.arange(len(point["truth"]))[-SHOWN:]
+    point = {what: series[-SHOWN:] for what, series in point.items()}
     figure = new_figure(12.0, 3.6)
     left, right = figure.subplots(1, 2, width_ratios=(3, 1))
-    ensemble = np.asarray(members[0, last])
+    ensemble = point["members"]
     left.plot(times, ensemble, color=ANALYSIS, alpha=0.18, linewidth=0.6)
     left.plot([], [], color=ANALYSIS, alpha=0.5, linewidth=0.8, label="members")
-    left.plot(times, background[0, last], color=BACKGROUND, linewidth=1, label="background mean")
+    left.plot(times, point["background"], color=BACKGROUND, linewidth=1, label="background mean")
     left.plot(times, ensemble.mean(axis=1), color=ANALYSIS, linewidth=1.4, label="analysis mean")
-    left.plot(times, truth[0, last, 1], color=TRUTH, linewidth=1.2, linestyle="--", label="truth")
-    seen = np.asarray(mask[0, last, 1])
+    left.plot(times, point["truth"], color=TRUTH, linewidth=1.2, linestyle="--", label="truth")
+    seen = point["seen"]
     if seen.any():
-        shown = np.asarray(values[0, last, 1])[seen]
+        shown = point["value"][seen]
         left.plot(times[seen], shown, "o", color=OBSERVATION, markersize=3, label="observations")
     what = "observed" if seen.all() else "not observed" if not seen.any() else "at times observed"
     title = f"{name}: variable 1 ({what}) of one stream"
@@ -422,10 +401,9 @@ def measure(name: str, options) -> tuple[dict, list[dict]]:
     if options.weights:
         options.weights.mkdir(parents=True, exist_ok=True)
         eqx.tree_serialise_leaves(options.weights / f"{name}.eqx", step.network)
-    given, run_key = nature(
-        setting, options.streams, BURN_IN + options.cycles, key=jax.random.fold_in(key, 2)
-    )
-    out = cycled(setting, step, given, key=run_key)
+    size = (options.streams, BURN_IN + options.cycles)
+    run_key = jax.random.fold_in(key, 2)
+    out = cycled(setting, step, *size, key=run_key)
     row = scored(out)
     row |= {"steps": steps, "training_minutes": seconds / 60}
     row["members"], row["streams"], row["cycles"] = setting.members, options.streams, options.cycles
@@ -438,7 +416,7 @@ def measure(name: str, options) -> tuple[dict, list[dict]]:
         operator = Identity(setting.model.state_shape)
         reference_step = FiniteSizeETKF(operator, certainty=certainty)
         label = f"finite-size ETKF, certainty {certainty:g}"
-    reference = scored(cycled(setting, reference_step, given, key=run_key))
+    reference = scored(cycled(setting, reference_step, *size, key=run_key))
     row["reference"] = reference | {"method": label}
     print(line(f"{name}, N={setting.members}: amortized", row))
     print(line(f"  {label}", reference))
@@ -449,7 +427,7 @@ def measure(name: str, options) -> tuple[dict, list[dict]]:
     for what, value in setting.published.items():
         print(f"  {'DAPPER ' + what:42}{value:>8.3f}")
     print(f"  trained {steps} steps in {seconds / 60:.1f} min", flush=True)
-    picture(options.out / f"{name.replace(' ', '_')}.png", name, given, out, row)
+    picture(options.out / f"{name.replace(' ', '_')}.png", name, out, row)
     return row, bars_of(name, setting, row, reference)
 
 

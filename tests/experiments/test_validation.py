@@ -1,5 +1,7 @@
 """The gates of a twin's analysis: its own passes, one that is too sure of itself does not."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import pytest
@@ -35,24 +37,24 @@ def made(tmp_path_factory):
     recipe = small.recipe()
     settings = ExperimentSettings(method=Method.ETKF, members=12)
     registry = ModelRegistry(tmp_path_factory.mktemp("models"))
-    return twin.forecast_model(recipe), twin.prepare(recipe, settings, registry, Identity((12,)))
+    return twin.prepare(recipe, settings, registry, Identity((12,)))
 
 
-def judged(made, step, seed=0):
-    model, prepared = made
+def judged(made, program, seed=0):
     key = jax.random.key(seed)
-    pairs, strata = twin_pairs(step, model, prepared.climatology, 1.0, PLAN, key=key)
+    pairs, strata = twin_pairs(program, made.climatology, 1.0, PLAN, key=key)
     context = collect([pairs], key=key, strata=strata)
     return run_gates(gates_for(context, validation.FORGIVEN), context)
 
 
 def test_a_filter_in_its_cycle_passes(made):
-    assert all(result.passed for result in judged(made, made[1].program.step))
+    assert all(result.passed for result in judged(made, made.program))
 
 
 def test_an_analysis_that_was_told_too_small_an_error_fails(made):
-    inner = made[1].program.step
-    results = {r.name: r for r in judged(made, Sure(inner.operator, inner))}
+    inner = made.program.step
+    program = replace(made.program, step=Sure(inner.operator, inner))
+    results = {r.name: r for r in judged(made, program)}
     assert not results["coordinates"].passed
     assert "narrow" in results["coordinates"].message
 

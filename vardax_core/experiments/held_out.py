@@ -1,5 +1,6 @@
 """Held-out pairs of a twin: truths that no training met, and the analyses of the cycle there."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import equinox as eqx
@@ -8,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.calibration.gates.context import Pairs
-from vardax_core.models.base import AbstractForecastModel
+from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
 from vardax_core.models.climatology import Climatology
-from vardax_core.types import Observations, ensemble_spread
+from vardax_core.training.observing import FixedNetwork
+from vardax_core.training.twin_cycles import cycle_twin
+from vardax_core.types import ensemble_spread
 
 
 class HeldOutPlan(NamedTuple):
@@ -34,8 +36,7 @@ class HeldOutPlan(NamedTuple):
 
 
 def twin_pairs(
-    step: AbstractAnalysisStep,
-    model: AbstractForecastModel,
+    program: CycleProgram,
     climatology: Climatology,
     error_sd: float,
     plan: HeldOutPlan,
@@ -44,50 +45,43 @@ def twin_pairs(
 ) -> tuple[Pairs, dict[str, np.ndarray]]:
     """Run independent twins with the analysis in their cycle, and take pairs far apart.
 
-    The truths start from draws of climatology of their own, so that training never met them.
+    The truths start from draws of climatology of their own, so that training never met them. The
+    cycle is the operational one but for its guard, which would hide what the analysis gets wrong.
 
     Returns:
         Truth and analysis members of every pair, and the strata: how certain the background was.
     """
     start_key, key = jax.random.split(key)
     dtype = climatology.mean.dtype
-    shape = (plan.streams, plan.members + 1, *model.state_shape)
-    now = jnp.zeros((), jnp.int32)
+    shape = (plan.streams, plan.members + 1, *program.model.state_shape)
     drawn = climatology.forecast(
-        jnp.zeros((shape[0] * shape[1], *shape[2:]), dtype), now, key=start_key
+        jnp.zeros((shape[0] * shape[1], *shape[2:]), dtype),
+        jnp.zeros((), jnp.int32),
+        key=start_key,
     ).reshape(shape)
-    obs_size = step.operator.obs_size
-    sd = jnp.full((1, obs_size), error_sd, dtype)
+    unguarded = replace(program, guard=None)
+    cycles = (-(-plan.settle // plan.gap) + plan.per_stream) * plan.gap
 
-    def one(truth: Array, ensemble: Array, key: PRNGKeyArray) -> tuple[Array, Array, Array]:
-        keys = jax.random.split(key, 4)
-        truth = model.step(truth, now, key=keys[0])
-        background = model.forecast(ensemble, now, key=keys[1])
-        noise = error_sd * jax.random.normal(keys[2], (1, obs_size), dtype)
-        values = step.operator(truth)[None] + noise
-        observations = Observations.from_values(values, sd, now[None])
-        analysis = step(background, observations, key=keys[3])
-        return truth, analysis.ensemble, jnp.mean(ensemble_spread(background))
+    def look(
+        memory: tuple, truth: Array, given: CycleInput, output: CycleOutput
+    ) -> tuple[tuple, tuple]:
+        spread = jnp.mean(ensemble_spread(output.background))
+        return memory, (truth, output.analysis.ensemble, spread)
 
     @eqx.filter_jit
-    def run(carry: tuple[Array, Array], keys: Array):
-        def cycle(carry: tuple[Array, Array], key: PRNGKeyArray):
-            each = jax.random.split(key, plan.streams)
-            truth, ensemble, spread = jax.vmap(one)(carry[0], carry[1], each)
-            return (truth, ensemble), spread
+    def run(program: CycleProgram, drawn: Array, keys: Array) -> tuple[Array, Array, Array]:
+        def one(drawn: Array, key: PRNGKeyArray) -> tuple[Array, Array, Array]:
+            observing = FixedNetwork(error_sd)
+            return cycle_twin(
+                program, observing, drawn[0], drawn[1:], cycles, look, every=plan.gap, key=key
+            )
 
-        carry, spreads = jax.lax.scan(cycle, carry, keys)
-        return carry, spreads[-1]
+        return jax.vmap(one)(drawn, keys)
 
-    carry = (drawn[:, 0], drawn[:, 1:])
-    taken = []
-    # Pieces of one length, so that they are compiled once.
-    pieces = -(-plan.settle // plan.gap) + plan.per_stream
-    for keys in jax.random.split(key, (pieces, plan.gap)):
-        carry, spread = run(carry, keys)
-        taken.append((*carry, spread))
-    taken = taken[-plan.per_stream :]
-    truth, draws, spread = (jnp.concatenate(parts) for parts in zip(*taken, strict=True))
+    taken = run(unguarded, drawn, jax.random.split(key, plan.streams))
+    truth, draws, spread = (
+        part[:, -plan.per_stream :].reshape(-1, *part.shape[2:]) for part in taken
+    )
     thirds = np.searchsorted(np.quantile(np.asarray(spread), [1 / 3, 2 / 3]), np.asarray(spread))
     names = np.array(["small", "medium", "large"])
     return Pairs(truth=truth, draws=draws), {"background spread": names[thirds]}

@@ -92,8 +92,7 @@ def validate(experiment: Experiment, plan: HeldOutPlan = PLAN) -> GateReport:
     key = cycle_key(experiment_key(settings.training.seed), 0, Purpose.VALIDATION)
     pair_key, rank_key = jax.random.split(key)
     pairs, strata = twin_pairs(
-        prepared.program.step,
-        model,
+        prepared.program,
         prepared.climatology,
         recipe.observation.error_sd,
         plan._replace(members=settings.members),

@@ -9,13 +9,12 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
-from vardax_core.cycling.cycle import CycleInput, CycleProgram
+from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
 from vardax_core.cycling.trust import DepartureMonitor, departure_checks
-from vardax_core.models.attractor import spin_up
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.quality import QualityCode
 from vardax_core.training.observing import AbstractObservingSystem
-from vardax_core.types import Observations, ensemble_mean
+from vardax_core.training.twin_cycles import cycle_twin, twin_start
 
 
 class TrustedCycles(NamedTuple):
@@ -57,59 +56,44 @@ def trusted_checks(
         size: how much.
         key: everything random follows from it.
     """
-    n_obs = step.operator.obs_size
-    now = jnp.zeros((), jnp.int32)
+    program = CycleProgram(
+        model=model,
+        step=step,
+        adaptation=None,
+        score_weights=jnp.ones(model.state_shape, near.dtype),
+        spread_scale=1.0,
+    )
+
+    def look(
+        last: Array, truth: Array, given: CycleInput, output: CycleOutput
+    ) -> tuple[Array, Array]:
+        window = given.observations.at_analysis_time()
+        used = output.quality == int(QualityCode.KEPT)
+        checks, last = departure_checks(
+            jnp.nan_to_num(output.background_departure),
+            jnp.nan_to_num(output.analysis_departure),
+            output.background_equivalent_variance,
+            window.error_sd[0],
+            used,
+            window.mask[0] & ~used,
+            last,
+        )
+        return last, checks
 
     @eqx.filter_jit
-    def streams(step: AbstractAnalysisStep, keys: Array) -> Array:
-        program = CycleProgram(
-            model=model,
-            step=step,
-            adaptation=None,
-            score_weights=jnp.ones(model.state_shape, near.dtype),
-            spread_scale=1.0,
-        )
-
+    def streams(program: CycleProgram, keys: Array) -> Array:
         def one(key: PRNGKeyArray) -> Array:
-            k_point, k_members, k_cycles, k_method = jax.random.split(key, 4)
-            k_away, k_run = jax.random.split(k_point)
-            away = near + jax.random.normal(k_away, near.shape, near.dtype)
-            truth = spin_up(model, away, size.attractor, key=k_run)
-            noise = jax.random.normal(k_members, (size.members, *model.state_shape), truth.dtype)
-            state = program.initial_state(truth[None] + size.start_sd * noise, now)
-
-            def cycle(carry, k):
-                truth, state, last = carry
-                k_truth, k_network, k_error = jax.random.split(k, 3)
-                truth = model.step(truth, state.time, key=k_truth)
-                mask, sd = observing.draw(n_obs, truth.dtype, key=k_network)
-                error = sd * jax.random.normal(k_error, (n_obs,), truth.dtype)
-                values = jnp.where(mask, step.operator(truth) + error, 0.0)
-                window = Observations(
-                    values[None], mask[None], sd[None], state.time[None] + program.interval
-                )
-                quality = jnp.where(mask, int(QualityCode.KEPT), int(QualityCode.MISSING))
-                given = CycleInput(window, quality, truth, jnp.asarray(True))
-                state, output = program.run(state, given, key=k_method)
-                used = output.quality == int(QualityCode.KEPT)
-                checks, last = departure_checks(
-                    values - ensemble_mean(step.operator.ensemble(output.background)),
-                    values - step.operator(output.analysis.mean),
-                    output.background_equivalent_variance,
-                    sd,
-                    used,
-                    mask & ~used,
-                    last,
-                )
-                return (truth, state, last), checks
-
-            start = (truth, state, jnp.zeros((n_obs,), truth.dtype))
+            k_start, k_cycles = jax.random.split(key)
+            truth, ensemble = twin_start(
+                model, near, size.members, size.start_sd, size.attractor, key=k_start
+            )
+            last = jnp.zeros((step.operator.obs_size,), truth.dtype)
             length = size.spin_up + size.cycles
-            return jax.lax.scan(cycle, start, jax.random.split(k_cycles, length))[1]
+            return cycle_twin(program, observing, truth, ensemble, length, look, last, key=k_cycles)
 
         return jax.vmap(one)(keys)
 
-    checks = streams(step, jax.random.split(key, size.streams))
+    checks = streams(program, jax.random.split(key, size.streams))
     return np.asarray(checks)[:, size.spin_up :]
 
 

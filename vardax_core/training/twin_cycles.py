@@ -1,0 +1,124 @@
+"""A nature run and a forecast-analysis cycle of it, side by side in one scan."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
+from vardax_core.models.attractor import spin_up
+from vardax_core.models.base import AbstractForecastModel
+from vardax_core.observations.quality import QualityCode
+from vardax_core.training.observing import AbstractObservingSystem
+from vardax_core.types import Observations
+
+Memory = TypeVar("Memory")
+Look = Callable[[Memory, Array, CycleInput, CycleOutput], tuple[Memory, PyTree]]
+"""(memory, truth, what the cycle was given, what it left) -> (memory, what is kept of it)."""
+
+
+def cycle_twin(
+    program: CycleProgram,
+    observing: AbstractObservingSystem,
+    truth: Float[Array, "*state"],
+    ensemble: Float[Array, "member *state"],
+    cycles: int,
+    look: Look,
+    memory: PyTree = (),
+    *,
+    every: int = 1,
+    key: PRNGKeyArray,
+) -> PyTree:
+    """Cycle one twin without model error and keep what `look` makes of it.
+
+    Truths and observations depend on the key and not on the program: two programs with one key see
+    the same nature.
+
+    Arguments:
+        program: forecast, quality control, analysis and guard, as in operation.
+        observing: what each cycle observes.
+        truth: true state one cycle before the first analysis.
+        ensemble: its ensemble there.
+        cycles: number of cycles, a multiple of `every`.
+        look: called after every cycle.
+        memory: what the first call of `look` is given.
+        every: what was kept is returned for the last of so many cycles.
+        key: everything random follows from it.
+
+    Returns:
+        What `look` kept, stacked over cycles // every.
+
+    Raises:
+        ValueError: if `cycles` is not a multiple of `every`.
+    """
+    if cycles % every:
+        raise ValueError(
+            f"cycle_twin: cycles must be a multiple of every, got {cycles} and {every}."
+        )
+    n_obs = program.step.operator.obs_size
+    k_nature, k_method = jax.random.split(key)
+
+    def cycle(carry: tuple, number: Array) -> tuple[tuple, PyTree]:
+        truth, state, memory = carry
+        k_truth, k_network, k_error = jax.random.split(jax.random.fold_in(k_nature, number), 3)
+        truth = _advance(program, truth, state.time, k_truth)
+        mask, sd = observing.draw(n_obs, truth.dtype, key=k_network)
+        error = sd * jax.random.normal(k_error, (n_obs,), truth.dtype)
+        values = jnp.where(mask, program.step.operator(truth) + error, 0.0)
+        now = state.time[None] + program.interval
+        window = Observations(values[None], mask[None], sd[None], now)
+        quality = jnp.where(mask, int(QualityCode.KEPT), int(QualityCode.MISSING))
+        given = CycleInput(window, quality, truth, jnp.asarray(True))
+        state, output = program.run(state, given, key=k_method)
+        memory, kept = look(memory, truth, given, output)
+        return (truth, state, memory), kept
+
+    def stretch(carry: tuple, numbers: Array) -> tuple[tuple, PyTree]:
+        carry, kept = jax.lax.scan(cycle, carry, numbers)
+        return carry, jax.tree.map(lambda leaf: leaf[-1], kept)
+
+    start = (truth, program.initial_state(ensemble, jnp.zeros((), jnp.int32)), memory)
+    numbers = jnp.arange(cycles)
+    if every == 1:
+        return jax.lax.scan(cycle, start, numbers)[1]
+    return jax.lax.scan(stretch, start, numbers.reshape(-1, every))[1]
+
+
+def twin_start(
+    model: AbstractForecastModel,
+    near: Float[Array, "*state"],
+    members: int,
+    start_sd: float,
+    steps: int,
+    *,
+    key: PRNGKeyArray,
+) -> tuple[Float[Array, "*state"], Float[Array, "member *state"]]:
+    """A truth on the model's attractor and an ensemble about it.
+
+    Arguments:
+        model: of nature and forecast.
+        near: a state from whose surroundings the model finds its attractor.
+        members: ensemble size.
+        start_sd: standard deviation of the members' errors, unit of the state.
+        steps: model steps to the attractor.
+        key: everything random follows from it.
+    """
+    k_away, k_run, k_members = jax.random.split(key, 3)
+    away = near + jax.random.normal(k_away, near.shape, near.dtype)
+    truth = spin_up(model, away, steps, key=k_run)
+    noise = jax.random.normal(k_members, (members, *near.shape), near.dtype)
+    return truth, truth[None] + start_sd * noise
+
+
+def _advance(
+    program: CycleProgram, truth: Float[Array, "*state"], time: Array, key: PRNGKeyArray
+) -> Float[Array, "*state"]:
+    def body(index: Array, x: Array) -> Array:
+        now = time + index * program.model.interval
+        return program.model.step(x, now, key=jax.random.fold_in(key, index))
+
+    if program.forecast_steps == 1:
+        return body(jnp.zeros((), jnp.int32), truth)
+    return jax.lax.fori_loop(0, program.forecast_steps, body, truth)
