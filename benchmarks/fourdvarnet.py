@@ -26,6 +26,7 @@ from vardax_core.analysis.variational.minimisers import MinimiserEnd, QuasiNewto
 from vardax_core.analysis.variational.weak_four_dvar import WeakFourDVar
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
+from vardax_core.training.dynamics import learn_dynamics
 from vardax_core.training.fit import FitSettings, fit
 from vardax_core.training.preparation import standardised
 from vardax_core.training.sources import SimulatorSource
@@ -36,7 +37,7 @@ MODEL = Lorenz96()
 MODEL_ERRORS = (1e-3, 1e-2, 3e-2, 1e-1)
 """Variances of the model error between two rows from which weak 4D-Var's Q is chosen."""
 CHUNK = 8
-"""Windows of one compiled call of weak 4D-Var."""
+"""Windows of one compiled call; weak 4D-Var takes them one after another, which is its fastest."""
 LOOKS = 10
 """Looks at the validation loss in a training."""
 
@@ -88,11 +89,20 @@ def settings_for(n_steps, check_every, options):
 
 def train(run, options, key):
     """The posterior of whole windows, trained for a number of steps or of minutes."""
-    keys = jax.random.split(key, 6)
+    keys = jax.random.split(key, 7)
     split = run.shape[0] * 9 // 10
-    network = FourDVarNet1D(ROWS, hidden=options.hidden, iterations=options.iterations, key=keys[0])
+    network = FourDVarNet1D(
+        ROWS,
+        hidden=options.hidden,
+        iterations=options.iterations,
+        products=options.products,
+        key=keys[0],
+    )
     posterior = window_posterior(network, (POINTS,), key=keys[1])
-    posterior = standardised(posterior, draw(keys[2], run[:split], 512), per="all")
+    sample = draw(keys[2], run[:split], 512)
+    posterior = standardised(posterior, sample, per="all")
+    posterior, error = learn_dynamics(posterior, sample.target, key=keys[6])
+    print(f"dynamics learned: error of one row {float(error):.4f} of the climatological sd")
     source = SimulatorSource(partial(draw, run=run[:split], n=options.batch), keys[3])
     validation = draw(keys[4], run[split:], 64)
     n_steps = options.steps
@@ -178,7 +188,8 @@ def main():
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=5e-3)
     parser.add_argument("--hidden", type=int, default=48)
-    parser.add_argument("--iterations", type=int, default=10)
+    parser.add_argument("--products", type=int, default=1, help="bilinear terms of the dynamics")
+    parser.add_argument("--iterations", type=int, default=20)
     options = parser.parse_args()
     run_steps = 60000
     if options.quick:
@@ -195,10 +206,7 @@ def main():
 
     @jax.jit
     def reconstruct(values, mask):
-        posterior = eqx.combine(weights, static)
-        return jax.lax.map(
-            lambda row: posterior(Batch1D(row[0][None], row[1][None]))[0], (values, mask)
-        )
+        return eqx.combine(weights, static)(Batch1D(values, mask))
 
     variational = weak_four_dvar(run)
     chosen = {
@@ -230,11 +238,20 @@ def main():
     print("\nRMSE of held-out windows, at the last row and over the window")
     for name, value in figures.items():
         print(f"{name:26} {round(value, 4) if isinstance(value, float) else value}")
-    ratio = figures["network_rmse"] / figures["weak_4dvar_rmse"]
-    share = network_seconds / variational_seconds
+    ratios = {
+        "RMSE of the window over weak 4D-Var's": (
+            figures["network_rmse_window"] / figures["weak_4dvar_rmse_window"],
+            1.0,
+        ),
+        "RMSE of the last row over weak 4D-Var's": (
+            figures["network_rmse"] / figures["weak_4dvar_rmse"],
+            1.0,
+        ),
+        "time over weak 4D-Var's": (network_seconds / variational_seconds, 0.05),
+    }
     bars = [
-        {"name": "RMSE over weak 4D-Var's", "value": ratio, "bar": 1.0, "pass": ratio < 1.0},
-        {"name": "time over weak 4D-Var's", "value": share, "bar": 0.05, "pass": share < 0.05},
+        {"name": name, "value": value, "bar": bar, "pass": value < bar}
+        for name, (value, bar) in ratios.items()
     ]
     print(json.dumps({"name": "fourdvarnet", "figures": figures, "bars": bars}))
 

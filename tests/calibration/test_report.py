@@ -134,8 +134,17 @@ def test_report_says_what_happened(key, tmp_path):
     assert "experiment: `lorenz96`" in text
     assert "50, of which 50 scored" in text
     assert scores.cycles == 50
-    assert text.index("**Calibrated**") < text.index("| method |") < text.index("![")
-    assert text.index("![") < text.index("## All scores") < text.index("## Provenance")
+    order = (
+        "**Calibrated**",
+        "| last 25 cycles |",
+        "![",
+        "# Detail",
+        "| method |",
+        "## All scores",
+    )
+    places = [text.index(part) for part in (*order, "## Provenance")]
+    assert places == sorted(places)
+    assert text[: text.index("# Detail")].count("![") == 3
     assert all(path.stat().st_size > 5000 for path in paths.pictures)
     assert set(re.findall(r"\((\S+\.png)\)", text)) == {path.name for path in paths.pictures}
 

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
+from vardax_core.calibration.regions import QUARTERS
 from vardax_core.calibration.scores import Scores, divide
 from vardax_core.calibration.statistics import (
     COVERAGE_LEVELS,
@@ -22,18 +23,24 @@ EXTRA_DIMENSIONS = {
     "binned_weight": "spread_bin",
     "binned_variance": "spread_bin",
     "binned_squared_error": "spread_bin",
+    "region_weight": "region",
+    "region_error": "region",
+    "region_squared_error": "region",
+    "region_variance": "region",
+    "region_covered": "region",
 }
 """The dimension, beside time, of the statistics that are not scalars."""
 
 UNITLESS = {
     *("cycles", "weight", "squared_weight", "non_finite_weight", "ensemble_weight"),
     *("coverage", "pit_histogram", "rank_histogram", "binned_weight", "observations", "chi2"),
-    "signal",
+    *("signal", "region_weight", "region_covered"),
 }
 SQUARED = {
     *("squared_error", "variance", "background_squared_error", "background_variance"),
     *("binned_variance", "binned_squared_error", "squared_innovation", "squared_residual"),
     *("innovation_residual", "observed_background_variance", "error_variance"),
+    *("region_squared_error", "region_variance"),
 }
 
 
@@ -64,6 +71,7 @@ def bin_coordinates(*, spread_scale: float = 1.0) -> dict[str, tuple[str, np.nda
             spread_scale * 2.0**octave,
             {"long_name": "lower edge of the bin of spread"},
         ),
+        "region": ("region", np.arange(QUARTERS), {"long_name": "quarter of the grid"}),
     }
 
 
@@ -159,6 +167,7 @@ def calibration_dataset(scores: Mapping[str, Scores]) -> xr.Dataset:
     coordinates = {"analysis_method": ("analysis_method", np.array(methods, dtype=str))}
     edges = bin_coordinates() if methods else {}
     if methods:
+        del edges["region"]
         edges["spread_bin"] = ("spread_bin", scores[methods[0]].spread_edges, {"units": units})
     return xr.Dataset(
         variables,

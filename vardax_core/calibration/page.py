@@ -1,9 +1,12 @@
 """The words and tables of the calibration report."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from vardax_core.calibration.headline import Headline, change
 from vardax_core.calibration.plots.style import short, unit_label
 from vardax_core.calibration.scores import Score, Scores
 from vardax_core.types import ResultCode
@@ -71,39 +74,88 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
-def page(
-    *,
-    title: str,
-    variable: str,
-    units: str,
-    primary: str,
-    scores: Mapping[str, Scores],
-    microseconds: Mapping[str, float | None],
-    result_codes: Mapping[str, np.ndarray],
-    qc_counts: Mapping[str, int],
-    provenance: Mapping[str, str],
-    pictures: Sequence[tuple[str, str]],
-) -> str:
-    """The whole page: verdict, comparison, pictures, flagged cycles, detail, provenance."""
-    shown = "\n\n".join(f"![{caption}]({file})\n\n*{caption}*" for file, caption in pictures)
-    return (
-        "\n\n".join(
-            [
-                f"# {title}",
-                verdict(scores[primary], primary),
-                _comparison(primary, scores, microseconds),
-                shown,
-                "## Flagged cycles and observations",
-                _flagged(result_codes, qc_counts),
-                "## All scores",
-                _detail(scores),
-                _how(scores[primary], variable, units),
-                "## Provenance",
-                "\n".join(f"- {name}: `{value}`" for name, value in provenance.items()),
-            ]
-        ).rstrip()
-        + "\n"
-    )
+@dataclass(frozen=True)
+class PageContent:
+    """What the page says, apart from its pictures.
+
+    Attributes:
+        title: experiment and period.
+        variable, units: of the state.
+        primary: name of the method that the page is about.
+        scores: of every method, by name.
+        headline: the primary method's last cycles beside those before.
+        microseconds: time of a cycle, by method.
+        result_codes: `ResultCode` of each cycle, by method.
+        qc_counts: observations by quality-control code.
+        tables: tables of the primary method in detail, by heading: header and rows.
+        provenance: what the numbers come from.
+    """
+
+    title: str
+    variable: str
+    units: str
+    primary: str
+    scores: Mapping[str, Scores]
+    headline: Headline
+    microseconds: Mapping[str, float | None]
+    result_codes: Mapping[str, np.ndarray]
+    qc_counts: Mapping[str, int]
+    tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]]
+    provenance: Mapping[str, str]
+
+
+Shown = Sequence[tuple[str, str]]
+"""File and caption of pictures."""
+
+
+def page(content: PageContent, first: Shown, others: Shown) -> str:
+    """The whole page: what is read in a minute, with the first pictures; then the detail."""
+    c = content
+    parts = [
+        f"# {c.title}",
+        verdict(c.scores[c.primary], c.primary),
+        _five_numbers(c.headline),
+        _pictures(first),
+        "# Detail",
+        "## Methods",
+        _comparison(c.primary, c.scores, c.microseconds),
+    ]
+    for heading, (header, rows) in c.tables.items():
+        if rows:
+            parts += [f"## {heading}", table(header, rows)]
+    parts += [
+        _pictures(others),
+        "## Flagged cycles and observations",
+        _flagged(c.result_codes, c.qc_counts),
+        "## All scores",
+        _detail(c.scores),
+        _how(c.scores[c.primary], c.variable, c.units),
+        "## Provenance",
+        "\n".join(f"- {name}: `{value}`" for name, value in c.provenance.items()),
+    ]
+    return "\n\n".join(part for part in parts if part).rstrip() + "\n"
+
+
+def _pictures(pictures: Shown) -> str:
+    return "\n\n".join(f"![{caption}]({file})\n\n*{caption}*" for file, caption in pictures)
+
+
+def _five_numbers(lately: Headline) -> str:
+    if not lately.cycles:
+        return "The period is too short for a comparison with the cycles before."
+    header = ["", f"last {lately.cycles} cycles", f"the {lately.cycles} before", "change"]
+    if lately.validated:
+        header.append("when validated")
+    rows = []
+    for name in lately.names:
+        now, before = lately.now.values[name], lately.before.values[name]
+        row = [unit_label(now.label, now.units), _cell(now), _cell(before), change(now, before)]
+        if lately.validated:
+            then = lately.validated.get(name, float("nan"))
+            row.append(_cell(dataclasses.replace(now, value=then)))
+        rows.append(row)
+    said = "Arrows: more than chance explains (95 %); →: not."
+    return f"{table(header, rows)}\n\n{said}"
 
 
 def _comparison(

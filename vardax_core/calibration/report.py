@@ -1,8 +1,9 @@
 """The calibration report of a period: one page of Markdown and its pictures."""
 
 import base64
+import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,11 +13,14 @@ import xarray as xr
 from jaxtyping import PRNGKeyArray
 from matplotlib.figure import Figure
 
-from vardax_core.calibration import plots
-from vardax_core.calibration.page import page
+from vardax_core.calibration import detail, plots
+from vardax_core.calibration.headline import headline
+from vardax_core.calibration.page import PageContent, page
 from vardax_core.calibration.plots.style import write_atomically
 from vardax_core.calibration.scores import Scores, compute_scores
 
+FIRST_PICTURES = 3
+"""Pictures on the part of the page that is read in a minute."""
 MAX_EMBEDDED_BYTES = 1_500_000
 """An artifact with more embedded pictures than this is cut by its readers."""
 
@@ -30,12 +34,14 @@ class MethodResult:
         statistics: statistics of each cycle, from `statistics_dataset`.
         microseconds_per_cycle: time of one analysis cycle, or None if not measured.
         result_codes: `ResultCode` of each cycle.
+        makers: what made each analysis, or None where the method has no fallbacks.
     """
 
     name: str
     statistics: xr.Dataset
     microseconds_per_cycle: float | None
     result_codes: np.ndarray
+    makers: detail.Makers | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,9 @@ class ReportInput:
             version and sha, seed), by name.
         qc_counts: observations by quality-control code.
         burn_in: cycles at the start that are not scored.
+        recent: cycles that "lately" means; half of the period by default.
+        regions: names of the quarters of the grid, see `region_names`; none for no table.
+        validated: scores in the gates of the primary method's weights, by name.
         key: for the bootstrap.
     """
 
@@ -80,6 +89,9 @@ class ReportInput:
     provenance: Mapping[str, str] = field(default_factory=dict)
     qc_counts: Mapping[str, int] = field(default_factory=dict)
     burn_in: int = 0
+    recent: int | None = None
+    regions: Sequence[str] = ()
+    validated: Mapping[str, float] = field(default_factory=dict)
     key: PRNGKeyArray = field(default_factory=lambda: jax.random.key(0))
 
     def __post_init__(self):
@@ -128,20 +140,47 @@ def write_report(folder: str | Path, report: ReportInput) -> ReportPaths:
     figures = _figures(report, statistics, scores)
     pictures = tuple(plots.save(figure, target / f"{n}.png") for n, _, figure in figures)
     markdown = target / "report.md"
-    text = page(
+    content = PageContent(
         title=report.title,
         variable=report.variable,
         units=report.units,
         primary=report.primary,
         scores=scores,
+        headline=headline(
+            statistics[report.primary],
+            cycles=report.recent,
+            validated=report.validated,
+            key=report.key,
+            units=report.units,
+        ),
         microseconds={m.name: m.microseconds_per_cycle for m in report.methods},
         result_codes={m.name: np.asarray(m.result_codes) for m in report.methods},
         qc_counts=report.qc_counts,
+        tables=_tables(report, statistics[report.primary], scores[report.primary]),
         provenance={**report.provenance, **_period(report, statistics)},
-        pictures=[(f"{name}.png", caption) for name, caption, _ in figures],
     )
+    shown = [(f"{name}.png", caption) for name, caption, _ in figures]
+    text = page(content, shown[:FIRST_PICTURES], shown[FIRST_PICTURES:])
     write_atomically(markdown, text.encode())
     return ReportPaths(markdown=markdown, pictures=pictures, scores=scores)
+
+
+def _tables(
+    report: ReportInput, statistics: xr.Dataset, scores: Scores
+) -> dict[str, tuple[detail.Row, list[detail.Row]]]:
+    (method,) = (m for m in report.methods if m.name == report.primary)
+    makers = method.makers
+    if makers is not None:
+        makers = dataclasses.replace(makers, numbers=makers.numbers[report.burn_in :])
+    tables = {
+        "Analysis and forecast": detail.by_lead(scores, report.units),
+        "Over time": detail.over_time(statistics, report.units, makers),
+    }
+    if report.regions:
+        tables["Quarters of the grid"] = detail.by_region(scores, report.regions, report.units)
+    if makers is not None and np.any(makers.numbers > 0):
+        tables["What made the analyses"] = detail.by_maker(statistics, report.units, makers)
+    return tables
 
 
 def markdown_with_embedded_pictures(report_md_path: str | Path) -> str:
@@ -168,18 +207,20 @@ def _figures(
     report: ReportInput, statistics: Mapping[str, xr.Dataset], scores: Mapping[str, Scores]
 ) -> list[tuple[str, str, Figure]]:
     primary, units = report.primary, report.units
+    panels = [(panel.name, panel.caption, panel.figure) for panel in report.panels]
     return [
         (
             "comparison",
             "RMSE and spread over time and on average. Calibrated: line and dashes together.",
             plots.comparison(statistics, scores, primary=primary, units=units),
         ),
-        *((panel.name, panel.caption, panel.figure) for panel in report.panels),
+        *panels[:1],
         (
             "coverage",
             "How often the truth lies inside the central intervals. Calibrated: on the line.",
             plots.coverage_curve(scores, primary=primary),
         ),
+        *panels[1:],
         (
             "spread-error",
             "Error of points of like spread. Calibrated: on the diagonal; above it: overconfident.",

@@ -9,7 +9,7 @@ from jaxtyping import Float, PRNGKeyArray
 from scipy.special import chdtrc
 
 from vardax_core.calibration.bootstrap import SHORTEST_PERIOD, block_length, resample_counts
-from vardax_core.calibration.statistics import COVERAGE_LEVELS
+from vardax_core.calibration.statistics import LEVEL_90
 
 Numbers = np.ndarray | np.floating
 Sums = Mapping[str, Numbers]
@@ -23,7 +23,6 @@ REASONS = {
     "ensemble_weight": ONE_MEMBER,
     "observations": NO_OBSERVATIONS,
 }
-LEVEL_90 = COVERAGE_LEVELS.index(0.9)
 
 
 @dataclass(frozen=True)

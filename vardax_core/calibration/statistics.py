@@ -12,11 +12,15 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from vardax_core.calibration.regions import QUARTERS, region_index
+
 COVERAGE_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Nominal levels of the central intervals whose coverage is counted."""
 
 HALF_WIDTHS = tuple(NormalDist().inv_cdf((1 + level) / 2) for level in COVERAGE_LEVELS)
 """Half widths in standard deviations of the central Gaussian intervals of `COVERAGE_LEVELS`."""
+
+LEVEL_90 = COVERAGE_LEVELS.index(0.9)
 
 LARGEST_PAIRED_ENSEMBLE = 128
 """Up to this size XLA adds all pairs of members faster than it sorts them (5 times at 64)."""
@@ -149,11 +153,14 @@ def cycle_statistics(
         the prefix `background_`; `crps_gaussian`, `crps_fair`; `energy_score` of the cycle as a
         whole, in the norm root of weighted mean square; `coverage` (level),
         `pit_histogram` (pit_bin), `rank_histogram` (rank); `binned_weight`, `binned_variance`,
-        `binned_squared_error` (spread_bin). Sums over used observations: `observations`,
-        `innovation`, `squared_innovation`, `residual`, `squared_residual`,
-        `innovation_residual`, `observed_background_variance`, `error_variance`; `chi2`, the sum
-        of innovation^2 / (H B H' + R) with diagonals only; and `signal`, that of residual
-        (innovation - residual) / R, whose expectation is the degrees of freedom for signal.
+        `binned_squared_error` (spread_bin); over the points of each quarter of the grid
+        `region_weight`, `region_error`, `region_squared_error`, `region_variance` and
+        `region_covered`, the weight inside the central 90 % interval (region). Sums over used
+        observations: `observations`, `innovation`, `squared_innovation`, `residual`,
+        `squared_residual`, `innovation_residual`, `observed_background_variance`,
+        `error_variance`; `chi2`, the sum of innovation^2 / (H B H' + R) with diagonals only; and
+        `signal`, that of residual (innovation - residual) / R, whose expectation is the degrees
+        of freedom for signal.
     """
     finite = jnp.isfinite(mean) & jnp.isfinite(spread) & jnp.all(jnp.isfinite(ensemble), axis=0)
     finite &= jnp.isfinite(background_mean) & jnp.isfinite(background_spread)
@@ -194,6 +201,7 @@ def cycle_statistics(
         "binned_weight": _histogram(spread_bin, w, SPREAD_BINS),
         "binned_variance": _histogram(spread_bin, w * spread**2, SPREAD_BINS),
         "binned_squared_error": _histogram(spread_bin, w * (mean - truth) ** 2, SPREAD_BINS),
+        **_region_sums(w, mean - truth, spread, jnp.abs(z) <= HALF_WIDTHS[LEVEL_90]),
         **_observation_sums(innovation, residual, background_variance, error_sd, used),
     }
 
@@ -215,6 +223,21 @@ def _moment_sums(weights: Array, error: Array, spread: Array) -> dict[str, Array
         "variance": variance,
         "rmse": jnp.sqrt(squared_error / divisor),
         "spread": jnp.sqrt(variance / divisor),
+    }
+
+
+def _region_sums(weights: Array, error: Array, spread: Array, covered: Array) -> dict[str, Array]:
+    index = jnp.asarray(region_index(error.shape), jnp.int32)
+
+    def each(values: Array) -> Array:
+        return _histogram(index, weights * values, QUARTERS)
+
+    return {
+        "region_weight": each(jnp.ones_like(error)),
+        "region_error": each(error),
+        "region_squared_error": each(error**2),
+        "region_variance": each(spread**2),
+        "region_covered": each(covered.astype(error.dtype)),
     }
 
 

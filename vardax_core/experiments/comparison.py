@@ -11,6 +11,8 @@ import numpy as np
 import xarray as xr
 
 from vardax_core.calibration.dataset import calibration_dataset, statistics_dataset
+from vardax_core.calibration.detail import Makers
+from vardax_core.calibration.gates.report import REPORT
 from vardax_core.calibration.plots import (
     FieldPanel,
     PointSeries,
@@ -20,11 +22,15 @@ from vardax_core.calibration.plots import (
     section,
 )
 from vardax_core.calibration.plots.style import write_atomically
+from vardax_core.calibration.regions import region_names
 from vardax_core.calibration.report import MethodResult, Panel, ReportInput, write_report
 from vardax_core.calibration.scores import Scores, compute_scores
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.validation import is_gated
 from vardax_core.observations.quality import QualityCode
 from vardax_core.store import ExperimentStore, groups_digest
+from vardax_core.training.promotion import gates_folder
+from vardax_core.training.registry import ModelVersion
 
 SERIES_CYCLES = 120
 INPUTS = "inputs.json"
@@ -51,10 +57,17 @@ class Comparison:
     new: bool
 
 
-def compare(experiments: Sequence[Experiment], primary: Experiment) -> Comparison:
+def compare(
+    experiments: Sequence[Experiment], primary: Experiment, recent: int | None = None
+) -> Comparison:
     """Write the report on some experiments, unless it is there for just these cycles.
 
     The scores also go to the `calibration` group of the primary experiment's store.
+
+    Arguments:
+        experiments: one of each method, on the same observations.
+        primary: the one that the report is about.
+        recent: cycles that are set beside as many before; half of the period by default.
 
     Raises:
         StoreNotFoundError: if an experiment was not run.
@@ -65,12 +78,12 @@ def compare(experiments: Sequence[Experiment], primary: Experiment) -> Compariso
     tips = dict(zip(names, map(_last_segment, stores), strict=True))
     folder = primary.report_path
     markdown = folder / "report.md"
-    inputs = {"primary": primary.settings.method.value, "segments": tips}
+    inputs = {"primary": primary.settings.method.value, "segments": tips, "recent": recent}
     known = folder / INPUTS
     unchanged = known.exists() and json.loads(known.read_text()) == inputs and markdown.exists()
     results = [_method_result(e, s) for e, s in zip(experiments, stores, strict=True)]
     microseconds = {r.name: r.microseconds_per_cycle or float("nan") for r in results}
-    report = _report_input(experiments, stores, primary, results)
+    report = _report_input(experiments, stores, primary, results, recent)
     if unchanged:
         scores = _scores(report)
         return Comparison(markdown, scores, microseconds, new=False)
@@ -122,7 +135,21 @@ def _method_result(experiment: Experiment, store: ExperimentStore) -> MethodResu
         ),
         microseconds_per_cycle=1e6 * seconds / cycles if cycles else None,
         result_codes=diagnostics["result"].to_numpy(),
+        makers=_makers(diagnostics["analysis_method"]),
     )
+
+
+def _makers(array: xr.DataArray) -> Makers | None:
+    names = str(array.attrs["flag_meanings"]).split()
+    return Makers(array.to_numpy(), names) if len(names) > 1 else None
+
+
+def _validated(version: ModelVersion | None) -> dict[str, float]:
+    """Scores of the weights in their gates, by name; none without a report."""
+    if version is None or not (gates_folder(version) / REPORT).exists():
+        return {}
+    held_out = json.loads((gates_folder(version) / REPORT).read_text()).get("scores", {})
+    return {name: float(value) for name, value in held_out.items() if value is not None}
 
 
 def _report_input(
@@ -130,6 +157,7 @@ def _report_input(
     stores: Sequence[ExperimentStore],
     primary: Experiment,
     results: Sequence[MethodResult],
+    recent: int | None,
 ) -> ReportInput:
     digests = {groups_digest(store, ("observations", "nature_run")) for store in stores}
     if len(digests) > 1:
@@ -145,6 +173,7 @@ def _report_input(
         )
     store = stores[list(experiments).index(primary)]
     recipe = primary.recipe
+    nature_run = store.dataset("nature_run")
     codes = store.dataset("innovations")["quality_control"].to_numpy()
     return ReportInput(
         title=recipe.title,
@@ -156,6 +185,11 @@ def _report_input(
         provenance=_provenance(primary, store, next(iter(digests))),
         qc_counts={code.name.lower(): int(np.sum(codes == code)) for code in QualityCode},
         burn_in=recipe.burn_in,
+        recent=recent,
+        regions=region_names(
+            {dim: nature_run[dim].to_numpy() for dim in recipe.state_dims}, recipe.state_dims
+        ),
+        validated=_validated(primary.trained_version(None)) if is_gated(primary) else {},
         key=jax.random.key(primary.settings.seed),
     )
 

@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from vardax_core.calibration.gates.context import Pairs
+from vardax_core.calibration.statistics import HALF_WIDTHS, LEVEL_90, gaussian_crps
 from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
 from vardax_core.models.climatology import Climatology
 from vardax_core.training.observing import FixedNetwork
 from vardax_core.training.twin_cycles import cycle_twin
-from vardax_core.types import ensemble_spread
+from vardax_core.types import ensemble_mean, ensemble_spread
 
 
 class HeldOutPlan(NamedTuple):
@@ -49,7 +50,9 @@ def twin_pairs(
     cycle is the operational one but for its guard, which would hide what the analysis gets wrong.
 
     Returns:
-        Truth and analysis members of every pair, and the strata: how certain the background was.
+        Truth and analysis members of every pair, and its third of three quantities that are known
+        before the truth is: how certain the background was, how far from climatology, and how far
+        the observations were from it. Given such knowledge, too, a right posterior is calibrated.
     """
     start_key, key = jax.random.split(key)
     dtype = climatology.mean.dtype
@@ -65,12 +68,18 @@ def twin_pairs(
     def look(
         memory: tuple, truth: Array, given: CycleInput, output: CycleOutput
     ) -> tuple[tuple, tuple]:
-        spread = jnp.mean(ensemble_spread(output.background))
-        return memory, (truth, output.analysis.ensemble, spread)
+        departure = ensemble_mean(output.background) - climatology.mean[0]
+        sums = output.statistics
+        known = {
+            "background spread": jnp.mean(ensemble_spread(output.background)),
+            "background anomaly": jnp.sqrt(jnp.mean(departure**2)),
+            "innovations": sums["chi2"] / jnp.maximum(sums["observations"], 1.0),
+        }
+        return memory, (truth, output.analysis.ensemble, known)
 
     @eqx.filter_jit
-    def run(program: CycleProgram, drawn: Array, keys: Array) -> tuple[Array, Array, Array]:
-        def one(drawn: Array, key: PRNGKeyArray) -> tuple[Array, Array, Array]:
+    def run(program: CycleProgram, drawn: Array, keys: Array) -> tuple[Array, Array, dict]:
+        def one(drawn: Array, key: PRNGKeyArray) -> tuple[Array, Array, dict]:
             observing = FixedNetwork(error_sd)
             return cycle_twin(
                 program, observing, drawn[0], drawn[1:], cycles, look, every=plan.gap, key=key
@@ -79,9 +88,30 @@ def twin_pairs(
         return jax.vmap(one)(drawn, keys)
 
     taken = run(unguarded, drawn, jax.random.split(key, plan.streams))
-    truth, draws, spread = (
-        part[:, -plan.per_stream :].reshape(-1, *part.shape[2:]) for part in taken
+    truth, draws, known = jax.tree.map(
+        lambda part: part[:, -plan.per_stream :].reshape(-1, *part.shape[2:]), taken
     )
-    thirds = np.searchsorted(np.quantile(np.asarray(spread), [1 / 3, 2 / 3]), np.asarray(spread))
-    names = np.array(["small", "medium", "large"])
-    return Pairs(truth=truth, draws=draws), {"background spread": names[thirds]}
+    return Pairs(truth=truth, draws=draws), {name: _thirds(v) for name, v in known.items()}
+
+
+def _thirds(values: Array) -> np.ndarray:
+    series = np.asarray(values)
+    thirds = np.searchsorted(np.quantile(series, [1 / 3, 2 / 3]), series)
+    return np.array(["small", "medium", "large"])[thirds]
+
+
+def pair_scores(pairs: Pairs) -> dict[str, float]:
+    """Scores of the pairs by the names of the calibration report, all points weighing the same."""
+    truth, draws = jnp.asarray(pairs.truth), jnp.asarray(pairs.draws)
+    mean, spread = jnp.mean(draws, axis=1), jnp.std(draws, axis=1, ddof=1)
+    axes = tuple(range(1, truth.ndim))
+    error = mean - truth
+    rmse = jnp.mean(jnp.sqrt(jnp.mean(error**2, axis=axes)))
+    mean_spread = jnp.mean(jnp.sqrt(jnp.mean(spread**2, axis=axes)))
+    found = {
+        "rmse": rmse,
+        "spread_over_rmse": mean_spread / rmse,
+        "coverage_90": jnp.mean(jnp.abs(error) <= HALF_WIDTHS[LEVEL_90] * spread),
+        "crps_gaussian": jnp.mean(gaussian_crps(truth, mean, spread)),
+    }
+    return {name: float(value) for name, value in found.items()}

@@ -12,7 +12,7 @@ from vardax_core.calibration.gates.sets import gates_for
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.experiments import twin
 from vardax_core.experiments.experiment import Experiment
-from vardax_core.experiments.held_out import HeldOutPlan, twin_pairs
+from vardax_core.experiments.held_out import HeldOutPlan, pair_scores, twin_pairs
 from vardax_core.experiments.prepared import Prepared, experiment_key
 from vardax_core.experiments.settings import Method
 from vardax_core.observations.operators import Identity
@@ -103,6 +103,7 @@ def validate(experiment: Experiment, plan: HeldOutPlan = PLAN) -> GateReport:
     return write_gate_report(
         gates_folder(version),
         results,
+        scores=pair_scores(pairs),
         title=f"Gates of {version.name}, version {version.version}",
         provenance={
             "weights sha256": version.sha256,

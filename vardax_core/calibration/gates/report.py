@@ -68,6 +68,7 @@ def write_gate_report(
     *,
     title: str,
     provenance: Mapping[str, str],
+    scores: Mapping[str, float] | None = None,
 ) -> GateReport:
     """Write `report.json`, `report.md` and the pictures into a folder.
 
@@ -79,6 +80,7 @@ def write_gate_report(
         results: from `run_gates`.
         title: the model and what it was tested on.
         provenance: what the numbers come from, the sha256 of the weights among them.
+        scores: of the pairs, by the names of the calibration report.
     """
     target = Path(folder)
     passed = bool(results) and all(result.passed for result in results)
@@ -94,6 +96,7 @@ def write_gate_report(
         "passed": passed,
         "title": title,
         "provenance": dict(provenance),
+        "scores": _finite(dict(scores or {})),
         "gates": [as_json(result) for result in results],
     }
     text = (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
