@@ -141,8 +141,8 @@ class Assimilation:
         self._committed: int | None = None
 
     def segments(self, times: np.ndarray) -> list[np.ndarray]:
-        """Cut analysis times into segments."""
-        return list(self._reader.segments(times))
+        """Cut analysis times that follow the store's last cycle into segments."""
+        return self._reader.segments(times, self.store.tip().cycles)
 
     def run(
         self, times: np.ndarray, *, metadata: Mapping[str, str] | None = None

@@ -1,6 +1,5 @@
 """Segments between the store and the engine: what goes in, what comes out."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -33,10 +32,20 @@ class SegmentReader:
         self._truth = store.dataset("nature_run")[recipe.variable.name]
         self._minutes = to_minutes(self._observations["time"].values)
 
-    def segments(self, times: np.ndarray) -> Iterator[np.ndarray]:
-        """Cut analysis times into segments."""
-        for start in range(0, len(times), self.length):
-            yield times[start : start + self.length]
+    def cut(self, cycles: range) -> list[range]:
+        """Cut cycles, counted from the start of the experiment, where the store's objects end."""
+        length = self.length
+        bounds = range(cycles.start // length * length, cycles.stop, length)
+        return [range(max(low, cycles.start), min(low + length, cycles.stop)) for low in bounds]
+
+    def segments(self, times: np.ndarray, first: int) -> list[np.ndarray]:
+        """Cut analysis times into segments.
+
+        Arguments:
+            first: number of the first of them from the start of the experiment.
+        """
+        cut = self.cut(range(first, first + len(times)))
+        return [times[span.start - first : span.stop - first] for span in cut]
 
     def read(self, times: np.ndarray) -> dict[str, np.ndarray]:
         """The arrays of a `SegmentInput`, padded to the full length.
