@@ -13,10 +13,9 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import StorePath
 
 CODEC, LEVEL = "lz4", 5
-LARGEST_IN_FLIGHT = 32 * 2**20
-"""Encoded bytes that wait for the storage at once."""
-LARGE = 2**20
-"""Bytes of a chunk that is worth a thread of its own."""
+LARGEST_IN_FLIGHT = 8 * 2**20
+"""Bytes of objects that wait for the storage at once, beside one object of any size: with few
+buffers in use the same memory is used again, and fresh pages cost more than encoding."""
 
 
 def compressor() -> BloscCodec:
@@ -66,13 +65,9 @@ class Objects:
                 first = start + rows.start
                 await array.setitem(slice(first, first + len(part)), part)
                 continue
-            for place, chunk in _chunks(part, array.chunks):
-                key = array.metadata.encode_chunk_key((index, *place))
-                if chunk.nbytes < LARGE:
-                    encoded = compress(chunk)
-                else:
-                    encoded = await asyncio.to_thread(compress, chunk)
-                await self._put(array.store_path / key, encoded)
+            for number, chunk in _chunks(part, array.chunks):
+                key = array.metadata.encode_chunk_key((index, *number))
+                await self._put(array.store_path / key, chunk)
 
     async def flush(self) -> None:
         """Wait until everything is put."""
@@ -81,12 +76,14 @@ class Objects:
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    async def _put(self, place: StorePath, encoded: bytes) -> None:
-        if self._size + len(encoded) > LARGEST_IN_FLIGHT:
+    async def _put(self, place: StorePath, chunk: np.ndarray) -> None:
+        if self._size + chunk.nbytes > LARGEST_IN_FLIGHT:
             await self.flush()
-        buffer = default_buffer_prototype().buffer.from_bytes(encoded)
+        buffer = default_buffer_prototype().buffer.from_bytes(compress(chunk))
         self._waiting.append(asyncio.ensure_future(place.set(buffer)))
-        self._size += len(encoded)
+        self._size += chunk.nbytes
+        # The storage has threads of its own and begins before the next chunk is encoded.
+        await asyncio.sleep(0)
 
 
 def _cut(start: int, length: int, chunk: int) -> Iterator[tuple[int, slice]]:
