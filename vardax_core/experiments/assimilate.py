@@ -134,7 +134,9 @@ class Assimilation:
         self.store = store
         self.prepared = prepared
         self._key = experiment_key(experiment.settings.seed)
-        self._reader = SegmentReader(store, experiment.recipe, experiment.segment_length_of(store))
+        self._reader = SegmentReader(
+            store, experiment.recipe, experiment.settings, experiment.segment_length_of(store)
+        )
         self.engine = Engine(prepared.program, key=self._key)
         self._state: CycleState | None = None
         self._ready_at = 0.0
@@ -207,7 +209,9 @@ class Assimilation:
                     self.store.location, *(_cycle_name(t) for t in (before, found.last_time))
                 )
             tip = writer.append(
-                stored_groups(output, self.experiment.recipe.variable.name, "float32"),
+                stored_groups(
+                    output, self.experiment.recipe.variable.name, self.experiment.settings.precision
+                ),
                 to_minutes(times),
                 state=state_arrays(started.state),
                 metadata={**record, **segment_record(times, flagged, seconds)},

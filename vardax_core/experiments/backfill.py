@@ -115,7 +115,9 @@ class Backfill:
         self._prepared = prepared
         self._times = cycle_times(experiment.recipe)
         first = int(np.searchsorted(self._times, times[0]))
-        self._reader = SegmentReader(store, experiment.recipe, experiment.segment_length_of(store))
+        self._reader = SegmentReader(
+            store, experiment.recipe, experiment.settings, experiment.segment_length_of(store)
+        )
         self.plan = cut_streams(
             first,
             first + len(times),
@@ -310,7 +312,12 @@ class Backfill:
             seams[stream.number] = self._seam_mean(stream, span, lane)
             if len(times):
                 flagged += int(np.sum(kept.analysis.result != 0))
-                pieces.append((to_minutes(times), stored_groups(kept, name, "float32")))
+                pieces.append(
+                    (
+                        to_minutes(times),
+                        stored_groups(kept, name, self.experiment.settings.precision),
+                    )
+                )
                 kept_times.append(times)
         together = np.sort(np.concatenate([*kept_times, np.empty(0, self._times.dtype)]))
         facts = {"cycles": 0, "flagged": 0, "compute_seconds": started.seconds}

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import sys
 from collections.abc import Iterator
+from typing import Literal
 
 import numcodecs
 import numpy as np
@@ -12,7 +13,8 @@ from zarr.codecs import BloscCodec, BloscShuffle, BytesCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import StorePath
 
-CODEC, LEVEL = "lz4", 5
+CODEC: Literal["lz4"] = "lz4"
+LEVEL = 5
 LARGEST_IN_FLIGHT = 8 * 2**20
 """Bytes of objects that wait for the storage at once, beside one object of any size: with few
 buffers in use the same memory is used again, and fresh pages cost more than encoding."""
