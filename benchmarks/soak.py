@@ -23,7 +23,7 @@ OUT_SHARE = 0.15
 """Share of the time that a station is out."""
 SPELL = 12
 """Mean length of a spell in cycles."""
-BLACKOUT_EVERY, LONGEST_BLACKOUT = 500, 4
+BLACKOUT_EVERY, LONGEST_BLACKOUT = 200, 4
 WILD_SHARE = 0.002
 SETTLED = 4 * LONGEST_BLACKOUT
 """Cycles after a blackout from which the analysis is judged again."""

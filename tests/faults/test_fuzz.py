@@ -25,7 +25,7 @@ from vardax_core.observations.quality import QualityCode
 from vardax_core.store import OverwriteError, StructureError, content_digest
 
 SHORT = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
