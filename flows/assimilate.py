@@ -1,6 +1,7 @@
 """Flow: the uncommitted cycles of an experiment, up to a target time."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def assimilate(
     tag_run(experiment)
     logger = get_run_logger()
     made = experiment.experiment()
-    ingest_observations(made, experiment)
+    ingest_observations(made, experiment, available_until(made, target))
     store = made.open_store()
     times = due_cycles(made, store, target)
     if not len(times):
@@ -59,10 +60,21 @@ def assimilate(
     return ended(f"{done} cycles", done)
 
 
+def available_until(made: Experiment, target: TargetParameters) -> datetime | None:
+    """Up to when a scheduled run asks its source for observations; None for all there is."""
+    if target.follow != "schedule":
+        return None
+    scheduled = runtime.flow_run.scheduled_start_time
+    return target.instant(made.recipe, scheduled, scheduled, made.settings.latency(made.recipe))
+
+
 def due_cycles(made: Experiment, store: ExperimentStore, target: TargetParameters) -> np.ndarray:
     """Analysis times that are due at the scheduled start of this run and not in the store."""
     last = target.instant(
-        made.recipe, runtime.flow_run.scheduled_start_time, store.history()[-1].written_at
+        made.recipe,
+        runtime.flow_run.scheduled_start_time,
+        store.history()[-1].written_at,
+        made.settings.latency(made.recipe),
     )
     if last < made.recipe.period.start:
         return np.empty(0, "datetime64[m]")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from prefect import flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.assimilate import due_cycles
+from flows.assimilate import available_until, due_cycles
 from flows.ingest import ingest_observations
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import BackfillParameters, ExperimentParameters
@@ -34,7 +34,7 @@ def backfill(
     tag_run(experiment)
     logger = get_run_logger()
     made = experiment.experiment()
-    ingest_observations(made, experiment)
+    ingest_observations(made, experiment, available_until(made, plan))
     store = made.open_store()
     times = due_cycles(made, store, plan)
     if not len(times):

@@ -51,6 +51,13 @@ Root = Annotated[
 ]
 Members = Annotated[int | None, typer.Option("--members", help="Ensemble members.", min=2)]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the cycle.", min=0)]
+CutOff = Annotated[
+    str | None,
+    typer.Option("--cut-off", help="Use what arrived so long after an analysis, such as 3h [all]."),
+]
+Precision = Annotated[
+    str, typer.Option("--precision", help="float32 or float64, of the cycle and of the store.")
+]
 Steps = Annotated[int | None, typer.Option("--steps", help="Gradient steps to train.", min=1)]
 Until = Annotated[
     datetime | None,
@@ -131,6 +138,8 @@ def _parameters(
     members: int | None = None,
     seed: int | None = None,
     steps: int | None = None,
+    cut_off: str | None = None,
+    precision: str = "float32",
 ):
     """The checked parameters; what is wrong with them shows before Prefect starts."""
     from flows.parameters import ExperimentParameters
@@ -144,6 +153,8 @@ def _parameters(
         members=members,
         seed=seed,
         training_steps=steps,
+        cut_off=cut_off,
+        precision=precision,
     )
     parameters.experiment()
     return parameters
@@ -174,6 +185,8 @@ def run(
     members: Members = None,
     seed: Seed = None,
     steps: Steps = None,
+    cut_off: CutOff = None,
+    precision: Precision = "float32",
     methods: Annotated[
         str | None,
         typer.Option("--methods", help="Methods to compare, by commas [all of the data set]."),
@@ -194,6 +207,8 @@ def run(
             members=members,
             seed=seed,
             steps=steps,
+            cut_off=cut_off,
+            precision=precision,
         )
         from flows.parameters import TargetParameters
         from flows.run import run as run_flow
@@ -274,6 +289,8 @@ def assimilate(
     members: Members = None,
     seed: Seed = None,
     steps: Steps = None,
+    cut_off: CutOff = None,
+    precision: Precision = "float32",
     until: Until = None,
     verbose: Verbose = False,
 ) -> None:
@@ -289,6 +306,8 @@ def assimilate(
             members=members,
             seed=seed,
             steps=steps,
+            cut_off=cut_off,
+            precision=precision,
         )
         from flows.assimilate import assimilate as assimilate_flow
         from flows.ingest import ingest as ingest_flow
@@ -313,6 +332,8 @@ def backfill(
     members: Members = None,
     seed: Seed = None,
     steps: Steps = None,
+    cut_off: CutOff = None,
+    precision: Precision = "float32",
     until: Until = None,
     verbose: Verbose = False,
 ) -> None:
@@ -328,6 +349,8 @@ def backfill(
             members=members,
             seed=seed,
             steps=steps,
+            cut_off=cut_off,
+            precision=precision,
         )
         from flows.backfill import backfill as backfill_flow
         from flows.ingest import ingest as ingest_flow

@@ -4,11 +4,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+import jax
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.environment import default_root, default_stores
 from vardax_core.data import Recipe, load_recipe
-from vardax_core.data.recipe import Instant
+from vardax_core.data.recipe import Duration, Instant
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import (
     ExperimentSettings,
@@ -66,6 +67,14 @@ class ExperimentParameters(DatasetParameters):
         description="Factor on the analysis anomalies of the ETKF; empty: found in each analysis.",
     )
     seed: int | None = Field(None, ge=0, description="Seed of everything random in the cycle.")
+    cut_off: Duration | None = Field(
+        None,
+        description="Use only what arrived so long after an analysis time, such as 3h; empty: "
+        "all that ever arrives.",
+    )
+    precision: Literal["float32", "float64"] = Field(
+        "float32", description="Floating-point type of the cycle and of the store."
+    )
     training_steps: int | None = Field(None, ge=1, description="Gradient steps of the training.")
     training_seed: int | None = Field(None, ge=0, description="Seed of the training.")
 
@@ -87,9 +96,11 @@ class ExperimentParameters(DatasetParameters):
         training = settings["training"]
         for key, value in (("steps", self.training_steps), ("seed", self.training_seed)):
             training[key] = training[key] if value is None else value
-        for key in ("members", "inflation", "seed"):
+        for key in ("members", "inflation", "seed", "cut_off", "precision"):
             value = getattr(self, key)
-            settings[key] = settings[key] if value is None else value
+            settings |= {} if value is None else {key: value}
+        if self.precision == "float64":
+            jax.config.update("jax_enable_x64", True)
         chosen = ExperimentSettings(**{**settings, "training": TrainingSettings(**training)})
         return Experiment(recipe, chosen, self.root, self.stores)
 
@@ -114,19 +125,26 @@ class TargetParameters(_Parameters):
         ),
     )
 
-    def instant(self, recipe: Recipe, scheduled: datetime, created: datetime) -> datetime:
+    def instant(
+        self,
+        recipe: Recipe,
+        scheduled: datetime,
+        created: datetime,
+        latency: timedelta | None = None,
+    ) -> datetime:
         """The time that no analysis may pass.
 
         Arguments:
             recipe: with the period, the cycle interval and the latency of the data.
             scheduled: when the run was to start, however late it did.
             created: when the store was made.
+            latency: time to wait after an analysis time; None for that of the recipe.
         """
         match self.follow:
             case "period":
                 return recipe.period.end if self.until is None else self.until
             case "schedule":
-                due = scheduled - recipe.latency
+                due = scheduled - (recipe.latency if latency is None else latency)
             case "demonstration":
                 age = timedelta(seconds=scheduled.timestamp() - created.timestamp())
                 cycles = max(0, age // DEMONSTRATION_CYCLE)

@@ -90,7 +90,8 @@ def test_readers_see_nothing_before_and_everything_after(tmp_path, observed, who
         work.join(branch)
     reports = work.run(branch, work.pending(branch))
     first = next(reports)
-    assert (first.cycles, first.spin_up) == (2 * small.SEGMENT - OVERLAP, OVERLAP)
+    # Both run to where the first segment of the store ends: 12 cycles, and 2 from cycle 10 on.
+    assert (first.cycles, first.spin_up) == (small.SEGMENT, 2)
     reports.close()
     assert store.tip().cycles == 0
 
@@ -121,4 +122,32 @@ def test_a_backfill_that_was_overtaken_is_superseded(tmp_path, observed):
     # The branch was started before readers got that cycle: it is begun again.
     third = started(made, made.open_store())
     work = third.open_branch()
-    assert len(third.pending(work)) == 2
+    left = [
+        sum(map(len, each)) for each in zip(*(r.spans for r in third.pending(work)), strict=True)
+    ]
+    assert left == [stream.length for stream in third.plan]
+
+
+def test_a_second_backfill_follows_the_first(tmp_path, observed):
+    made, store = made_for(tmp_path, observed)
+    prepared = made.prepare(store)
+    for until in ("2000-01-03T18", None):
+        times = pending_cycles(made, store, until and np.datetime64(until))
+        work = Backfill(made, store, prepared, times, streams=STREAMS, overlap=OVERLAP)
+        branch = work.open_branch()
+        with pytest.raises(StreamsUnfinishedError):
+            work.join(branch)
+        for _ in work.run(branch, work.pending(branch)):
+            pass
+        work.join(branch)
+    assert np.isfinite(store.dataset("analysis")["x"].values).all()
+    assert store.arrays("streams")["first"].tolist() == [12, 21]
+
+
+def test_streams_start_where_segments_do():
+    streams = cut_streams(0, 80, streams=4, overlap=7, segment=5)
+    assert [s.start % 5 for s in streams] == [0] * 4
+    assert [s.first - s.start for s in streams] == [0, 7, 7, 7]
+    assert [s.stop for s in streams][:-1] == [s.first for s in streams][1:]
+    # Where a stream is shorter than two segments, equal lengths come first.
+    assert [s.first for s in cut_streams(0, 32, streams=4, overlap=3, segment=5)] == [0, 8, 16, 24]

@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import icechunk
 import numpy as np
-import zarr
 
 from vardax_core.store import (
     ChunkPlan,
@@ -117,16 +117,16 @@ def die(*_, **__):
 
 
 def die_at_write(number):
-    """Arrange for death when the given array of a commit is about to be written."""
+    """Arrange for death when the given object of a commit is about to be written."""
     countdown = itertools.count(1)
-    setitem = zarr.AsyncArray.setitem
+    write = icechunk.IcechunkStore.set
 
     async def deadly(*args, **kwargs):
         if next(countdown) == number:
             die()
-        return await setitem(*args, **kwargs)
+        return await write(*args, **kwargs)
 
-    zarr.AsyncArray.setitem = deadly
+    icechunk.IcechunkStore.set = deadly
 
 
 def main(action, path, *cycles):

@@ -35,11 +35,18 @@ class Stream:
         return self.stop - self.start
 
 
-def cut_streams(first: int, stop: int, *, streams: int, overlap: int) -> tuple[Stream, ...]:
+def cut_streams(
+    first: int, stop: int, *, streams: int, overlap: int, segment: int = 1
+) -> tuple[Stream, ...]:
     """Cut the cycles from `first` to `stop` - 1 into streams of equal length.
 
     The first stream starts where the period does. Every other one starts `overlap` cycles early,
     or at cycle 0 where there are not so many, from an ensemble of its own.
+
+    Arguments:
+        segment: cycles of a segment. Streams of two or more are made to start at a multiple of
+            it, so that their segments fill whole objects of the store, and then differ in length
+            by up to that much.
 
     Raises:
         StreamPlanError: if there are too few cycles for the streams, or a number is negative.
@@ -52,10 +59,19 @@ def cut_streams(first: int, stop: int, *, streams: int, overlap: int) -> tuple[S
             "overlap that is not negative."
         )
     bounds = [first + cycles * number // streams for number in range(streams + 1)]
+    if cycles // streams >= 2 * segment:
+        bounds[1:-1] = [
+            _nearest(bound - overlap, segment) + overlap if bound > overlap else bound
+            for bound in bounds[1:-1]
+        ]
     return tuple(
         Stream(n, low if n == 0 else max(0, low - overlap), low, high)
         for n, (low, high) in enumerate(itertools.pairwise(bounds))
     )
+
+
+def _nearest(number: int, multiple: int) -> int:
+    return round(number / multiple) * multiple
 
 
 @dataclasses.dataclass(frozen=True)

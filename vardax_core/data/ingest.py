@@ -9,6 +9,7 @@ import xarray as xr
 from vardax_core.data.contracts import nature_run_schema, observations_schema, validate
 from vardax_core.data.errors import SourceFormatError, SourceReplacedError
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.screening import screen
 from vardax_core.data.sources import IDENTITY, open_nature_run
 from vardax_core.data.timeaxis import instant_to_minutes
 from vardax_core.data.twin import mask_truth, observe, simulate_nature_run
@@ -70,7 +71,8 @@ def ingest(
             )
         )
     nature_run = validate(mask_truth(raw, recipe), nature_run_schema(recipe))
-    observations = validate(observe(raw, recipe), observations_schema(recipe))
+    screened = screen(observe(raw, recipe), recipe)
+    observations = validate(screened, observations_schema(recipe))
     return Ingested(observations, nature_run, recipe)
 
 

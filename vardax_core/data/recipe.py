@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import pathlib
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -17,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -85,6 +87,10 @@ def did_you_mean(word: str, known: list[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else "."
 
 
+LATER_SECTIONS = frozenset({"late", "screening"})
+"""Optional sections that are left out of a digest where they are absent."""
+
+
 class Section(BaseModel):
     """Part of a recipe: frozen, and a key that it does not know is an error."""
 
@@ -103,6 +109,12 @@ class Section(BaseModel):
                 + f" Valid keys: {', '.join(known)}."
             )
         return values
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """A recipe without an optional section has the digest it had before there was one."""
+        plain: dict[str, Any] = write(self)
+        return {k: v for k, v in plain.items() if k not in LATER_SECTIONS or v is not None}
 
 
 class Variable(Section):
@@ -198,6 +210,14 @@ class RandomPoints(Section):
     seed: Seed = Field(description="of the draw of the stations")
 
 
+class LateStations(Section):
+    """Stations, drawn at random and fixed in time, whose observations arrive later."""
+
+    count: int = Field(ge=1, description="number of them")
+    delay: Interval = Field(description="added to the delay of the others")
+    seed: Seed = Field(description="of the draw")
+
+
 class ObservationNoise(Section):
     """How the nature run is observed."""
 
@@ -205,6 +225,26 @@ class ObservationNoise(Section):
     interval: Interval = Field(description="time between two observations of a station")
     arrival_delay: Duration = Field(description="from valid time to arrival")
     seed: Seed = Field(description="of the observation errors")
+    late: LateStations | None = Field(default=None, description="stations that report late")
+
+
+class BuddyCheck(Section):
+    """A comparison of every station with those around it; see `flag_unlike_neighbours`."""
+
+    radius: float = Field(gt=0, description="how far a neighbour may be, in units of the axes")
+    expected_sd: float = Field(gt=0, description="usual difference within the radius, in `units`")
+    k: float = Field(default=4.0, gt=0, description="tolerance in standard deviations")
+    fewest: int = Field(default=3, ge=1, description="neighbours without which nothing is judged")
+
+
+class Screening(Section):
+    """Quality control of observations before they meet a background."""
+
+    blacklist: tuple[int, ...] = Field(default=(), description="stations that are not used")
+    thinning: float | None = Field(
+        default=None, gt=0, description="side of a box that keeps one station, units of the axes"
+    )
+    buddy_check: BuddyCheck | None = Field(default=None, description="comparison with neighbours")
 
 
 class Recipe(Section):
@@ -226,6 +266,9 @@ class Recipe(Section):
     source: Annotated[TwinSource | FileSource, Field(discriminator="kind")]
     network: Annotated[EveryPoint | RandomPoints, Field(discriminator="kind")]
     observation: ObservationNoise
+    screening: Screening | None = Field(
+        default=None, description="quality control beyond the bounds of the variable"
+    )
 
     @model_validator(mode="after")
     def _times_fit(self) -> "Recipe":

@@ -32,6 +32,12 @@ def instant_to_minutes(instant: datetime.datetime) -> int:
     return duration_to_minutes(instant - epoch)
 
 
+def minutes_to_instant(minutes: int) -> datetime.datetime:
+    """The instant (UTC) of minutes since `MINUTES_EPOCH`."""
+    epoch = datetime.datetime.fromisoformat(MINUTES_EPOCH).replace(tzinfo=datetime.UTC)
+    return epoch + datetime.timedelta(minutes=minutes)
+
+
 def duration_to_minutes(duration: datetime.timedelta) -> int:
     """Whole minutes of a duration."""
     return duration // datetime.timedelta(minutes=1)

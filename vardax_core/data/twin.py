@@ -142,6 +142,23 @@ def draw_noise(seed: int, minutes: np.ndarray, n_stations: int) -> np.ndarray:
     return noise
 
 
+def _arrival_delays(recipe: Recipe, n_stations: int) -> np.ndarray:
+    """Minutes from valid time to arrival of each station."""
+    noise = recipe.observation
+    delays = np.full(n_stations, duration_to_minutes(noise.arrival_delay), np.int64)
+    late = noise.late
+    if late is None:
+        return delays
+    if late.count > n_stations:
+        raise RecipeError(
+            f"Recipe '{recipe.name}': {late.count} late stations, but the network has "
+            f"{n_stations}; lower observation.late.count."
+        )
+    drawn = np.random.default_rng(late.seed).choice(n_stations, late.count, replace=False)
+    delays[drawn] += duration_to_minutes(late.delay)
+    return delays
+
+
 def observe(nature_run: xr.Dataset, recipe: Recipe) -> xr.Dataset:
     """Observe a nature run with the recipe's network, noise and arrival delay.
 
@@ -159,6 +176,7 @@ def observe(nature_run: xr.Dataset, recipe: Recipe) -> xr.Dataset:
 
     Raises:
         PeriodError: if the nature run holds none of the recipe's observation times.
+        RecipeError: if the network is smaller than the recipe says.
     """
     variable, noise = recipe.variable, recipe.observation
     minutes = to_minutes(nature_run["time"].values)
@@ -186,7 +204,7 @@ def observe(nature_run: xr.Dataset, recipe: Recipe) -> xr.Dataset:
     in_bounds = (exact >= variable.valid_min) & (exact <= variable.valid_max)
     codes = np.where(in_bounds, QualityCode.KEPT, QualityCode.GROSS_ERROR)
     codes = np.where(np.isfinite(values), codes, QualityCode.MISSING).astype(np.int8)
-    arrival = minutes + duration_to_minutes(noise.arrival_delay)
+    arrival = minutes[:, None] + _arrival_delays(recipe, index.size)[None]
     dims, shape = ("time", "station"), values.shape
     attrs = variable_attributes(recipe) | {
         "ancillary_variables": f"{variable.name}_error {QUALITY_CONTROL}"
@@ -207,7 +225,7 @@ def observe(nature_run: xr.Dataset, recipe: Recipe) -> xr.Dataset:
             QUALITY_CONTROL: (dims, codes, flag_attributes()),
             "arrival_time": (
                 dims,
-                np.broadcast_to(arrival[:, None], shape).copy(),
+                arrival,
                 arrival_attrs,
             ),
         },

@@ -81,7 +81,8 @@ def windows(
     codes = np.where(present, rows(QUALITY_CONTROL), np.int8(QualityCode.MISSING))
     if cut_off is not None:
         latest = analysis_minutes + duration_to_minutes(cut_off)
-        late = to_minutes(rows("arrival_time")) > latest[:, None, None]
+        arrival = to_minutes(rows("arrival_time"))
+        late = (arrival > latest[:, None, None]) | (arrival == np.iinfo(np.int64).min)
         codes[late & (codes == QualityCode.KEPT)] = QualityCode.NOT_ARRIVED
     values = rows(name)
     values[codes != QualityCode.KEPT] = np.nan

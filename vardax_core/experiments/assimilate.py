@@ -134,15 +134,17 @@ class Assimilation:
         self.store = store
         self.prepared = prepared
         self._key = experiment_key(experiment.settings.seed)
-        self._reader = SegmentReader(store, experiment.recipe, experiment.segment_length_of(store))
+        self._reader = SegmentReader(
+            store, experiment.recipe, experiment.settings, experiment.segment_length_of(store)
+        )
         self.engine = Engine(prepared.program, key=self._key)
         self._state: CycleState | None = None
         self._ready_at = 0.0
         self._committed: int | None = None
 
     def segments(self, times: np.ndarray) -> list[np.ndarray]:
-        """Cut analysis times into segments."""
-        return list(self._reader.segments(times))
+        """Cut analysis times that follow the store's last cycle into segments."""
+        return self._reader.segments(times, self.store.tip().cycles)
 
     def run(
         self, times: np.ndarray, *, metadata: Mapping[str, str] | None = None
@@ -207,7 +209,9 @@ class Assimilation:
                     self.store.location, *(_cycle_name(t) for t in (before, found.last_time))
                 )
             tip = writer.append(
-                stored_groups(output, self.experiment.recipe.variable.name, "float32"),
+                stored_groups(
+                    output, self.experiment.recipe.variable.name, self.experiment.settings.precision
+                ),
                 to_minutes(times),
                 state=state_arrays(started.state),
                 metadata={**record, **segment_record(times, flagged, seconds)},

@@ -1,6 +1,7 @@
 """Many cycles at once: streams on a work branch, joined and published in one step."""
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -31,7 +32,10 @@ from vardax_core.experiments.segments import (
 from vardax_core.store import ExperimentStore, SupersededError, Tip
 
 STREAMS = "streams"
-SEAM_MEAN = "seam_mean"
+DONE, SEAM_MEAN, SEAM_DIFFERENCE = "done", "seam_mean", "seam_difference"
+PLAN = ("start", "first", "stop")
+STATE = "state_"
+"""Prefix of the states of all streams in the `streams` group of a work branch."""
 
 
 class StreamsUnfinishedError(ValueError):
@@ -111,10 +115,18 @@ class Backfill:
         self._prepared = prepared
         self._times = cycle_times(experiment.recipe)
         first = int(np.searchsorted(self._times, times[0]))
-        self.plan = cut_streams(first, first + len(times), streams=streams, overlap=overlap)
+        self._reader = SegmentReader(
+            store, experiment.recipe, experiment.settings, experiment.segment_length_of(store)
+        )
+        self.plan = cut_streams(
+            first,
+            first + len(times),
+            streams=streams,
+            overlap=overlap,
+            segment=self._reader.length,
+        )
         self.branch = f"backfill-{first}-{first + len(times)}-{streams}-{overlap}"
         self._key = experiment_key(experiment.settings.seed)
-        self._reader = SegmentReader(store, experiment.recipe, experiment.segment_length_of(store))
         self.engine = Engine(prepared.program, key=self._key, streams=streams)
         self._state: CycleState | None = None
         self._ready_at = 0.0
@@ -139,18 +151,14 @@ class Backfill:
 
     def pending(self, work: ExperimentStore, numbers: Sequence[int] | None = None) -> list[_Round]:
         """The runs of the program that are still to be made."""
-        done = self._done(work)
+        done = self._done(work.arrays(STREAMS))
         chosen = range(len(self.plan)) if numbers is None else numbers
         spans = [
             range(s.start + done[s.number], s.stop) if s.number in chosen else range(0)
             for s in self.plan
         ]
-        length = self._reader.length
-        count = max(-(-len(span) // length) for span in spans)
-        return [
-            _Round(tuple(span[n * length : (n + 1) * length] for span in spans))
-            for n in range(count)
-        ]
+        cut = [self._reader.cut(span) for span in spans]
+        return [_Round(each) for each in itertools.zip_longest(*cut, fillvalue=range(0))]
 
     def run(
         self,
@@ -187,49 +195,61 @@ class Backfill:
             StreamsUnfinishedError: a stream has cycles to run.
             SupersededError: readers have got other cycles since the backfill was started.
         """
-        arrays = dict(work.arrays(STREAMS))
-        if SEAM_MEAN not in arrays:
+        arrays = work.arrays(STREAMS)
+        if not self._joined(arrays):
             arrays = self._join_table(work)
         tip = self.store.branches.publish(self.branch)
         return tip, seams_of(arrays)
 
     def _join_table(self, work: ExperimentStore) -> dict[str, np.ndarray]:
-        done = self._done(work)
+        stored = work.arrays(STREAMS)
+        done = self._done(stored)
         open_ = [s.number for s in self.plan if done[s.number] < s.length]
         if open_:
             raise StreamsUnfinishedError(
                 f"{self.experiment.name}: streams {open_} have cycles to run; run them, then join."
             )
-        stored = work.arrays(STREAMS)
         analysis = work.dataset("analysis")
         name = self.experiment.recipe.variable.name
-        means = [stored[f"{SEAM_MEAN}_{s.number}"] for s in self.plan]
+        means = stored[SEAM_MEAN]
         seams = []
-        for stream, mean in zip(self.plan[1:], means[1:], strict=True):
+        for stream in self.plan[1:]:
             before = analysis.sel(time=self._times[stream.first - 1])
             earlier_mean, earlier_spread = (
                 before[f"{name}_{which}"].to_numpy() for which in ("mean", "spread")
             )
-            seams.append(seam_between(stream, earlier_mean, earlier_spread, mean))
+            seams.append(seam_between(stream, earlier_mean, earlier_spread, means[stream.number]))
         table = {
-            "start": np.array([s.start for s in self.plan]),
-            "first": np.array([s.first for s in self.plan]),
-            "stop": np.array([s.stop for s in self.plan]),
-            "seam_difference": np.array([np.nan, *(s.difference for s in seams)]),
+            **self._plan_arrays(),
+            SEAM_DIFFERENCE: np.array([np.nan, *(s.difference for s in seams)]),
             "seam_spread": np.array([np.nan, *(s.spread for s in seams)]),
-            SEAM_MEAN: np.stack(means),
+            SEAM_MEAN: means,
         }
-        last = self.plan[-1].number
-        state = {k: stored[f"{k}_{last}"] for k in STATE_ARRAYS}
+        state = self._state_of(stored, -1)
         with work.writer(wait=60.0) as writer:
             writer.fill([], replace={STREAMS: table, "state": state}, metadata={"kind": "join"})
         return table
 
-    def _done(self, work: ExperimentStore) -> list[int]:
-        arrays = work.arrays(STREAMS)
-        if SEAM_MEAN in arrays:
+    def _done(self, stored: Mapping[str, np.ndarray]) -> list[int]:
+        """Cycles that each stream has run, from the `streams` group."""
+        if self._joined(stored):
             return [stream.length for stream in self.plan]
-        return [int(arrays.get(f"done_{stream.number}", 0)) for stream in self.plan]
+        return [int(n) for n in stored.get(DONE, np.zeros(len(self.plan)))]
+
+    def _joined(self, stored: Mapping[str, np.ndarray]) -> bool:
+        """Whether the group tells of these streams, and not of a backfill before."""
+        plan = self._plan_arrays()
+        return all(k in stored and np.array_equal(stored[k], plan[k]) for k in plan)
+
+    def _plan_arrays(self) -> dict[str, np.ndarray]:
+        return {k: np.array([getattr(stream, k) for stream in self.plan]) for k in PLAN}
+
+    def _state_of(self, stored: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+        return {
+            name.removeprefix(STATE): np.asarray(array[number])
+            for name, array in stored.items()
+            if name.startswith(STATE)
+        }
 
     def _read(self, round: _Round) -> SegmentInput:
         lanes = []
@@ -250,14 +270,18 @@ class Backfill:
         return _Started(round, kept, output, at)
 
     def _first_state(self, work: ExperimentStore) -> CycleState:
-        states = [self._stream_state(work, stream) for stream in self.plan]
+        stored, before = work.arrays(STREAMS), self.store.state()
+        states = [self._stream_state(stored, before, stream) for stream in self.plan]
         return self.engine.place_state(jax.tree.map(lambda *x: jnp.stack(x), *states))
 
-    def _stream_state(self, work: ExperimentStore, stream: Stream) -> CycleState:
-        stored = work.arrays(STREAMS)
-        if f"done_{stream.number}" in stored:
-            return restore_state({k: stored[f"{k}_{stream.number}"] for k in STATE_ARRAYS})
-        before = self.store.state()
+    def _stream_state(
+        self,
+        stored: Mapping[str, np.ndarray],
+        before: Mapping[str, np.ndarray] | None,
+        stream: Stream,
+    ) -> CycleState:
+        if DONE in stored and stored[DONE][stream.number]:
+            return restore_state(self._state_of(stored, stream.number))
         if stream.number == 0 and before is not None:
             return restore_state(before)
         first = int(to_minutes(self._times[stream.start :][:1])[0])
@@ -274,8 +298,8 @@ class Backfill:
     ) -> RoundReport:
         name = self.experiment.recipe.variable.name
         output, state = jax.tree.map(np.asarray, (started.output, started.state))
-        put: dict[str, np.ndarray] = {}
         pieces, kept_times, flagged, spin_up = [], [], 0, 0
+        seams: dict[int, np.ndarray | None] = {}
         for stream, span in zip(self.plan, started.round.spans, strict=True):
             if not span:
                 continue
@@ -285,27 +309,36 @@ class Backfill:
             kept = jax.tree.map(lambda x, rows=rows: x[rows], lane)
             times = self._times[span.start + skipped : span.stop]
             spin_up += skipped
-            put |= self._stream_record(stream, span, lane, state)
+            seams[stream.number] = self._seam_mean(stream, span, lane)
             if len(times):
                 flagged += int(np.sum(kept.analysis.result != 0))
-                pieces.append((to_minutes(times), stored_groups(kept, name, "float32")))
+                pieces.append(
+                    (
+                        to_minutes(times),
+                        stored_groups(kept, name, self.experiment.settings.precision),
+                    )
+                )
                 kept_times.append(times)
         together = np.sort(np.concatenate([*kept_times, np.empty(0, self._times.dtype)]))
         facts = {"cycles": 0, "flagged": 0, "compute_seconds": started.seconds}
         if len(together):
             facts = segment_record(together, flagged, started.seconds)
         with work.writer(wait=60.0) as writer:
-            self._refuse_overtaken(work, started.round)
+            stored = work.arrays(STREAMS)
+            self._refuse_overtaken(work, started.round, stored)
+            put = self._streams_record(started.round, stored, state, seams)
             writer.fill(
                 pieces, put={STREAMS: put}, metadata={**record, **facts, "spin_up": spin_up}
             )
         return RoundReport(len(together), spin_up, flagged, started.seconds)
 
-    def _refuse_overtaken(self, work: ExperimentStore, round: _Round) -> None:
+    def _refuse_overtaken(
+        self, work: ExperimentStore, round: _Round, stored: Mapping[str, np.ndarray]
+    ) -> None:
         """Another process may have run the same streams, or joined them."""
         if self.branch not in self.store.branches.names():
             raise SupersededError(work.location, f"branch {self.branch}", "a joined backfill")
-        done = self._done(work)
+        done = self._done(stored)
         for stream, span in zip(self.plan, round.spans, strict=True):
             if span and done[stream.number] != span.start - stream.start:
                 raise SupersededError(
@@ -314,29 +347,35 @@ class Backfill:
                     f"{done[stream.number]} cycles",
                 )
 
-    def _stream_record(
-        self, stream: Stream, span: range, lane: CycleOutput, state: CycleState
-    ) -> dict[str, np.ndarray]:
-        number = stream.number
-        mine = state_arrays(jax.tree.map(lambda x: x[number], state))
-        record = {f"{k}_{number}": v for k, v in mine.items()}
-        record[f"done_{number}"] = np.asarray(span.stop - stream.start)
+    def _seam_mean(self, stream: Stream, span: range, lane: CycleOutput) -> np.ndarray | None:
+        """The analysis mean that the stream before is compared with, if this span has it."""
         before = stream.first - 1
-        if before in span:
-            record[f"{SEAM_MEAN}_{number}"] = np.asarray(lane.analysis.mean[before - span.start])
-        elif span.start == stream.start:
-            record[f"{SEAM_MEAN}_{number}"] = np.full_like(lane.analysis.mean[0], np.nan)
+        return np.asarray(lane.analysis.mean[before - span.start]) if before in span else None
+
+    def _streams_record(
+        self,
+        round: _Round,
+        stored: Mapping[str, np.ndarray],
+        state: CycleState,
+        seams: Mapping[int, np.ndarray | None],
+    ) -> dict[str, np.ndarray]:
+        """The `streams` group after a round: what the streams that ran left, beside the others."""
+        new = {STATE + name: array for name, array in state_arrays(state).items()}
+        means = np.full((len(self.plan), *state.ensemble.shape[2:]), np.nan, state.ensemble.dtype)
+        before = stored if DONE in stored else {}
+        record = {name: np.array(before.get(name, array)) for name, array in new.items()}
+        record[SEAM_MEAN] = np.array(before.get(SEAM_MEAN, means))
+        record[DONE] = np.array(before.get(DONE, np.zeros(len(self.plan), np.int64)))
+        for stream, span in zip(self.plan, round.spans, strict=True):
+            if not span:
+                continue
+            number, mean = stream.number, seams[stream.number]
+            for name, array in new.items():
+                record[name][number] = array[number]
+            record[DONE][number] = span.stop - stream.start
+            if mean is not None:
+                record[SEAM_MEAN][number] = mean
         return record
-
-
-STATE_ARRAYS = (
-    "ensemble",
-    "cycle",
-    "valid_time",
-    "spread_squared_error",
-    "spread_variance",
-    "spread_weight",
-)
 
 
 def seams_of(arrays: Mapping[str, np.ndarray]) -> tuple[Seam, ...]:

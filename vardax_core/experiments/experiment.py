@@ -13,7 +13,7 @@ from vardax_core.calibration.dataset import EXTRA_DIMENSIONS, SQUARED, UNITLESS,
 from vardax_core.calibration.statistics import cycle_statistics
 from vardax_core.data.ingest import Ingested
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.timeaxis import to_minutes
+from vardax_core.data.timeaxis import from_minutes, to_minutes
 from vardax_core.experiments import field, twin
 from vardax_core.experiments.prepared import Prepared, Progress
 from vardax_core.experiments.settings import (
@@ -72,7 +72,7 @@ class Experiment:
     @property
     def name(self) -> str:
         """Name of the experiment, for people."""
-        return f"{self.group_name}/{self.settings.method.value}"
+        return f"{self.group_name}/{self.settings.label}"
 
     @property
     def store_location(self) -> Location:
@@ -82,7 +82,7 @@ class Experiment:
             LocationError: if `stores` names no such place.
         """
         place = location_of(self.stores or self.root / "experiments")
-        return place.below(self.group_name, self.settings.method.value)
+        return place.below(self.group_name, self.settings.label)
 
     @property
     def store_path(self) -> Path:
@@ -129,41 +129,64 @@ class Experiment:
     def append_observations(self, store: ExperimentStore, ingested: Ingested) -> int:
         """Add the observations and truths that the store lacks; the number of new times.
 
+        The source may have grown since: it is then another one as a whole, and must agree with
+        the store wherever it overlaps it.
+
         Raises:
-            SourceChangedError: if they come from another file than those in the store.
+            SourceChangedError: if they come from another source than those in the store.
         """
-        expected, got = store.experiment["source_sha256"], _source(ingested.nature_run)
-        if expected != got:
-            raise SourceChangedError(
-                f"{store.location}: its observations were drawn from a file with sha256 "
-                f"{expected}, these from one with {got}; go on with the first file, or use "
-                "another root."
-            )
         last = store.tip("observations").last_time
         minutes = to_minutes(ingested.observations["time"].values)
         new = minutes > (np.iinfo(np.int64).min if last is None else last)
+        expected, got = store.experiment["source_sha256"], _source(ingested.nature_run)
+        if expected != got and not self._continues(store, ingested, minutes[~new]):
+            raise SourceChangedError(
+                f"{store.location}: its observations were drawn from a file with sha256 "
+                f"{expected}, these from one with {got} that does not continue it; go on with the "
+                "first file, or use another root."
+            )
         if not new.any():
             return 0
         observations = ingested.observations.isel(time=new)
         truth = ingested.nature_run.sel(time=observations["time"])
         groups = {
             "observations": {
-                str(name): np.ascontiguousarray(array.transpose("time", "station").to_numpy())
+                str(name): self._stored(array.transpose("time", "station").to_numpy())
                 for name, array in observations.data_vars.items()
             },
             "nature_run": {
-                self.recipe.variable.name: truth[self.recipe.variable.name]
-                .transpose("time", *self.recipe.state_dims)
-                .to_numpy()
+                self.recipe.variable.name: self._stored(
+                    truth[self.recipe.variable.name]
+                    .transpose("time", *self.recipe.state_dims)
+                    .to_numpy()
+                )
             },
         }
         with store.writer(wait=60.0) as writer:
-            writer.append(groups, minutes[new], metadata={"kind": "ingest"})
+            writer.append(groups, minutes[new], metadata={"kind": "ingest", "source_sha256": got})
         return int(new.sum())
+
+    def _stored(self, values: np.ndarray) -> np.ndarray:
+        """Values as they are stored: floats in the precision of the experiment."""
+        dtype = self.settings.precision if values.dtype.kind == "f" else values.dtype
+        return np.ascontiguousarray(values, dtype)
+
+    def _continues(self, store: ExperimentStore, ingested: Ingested, common: np.ndarray) -> bool:
+        """Whether a source agrees with the store at times (minutes) that both have."""
+        if not common.size:
+            return False
+        name, times = self.recipe.variable.name, from_minutes(common)
+        dims = ("time", *self.recipe.state_dims)
+        there, given = (
+            run[name].sel(time=times).transpose(*dims).to_numpy().astype(np.float32)
+            for run in (store.dataset("nature_run"), ingested.nature_run)
+        )
+        return there.shape == given.shape and np.array_equal(there, given, equal_nan=True)
 
     def segment_length(self, state_size: int) -> int:
         """Cycles of a segment, for a state of so many numbers."""
-        return segment_cycles(self.settings.members * state_size * 4)
+        itemsize = np.dtype(self.settings.precision).itemsize
+        return segment_cycles(self.settings.members * state_size * itemsize)
 
     def segment_length_of(self, store: ExperimentStore) -> int:
         """Cycles of a segment, for the state of the store."""
@@ -211,18 +234,21 @@ class Experiment:
 
         Raises:
             ModelNotFoundError: if the method was not trained yet.
+            PrecisionError: if JAX does not have the experiment's precision switched on.
         """
         operator = self.operator(store)
         if self.recipe.source.kind == "twin":
-            return twin.prepare(self.recipe, self.settings, self.registry, operator)
-        return field.prepare(
-            self.recipe,
-            self.settings,
-            self.registry,
-            operator,
-            stations=self._stations(store),
-            data=store.experiment["source_sha256"],
-        )
+            prepared = twin.prepare(self.recipe, self.settings, self.registry, operator)
+        else:
+            prepared = field.prepare(
+                self.recipe,
+                self.settings,
+                self.registry,
+                operator,
+                stations=self._stations(store),
+                data=store.experiment["source_sha256"],
+            )
+        return prepared.in_precision(self.settings.precision)
 
     def _stations(self, store: ExperimentStore) -> np.ndarray:
         return store.dataset("observations")["grid_index"].to_numpy()
@@ -242,6 +268,7 @@ class Experiment:
                 name=variable.name,
                 coords=tuple(_coordinate(truth, dim) for dim in self.recipe.state_dims),
                 attrs=dict(truth[variable.name].attrs),
+                dtype=self.settings.precision,
             ),
             n_members=self.settings.members,
             observation_coords=(

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -20,6 +21,10 @@ from vardax_core.training.registry import (
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with what is done, what there is in all, and figures to show."""
+
+
+class PrecisionError(ValueError):
+    """A floating-point type that JAX does not have switched on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +61,25 @@ class Prepared:
         )
         state = self.program.initial_state(ensemble, jnp.asarray(start, jnp.int32))
         return eqx.tree_at(lambda s: s.cycle, state, jnp.asarray(number, jnp.int32))
+
+    def in_precision(self, dtype: str) -> "Prepared":
+        """The same with all its floating-point numbers in another type.
+
+        Raises:
+            PrecisionError: if the type is float64 and JAX computes in single precision only.
+        """
+        if jax.dtypes.canonicalize_dtype(dtype) != jnp.dtype(dtype):
+            raise PrecisionError(
+                f"Precision {dtype} is switched off in JAX; call "
+                'jax.config.update("jax_enable_x64", True) before anything is computed.'
+            )
+
+        def convert(leaf: Any) -> Any:
+            floating = eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)
+            return leaf.astype(dtype) if floating else leaf
+
+        program, climatology = jax.tree.map(convert, (self.program, self.climatology))
+        return dataclasses.replace(self, program=program, climatology=climatology)
 
 
 def experiment_key(seed: int) -> PRNGKeyArray:

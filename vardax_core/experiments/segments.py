@@ -1,6 +1,6 @@
 """Segments between the store and the engine: what goes in, what comes out."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from vardax_core.cycling.trust import TrustState
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.data.window import windows
+from vardax_core.experiments.settings import ExperimentSettings
 from vardax_core.store import ExperimentStore
 
 
@@ -21,22 +22,36 @@ class SegmentReader:
 
     Attributes:
         recipe: of the experiment.
+        settings: of the experiment; say what is in time, and the precision.
         length: cycles of a segment, padding included.
-        dtype: of observations and truth.
     """
 
-    def __init__(self, store: ExperimentStore, recipe: Recipe, length: int, dtype: str = "float32"):
+    def __init__(
+        self, store: ExperimentStore, recipe: Recipe, settings: ExperimentSettings, length: int
+    ):
         self.recipe = recipe
+        self.settings = settings
         self.length = length
-        self.dtype = np.dtype(dtype)
-        self._observations = store.dataset("observations").drop_vars("arrival_time")
+        self._observations = store.dataset("observations")
+        if settings.cut_off is None:
+            self._observations = self._observations.drop_vars("arrival_time")
         self._truth = store.dataset("nature_run")[recipe.variable.name]
         self._minutes = to_minutes(self._observations["time"].values)
 
-    def segments(self, times: np.ndarray) -> Iterator[np.ndarray]:
-        """Cut analysis times into segments."""
-        for start in range(0, len(times), self.length):
-            yield times[start : start + self.length]
+    def cut(self, cycles: range) -> list[range]:
+        """Cut cycles, counted from the start of the experiment, where the store's objects end."""
+        length = self.length
+        bounds = range(cycles.start // length * length, cycles.stop, length)
+        return [range(max(low, cycles.start), min(low + length, cycles.stop)) for low in bounds]
+
+    def segments(self, times: np.ndarray, first: int) -> list[np.ndarray]:
+        """Cut analysis times into segments.
+
+        Arguments:
+            first: number of the first of them from the start of the experiment.
+        """
+        cut = self.cut(range(first, first + len(times)))
+        return [times[span.start - first : span.stop - first] for span in cut]
 
     def read(self, times: np.ndarray) -> dict[str, np.ndarray]:
         """The arrays of a `SegmentInput`, padded to the full length.
@@ -45,15 +60,21 @@ class SegmentReader:
             times: analysis times (datetime64) of at least one cycle.
         """
         rows = self._rows(times)
-        given = windows(self._observations.isel(time=rows).load(), times, self.recipe)
+        dtype = np.dtype(self.settings.precision)
+        given = windows(
+            self._observations.isel(time=rows).load(),
+            times,
+            self.recipe,
+            cut_off=self.settings.cut_off,
+        )
         truth = self._truth.isel(time=rows).load()
         truth = truth.reindex(time=times).transpose("time", *self.recipe.state_dims)
         arrays = {
-            "values": given["values"].astype(self.dtype),
-            "error_sd": given["error_sd"].astype(self.dtype),
+            "values": given["values"].astype(dtype),
+            "error_sd": given["error_sd"].astype(dtype),
             "minutes": given["minutes"].astype(np.int32),
             "quality": given["quality_control"][:, -1].astype(np.int8),
-            "truth": truth.to_numpy().astype(self.dtype),
+            "truth": truth.to_numpy().astype(dtype),
         }
         missing = self.length - len(times)
         padded = {
@@ -125,7 +146,7 @@ def state_arrays(state: CycleState) -> dict[str, np.ndarray]:
     }
 
 
-def restore_state(arrays: dict[str, np.ndarray]) -> CycleState:
+def restore_state(arrays: Mapping[str, np.ndarray]) -> CycleState:
     """The cycle's state from the store's arrays, bit for bit."""
     given = {name: jnp.asarray(array) for name, array in arrays.items()}
     trust = None

@@ -2,11 +2,20 @@
 
 import hashlib
 import json
+from collections.abc import Callable
+from datetime import timedelta
 from enum import StrEnum
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    model_serializer,
+)
 
-from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe import Duration, Recipe
+from vardax_core.data.timeaxis import duration_to_minutes
 
 
 class Method(StrEnum):
@@ -49,6 +58,34 @@ class ExperimentSettings(_Settings):
     training: TrainingSettings = Field(
         default_factory=TrainingSettings, description="Training of the amortized analysis."
     )
+    cut_off: Duration | None = Field(
+        None,
+        description="Time after an analysis time up to which observations are waited for; by "
+        "default all that ever arrive are used.",
+    )
+    precision: Literal["float32", "float64"] = Field(
+        "float32", description="Floating-point type of the cycle and of the store."
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Later settings show only where they are chosen, so that older digests stay."""
+        later = {"cut_off": None, "precision": "float32"}
+        return {k: v for k, v in write(self).items() if k not in later or v != later[k]}
+
+    @property
+    def label(self) -> str:
+        """The method and what else tells its stores apart, for names and paths."""
+        parts = [self.method.value]
+        if self.cut_off is not None:
+            parts.append(f"cut-off-{duration_to_minutes(self.cut_off)}min")
+        if self.precision != "float32":
+            parts.append(self.precision)
+        return "-".join(parts)
+
+    def latency(self, recipe: Recipe) -> timedelta:
+        """Real time to wait after an analysis time: for the data, and for the cut-off."""
+        return max(recipe.latency, self.cut_off or timedelta(0))
 
 
 def default_settings(recipe: Recipe, method: Method) -> ExperimentSettings:

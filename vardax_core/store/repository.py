@@ -9,7 +9,6 @@ from typing import Any
 import icechunk
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec, BloscShuffle
 
 from vardax_core.store.errors import StoreExistsError, StoreNotFoundError, StructureError
 from vardax_core.store.files import storage_errors
@@ -22,6 +21,7 @@ from vardax_core.store.layout import (
     default_fill_value,
 )
 from vardax_core.store.location import Location, require
+from vardax_core.store.objects import compressor
 from vardax_core.types import MINUTES_EPOCH
 
 MAIN = "main"
@@ -88,11 +88,6 @@ def dimensions(array: zarr.Array) -> tuple[str, ...]:
 def dtype_name(array: zarr.Array) -> str:
     """The dtype of an array; `string` for text, which each zarr version types its own way."""
     return "string" if array.dtype.kind in "OTU" else str(array.dtype)
-
-
-def compressor() -> BloscCodec:
-    """LZ4 with byte shuffle: on ensembles of floats the shuffle makes the ratio."""
-    return BloscCodec(cname="lz4", clevel=5, shuffle=BloscShuffle.shuffle)
 
 
 def create_repository(location: Location, layout: Layout, experiment: Mapping[str, Any]) -> None:

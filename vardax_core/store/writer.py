@@ -17,10 +17,11 @@ from vardax_core.store.errors import OverwriteError, StorageError, StructureErro
 from vardax_core.store.files import storage_errors
 from vardax_core.store.layout import ChunkPlan, default_fill_value
 from vardax_core.store.location import Location
+from vardax_core.store.objects import Objects, compressor
 from vardax_core.store.repository import (
     MAIN,
     Tip,
-    compressor,
+    dimensions,
     instant,
     json_able,
     open_repository,
@@ -274,13 +275,17 @@ async def _write(
     by_array: dict[str, list[Growth]] = {}
     for growth in growths:
         by_array.setdefault(growth.array.path, []).append(growth)
-    await _all(_grow(of_one_array) for of_one_array in by_array.values())
+    objects = Objects()
+    try:
+        await _all(_grow(objects, of_one_array) for of_one_array in by_array.values())
+    finally:
+        await objects.flush()
     for name, arrays in (*whole.items(), *beside.items()):
         group = await zarr.api.asynchronous.open_group(store, path=name, mode="r+")
+        there = {key: array async for key, array in group.arrays()}
         if name in whole:
-            stale = [key async for key in group.array_keys() if key not in arrays]
-            await _all(group.delitem(key) for key in stale)
-        await _all(_put(group, key, array) for key, array in arrays.items())
+            await _all(group.delitem(key) for key in there if key not in arrays)
+        await _all(_put(group, key, array, there.get(key)) for key, array in arrays.items())
 
 
 async def _all(tasks: Iterable[Awaitable[None]]) -> None:
@@ -290,7 +295,7 @@ async def _all(tasks: Iterable[Awaitable[None]]) -> None:
             raise outcome
 
 
-async def _grow(growths: Sequence[Growth]) -> None:
+async def _grow(objects: Objects, growths: Sequence[Growth]) -> None:
     """Write rows of one array one after another: two of them may share an object."""
     for growth in growths:
         stop = growth.start + growth.length
@@ -299,21 +304,31 @@ async def _grow(growths: Sequence[Growth]) -> None:
             shape = (stop, *growth.array.shape[1:])
             await growth.array.resize(shape, delete_outside_chunks=False)
         if growth.values is not None:
-            await growth.array.setitem(slice(growth.start, stop), growth.values)
+            await objects.put_rows(growth.array, growth.start, growth.values)
 
 
-async def _put(group: zarr.AsyncGroup, name: str, array: xr.DataArray) -> None:
+async def _put(
+    group: zarr.AsyncGroup, name: str, array: xr.DataArray, there: zarr.AsyncArray | None
+) -> None:
     values = array.values
     text = values.dtype.kind in "US"
-    target = await group.create_array(
-        name,
-        shape=values.shape,
-        chunks=ChunkPlan().whole(values.shape, values.dtype.itemsize),
-        dtype=str if text else values.dtype,
-        fill_value="" if text else default_fill_value(values.dtype),
-        compressors=None if text else compressor(),
-        attributes=json_able(array.attrs, f"attributes of {name!r}"),
-        dimension_names=[str(dim) for dim in array.dims],
-        overwrite=True,
+    attributes = json_able(array.attrs, f"attributes of {name!r}")
+    dims = [str(dim) for dim in array.dims]
+    same = there is not None and (
+        (there.shape, there.dtype) == (values.shape, values.dtype)
+        and (there.attrs, list(dimensions(zarr.Array(there)))) == (attributes, dims)
     )
+    target = there
+    if target is None or not same:
+        target = await group.create_array(
+            name,
+            shape=values.shape,
+            chunks=ChunkPlan().whole(values.shape, values.dtype.itemsize),
+            dtype=str if text else values.dtype,
+            fill_value="" if text else default_fill_value(values.dtype),
+            compressors=None if text else compressor(),
+            attributes=attributes,
+            dimension_names=dims,
+            overwrite=True,
+        )
     await target.setitem(..., values.astype(object) if text else values)

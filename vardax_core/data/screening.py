@@ -1,0 +1,62 @@
+"""The quality control that a recipe asks for, on the observations of many times."""
+
+import numpy as np
+import xarray as xr
+
+from vardax_core.data.errors import RecipeError
+from vardax_core.data.recipe import Recipe
+from vardax_core.observations.quality import QUALITY_CONTROL
+from vardax_core.observations.screening import (
+    flag_blacklisted,
+    flag_thinned,
+    flag_unlike_neighbours,
+)
+
+
+def screen(observations: xr.Dataset, recipe: Recipe) -> xr.Dataset:
+    """Flag what the recipe's `screening` does not let pass; values stay as reported.
+
+    Each valid time is screened alone, so that any part of a period gives the same codes: the
+    blacklist first, then the comparison with neighbours, and thinning among what is left.
+
+    Arguments:
+        observations: as `observe` makes them.
+
+    Raises:
+        RecipeError: if a station of the blacklist does not exist.
+    """
+    wanted = recipe.screening
+    if wanted is None:
+        return observations
+    stations = np.arange(observations.sizes["station"])
+    unknown = sorted(set(wanted.blacklist) - set(stations.tolist()))
+    if unknown:
+        raise RecipeError(
+            f"Recipe '{recipe.name}': screening.blacklist names the stations {unknown}, but there "
+            f"are those from 0 to {stations.size - 1}; take them out."
+        )
+    name = recipe.variable.name
+    position = np.stack(
+        [observations[dim].to_numpy().astype(np.float64) for dim in recipe.state_dims], axis=1
+    )
+    values = observations[name].transpose("time", "station").to_numpy()
+    errors = observations[f"{name}_error"].transpose("time", "station").to_numpy()
+    codes = observations[QUALITY_CONTROL].transpose("time", "station").to_numpy().copy()
+    blacklist, buddies = np.asarray(wanted.blacklist, np.int64), wanted.buddy_check
+    for row in range(len(codes)):
+        found = flag_blacklisted(codes[row], stations, blacklist)
+        if buddies is not None:
+            found = flag_unlike_neighbours(
+                found,
+                values[row].astype(np.float64),
+                np.full(stations.size, buddies.expected_sd),
+                position,
+                radius=buddies.radius,
+                k=buddies.k,
+                fewest=buddies.fewest,
+            )
+        if wanted.thinning is not None:
+            found = flag_thinned(found, position, errors[row].astype(np.float64), wanted.thinning)
+        codes[row] = found
+    attrs = observations[QUALITY_CONTROL].attrs
+    return observations.assign({QUALITY_CONTROL: (("time", "station"), codes, attrs)})
