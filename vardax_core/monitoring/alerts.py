@@ -118,7 +118,8 @@ def advance(
 
     A finding without a value changes nothing: what cannot be said neither begins nor ends.
     """
-    active, changes, now = dict(book.active), [], situation.now
+    active, now = dict(book.active), situation.now
+    changes: list[AlertChange] = []
     for finding in findings:
         alert = active.get(finding.check)
         if finding.value is None:

@@ -39,19 +39,20 @@ class Freshness(AbstractCheck):
 class ObservationCount(AbstractCheck):
     """How many observations entered the analysis.
 
-    None at all is an error, unless such cycles are usual in this network (more than a twentieth of
+    None at all is an error, unless such cycles are usual in this network (more than a quarter of
     those of the last days); a count that is far below the usual one is a warning.
     """
 
     name: ClassVar[str] = "observations"
     statistic: ClassVar[str] = "observations used"
     least_share: float = 0.1
+    usual_gaps: float = 0.25
 
     def look(self, situation: Situation) -> Look:
         count = situation.statistics["observations"]
         usual = count[situation.reference]
         found = robust_range(usual, least=self.least_share * _median(usual))
-        gaps = usual.size > 0 and np.mean(usual == 0) > 0.05
+        gaps = usual.size > 0 and np.mean(usual == 0) > self.usual_gaps
         limits = Limits(
             soft_low=None if found is None else found[0], hard_low=None if gaps else 1.0
         )
@@ -86,7 +87,7 @@ class InnovationChi2(AbstractCheck):
 
     name: ClassVar[str] = "chi2"
     statistic: ClassVar[str] = "chi2 per observation"
-    least_half_width: float = 0.3
+    least_factor: float = 1.5
     hard_low: float = 0.1
     hard_high: float = 5.0
     false_alarms: float = 1e-6
@@ -94,7 +95,7 @@ class InnovationChi2(AbstractCheck):
     def look(self, situation: Situation) -> Look:
         s = situation.statistics
         chi2 = divide(s["chi2"], s["observations"])
-        found = robust_range(chi2[situation.reference], least=self.least_half_width)
+        found = robust_factor(chi2[situation.reference], least=self.least_factor)
         counts = s["observations"][situation.recent]
         fewest = np.min(counts[counts > 0], initial=np.inf)
         by_chance = 0.0
@@ -172,11 +173,9 @@ class CalibrationDrift(AbstractCheck):
             spread = s["observed_background_variance"] + s["error_variance"]
             error = s["squared_innovation"]
         scored = situation.cycles >= situation.settled
-        age = (situation.last - situation.cycles[scored]) // np.timedelta64(HISTORY_DAYS, "D")
-        sums = [
-            np.bincount(age.astype(int), weights=w[scored])
-            for w in (spread, error, np.ones_like(error))
-        ]
+        minutes = (situation.last - situation.cycles[scored]).astype("timedelta64[m]").astype(int)
+        block = minutes // (HISTORY_DAYS * 24 * 60)
+        sums = [np.bincount(block, weights=w[scored]) for w in (spread, error, np.ones_like(error))]
         ratio = np.sqrt(divide(sums[0], sums[1]))
         ratio[sums[2] < self.fewest_cycles] = np.nan
         found = robust_factor(ratio[1:], least=self.least_factor, fewest=self.fewest_blocks)

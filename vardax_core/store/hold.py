@@ -41,7 +41,7 @@ def hold(location: Location, reason: str, now: datetime | None = None) -> Hold:
 
     Raises:
         HoldError: there is no reason, or the note beside the store is damaged.
-        SupersededError: another process held or released it at the same moment.
+        NoteChangedError: another process held or released it at the same moment.
         StorageError: the place refuses.
     """
     if not reason.strip():
@@ -60,7 +60,7 @@ def release(location: Location) -> Hold | None:
     A damaged note is released too.
 
     Raises:
-        SupersededError: another process held or released it at the same moment.
+        NoteChangedError: another process held or released it at the same moment.
         StorageError: the place refuses.
     """
     before = location.read_note(NOTE)

@@ -17,9 +17,9 @@ from obstore.store import S3Store
 
 from vardax_core.store.errors import (
     LocationError,
+    NoteChangedError,
     StoreExistsError,
     StoreNotFoundError,
-    SupersededError,
 )
 from vardax_core.store.files import (
     list_files,
@@ -94,7 +94,7 @@ class Location(abc.ABC):
             expected: what `read_note` gave.
 
         Raises:
-            SupersededError: another process has written it meanwhile.
+            NoteChangedError: another process has written it meanwhile.
         """
 
 
@@ -155,7 +155,7 @@ class LocalLocation(Location):
         path.parent.mkdir(parents=True, exist_ok=True)
         with writer_lock(path, NOTE_WAIT):
             if self.read_note(name) != expected:
-                raise _overtaken(path)
+                raise NoteChangedError(path)
             replace_file(path, content)
 
 
@@ -210,8 +210,13 @@ class S3Location(Location):
 
     def _objects(self) -> S3Store:
         endpoint, region = _endpoint_and_region()
-        options = {"allow_http": bool(endpoint and endpoint.startswith("http://"))}
-        return S3Store(self.bucket, endpoint=endpoint, region=region, client_options=options)
+        insecure = bool(endpoint and endpoint.startswith("http://"))
+        return S3Store(
+            self.bucket,
+            endpoint=endpoint,
+            region=region,
+            client_options={"allow_http": insecure},
+        )
 
     def _get_note(self, name: str) -> tuple[bytes | None, str | None]:
         try:
@@ -232,22 +237,18 @@ class S3Location(Location):
         with storage_errors(self, "write to"):
             found, tag = self._get_note(name)
             if found != expected:
-                raise _overtaken(where)
+                raise NoteChangedError(where)
             mode: Any = "create" if tag is None else {"e_tag": tag}
             try:
                 obstore.put(self._objects(), self._note(name), content, mode=mode)
             except (AlreadyExistsError, PreconditionError) as error:
-                raise _overtaken(where) from error
+                raise NoteChangedError(where) from error
 
 
 def _endpoint_and_region() -> tuple[str | None, str]:
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     return endpoint, region or "us-east-1"
-
-
-def _overtaken(where: object) -> SupersededError:
-    return SupersededError(where, "what was read", "something newer")
 
 
 def location_of(place: "str | Path | Location") -> Location:
