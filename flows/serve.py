@@ -16,7 +16,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from flows.environment import ALWAYS, ROOT_VARIABLE
+from flows.environment import ALWAYS, ROOT_VARIABLE, WEBHOOK_VARIABLE
 
 HOME = Path(__file__).resolve().parents[1]
 DEPLOYMENTS = HOME / "deployments"
@@ -126,6 +126,7 @@ class Service:
         devices = gpus()
         for pool, limit in (("cpu", self.cpu_workers), ("gpu", max(1, len(devices)))):
             create = ["work-pool", "create", pool, "--type", "process", "--overwrite"]
+            create += ["--base-job-template", str(DEPLOYMENTS / "pools" / "process.json")]
             processes.run("work pool " + pool, create)
             processes.run(
                 "limit of " + pool, ["work-pool", "set-concurrency-limit", pool, str(limit)]
@@ -134,6 +135,8 @@ class Service:
         deploy = ["--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
         processes.run("deployments", deploy)
         self._automation(processes, DEPLOYMENTS / "zombies.yaml")
+        if os.environ.get(WEBHOOK_VARIABLE):
+            processes.run("webhook of alerts", [], module="flows.notify")
         worker = ["worker", "start", "--type", "process"]
         cpu = [*worker, "--pool", "cpu", "--name", "cpu", "--limit", str(self.cpu_workers)]
         processes.start("worker-cpu", cpu)
@@ -231,14 +234,14 @@ class Processes:
         self._running[name] = (process, arguments, more)
         self._console.print(f"started {name} (process {process.pid})", style="dim")
 
-    def run(self, what: str, arguments: list[str]) -> None:
-        """Run `prefect` with these arguments to its end.
+    def run(self, what: str, arguments: list[str], module: str = "prefect") -> None:
+        """Run a module, `prefect` unless it says another, with these arguments to its end.
 
         Raises:
             ServiceError: if it fails, with the last lines of what it said.
         """
         done = subprocess.run(
-            [sys.executable, "-m", "prefect", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=HOME,
             env=self._environment,
             capture_output=True,
@@ -249,7 +252,7 @@ class Processes:
             log.write(f"== {what}\n{done.stdout}{done.stderr}\n")
         if done.returncode:
             tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
-            raise ServiceError(f"{what}: prefect {arguments[0]} failed:\n{tail}")
+            raise ServiceError(f"{what}: {module} {' '.join(arguments[:1])} failed:\n{tail}")
 
     def check(self, name: str) -> None:
         """Raise if a process that everything depends on has ended."""

@@ -20,7 +20,8 @@ def test_a_deployment_s_flow_takes_its_parameters(made):
     path, name = made["entrypoint"].split(":")
     assert (HOME / path).is_file()
     flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
-    checked = flow.validate_parameters(made["parameters"])
+    asked = {"reason": "a test"} if name == "hold" else {}
+    checked = flow.validate_parameters(made["parameters"] | asked)
     assert checked["experiment"].experiment()
     assert made["description"]
     assert made["work_pool"]["name"] in ("cpu", "gpu")
@@ -39,7 +40,7 @@ def test_only_the_demonstration_runs_by_itself():
         for schedule in made.get("schedules", [])
         if schedule.get("active", True)
     }
-    assert active == {"demonstration", "daily"}
+    assert active == {"demonstration", "daily", "watch"}
 
 
 def test_zombies_are_given_three_heartbeats():

@@ -15,6 +15,7 @@ from flows.naming import called
 from flows.parameters import ExperimentParameters, MonitorParameters
 from tests.experiments import small
 from tests.operations import outage
+from vardax_core.data.catalogue import datasets_dir
 from vardax_core.monitoring.alerts import (
     NOTE,
     AlertBook,
@@ -159,6 +160,7 @@ class TestFlow:
     def _small(self, tmp_path, monkeypatch, prefect_api):
         folder = tmp_path / "datasets"
         small.write_recipe(folder, outage.recipe())
+        (folder / "lorenz96").symlink_to(datasets_dir() / "lorenz96")
         monkeypatch.setenv("VARDAX_DATASETS_DIR", str(folder))
 
     def test_events_and_artifacts_tell_of_an_outage(self, twin, monkeypatch):
@@ -186,7 +188,7 @@ class TestFlow:
         ]
         assert [list(book.active) for book in stored] == [[], ["observations"], []]
         with get_client(sync_client=True) as client:
-            pages = {a.key: a.data for a in client.read_artifacts()}
+            pages = {a.key: a.data for a in client.read_latest_artifacts()}
         assert "| ✅ | observations | observations used: 24 |" in pages["monitor-small-etkf"]
         page = pages["dashboard-small-etkf"]
         assert "Last analysis 2000-01-21T06:00 UTC (0 cycles behind)" in page
