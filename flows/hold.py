@@ -1,7 +1,6 @@
 """Flows: hold an experiment, and let it go on."""
 
 from prefect import flow, get_run_logger
-from pydantic import Field
 
 from flows import events
 from flows.naming import ended, run_name, tag_run
@@ -22,7 +21,7 @@ def hold_of(experiment: Experiment) -> str | None:
 
 
 @flow(name="hold", flow_run_name=run_name("hold"), persist_result=False)
-def hold(experiment: ExperimentParameters, reason: str = Field(min_length=1)) -> str:
+def hold(experiment: ExperimentParameters, reason: str) -> str:
     """Keep every run from adding cycles to an experiment; one at work stops after its segment."""
     tag_run(experiment)
     made = experiment.experiment()
