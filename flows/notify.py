@@ -39,14 +39,16 @@ def set_up(url: str) -> UUID:
         raise WebhookError(f"{WEBHOOK_VARIABLE}: expected an http or https URL, got no such thing.")
     headers = {"Content-Type": "application/json"}
     webhook = Webhook.model_validate({"url": SecretStr(url), "headers": headers})
-    block = webhook.save(BLOCK, overwrite=True)
+    block: UUID = webhook.save(BLOCK, overwrite=True)  # type: ignore[assignment]
     wanted = automation(block)
     with get_client(sync_client=True) as client:
         known = _known(client, wanted.name)
         if known is None:
             return client.create_automation(wanted)
         body = wanted.model_dump(mode="json", exclude_unset=True)
-        client.request("PUT", f"/automations/{known.id}", json=body).raise_for_status()
+        path = {"id": known.id}
+        answer = client.request("PUT", "/automations/{id}", path_params=path, json=body)
+        answer.raise_for_status()
         return known.id
 
 

@@ -10,11 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.monitor import monitor
-from flows.naming import called
-from flows.parameters import ExperimentParameters, MonitorParameters
+from flows.cli_common import ExitCode
 from tests.experiments import small
 from tests.flows.test_server import environment, server, wait_for
 from tests.operations import outage
@@ -22,6 +19,7 @@ from tests.operations.test_pools import POOLS
 from tests.support import ROOT
 from vardax_core.data.catalogue import datasets_dir
 
+OUTAGE = (outage.BEFORE, outage.DURING, outage.RECOVERED)
 pytestmark = [pytest.mark.flows, pytest.mark.ladder, pytest.mark.timeout(900)]
 
 
@@ -51,21 +49,25 @@ def inbox():
     listener.shutdown()
 
 
-def notify(home, url, webhook):
-    env = environment(home, PREFECT_API_URL=url, VARDAX_WEBHOOK=webhook, PYTHONPATH=str(ROOT))
-    command = [sys.executable, "-m", "flows.notify"]
-    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+def run(home, url, *words, **more):
+    """A module in a process of its own, with the server at `url`."""
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        env=environment(home, PREFECT_API_URL=url, PYTHONPATH=str(ROOT), **more),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
-def test_an_outage_calls_the_webhook_when_it_begins_and_when_it_ends(
-    tmp_path, url, inbox, monkeypatch
-):
+def test_an_outage_calls_the_webhook_when_it_begins_and_when_it_ends(tmp_path, url, inbox):
     received, address = inbox
     for webhook in ("http://127.0.0.1:9/old", address):  # the second replaces the first
-        done = notify(tmp_path, url, webhook)
+        done = run(tmp_path, url, "flows.notify", VARDAX_WEBHOOK=webhook)
         assert done.returncode == 0, done.stderr
         assert webhook not in done.stdout + done.stderr
-    refused = notify(tmp_path, url, "ftp://somewhere")
+    refused = run(tmp_path, url, "flows.notify", VARDAX_WEBHOOK="ftp://somewhere")
     assert refused.returncode == 1
     assert "VARDAX_WEBHOOK" in refused.stderr
 
@@ -74,13 +76,16 @@ def test_an_outage_calls_the_webhook_when_it_begins_and_when_it_ends(
     folder = tmp_path / "datasets"
     small.write_recipe(folder, outage.recipe())
     (folder / "lorenz96").symlink_to(datasets_dir() / "lorenz96")
-    monkeypatch.setenv("VARDAX_DATASETS_DIR", str(folder))
-    parameters = ExperimentParameters(dataset="small", method="etkf", members=16, root=tmp_path)
-    for number, until in enumerate((outage.BEFORE, outage.DURING, outage.RECOVERED)):
+    options = ("small", "-m", "etkf", "--members", "16", "--root", str(tmp_path))
+    exits = (ExitCode.DONE, ExitCode.ALERT, ExitCode.DONE)
+    for number, (until, code) in enumerate(zip(OUTAGE, exits, strict=True)):
         outage.run_to(made, store, until)
-        with temporary_settings({PREFECT_API_URL: url}):
-            for _ in range(2):
-                called(monitor, parameters, MonitorParameters(follow="schedule", as_of=until))
+        clock = ("--follow", "schedule", "--as-of", until)
+        for tells in ((), ("--announce",), ("--announce",)):
+            command = ("flows.cli", "monitor", *options, *clock, *tells)
+            done = run(tmp_path, url, *command, VARDAX_DATASETS_DIR=str(folder))
+            assert done.returncode == code, done.stdout + done.stderr
+            assert "cycles behind: 0" in done.stdout
         wait_for(lambda n=number: len(received) >= n, seconds=60, what=f"{number} calls")
     time.sleep(5)
     assert [(told["event"], told["check"], told["severity"]) for told in received] == [
