@@ -37,12 +37,13 @@ Root = Annotated[
 Members = Annotated[int | None, typer.Option("--members", help="Ensemble members.", min=2)]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the cycle.", min=0)]
 Steps = Annotated[int | None, typer.Option("--steps", help="Gradient steps to train.", min=1)]
+INSTANTS = ["%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
 Until = Annotated[
     datetime | None,
     typer.Option(
         "--until",
         help="Last analysis time, UTC [end of the period].",
-        formats=["%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"],
+        formats=INSTANTS,
     ),
 ]
 StoreName = Annotated[str, typer.Argument(help="Folder or s3:// URL of an experiment's store.")]

@@ -1,11 +1,13 @@
 """The commands of `vardax` for an experiment at work: monitor, hold, release."""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from flows.cli_common import (
+    INSTANTS,
     Dataset,
     Draw,
     ExitCode,
@@ -14,7 +16,6 @@ from flows.cli_common import (
     Root,
     Seed,
     Steps,
-    Until,
     Verbose,
     called,
     checked_parameters,
@@ -41,7 +42,10 @@ def monitor(
         str,
         typer.Option("--follow", help="What says which cycle is due: schedule or demonstration."),
     ] = "period",
-    as_of: Until = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option("--as-of", help="Judge as of this instant, UTC [now].", formats=INSTANTS),
+    ] = None,
     announce: Annotated[
         bool,
         typer.Option("--announce", help="Note alerts, emit their events and draw the dashboard."),
@@ -71,7 +75,7 @@ def monitor(
             called(monitor_flow, parameters, target)
         book = read_book(store.location)
         situation, findings = look(made, store, target, book)
-        table = Table("check", "found", "usual", "never", "cycle", title=made.name)
+        table = Table("check", "found", "soft limits", "hard limits", "cycle", title=made.name)
         for finding in findings:
             value = finding.remark if finding.value is None else f"{finding.value:.4g}"
             table.add_row(

@@ -189,7 +189,7 @@ class TestFlow:
         assert [list(book.active) for book in stored] == [[], ["observations"], []]
         with get_client(sync_client=True) as client:
             pages = {a.key: a.data for a in client.read_latest_artifacts()}
-        assert "| ✅ | observations | observations used: 24 |" in pages["monitor-small-etkf"]
+        assert "| well | observations | observations used: 24 |" in pages["monitor-small-etkf"]
         page = pages["dashboard-small-etkf"]
         assert "Last analysis 2000-01-21T06:00 UTC (0 cycles behind)" in page
         assert len(re.findall(r"!\[last analysis\]\(data:image/png;base64,", page)) == 1

@@ -53,7 +53,7 @@ def run(home, url, *words, **more):
     """A module in a process of its own, with the server at `url`."""
     return subprocess.run(
         [sys.executable, "-m", *words],
-        env=environment(home, PREFECT_API_URL=url, PYTHONPATH=str(ROOT), **more),
+        env=environment(home, PREFECT_API_URL=url, PYTHONPATH=str(ROOT), COLUMNS="200", **more),
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -19,7 +19,7 @@ SERIES_CYCLES = 160
 NUMBERS = ("observations", "o-b mean", "chi2", "spread", "calibration")
 """The checks whose values stand on the dashboard."""
 CHANGES = 5
-MARKS = {Severity.INFO: "✅", Severity.WARNING: "⚠️", Severity.ERROR: "❌"}
+MARKS = {Severity.INFO: "well", Severity.WARNING: "warning", Severity.ERROR: "**error**"}
 
 
 def latest_picture(
@@ -71,14 +71,17 @@ def _departures(situation: Situation) -> Departures:
 
 def findings_table(findings: Sequence[Finding]) -> str:
     """All findings as a Markdown table, the worst first."""
-    lines = ["| | check | found | usual | never | cycle |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = [
+        "| | check | found | soft limits | hard limits | cycle |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for finding in sorted(findings, key=lambda f: -f.severity):
-        usual, never = finding.limits.described()
+        soft, hard = finding.limits.described()
         value = finding.remark if finding.value is None else f"{finding.value:.4g}"
         mark = "" if finding.value is None else MARKS[finding.severity]
         lines.append(
-            f"| {mark} | {finding.check} | {finding.statistic}: {value} | {usual} | "
-            f"{never} | {finding.cycle or ''} |"
+            f"| {mark} | {finding.check} | {finding.statistic}: {value} | {soft} | "
+            f"{hard} | {finding.cycle or ''} |"
         )
     return "\n".join(lines)
 
