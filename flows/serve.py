@@ -277,10 +277,13 @@ class Processes:
         return ended
 
     def stop(self) -> None:
-        """Stop the workers, wait for them, then the server: a worker ignores being asked to stop
-        while the server is gone."""
+        """Stop the workers, wait for them and for the flow runs that they started, then the server:
+        a worker ignores being asked to stop while the server is gone, and a run outlives it."""
         names = [name for name in self._running if name != "server"]
+        runs = [run for name in names for run in _children(self._running[name][0].pid)]
         for group in (names, ["server"] if "server" in self._running else []):
+            if group != names:
+                self._wait_for_runs(runs)
             for name in group:
                 _signal(self._running[name][0], signal.SIGTERM)
             deadline = time.monotonic() + GRACE
@@ -293,6 +296,37 @@ class Processes:
                     process.wait()
                 self._console.print(f"stopped {name}", style="dim")
         self._running.clear()
+
+    def _wait_for_runs(self, runs: list[int]) -> None:
+        """Give flow runs time to end, then end them; the store has what they committed."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + GRACE
+            while any(map(_alive, runs)) and time.monotonic() < deadline:
+                time.sleep(0.2)
+            for run in filter(_alive, runs):
+                os.kill(run, number)
+                self._console.print(f"ended a flow run (process {run})", style="dim")
+
+
+def _children(pid: int) -> list[int]:
+    """Processes that a process has started, where the system lists them under /proc."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it ended meanwhile
+            continue
+        if parent == pid:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _interrupt(number: int, frame: object) -> None:

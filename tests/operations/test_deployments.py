@@ -1,14 +1,19 @@
 """The deployment files: what they name exists, and their parameters are those of the flows."""
 
 import importlib
+import os
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import yaml
 from prefect.events.schemas.automations import AutomationCore
+from rich.console import Console
 
+from flows import serve
 from flows.parameters import TargetParameters
-from flows.serve import DEPLOYMENTS, HEARTBEAT, HOME, Service, ServiceError
+from flows.serve import DEPLOYMENTS, HEARTBEAT, HOME, Processes, Service, ServiceError
 from vardax_core.data import load_recipe
 
 FILE = yaml.safe_load((DEPLOYMENTS / "prefect.yaml").read_text())
@@ -109,3 +114,28 @@ def test_passwords_travel_in_the_environment_alone(tmp_path, monkeypatch):
     made = Service(tmp_path, port=4321).environment()
     assert made["PREFECT_SERVER_API_AUTH_STRING"] == made["PREFECT_API_AUTH_STRING"]
     assert made["PREFECT_API_URL"] == "http://127.0.0.1:4321/api"
+
+
+def test_flow_runs_that_outlive_their_worker_are_ended(tmp_path, monkeypatch, capsys):
+    """A worker that starts a run in a session of its own and ends at once when it is asked to."""
+    monkeypatch.setattr(serve, "GRACE", 1.0)
+    run = "import time; time.sleep(300)"
+    worker = (
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {run!r}], start_new_session=True)\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
+        "child.wait()\n"
+    )
+    (tmp_path / "prefect.py").write_text(worker)
+    processes = Processes(tmp_path, os.environ | {"PYTHONPATH": str(tmp_path)}, Console())
+    monkeypatch.setattr(serve, "HOME", tmp_path)
+    processes.start("worker-cpu", [])
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        time.sleep(0.05)
+    child = int((tmp_path / "pid").read_text())
+    processes.stop()
+    assert f"ended a flow run (process {child})" in capsys.readouterr().out
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{child}").exists()

@@ -196,6 +196,23 @@ class TestFlow:
         assert "error cleared: observations" in page
         assert json.loads(made.store_location.read_note(NOTE))["number"] == 2
 
+    def test_the_slower_of_two_monitors_notes_nothing(self, twin, monkeypatch):
+        made, store = twin
+        outage.run_to(made, store, outage.BEFORE)
+        parameters = ExperimentParameters(
+            dataset="small", method="etkf", members=16, root=made.root
+        )
+        theirs = AlertBook(last_cycle="1999-12-31T00:00").model_dump_json().encode()
+
+        def meanwhile(book, findings, situation):
+            store.location.write_note(NOTE, theirs, expected=None)
+            return advance(book, findings, situation)
+
+        monkeypatch.setattr(module, "advance", meanwhile)
+        state = monitor(parameters, return_state=True)
+        assert state.message == "superseded: another run noted these alerts"
+        assert store.location.read_note(NOTE) == theirs
+
 
 def _refuse(*arguments):
     raise httpx.ConnectError("the server is gone")
