@@ -8,6 +8,8 @@ import numpy as np
 from prefect import flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 
+from flows.events import COMMITTED, tell
+from flows.hold import HELD, hold_of
 from flows.ingest import ingest_observations
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters, TargetParameters
@@ -38,6 +40,9 @@ def assimilate(
     tag_run(experiment)
     logger = get_run_logger()
     made = experiment.experiment()
+    if reason := hold_of(made):
+        logger.warning("%s: %s", made.name, reason)
+        return ended(reason, 0, HELD)
     ingest_observations(made, experiment, available_until(made, target))
     store = made.open_store()
     times = due_cycles(made, store, target)
@@ -57,6 +62,10 @@ def assimilate(
             done += report.cycles
             tracker(done, len(times), {})
             logger.info("%s: %s", made.name, _line(report))
+            tell_commit(made, report)
+            if reason := hold_of(made):
+                logger.warning("%s: %s", made.name, reason)
+                return ended(reason, done, HELD)
     return ended(f"{done} cycles", done)
 
 
@@ -66,6 +75,13 @@ def available_until(made: Experiment, target: TargetParameters) -> datetime | No
         return None
     scheduled = runtime.flow_run.scheduled_start_time
     return target.instant(made.recipe, scheduled, scheduled, made.settings.latency(made.recipe))
+
+
+def tell_commit(experiment: Experiment, report: SegmentReport) -> None:
+    """Emit the event of a published segment."""
+    first, last = (_label(np.array([time])) for time in (report.first, report.last))
+    facts = {"cycles": report.cycles, "flagged": report.flagged, "first": first, "last": last}
+    tell(COMMITTED, experiment, **facts)
 
 
 def due_cycles(made: Experiment, store: ExperimentStore, target: TargetParameters) -> np.ndarray:

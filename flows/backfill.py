@@ -6,6 +6,8 @@ from prefect import flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.assimilate import available_until, due_cycles
+from flows.events import COMMITTED, tell
+from flows.hold import HELD, hold_of
 from flows.ingest import ingest_observations
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import BackfillParameters, ExperimentParameters
@@ -29,11 +31,15 @@ def backfill(
     """Ingest what is new and fill every cycle that is not in the store, in streams; readers get
     them all at once.
 
-    Weights without a passing gate report are refused.
+    Weights without a passing gate report are refused. A run that is held goes on where it stopped
+    once the experiment is released.
     """
     tag_run(experiment)
     logger = get_run_logger()
     made = experiment.experiment()
+    if reason := hold_of(made):
+        logger.warning("%s: %s", made.name, reason)
+        return ended(reason, 0, HELD)
     ingest_observations(made, experiment, available_until(made, plan))
     store = made.open_store()
     times = due_cycles(made, store, plan)
@@ -52,10 +58,15 @@ def backfill(
                 report = commit_round(reports, number + 1)
                 rate = (report.cycles + report.spin_up) / max(report.seconds, 1e-9)
                 tracker(number + 1, len(rounds), {"cycles/s": rate})
+                if reason := hold_of(made):
+                    logger.warning("%s: %s", made.name, reason)
+                    return ended(reason, 0, HELD)
         _, seams = work.join(branch)
     except SupersededError as error:
         logger.warning("%s: superseded: %s", made.name, error)
         return ended("superseded", 0)
+    first, last = (str(t.astype("datetime64[m]")) for t in times[[0, -1]])
+    tell(COMMITTED, made, cycles=len(times), first=first, last=last, streams=plan.streams)
     for seam in seams:
         logger.info(
             "%s: stream %d meets the one before with a difference of %.3g, %.2f of the spread",

@@ -1,20 +1,39 @@
 """The command line `vardax`."""
 
-import errno
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
-from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from flows.environment import configure, default_root
+from flows import cli_operations
+from flows.cli_common import (
+    CutOff,
+    Dataset,
+    Draw,
+    ExitCode,
+    Members,
+    MethodOption,
+    Override,
+    Precision,
+    Root,
+    Seed,
+    Source,
+    Steps,
+    StoreName,
+    Until,
+    Verbose,
+    called,
+    checked_parameters,
+    console,
+    exit_codes,
+    fail,
+    prepare,
+    say_if_held,
+)
+from flows.environment import default_root
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,138 +45,10 @@ app = typer.Typer(
         "Start with `vardax run lorenz96`: it makes a twin experiment, trains, assimilates and "
         "writes a report.\n\n"
         "Exit codes: 0 done or up to date; 1 unexpected failure; 2 wrong input or settings; "
-        "3 the store is in use, try again later; 4 the disk refuses."
+        "3 the store is in use, try again later; 4 the disk refuses; 5 a check is at error."
     ),
 )
-console = Console()
-errors = Console(stderr=True)
-
-Dataset = Annotated[str, typer.Argument(help="Name of a recipe, see `vardax datasets`.")]
-MethodOption = Annotated[
-    str, typer.Option("--method", "-m", help="climatology, oi, etkf or amortized.")
-]
-Draw = Annotated[
-    int | None, typer.Option("--draw", help="Another random draw of the stations.", min=0)
-]
-Source = Annotated[
-    str | None,
-    typer.Option(
-        "--source", help="Read this file, zarr directory or URL instead of the recipe's file."
-    ),
-]
-Root = Annotated[
-    Path | None,
-    typer.Option("--root", help="Folder of models, stores and reports [VARDAX_ROOT or .vardax]."),
-]
-Members = Annotated[int | None, typer.Option("--members", help="Ensemble members.", min=2)]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the cycle.", min=0)]
-CutOff = Annotated[
-    str | None,
-    typer.Option("--cut-off", help="Use what arrived so long after an analysis, such as 3h [all]."),
-]
-Precision = Annotated[
-    str, typer.Option("--precision", help="float32 or float64, of the cycle and of the store.")
-]
-Steps = Annotated[int | None, typer.Option("--steps", help="Gradient steps to train.", min=1)]
-Until = Annotated[
-    datetime | None,
-    typer.Option(
-        "--until",
-        help="Last analysis time, UTC [end of the period].",
-        formats=["%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"],
-    ),
-]
-StoreName = Annotated[str, typer.Argument(help="Folder or s3:// URL of an experiment's store.")]
-Override = Annotated[
-    str | None,
-    typer.Option("--override", help="Go on although a gate fails; say why, it is kept."),
-]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log of every run.")]
-
-
-DISK_REFUSES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-
-
-class ExitCode(IntEnum):
-    """What a scheduler is told."""
-
-    DONE = 0
-    FAILED = 1
-    WRONG_INPUT = 2
-    BUSY = 3
-    STORAGE = 4
-
-
-@contextmanager
-def exit_codes() -> Iterator[None]:
-    """Turn the library's errors into one readable message and an exit code."""
-    from vardax_core.store import StorageError, StoreBusyError
-
-    try:
-        yield
-    except StoreBusyError as error:
-        _fail(error, ExitCode.BUSY)
-    except StorageError as error:
-        _fail(error, ExitCode.STORAGE)
-    except (ValueError, FileNotFoundError) as error:
-        _fail(error, ExitCode.WRONG_INPUT)
-    except OSError as error:
-        if error.errno not in DISK_REFUSES:
-            raise
-        _fail(error, ExitCode.STORAGE)
-
-
-def _fail(error: Exception, code: ExitCode) -> None:
-    errors.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-    errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
-
-
-def called(flow: Callable[..., Any], *arguments: Any) -> Any:
-    """What a flow ended with; Prefect is imported with it, after `_prepare`."""
-    from flows import naming
-
-    return naming.called(flow, *arguments)
-
-
-def _prepare(root: Path | None, verbose: bool) -> Path:
-    """Set up Prefect before it is imported; returns the root."""
-    chosen = (root or default_root()).resolve()
-    configure(chosen)
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
-    return chosen
-
-
-def _parameters(
-    dataset: str,
-    root: Path,
-    *,
-    method: str = "amortized",
-    draw: int | None = None,
-    source: str | None = None,
-    members: int | None = None,
-    seed: int | None = None,
-    steps: int | None = None,
-    cut_off: str | None = None,
-    precision: str = "float32",
-):
-    """The checked parameters; what is wrong with them shows before Prefect starts."""
-    from flows.parameters import ExperimentParameters
-
-    parameters = ExperimentParameters(
-        dataset=dataset,
-        root=root,
-        method=method,
-        station_draw=draw,
-        source_path=source,
-        members=members,
-        seed=seed,
-        training_steps=steps,
-        cut_off=cut_off,
-        precision=precision,
-    )
-    parameters.experiment()
-    return parameters
+app.add_typer(cli_operations.app)
 
 
 @app.command()
@@ -196,9 +87,9 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Do everything: ingest, train, validate, assimilate with all methods, and report."""
-    folder = _prepare(root, verbose)
+    folder = prepare(root, verbose)
     with exit_codes():
-        parameters = _parameters(
+        parameters = checked_parameters(
             dataset,
             folder,
             method=method,
@@ -215,7 +106,7 @@ def run(
 
         names = methods.split(",") if methods else []
         chosen = tuple(
-            _parameters(dataset, folder, method=name, draw=draw).method for name in names
+            checked_parameters(dataset, folder, method=name, draw=draw).method for name in names
         )
         target = TargetParameters(until=until)
         summary = called(run_flow, parameters, chosen or None, target, override)
@@ -234,9 +125,9 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train a method's analysis and store its weights, with their sha256, in the registry."""
-    folder = _prepare(root, verbose)
+    folder = prepare(root, verbose)
     with exit_codes():
-        parameters = _parameters(
+        parameters = checked_parameters(
             dataset, folder, method=method, source=source, members=members, steps=steps
         )
         from flows.train import train as train_flow
@@ -256,9 +147,11 @@ def validate(
     verbose: Verbose = False,
 ) -> None:
     """Run the gates on trained weights; those that pass become the champion."""
-    folder = _prepare(root, verbose)
+    folder = prepare(root, verbose)
     with exit_codes():
-        parameters = _parameters(dataset, folder, method=method, members=members, steps=steps)
+        parameters = checked_parameters(
+            dataset, folder, method=method, members=members, steps=steps
+        )
         from flows.validate import validate as validate_flow
 
         version = called(validate_flow, parameters, override)
@@ -270,7 +163,7 @@ def rollback(dataset: Dataset, root: Root = None) -> None:
     """Take the champion of a data set back and give its place to the one before it."""
     folder = (root or default_root()).resolve()
     with exit_codes():
-        parameters = _parameters(dataset, folder)
+        parameters = checked_parameters(dataset, folder)
         from vardax_core.experiments.validation import trained_name
         from vardax_core.training.promotion import rollback as take_back
 
@@ -295,9 +188,9 @@ def assimilate(
     verbose: Verbose = False,
 ) -> None:
     """Ingest what is new and run every cycle that is not in the store yet."""
-    folder = _prepare(root, verbose)
+    folder = prepare(root, verbose)
     with exit_codes():
-        parameters = _parameters(
+        parameters = checked_parameters(
             dataset,
             folder,
             method=method,
@@ -313,6 +206,8 @@ def assimilate(
         from flows.ingest import ingest as ingest_flow
         from flows.parameters import TargetParameters
 
+        if say_if_held(parameters):
+            return
         called(ingest_flow, parameters)
         done = called(assimilate_flow, parameters, TargetParameters(until=until))
         console.print(f"{done} cycles committed" if done else "up to date")
@@ -338,9 +233,9 @@ def backfill(
     verbose: Verbose = False,
 ) -> None:
     """Run every cycle that is not in the store yet, in streams that run side by side."""
-    folder = _prepare(root, verbose)
+    folder = prepare(root, verbose)
     with exit_codes():
-        parameters = _parameters(
+        parameters = checked_parameters(
             dataset,
             folder,
             method=method,
@@ -357,6 +252,8 @@ def backfill(
         from flows.parameters import BackfillParameters
         from vardax_core.experiments.backfill import seams_of
 
+        if say_if_held(parameters):
+            return
         called(ingest_flow, parameters)
         plan = BackfillParameters(until=until, streams=streams, overlap=overlap)
         done = called(backfill_flow, parameters, plan)
@@ -383,9 +280,9 @@ def report(
     verbose: Verbose = False,
 ) -> None:
     """Score what is in the stores of a data set and write report.md with its pictures."""
-    folder = _prepare(root, verbose)
+    folder = prepare(root, verbose)
     with exit_codes():
-        parameters = _parameters(
+        parameters = checked_parameters(
             dataset, folder, method=method, draw=draw, members=members, seed=seed, steps=steps
         )
         from flows.report import report as report_flow
@@ -429,7 +326,7 @@ def serve(
         with service.running() as processes:
             watch(service, processes)
     except ServiceError as error:
-        _fail(error, ExitCode.WRONG_INPUT)
+        fail(error, ExitCode.WRONG_INPUT)
 
 
 @app.command(name="open")

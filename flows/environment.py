@@ -5,6 +5,8 @@ from pathlib import Path
 
 ROOT_VARIABLE = "VARDAX_ROOT"
 STORES_VARIABLE = "VARDAX_STORES"
+WEBHOOK_VARIABLE = "VARDAX_WEBHOOK"
+"""URL that is called when an alert begins or ends."""
 DEFAULT_ROOT = ".vardax"
 
 EMBEDDED = {

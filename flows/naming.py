@@ -15,10 +15,10 @@ T = TypeVar("T")
 _values: dict[str, Any] = {}
 
 
-def ended(message: str, data: T) -> T:
-    """The end of a flow run: its state says `message`, its caller gets `data`."""
+def ended(message: str, data: T, name: str = "Completed") -> T:
+    """The end of a flow run: its state has the name and says `message`, its caller gets `data`."""
     _values[str(prefect.runtime.flow_run.id)] = data
-    return Completed(message=message, data=data)  # type: ignore[return-value]
+    return Completed(name=name, message=message, data=data)  # type: ignore[return-value]
 
 
 def called(flow: Callable[..., T], *arguments: Any) -> T:

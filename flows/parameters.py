@@ -1,6 +1,6 @@
 """What the flows are called with; the UI makes its forms of these models."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -160,3 +160,19 @@ class BackfillParameters(TargetParameters):
     overlap: int = Field(
         200, ge=0, description="Cycles of spin-up before the cycles that a stream keeps."
     )
+
+
+class MonitorParameters(TargetParameters):
+    """When an experiment is looked at, and what should be there by then."""
+
+    as_of: Instant | None = Field(
+        None, description="Judge as of this instant (UTC); empty: when the run was to start."
+    )
+
+    def moment(self, scheduled: datetime | None) -> datetime:
+        """The instant of the look.
+
+        Arguments:
+            scheduled: when the run was to start; None outside of a run.
+        """
+        return self.as_of or scheduled or datetime.now(UTC)

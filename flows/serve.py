@@ -16,7 +16,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from flows.environment import ALWAYS, ROOT_VARIABLE
+from flows.environment import ALWAYS, ROOT_VARIABLE, WEBHOOK_VARIABLE
 
 HOME = Path(__file__).resolve().parents[1]
 DEPLOYMENTS = HOME / "deployments"
@@ -126,6 +126,7 @@ class Service:
         devices = gpus()
         for pool, limit in (("cpu", self.cpu_workers), ("gpu", max(1, len(devices)))):
             create = ["work-pool", "create", pool, "--type", "process", "--overwrite"]
+            create += ["--base-job-template", str(DEPLOYMENTS / "pools" / "process.json")]
             processes.run("work pool " + pool, create)
             processes.run(
                 "limit of " + pool, ["work-pool", "set-concurrency-limit", pool, str(limit)]
@@ -134,6 +135,8 @@ class Service:
         deploy = ["--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
         processes.run("deployments", deploy)
         self._automation(processes, DEPLOYMENTS / "zombies.yaml")
+        if os.environ.get(WEBHOOK_VARIABLE):
+            processes.run("webhook of alerts", [], module="flows.notify")
         worker = ["worker", "start", "--type", "process"]
         cpu = [*worker, "--pool", "cpu", "--name", "cpu", "--limit", str(self.cpu_workers)]
         processes.start("worker-cpu", cpu)
@@ -231,14 +234,14 @@ class Processes:
         self._running[name] = (process, arguments, more)
         self._console.print(f"started {name} (process {process.pid})", style="dim")
 
-    def run(self, what: str, arguments: list[str]) -> None:
-        """Run `prefect` with these arguments to its end.
+    def run(self, what: str, arguments: list[str], module: str = "prefect") -> None:
+        """Run a module, `prefect` unless it says another, with these arguments to its end.
 
         Raises:
             ServiceError: if it fails, with the last lines of what it said.
         """
         done = subprocess.run(
-            [sys.executable, "-m", "prefect", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=HOME,
             env=self._environment,
             capture_output=True,
@@ -249,7 +252,7 @@ class Processes:
             log.write(f"== {what}\n{done.stdout}{done.stderr}\n")
         if done.returncode:
             tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
-            raise ServiceError(f"{what}: prefect {arguments[0]} failed:\n{tail}")
+            raise ServiceError(f"{what}: {module} {' '.join(arguments[:1])} failed:\n{tail}")
 
     def check(self, name: str) -> None:
         """Raise if a process that everything depends on has ended."""
@@ -274,10 +277,13 @@ class Processes:
         return ended
 
     def stop(self) -> None:
-        """Stop the workers, wait for them, then the server: a worker ignores being asked to stop
-        while the server is gone."""
+        """Stop the workers, wait for them and for the flow runs that they started, then the server:
+        a worker ignores being asked to stop while the server is gone, and a run outlives it."""
         names = [name for name in self._running if name != "server"]
+        runs = [run for name in names for run in _children(self._running[name][0].pid)]
         for group in (names, ["server"] if "server" in self._running else []):
+            if group != names:
+                self._wait_for_runs(runs)
             for name in group:
                 _signal(self._running[name][0], signal.SIGTERM)
             deadline = time.monotonic() + GRACE
@@ -290,6 +296,37 @@ class Processes:
                     process.wait()
                 self._console.print(f"stopped {name}", style="dim")
         self._running.clear()
+
+    def _wait_for_runs(self, runs: list[int]) -> None:
+        """Give flow runs time to end, then end them; the store has what they committed."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + GRACE
+            while any(map(_alive, runs)) and time.monotonic() < deadline:
+                time.sleep(0.2)
+            for run in filter(_alive, runs):
+                os.kill(run, number)
+                self._console.print(f"ended a flow run (process {run})", style="dim")
+
+
+def _children(pid: int) -> list[int]:
+    """Processes that a process has started, where the system lists them under /proc."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it ended meanwhile
+            continue
+        if parent == pid:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _interrupt(number: int, frame: object) -> None:

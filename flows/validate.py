@@ -4,6 +4,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from flows.events import PROMOTED, tell
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
 from vardax_core.calibration.report import markdown_with_embedded_pictures
@@ -43,5 +44,6 @@ def validate(experiment: ExperimentParameters, override: str | None = None) -> s
     page = check_gates(made)
     entry = promote(made.registry, version, override=override)
     message = f"champion {entry.version}" + (f", override: {override}" if override else "")
+    tell(PROMOTED, made, version=entry.version, sha256=entry.sha256, override=entry.override)
     logger.info("%s: %s; report %s", made.name, message, page)
     return ended(message, entry.version)

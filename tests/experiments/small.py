@@ -40,11 +40,11 @@ def recipe(**source: object) -> Recipe:
     return validate_recipe(values, "small")
 
 
-def write_recipe(folder: Path) -> None:
+def write_recipe(folder: Path, made: Recipe | None = None) -> None:
     """Put the recipe where `VARDAX_DATASETS_DIR=folder` finds it."""
     path = folder / "small" / "recipe.yaml"
     path.parent.mkdir(parents=True)
-    path.write_text(yaml.safe_dump(recipe().model_dump(mode="json")))
+    path.write_text(yaml.safe_dump((made or recipe()).model_dump(mode="json")))
 
 
 def experiment_of(

@@ -18,6 +18,7 @@ from tests.experiments import small
 from vardax_core.calibration.gates.base import GateResult
 from vardax_core.calibration.gates.report import write_gate_report
 from vardax_core.experiments import validation
+from vardax_core.experiments.settings import Method
 from vardax_core.store import ExperimentStore
 from vardax_core.store.location import LocalLocation
 from vardax_core.training.promotion import gates_folder
@@ -235,3 +236,41 @@ class TestFlows:
         assert "up to date" in vardax("validate", *options).stdout
         result = vardax("assimilate", *options, *until)
         assert "12 cycles committed" in result.stdout, result.stderr
+
+
+def test_an_experiment_is_held_looked_at_and_released(vardax):
+    ran = ("small", "-m", "climatology")
+    refused(vardax("monitor", *ran), ExitCode.WRONG_INPUT, "No experiment store")
+    refused(vardax("hold", *ran, "--reason", " "), ExitCode.WRONG_INPUT, "say why")
+    assert "held since" in vardax("hold", *ran, "--reason", "a test").stdout
+    result = vardax("assimilate", *ran)
+    assert result.exit_code == 0
+    assert "a test; `vardax release` lets it go on" in result.stdout
+    assert "released; it was held since" in vardax("release", *ran).stdout
+    assert "was not held" in vardax("release", *ran).stdout
+
+
+def test_the_exit_code_of_a_look_says_how_bad_it_is(vardax, tmp_path):
+    made = small.experiment_of(tmp_path / "root", Method.CLIMATOLOGY)
+    store = small.ingested_store(made)
+    small.catch_up(made, store, "2000-01-03T00:00")
+    look = (
+        "monitor",
+        "small",
+        "-m",
+        "climatology",
+        "--members",
+        "6",
+        "--steps",
+        "20",
+        "--follow",
+        "schedule",
+    )
+    result = vardax(*look, "--as-of", "2000-01-03T00:00")
+    assert result.exit_code == ExitCode.DONE, result.output
+    assert "All is well." in result.stdout
+    result = vardax(*look, "--as-of", "2000-01-06T00:00")
+    assert result.exit_code == ExitCode.ALERT
+    assert "cycles behind 12 at 2000-01-03T00:00, limit 8" in result.stdout
+    assert store.location.read_note("alerts") is None
+    refused(vardax(*look[:-1], "moon"), ExitCode.WRONG_INPUT, "schedule")

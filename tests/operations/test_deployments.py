@@ -1,14 +1,19 @@
 """The deployment files: what they name exists, and their parameters are those of the flows."""
 
 import importlib
+import os
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import yaml
 from prefect.events.schemas.automations import AutomationCore
+from rich.console import Console
 
+from flows import serve
 from flows.parameters import TargetParameters
-from flows.serve import DEPLOYMENTS, HEARTBEAT, HOME, Service, ServiceError
+from flows.serve import DEPLOYMENTS, HEARTBEAT, HOME, Processes, Service, ServiceError
 from vardax_core.data import load_recipe
 
 FILE = yaml.safe_load((DEPLOYMENTS / "prefect.yaml").read_text())
@@ -20,7 +25,8 @@ def test_a_deployment_s_flow_takes_its_parameters(made):
     path, name = made["entrypoint"].split(":")
     assert (HOME / path).is_file()
     flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
-    checked = flow.validate_parameters(made["parameters"])
+    asked = {"reason": "a test"} if name == "hold" else {}
+    checked = flow.validate_parameters(made["parameters"] | asked)
     assert checked["experiment"].experiment()
     assert made["description"]
     assert made["work_pool"]["name"] in ("cpu", "gpu")
@@ -39,7 +45,7 @@ def test_only_the_demonstration_runs_by_itself():
         for schedule in made.get("schedules", [])
         if schedule.get("active", True)
     }
-    assert active == {"demonstration", "daily"}
+    assert active == {"demonstration", "daily", "watch"}
 
 
 def test_zombies_are_given_three_heartbeats():
@@ -108,3 +114,28 @@ def test_passwords_travel_in_the_environment_alone(tmp_path, monkeypatch):
     made = Service(tmp_path, port=4321).environment()
     assert made["PREFECT_SERVER_API_AUTH_STRING"] == made["PREFECT_API_AUTH_STRING"]
     assert made["PREFECT_API_URL"] == "http://127.0.0.1:4321/api"
+
+
+def test_flow_runs_that_outlive_their_worker_are_ended(tmp_path, monkeypatch, capsys):
+    """A worker that starts a run in a session of its own and ends at once when it is asked to."""
+    monkeypatch.setattr(serve, "GRACE", 1.0)
+    run = "import time; time.sleep(300)"
+    worker = (
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {run!r}], start_new_session=True)\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
+        "child.wait()\n"
+    )
+    (tmp_path / "prefect.py").write_text(worker)
+    processes = Processes(tmp_path, os.environ | {"PYTHONPATH": str(tmp_path)}, Console())
+    monkeypatch.setattr(serve, "HOME", tmp_path)
+    processes.start("worker-cpu", [])
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        time.sleep(0.05)
+    child = int((tmp_path / "pid").read_text())
+    processes.stop()
+    assert f"ended a flow run (process {child})" in capsys.readouterr().out
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{child}").exists()

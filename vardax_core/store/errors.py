@@ -95,6 +95,16 @@ class SupersededError(StoreError):
         )
 
 
+class NoteChangedError(StoreError):
+    """A note beside the store was written by another process since it was read."""
+
+    def __init__(self, where: object):
+        super().__init__(
+            f"{where} was written by another process since it was read. Nothing was overwritten; "
+            "run again."
+        )
+
+
 class StorageError(StoreError):
     """The file system refused to read or write.
 

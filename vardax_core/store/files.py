@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import icechunk
+from obstore.exceptions import BaseError
 
 from vardax_core.store.errors import StorageError, StoreBusyError
 
@@ -62,11 +63,24 @@ def storage_errors(path: object, action: str) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(path, action, reason, error.errno) from error
+    except BaseError as error:
+        raise StorageError(path, action, str(error).strip().splitlines()[0], None) from error
     except icechunk.IcechunkError as error:
         number = re.search(r"os error (\d+)", str(error))
         code = int(number.group(1)) if number else None
         reason = os.strerror(code) if code else str(error).strip().splitlines()[0]
         raise StorageError(path, action, reason, code) from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with storage_errors(path, "write to"):
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
 
 
 def list_files(root: Path) -> set[str]:

@@ -8,13 +8,30 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import icechunk
+import obstore
+from obstore.exceptions import AlreadyExistsError, PreconditionError
+from obstore.store import S3Store
 
-from vardax_core.store.errors import LocationError, StoreExistsError, StoreNotFoundError
-from vardax_core.store.files import list_files, make_durable, storage_errors, writer_lock
+from vardax_core.store.errors import (
+    LocationError,
+    NoteChangedError,
+    StoreExistsError,
+    StoreNotFoundError,
+)
+from vardax_core.store.files import (
+    list_files,
+    make_durable,
+    replace_file,
+    storage_errors,
+    writer_lock,
+)
 
 _S3 = re.compile(r"s3://([^/]+)/(.+?)/*")
+NOTE_WAIT = 10.0
+"""Seconds to wait for another process that writes the same note."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -65,6 +82,21 @@ class Location(abc.ABC):
     def below(self, *names: str) -> "Location":
         """A place further down."""
 
+    @abc.abstractmethod
+    def read_note(self, name: str) -> bytes | None:
+        """A small file beside the store, or None."""
+
+    @abc.abstractmethod
+    def write_note(self, name: str, content: bytes, *, expected: bytes | None) -> None:
+        """Replace a small file beside the store, if it is what the caller read.
+
+        Arguments:
+            expected: what `read_note` gave.
+
+        Raises:
+            NoteChangedError: another process has written it meanwhile.
+        """
+
 
 @dataclass(frozen=True)
 class LocalLocation(Location):
@@ -109,6 +141,23 @@ class LocalLocation(Location):
     def below(self, *names: str) -> "LocalLocation":
         return LocalLocation(self.path.joinpath(*names))
 
+    def _note(self, name: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{name}.json")
+
+    def read_note(self, name: str) -> bytes | None:
+        try:
+            return self._note(name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write_note(self, name: str, content: bytes, *, expected: bytes | None) -> None:
+        path = self._note(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with writer_lock(path, NOTE_WAIT):
+            if self.read_note(name) != expected:
+                raise NoteChangedError(path)
+            replace_file(path, content)
+
 
 @dataclass(frozen=True)
 class S3Location(Location):
@@ -127,12 +176,11 @@ class S3Location(Location):
         raise LocationError(str(self))
 
     def storage(self) -> icechunk.Storage:
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        endpoint, region = _endpoint_and_region()
         return icechunk.s3_storage(
             bucket=self.bucket,
             prefix=self.prefix,
-            region=region or "us-east-1",
+            region=region,
             endpoint_url=endpoint,
             allow_http=bool(endpoint and endpoint.startswith("http://")),
             force_path_style=endpoint is not None,
@@ -159,6 +207,48 @@ class S3Location(Location):
 
     def below(self, *names: str) -> "S3Location":
         return S3Location(self.bucket, "/".join((self.prefix, *names)))
+
+    def _objects(self) -> S3Store:
+        endpoint, region = _endpoint_and_region()
+        insecure = bool(endpoint and endpoint.startswith("http://"))
+        return S3Store(
+            self.bucket,
+            endpoint=endpoint,
+            region=region,
+            client_options={"allow_http": insecure},
+        )
+
+    def _get_note(self, name: str) -> tuple[bytes | None, str | None]:
+        try:
+            found = obstore.get(self._objects(), self._note(name))
+        except FileNotFoundError:
+            return None, None
+        return bytes(found.bytes()), found.meta["e_tag"]
+
+    def _note(self, name: str) -> str:
+        return f"{self.prefix}.{name}.json"
+
+    def read_note(self, name: str) -> bytes | None:
+        with storage_errors(self, "read"):
+            return self._get_note(name)[0]
+
+    def write_note(self, name: str, content: bytes, *, expected: bytes | None) -> None:
+        where = f"{self}.{name}.json"
+        with storage_errors(self, "write to"):
+            found, tag = self._get_note(name)
+            if found != expected:
+                raise NoteChangedError(where)
+            mode: Any = "create" if tag is None else {"e_tag": tag}
+            try:
+                obstore.put(self._objects(), self._note(name), content, mode=mode)
+            except (AlreadyExistsError, PreconditionError) as error:
+                raise NoteChangedError(where) from error
+
+
+def _endpoint_and_region() -> tuple[str | None, str]:
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return endpoint, region or "us-east-1"
 
 
 def location_of(place: "str | Path | Location") -> Location:

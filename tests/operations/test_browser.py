@@ -1,0 +1,175 @@
+"""A forecaster's way through the UI, in Debian's Chromium: fill in the form of a backfill, start
+it, see it complete, and find the pictures of its report drawn. Screenshots go to build/browser."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+import yaml
+from playwright.sync_api import Page, sync_playwright
+
+from tests.flows.test_server import free_port, wait_for
+from tests.support import ROOT
+from vardax_core.data.catalogue import datasets_dir
+
+pytestmark = [pytest.mark.flows, pytest.mark.ladder, pytest.mark.timeout(1500)]
+
+PATIENCE = 600.0
+"""Seconds for anything that a worker does; it takes some twenty on two quiet cores."""
+SHOTS = ROOT / "build" / "browser"
+STREAMS = 3
+DATASET = "ring"
+PICTURE = "img[src^='data:image/png']"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """`vardax serve` with a Lorenz-96 twin of two months; the address of its server."""
+    folder = tmp_path_factory.mktemp("service")
+    recipe = yaml.safe_load((datasets_dir() / "lorenz96" / "recipe.yaml").read_text())
+    recipe |= {"burn_in": 20, "period": recipe["period"] | {"end": "2000-03-01T00:00:00Z"}}
+    for name in ("lorenz96", DATASET):  # the demonstration has the first
+        (folder / "datasets" / name).mkdir(parents=True)
+        text = yaml.safe_dump(recipe | {"name": name})
+        (folder / "datasets" / name / "recipe.yaml").write_text(text)
+    (folder / "datasets" / "era5-t2m-uk").symlink_to(datasets_dir() / "era5-t2m-uk")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "VARDAX_"))}
+    port = free_port()
+    command = [sys.executable, "-m", "flows.cli", "serve", "--port", str(port)]
+    with (folder / "serve.log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--root", str(folder / "root")],
+            env=kept | {"VARDAX_DATASETS_DIR": str(folder / "datasets")},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def said() -> str:
+        assert process.poll() is None, (folder / "serve.log").read_text()
+        return (folder / "serve.log").read_text()
+
+    try:
+        wait_for(lambda: "stop:    Ctrl-C" in said(), seconds=PATIENCE, what="the service")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(120)
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def page():
+    chromium = shutil.which("chromium")
+    assert chromium, "apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        made = browser.new_page(viewport={"width": 1400, "height": 1000})
+        made.set_default_timeout(60_000)
+        yield made
+        browser.close()
+
+
+def shot(page: Page, name: str) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png")
+
+
+def field(page: Page, label: str) -> Locator:
+    """One property of the form."""
+    header = f'> .p-label__header:has-text("{label} (Optional)")'
+    return page.locator(f".schema-form-property:has({header})").last
+
+
+def start(page: Page, url: str, flow: str, name: str, **numbers: int) -> str:
+    """Fill in the form of a deployment and submit it; the identifier of the run."""
+    found = httpx.get(f"{url}/api/deployments/name/{flow}/{name}", timeout=60)
+    page.goto(f"{url}/deployments/deployment/{found.json()['id']}/run")
+    field(page, "Dataset").locator("textarea").fill(DATASET)
+    for label, value in numbers.items():
+        field(page, label).locator("input").fill(str(value))
+    shot(page, f"{flow}-form")
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url("**tab=Runs**")
+    wanted = {
+        "flows": {"name": {"any_": [flow]}},
+        "flow_runs": {"state": {"type": {"not_any_": ["SCHEDULED"]}}},
+        "sort": "EXPECTED_START_TIME_DESC",
+        "limit": 1,
+    }
+    return wait_for(
+        lambda: [run["id"] for run in post(url, "flow_runs/filter", wanted)],
+        seconds=PATIENCE,
+        what=f"a run of {flow}",
+    )[0]
+
+
+def post(url: str, path: str, body: dict) -> list[dict]:
+    answer = httpx.post(f"{url}/api/{path}", json=body, timeout=60)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def wait_for_end(url: str, run: str) -> dict:
+    """The state in which a run ends."""
+    ends = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+    def ended() -> dict | None:
+        state = httpx.get(f"{url}/api/flow_runs/{run}", timeout=60).json()["state"]
+        return state if state["type"] in ends else None
+
+    return wait_for(ended, seconds=PATIENCE, what="the end of the run")
+
+
+def pictures(page: Page, url: str, key: str) -> list[list[int]]:
+    """Open the newest artifact of a key; width and height of its pictures, as they were drawn."""
+    page.goto(f"{url}/artifacts/key/{key}")
+    page.locator("a[href*='/artifacts/artifact/']").first.click()
+    page.locator(PICTURE).first.wait_for()
+    return page.eval_on_selector_all(
+        PICTURE, "found => found.map(i => [i.naturalWidth, i.naturalHeight])"
+    )
+
+
+def test_a_forecaster_fills_a_backfill_and_reads_its_report(service, page):
+    run = start(page, service, "backfill", "backfill", Streams=STREAMS, Overlap=10)
+    page.goto(f"{service}/runs/flow-run/{run}")
+    page.get_by_text("Beginning flow run 'backfill-ring-etkf'").wait_for(timeout=1e3 * PATIENCE)
+    shot(page, "backfill-run")
+    state = wait_for_end(service, run)
+    assert (state["name"], state["message"]) == ("Completed", "241 cycles in 3 streams")
+    progress = post(service, "artifacts/filter", {"artifacts": {"type": {"any_": ["progress"]}}})
+    assert 100.0 in [a["data"] for a in progress if a["flow_run_id"] == run]
+    page.reload()
+    page.get_by_text("Completed").first.wait_for()
+    shot(page, "backfill-completed")
+
+    state = wait_for_end(service, start(page, service, "report", "daily"))
+    assert state["name"] == "Completed", state
+    drawn = pictures(page, service, "calibration-ring")
+    assert len(drawn) >= 5
+    assert all(width > 300 and height > 200 for width, height in drawn)
+    shot(page, "report")
+
+    state = wait_for_end(service, start(page, service, "monitor", "watch"))
+    assert state["name"] == "Completed", state
+    ((width, height),) = pictures(page, service, "dashboard-ring-etkf")
+    assert width > 300
+    assert height > 200
+    shot(page, "dashboard")
+
+
+def test_the_form_refuses_what_is_out_of_range(service, page):
+    found = httpx.get(f"{service}/api/deployments/name/backfill/backfill", timeout=60).json()
+    page.goto(f"{service}/deployments/deployment/{found['id']}/run")
+    field(page, "Streams").locator("input").fill("0")
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_text(
+        "'plan.streams'. Failure reason: 0 is less than the minimum of 1"
+    ).first.wait_for()
+    shot(page, "backfill-refused")

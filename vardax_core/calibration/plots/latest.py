@@ -1,0 +1,150 @@
+"""The picture of a dashboard: the last analysis, and how departures went in the cycles before."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vardax_core.calibration.plots.fields import Z90
+from vardax_core.calibration.plots.style import (
+    ANALYSIS,
+    INK,
+    OBSERVATION,
+    dress,
+    label_time,
+    legend,
+    new_figure,
+    say_empty,
+    unit_label,
+)
+
+
+@dataclass(frozen=True)
+class LatestState:
+    """The last analysis, in the unit of the state.
+
+    Attributes:
+        mean, spread: on one or two dimensions; of more, the caller picks two.
+        positions: coordinate values of each dimension, by its name, in the order of the axes.
+        observed: places of the observations that were there, one column for each dimension.
+        values: the observed values.
+        title: variable and time.
+    """
+
+    mean: Float[np.ndarray, "*state"]
+    spread: Float[np.ndarray, "*state"]
+    positions: dict[str, np.ndarray]
+    observed: Float[np.ndarray, "obs dim"]
+    values: Float[np.ndarray, " obs"]
+    title: str
+
+
+@dataclass(frozen=True)
+class Departures:
+    """What O-B was over time, and what its spread and R say it should be.
+
+    Attributes:
+        times: analysis times.
+        measured: root mean square of O-B; NaN in a cycle without observations.
+        expected: root of the mean of HBH' + R.
+    """
+
+    times: np.ndarray
+    measured: Float[np.ndarray, " time"]
+    expected: Float[np.ndarray, " time"]
+
+
+def latest(state: LatestState, departures: Departures, *, units: str, variable: str) -> Figure:
+    """The last analysis as a line with its 90 % band or as maps of mean and spread, and below it
+    the size of O-B by cycle."""
+    figure = new_figure(9.5, 6.0 if state.mean.ndim == 1 else 7.2)
+    figure.suptitle(state.title, fontsize=11, fontweight="bold", color=INK, x=0.01, ha="left")
+    above, below = figure.subfigures(2, 1, height_ratios=[3, 2])
+    label = unit_label(variable, units)
+    if state.mean.ndim == 1:
+        _line(above.subplots(), state, label)
+    else:
+        _maps(above.subplots(1, 2, sharex=True, sharey=True), above, state, label)
+    _departures(below.subplots(), departures, unit_label("root mean square", units))
+    return figure
+
+
+def _line(axes: Axes, state: LatestState, label: str) -> None:
+    ((name, position),) = state.positions.items()
+    half = Z90 * state.spread
+    axes.fill_between(
+        *(position, state.mean - half, state.mean + half),
+        color=ANALYSIS,
+        alpha=0.25,
+        linewidth=0,
+        label="90 % band",
+    )
+    axes.plot(position, state.mean, color=ANALYSIS, linewidth=1.5, label="analysis")
+    if len(state.values):
+        axes.plot(
+            *(state.observed[:, 0], state.values, "x"),
+            color=OBSERVATION,
+            markersize=5,
+            markeredgewidth=1.4,
+            label="observation",
+        )
+    dress(axes, x=name, y=label)
+    axes.margins(x=0.01)
+    legend(axes, loc="upper right", ncols=3)
+    lowest, highest = axes.get_ylim()
+    axes.set_ylim(lowest, highest + 0.16 * (highest - lowest))
+
+
+def _maps(pair: np.ndarray, figure: Figure, state: LatestState, label: str) -> None:
+    (row, rows), (column, columns) = state.positions.items()
+    for axes, field, title, colours in (
+        (pair[0], state.mean, "analysis mean", "viridis"),
+        (pair[1], state.spread, "analysis spread", "cividis"),
+    ):
+        mesh = axes.pcolormesh(
+            columns, rows, field, shading="nearest", rasterized=True, cmap=colours
+        )
+        dress(axes, title=title, x=column, y=row if axes is pair[0] else "", grid="")
+        axes.set_aspect("equal" if row != "latitude" else 1 / np.cos(np.deg2rad(np.mean(rows))))
+        if len(state.observed):
+            axes.plot(
+                *(state.observed[:, 1], state.observed[:, 0], "o"),
+                markersize=2.4,
+                markerfacecolor="white",
+                markeredgecolor="black",
+                markeredgewidth=0.5,
+            )
+        bar = figure.colorbar(mesh, ax=axes, aspect=30, pad=0.02)
+        bar.set_label(label, fontsize=9, color=INK)
+        bar.ax.tick_params(labelsize=8, colors=INK)
+        bar.outline.set_visible(False)
+
+
+def _departures(axes: Axes, departures: Departures, label: str) -> None:
+    if not np.isfinite(departures.measured).any():
+        say_empty(axes, "no observation was used in these cycles")
+        return
+    axes.plot(departures.times, departures.measured, color=ANALYSIS, linewidth=1.2, label="O-B")
+    axes.plot(
+        *(departures.times, departures.expected, "--"),
+        color=INK,
+        linewidth=1.2,
+        label="expected of HBH' + R",
+    )
+    missing = np.isnan(departures.measured)
+    if missing.any():
+        axes.plot(
+            *(departures.times[missing], np.zeros(int(missing.sum())), "|"),
+            color="#D55E00",
+            markersize=9,
+            clip_on=False,
+            label="no observation",
+        )
+    axes.set_ylim(bottom=0)
+    dress(axes, y=label)
+    axes.margins(x=0.01)
+    label_time(axes, departures.times)
+    legend(axes, loc="upper left", ncols=3)
+    axes.set_ylim(top=1.25 * axes.get_ylim()[1])

@@ -1,0 +1,136 @@
+"""The page on one experiment: its last analysis, how it stands, and what was the matter."""
+
+import base64
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from vardax_core.calibration.plots.latest import Departures, LatestState, latest
+from vardax_core.calibration.plots.style import png_bytes
+from vardax_core.calibration.scores import divide
+from vardax_core.experiments.experiment import Experiment
+from vardax_core.monitoring.alerts import AlertBook
+from vardax_core.monitoring.base import Finding, Severity
+from vardax_core.monitoring.situation import Situation
+from vardax_core.store import ExperimentStore
+
+SERIES_CYCLES = 160
+NUMBERS = ("observations", "o-b mean", "chi2", "spread", "calibration")
+"""The checks whose values stand on the dashboard."""
+CHANGES = 5
+MARKS = {Severity.INFO: "well", Severity.WARNING: "warning", Severity.ERROR: "**error**"}
+
+
+def latest_picture(
+    experiment: Experiment, store: ExperimentStore, situation: Situation
+) -> Figure | None:
+    """The last analysis and the departures before it; None while there is no cycle.
+
+    Of the fields it reads mean and spread of one cycle, and no ensemble. Of a state with more than
+    two dimensions it shows the last two, at the first place of the others.
+    """
+    if not len(situation.cycles):
+        return None
+    recipe = experiment.recipe
+    name = recipe.variable.name
+    analysis = store.dataset("analysis").isel(time=-1)
+    when = analysis["time"].to_numpy()
+    leading = dict.fromkeys(recipe.state_dims[:-2], 0)
+    shown = recipe.state_dims[-2:]
+    observations = store.dataset("observations").sel(time=when)
+    values = observations[name].to_numpy().astype(float)
+    there = np.isfinite(values)
+    places = np.stack([observations[d].to_numpy().astype(float) for d in shown], axis=1)
+    mean, spread = (
+        analysis[f"{name}_{which}"].isel(leading).transpose(*shown).to_numpy().astype(float)
+        for which in ("mean", "spread")
+    )
+    state = LatestState(
+        mean=mean,
+        spread=spread,
+        positions={dim: analysis[dim].to_numpy().astype(float) for dim in shown},
+        observed=places[there],
+        values=values[there],
+        title=f"{recipe.variable.long_name}, {when.astype('datetime64[m]')!s} UTC",
+    )
+    return latest(state, _departures(situation), units=recipe.variable.units, variable=name)
+
+
+def _departures(situation: Situation) -> Departures:
+    rows = slice(-SERIES_CYCLES, None)
+    s = {name: values[rows] for name, values in situation.statistics.items()}
+    return Departures(
+        times=situation.cycles[rows],
+        measured=np.sqrt(divide(s["squared_innovation"], s["observations"])),
+        expected=np.sqrt(
+            divide(s["observed_background_variance"] + s["error_variance"], s["observations"])
+        ),
+    )
+
+
+def findings_table(findings: Sequence[Finding]) -> str:
+    """All findings as a Markdown table, the worst first."""
+    lines = [
+        "| | check | found | soft limits | hard limits | cycle |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for finding in sorted(findings, key=lambda f: -f.severity):
+        soft, hard = finding.limits.described()
+        value = finding.remark if finding.value is None else f"{finding.value:.4g}"
+        mark = "" if finding.value is None else MARKS[finding.severity]
+        lines.append(
+            f"| {mark} | {finding.check} | {finding.statistic}: {value} | {soft} | "
+            f"{hard} | {finding.cycle or ''} |"
+        )
+    return "\n".join(lines)
+
+
+def verdict(findings: Sequence[Finding], situation: Situation) -> str:
+    """One sentence on how an experiment stands."""
+    if situation.hold is not None:
+        return f"{str(situation.hold).capitalize()}"
+    bad = [f for f in findings if f.severity is not Severity.INFO]
+    if not bad:
+        return "All is well."
+    worst = max(bad, key=lambda f: f.severity)
+    more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+    return f"{worst.severity.name.capitalize()}: {worst}{more}."
+
+
+def dashboard(
+    experiment: Experiment,
+    store: ExperimentStore,
+    situation: Situation,
+    findings: Sequence[Finding],
+    book: AlertBook,
+) -> str:
+    """The page as Markdown with its picture inside."""
+    by_name = {finding.check: finding for finding in findings}
+    fresh = by_name["freshness"]
+    late = fresh.remark if fresh.value is None else f"{fresh.value:g} cycles behind"
+    lines = [
+        f"# {experiment.name}",
+        "",
+        f"**{verdict(findings, situation)}** Last analysis {situation.last} UTC ({late}); "
+        f"{store.tip().cycles} cycles in `{store.location}`; looked at "
+        f"{situation.now:%Y-%m-%d %H:%M} UTC.",
+        "",
+    ]
+    figure = latest_picture(experiment, store, situation)
+    if figure is not None:
+        encoded = base64.b64encode(png_bytes(figure)).decode()
+        lines += [f"![last analysis](data:image/png;base64,{encoded})", ""]
+    lines += [findings_table([by_name[name] for name in NUMBERS if name in by_name]), ""]
+    if book.active:
+        lines += ["## Alerts that stand", ""]
+        lines += [
+            f"- {MARKS[a.finding.severity]} {name}, since {a.since:%Y-%m-%d %H:%M} UTC: {a.finding}"
+            for name, a in book.active.items()
+        ]
+        lines.append("")
+    lines += ["## Last changes", ""]
+    lines += [
+        f"- {change.at:%Y-%m-%d %H:%M} UTC {change}" for change in book.changes[: -CHANGES - 1 : -1]
+    ] or ["None so far."]
+    return "\n".join(lines) + "\n"
