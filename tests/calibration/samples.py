@@ -37,6 +37,7 @@ def _linear_cycles(keys, sd, claimed, size, members):
         noise = jax.random.normal(keys[5], (size,))
         gain = 4 * sd**2 / (4 * sd**2 + 1)
         innovation = noise - background_error
+        used = jax.random.bernoulli(keys[6], 0.9, (size,))
         return cycle_statistics(
             truth=truth,
             weights=jnp.ones_like(truth),
@@ -49,7 +50,11 @@ def _linear_cycles(keys, sd, claimed, size, members):
             residual=(1 - gain) * innovation,
             background_variance=jnp.broadcast_to(4 * sd**2, truth.shape),
             error_sd=jnp.ones_like(truth),
-            used=jax.random.bernoulli(keys[6], 0.9, (size,)),
+            used=used,
+            withheld=~used,
+            withheld_innovation=innovation,
+            withheld_residual=truth + noise - mean,
+            withheld_variance=spread**2,
             key=keys[7],
         )
 

@@ -41,6 +41,10 @@ def scores(cycles):
             background_variance=jnp.var(background, axis=0, ddof=1),
             error_sd=jnp.full(SIZE, 0.5),
             used=jnp.ones(SIZE, bool),
+            withheld=jnp.arange(SIZE) < 2,
+            withheld_innovation=observed - first,
+            withheld_residual=observed - mean,
+            withheld_variance=jnp.var(ensemble, axis=0, ddof=1),
             key=key,
         )
 

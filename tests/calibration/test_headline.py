@@ -8,7 +8,14 @@ import pytest
 import xarray as xr
 
 from vardax_core.calibration import detail
-from vardax_core.calibration.headline import WITH_TRUTH, WITHOUT_TRUTH, change, headline
+from vardax_core.calibration.headline import (
+    WITH_TRUTH,
+    WITHHELD,
+    WITHOUT_TRUTH,
+    change,
+    headline,
+)
+from vardax_core.calibration.page import verdict
 from vardax_core.calibration.regions import region_index, region_names
 from vardax_core.calibration.scores import compute_scores
 
@@ -60,6 +67,7 @@ def test_a_short_last_period_is_set_beside_as_many_cycles(steady, key):
 
 def test_without_truth_the_observations_speak(steady, key):
     none = ("cycles", "weight", "squared_weight", "ensemble_weight", "rmse", "squared_error")
+    none += ("withheld_observations",)
     blind = steady.assign({name: steady[name] * 0 for name in none})
     lately = headline(blind, key=key)
     assert lately.names == WITHOUT_TRUTH
@@ -113,3 +121,14 @@ def test_a_score_without_an_interval_has_no_arrow(steady, key):
     score = compute_scores(steady, key=key).values["rmse"]
     bare = dataclasses.replace(score, lower=float("nan"), upper=float("nan"))
     assert change(score, bare) == "-"
+
+
+def test_without_truth_withheld_observations_speak_first(steady, key):
+    none = ("cycles", "weight", "squared_weight", "ensemble_weight", "rmse", "squared_error")
+    blind = steady.assign({name: steady[name] * 0 for name in none})
+    assert headline(blind, key=key).names == WITHHELD
+    scores = compute_scores(blind, key=key)
+    count = float(scores.sums["withheld_observations"])
+    # The mean of count squares of unit normal numbers: four of its standard deviations.
+    assert abs(scores["withheld_chi2"] - 1) < 4 * (2 / count) ** 0.5
+    assert verdict(scores, "x").startswith("**Calibrated** by withheld observations")

@@ -34,6 +34,10 @@ def small_cycle(key, dtype=jnp.float64, **changes):
         "background_variance": array(3.0, 1.0, 1.0),
         "error_sd": array(1.0, 1.0, 1.0),
         "used": jnp.array([True, True, False]),
+        "withheld": jnp.array([False, False, True]),
+        "withheld_innovation": array(0.0, 0.0, 7.0),
+        "withheld_residual": array(0.0, 0.0, 6.0),
+        "withheld_variance": array(0.0, 0.0, 3.0),
     }
     return STATISTICS(**{**fields, **changes}, key=key)
 
@@ -72,6 +76,11 @@ def test_sums_worked_by_hand(key, dtype):
         "observed_background_variance": 4.0,
         "error_variance": 2.0,
         "chi2": 4 / 4 + 1 / 2,
+        "withheld_observations": 1,
+        "withheld_residual": 6.0,
+        "withheld_squared_residual": 36.0,
+        "withheld_squared_innovation": 49.0,
+        "withheld_chi2": 36 / 4,
     }
     for name, value in expected.items():
         np.testing.assert_allclose(sums[name], value, rtol=1e-6, atol=1e-6, err_msg=name)
@@ -121,6 +130,10 @@ def test_any_state_shape(key, shape):
         background_variance=observed,
         error_sd=observed,
         used=observed > 1,
+        withheld=observed > 1,
+        withheld_innovation=observed,
+        withheld_residual=observed,
+        withheld_variance=observed,
         key=keys[2],
     )
     size = math.prod(shape)
@@ -132,9 +145,11 @@ def test_points_without_truth_or_weight_change_nothing(key):
     """Adding points that cannot be scored, whatever they hold, leaves every sum as it was."""
     one = jnp.asarray
     nan, inf = jnp.nan, jnp.inf
-    plain = small_cycle(key)
+    nothing = jnp.zeros(3, bool)
+    plain = small_cycle(key, withheld=nothing)
     padded = small_cycle(
         key,
+        withheld=nothing,
         truth=one([1.0, 3.0, nan, 5.0]),
         weights=one([1.0, 0.5, 1.0, 0.0]),
         mean=one([1.5, 2.0, nan, nan]),
@@ -163,7 +178,8 @@ def test_non_finite_analysis_is_counted_and_kept_out(key):
 
 
 def test_no_truth_no_observation_gives_zero_sums(key):
-    sums = small_cycle(key, truth=jnp.full(2, jnp.nan), used=jnp.zeros(3, bool))
+    nothing = jnp.zeros(3, bool)
+    sums = small_cycle(key, truth=jnp.full(2, jnp.nan), used=nothing, withheld=nothing)
     for name, value in sums.items():
         assert float(jnp.sum(jnp.abs(value))) == 0.0, name
 

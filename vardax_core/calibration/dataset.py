@@ -34,13 +34,14 @@ EXTRA_DIMENSIONS = {
 UNITLESS = {
     *("cycles", "weight", "squared_weight", "non_finite_weight", "ensemble_weight"),
     *("coverage", "pit_histogram", "rank_histogram", "binned_weight", "observations", "chi2"),
-    *("signal", "region_weight", "region_covered"),
+    *("signal", "region_weight", "region_covered", "withheld_observations", "withheld_chi2"),
 }
 SQUARED = {
     *("squared_error", "variance", "background_squared_error", "background_variance"),
     *("binned_variance", "binned_squared_error", "squared_innovation", "squared_residual"),
     *("innovation_residual", "observed_background_variance", "error_variance"),
     *("region_squared_error", "region_variance"),
+    *("withheld_squared_residual", "withheld_squared_innovation"),
 }
 
 

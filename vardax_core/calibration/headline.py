@@ -18,6 +18,13 @@ WITHOUT_TRUTH = (
     "innovation_chi2",
     "desroziers_error_sd",
 )
+WITHHELD = (
+    "withheld_rms",
+    "withheld_background_rms",
+    "withheld_mean",
+    "withheld_chi2",
+    "innovation_chi2",
+)
 TARGETS: Mapping[str, float] = {
     "rmse": 0.0,
     "crps_gaussian": 0.0,
@@ -26,6 +33,10 @@ TARGETS: Mapping[str, float] = {
     "innovation_chi2": 1.0,
     "innovation_rms": 0.0,
     "innovation_mean": 0.0,
+    "withheld_rms": 0.0,
+    "withheld_background_rms": 0.0,
+    "withheld_mean": 0.0,
+    "withheld_chi2": 1.0,
 }
 """What a score should be as near to as it can."""
 
@@ -47,8 +58,11 @@ class Headline:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The five scores: of the truth where there is one, else of the observations."""
-        return WITH_TRUTH if np.isfinite(self.now["rmse"]) else WITHOUT_TRUTH
+        """The five scores: by the truth where there is one, else by withheld observations where
+        there are some, else by those that were used."""
+        if np.isfinite(self.now["rmse"]):
+            return WITH_TRUTH
+        return WITHHELD if np.isfinite(self.now["withheld_rms"]) else WITHOUT_TRUTH
 
 
 def headline(

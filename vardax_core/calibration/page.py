@@ -34,6 +34,15 @@ def verdict(scores: Scores, name: str) -> str:
         )
         return f"**{_judge(ratio, coverage)}**: {name} has {facts}."
     reason = scores.values["spread_over_rmse"].reason
+    withheld = scores["withheld_chi2"]
+    if np.isfinite(withheld):
+        low, high = CHI2_LIMITS
+        word = "Overconfident" if withheld > high else "Underconfident"
+        word = "Calibrated" if low <= withheld <= high else word
+        return (
+            f"**{word}** by withheld observations: {name} has a chi2 of {withheld:.2f} for each of "
+            f"them; {reason}."
+        )
     if np.isfinite(chi2):
         low, high = CHI2_LIMITS
         word = "Innovations larger" if chi2 > high else "Innovations smaller"

@@ -17,11 +17,13 @@ Sums = Mapping[str, Numbers]
 NO_TRUTH = "no point with a truth was scored"
 NO_OBSERVATIONS = "no observation was used"
 ONE_MEMBER = "the fair estimator needs a truth and at least two members"
+NOTHING_WITHHELD = "no observation was withheld"
 REASONS = {
     "cycles": NO_TRUTH,
     "weight": NO_TRUTH,
     "ensemble_weight": ONE_MEMBER,
     "observations": NO_OBSERVATIONS,
+    "withheld_observations": NOTHING_WITHHELD,
 }
 
 
@@ -229,6 +231,28 @@ DEFINITIONS = (
         "desroziers_background_sd", "background sd at observations (estimated)",
         f"root of mean (A-B)(O-B), {_DESROZIERS}",
         lambda s: _root_of_positive(_desroziers_background(s)), "observations",
+    ),
+    ScoreDefinition(
+        "withheld_rms", "withheld O-A rms",
+        "root mean square over observations that no analysis saw",
+        _root("withheld_squared_residual", "withheld_observations"), "withheld_observations",
+        interval=True,
+    ),
+    ScoreDefinition(
+        "withheld_background_rms", "withheld O-B rms",
+        "root mean square over observations that no analysis saw",
+        _root("withheld_squared_innovation", "withheld_observations"), "withheld_observations",
+        interval=True,
+    ),
+    ScoreDefinition(
+        "withheld_mean", "withheld O-A mean", "mean over observations that no analysis saw",
+        _mean("withheld_residual", "withheld_observations"), "withheld_observations",
+        interval=True,
+    ),
+    ScoreDefinition(
+        "withheld_chi2", "withheld chi2 per observation",
+        "mean of (O-A)^2 / (HAH' + R) over observations that no analysis saw; 1 if calibrated",
+        _mean("withheld_chi2", "withheld_observations"), "withheld_observations", False, True,
     ),
     ScoreDefinition(
         "assumed_background_sd", "background sd at observations (assumed)", "root of mean HBH'",

@@ -122,6 +122,10 @@ def cycle_statistics(
     background_variance: Float[Array, " obs"],
     error_sd: Float[Array, " obs"],
     used: Bool[Array, " obs"],
+    withheld: Bool[Array, " obs"],
+    withheld_innovation: Float[Array, " obs"],
+    withheld_residual: Float[Array, " obs"],
+    withheld_variance: Float[Array, " obs"],
     key: PRNGKeyArray,
     spread_scale: float = 1.0,
 ) -> dict[str, Array]:
@@ -141,6 +145,9 @@ def cycle_statistics(
         background_variance: diagonal of H B H'.
         error_sd: square root of the diagonal of R.
         used: True where the observation entered the analysis.
+        withheld: True where there is an observation that no analysis may see.
+        withheld_innovation, withheld_residual: O-B and O-A of these.
+        withheld_variance: of the analysis members' equivalents of the observations.
         key: breaks ties in the rank histogram.
         spread_scale: spread, in the unit of the state, around which the bins of the
             spread-error diagram lie; the same for all cycles that are to be added.
@@ -160,7 +167,9 @@ def cycle_statistics(
         `squared_residual`, `innovation_residual`, `observed_background_variance`,
         `error_variance`; `chi2`, the sum of innovation^2 / (H B H' + R) with diagonals only; and
         `signal`, that of residual (innovation - residual) / R, whose expectation is the degrees
-        of freedom for signal.
+        of freedom for signal. Sums over withheld observations: `withheld_observations`,
+        `withheld_residual`, `withheld_squared_residual`, `withheld_squared_innovation`, and
+        `withheld_chi2`, that of residual^2 / (H A H' + R), 1 each if the analysis is calibrated.
     """
     finite = jnp.isfinite(mean) & jnp.isfinite(spread) & jnp.all(jnp.isfinite(ensemble), axis=0)
     finite &= jnp.isfinite(background_mean) & jnp.isfinite(background_spread)
@@ -203,6 +212,9 @@ def cycle_statistics(
         "binned_squared_error": _histogram(spread_bin, w * (mean - truth) ** 2, SPREAD_BINS),
         **_region_sums(w, mean - truth, spread, jnp.abs(z) <= HALF_WIDTHS[LEVEL_90]),
         **_observation_sums(innovation, residual, background_variance, error_sd, used),
+        **_withheld_sums(
+            withheld_innovation, withheld_residual, withheld_variance, error_sd, withheld
+        ),
     }
 
 
@@ -263,6 +275,22 @@ def _observation_sums(
         "signal": jnp.sum(
             residual * (innovation - residual) / jnp.where(used, error_variance, 1.0)
         ),
+    }
+
+
+def _withheld_sums(
+    innovation: Array, residual: Array, variance: Array, error_sd: Array, withheld: Array
+) -> dict[str, Array]:
+    withheld = withheld & jnp.isfinite(innovation) & jnp.isfinite(residual)
+    innovation = jnp.where(withheld, innovation, 0.0)
+    residual = jnp.where(withheld, residual, 0.0)
+    total = jnp.where(withheld, variance + error_sd**2, 1.0)
+    return {
+        "withheld_observations": jnp.sum(withheld.astype(residual.dtype)),
+        "withheld_residual": jnp.sum(residual),
+        "withheld_squared_residual": jnp.sum(residual**2),
+        "withheld_squared_innovation": jnp.sum(innovation**2),
+        "withheld_chi2": jnp.sum(residual**2 / total),
     }
 
 

@@ -52,12 +52,15 @@ class CycleInput(eqx.Module):
         quality: quality-control codes of the last row of the window.
         truth: true state at the analysis time, NaN where not known.
         valid: False for the padding at the end of the last segment.
+        withheld: at the analysis time, values that the analysis must not see, NaN elsewhere; or
+            None for no such observation.
     """
 
     observations: Observations
     quality: Int[Array, " obs"]
     truth: Float[Array, "*state"]
     valid: Bool[Array, ""]
+    withheld: Float[Array, " obs"] | None = None
 
 
 class CycleOutput(eqx.Module):
@@ -66,8 +69,8 @@ class CycleOutput(eqx.Module):
     Attributes:
         background: background ensemble.
         analysis: the analysis, spread adapted.
-        background_departure, analysis_departure: O-B and O-A at the analysis time, NaN where
-            nothing was observed.
+        background_departure, analysis_departure: O-B and O-A at the analysis time, those of
+            withheld observations among them; NaN where nothing was observed.
         background_equivalent_variance: diagonal of HBH' from the members.
         quality: quality-control codes after the first-guess check.
         spread_factor: factor that the adaptation put on the spread.
@@ -186,9 +189,18 @@ class CycleProgram(eqx.Module):
                 state.spread, self.step, background, observations, key=purpose(Purpose.ADAPTATION)
             )
 
+        analysed = self.step.operator(analysis.mean)
+        analysed_spread = ensemble_spread(self.step.operator.ensemble(analysis.ensemble))
+        observed = given.observations.mask[-1]
+        values = given.observations.values[-1]
+        withheld = jnp.zeros_like(observed)
+        if given.withheld is not None:
+            withheld = ~observed & jnp.isfinite(given.withheld)
+            values = jnp.where(withheld, given.withheld, values)
+        reported = observed | withheld
         now = observations.at_analysis_time()
         departure = now.values[0] - observed_mean
-        residual = now.values[0] - self.step.operator(analysis.mean)
+        residual = now.values[0] - analysed
         statistics = cycle_statistics(
             truth=given.truth,
             weights=self.score_weights,
@@ -202,18 +214,18 @@ class CycleProgram(eqx.Module):
             background_variance=observed_variance,
             error_sd=now.error_sd[0],
             used=now.mask[0],
+            withheld=withheld,
+            withheld_innovation=values - observed_mean,
+            withheld_residual=values - analysed,
+            withheld_variance=analysed_spread**2,
             key=purpose(Purpose.VERIFICATION),
             spread_scale=self.spread_scale,
         )
-        observed = given.observations.mask[-1]
-        values = given.observations.values[-1]
         output = CycleOutput(
             background=background,
             analysis=analysis,
-            background_departure=jnp.where(observed, values - observed_mean, jnp.nan),
-            analysis_departure=jnp.where(
-                observed, values - self.step.operator(analysis.mean), jnp.nan
-            ),
+            background_departure=jnp.where(reported, values - observed_mean, jnp.nan),
+            analysis_departure=jnp.where(reported, values - analysed, jnp.nan),
             background_equivalent_variance=observed_variance,
             quality=quality,
             spread_factor=factor,

@@ -18,6 +18,7 @@ from vardax_core.cycling.cycle import (
     CycleState,
     scan_cycles,
 )
+from vardax_core.observations.quality import QualityCode
 from vardax_core.types import Observations
 
 STREAM = "stream"
@@ -29,7 +30,8 @@ class SegmentInput(eqx.Module):
     With streams every array has the stream as one more leading axis.
 
     Attributes:
-        values, error_sd: observed values, NaN where missing, and their error standard deviations.
+        values, error_sd: observed values, NaN where missing, and their error standard deviations;
+            at the analysis time the values of withheld stations are among them.
         minutes: valid times since `MINUTES_EPOCH`, the analysis time last.
         quality: quality-control codes at the analysis time.
         truth: true state at the analysis time, NaN where not known.
@@ -45,8 +47,12 @@ class SegmentInput(eqx.Module):
 
     def cycles(self) -> CycleInput:
         """The inputs of the cycles of one stream, stacked."""
-        observations = jax.vmap(Observations.from_values)(self.values, self.error_sd, self.minutes)
-        return jax.vmap(CycleInput)(observations, self.quality, self.truth, self.valid)
+        last = self.values[:, -1]
+        hidden = self.quality == int(QualityCode.WITHHELD)
+        values = self.values.at[:, -1].set(jnp.where(hidden, jnp.nan, last))
+        observations = jax.vmap(Observations.from_values)(values, self.error_sd, self.minutes)
+        withheld = jnp.where(hidden, last, jnp.nan)
+        return jax.vmap(CycleInput)(observations, self.quality, self.truth, self.valid, withheld)
 
 
 def usable_devices(streams: int, devices: Sequence[jax.Device]) -> list[jax.Device]:

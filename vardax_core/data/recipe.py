@@ -237,6 +237,13 @@ class BuddyCheck(Section):
     fewest: int = Field(default=3, ge=1, description="neighbours without which nothing is judged")
 
 
+class WithheldStations(Section):
+    """Stations, drawn at random and fixed in time, by which analyses are verified."""
+
+    count: int = Field(ge=1, description="number of them")
+    seed: Seed = Field(description="of the draw")
+
+
 class Screening(Section):
     """Quality control of observations before they meet a background."""
 
@@ -245,6 +252,9 @@ class Screening(Section):
         default=None, gt=0, description="side of a box that keeps one station, units of the axes"
     )
     buddy_check: BuddyCheck | None = Field(default=None, description="comparison with neighbours")
+    withheld: WithheldStations | None = Field(
+        default=None, description="stations that no analysis sees, for verification"
+    )
 
 
 class Recipe(Section):

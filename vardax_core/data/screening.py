@@ -5,7 +5,7 @@ import xarray as xr
 
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.recipe import Recipe
-from vardax_core.observations.quality import QUALITY_CONTROL
+from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.observations.screening import (
     flag_blacklisted,
     flag_thinned,
@@ -17,13 +17,14 @@ def screen(observations: xr.Dataset, recipe: Recipe) -> xr.Dataset:
     """Flag what the recipe's `screening` does not let pass; values stay as reported.
 
     Each valid time is screened alone, so that any part of a period gives the same codes: the
-    blacklist first, then the comparison with neighbours, and thinning among what is left.
+    blacklist first, then the comparison with neighbours, thinning among what is left, and last
+    what is kept of the withheld stations.
 
     Arguments:
         observations: as `observe` makes them.
 
     Raises:
-        RecipeError: if a station of the blacklist does not exist.
+        RecipeError: if a station of the blacklist does not exist, or no station would be left.
     """
     wanted = recipe.screening
     if wanted is None:
@@ -42,6 +43,7 @@ def screen(observations: xr.Dataset, recipe: Recipe) -> xr.Dataset:
     values = observations[name].transpose("time", "station").to_numpy()
     errors = observations[f"{name}_error"].transpose("time", "station").to_numpy()
     codes = observations[QUALITY_CONTROL].transpose("time", "station").to_numpy().copy()
+    withheld = _withheld(recipe, stations)
     blacklist, buddies = np.asarray(wanted.blacklist, np.int64), wanted.buddy_check
     for row in range(len(codes)):
         found = flag_blacklisted(codes[row], stations, blacklist)
@@ -57,6 +59,25 @@ def screen(observations: xr.Dataset, recipe: Recipe) -> xr.Dataset:
             )
         if wanted.thinning is not None:
             found = flag_thinned(found, position, errors[row].astype(np.float64), wanted.thinning)
+        found = found.copy()
+        found[withheld & (found == QualityCode.KEPT)] = QualityCode.WITHHELD
         codes[row] = found
     attrs = observations[QUALITY_CONTROL].attrs
     return observations.assign({QUALITY_CONTROL: (("time", "station"), codes, attrs)})
+
+
+def _withheld(recipe: Recipe, stations: np.ndarray) -> np.ndarray:
+    """Which stations no analysis may see; none of the blacklist is among them."""
+    drawn = np.zeros(stations.size, bool)
+    wanted = recipe.screening.withheld if recipe.screening else None
+    if wanted is None:
+        return drawn
+    usable = np.setdiff1d(stations, recipe.screening.blacklist if recipe.screening else ())
+    if wanted.count >= usable.size:
+        raise RecipeError(
+            f"Recipe '{recipe.name}': screening.withheld takes {wanted.count} of {usable.size} "
+            "usable stations, which leaves none to analyse; lower its count."
+        )
+    chosen = np.random.default_rng(wanted.seed).choice(usable, wanted.count, replace=False)
+    drawn[chosen] = True
+    return drawn

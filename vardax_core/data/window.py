@@ -64,7 +64,7 @@ def windows(
         `quality_control` of the same shape, int8, MISSING where the dataset lacks the time and
         NOT_ARRIVED where a kept observation came after the cut-off; and `minutes` (cycle, window),
         int64 since `MINUTES_EPOCH`, the analysis time last. A value is NaN where its code is not
-        KEPT; `error_sd` is positive everywhere.
+        KEPT, or WITHHELD at the analysis time; `error_sd` is positive everywhere.
     """
     spacing = duration_to_minutes(recipe.window.spacing)
     offsets = np.arange(1 - recipe.window.times, 1, dtype=np.int64) * spacing
@@ -85,7 +85,9 @@ def windows(
         late = (arrival > latest[:, None, None]) | (arrival == np.iinfo(np.int64).min)
         codes[late & (codes == QualityCode.KEPT)] = QualityCode.NOT_ARRIVED
     values = rows(name)
-    values[codes != QualityCode.KEPT] = np.nan
+    shown = codes == QualityCode.KEPT
+    shown[:, -1] |= codes[:, -1] == QualityCode.WITHHELD
+    values[~shown] = np.nan
     return {
         "values": values,
         "error_sd": rows(f"{name}_error"),

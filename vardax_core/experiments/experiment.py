@@ -314,6 +314,10 @@ def _diagnostics(
             background_variance=obs,
             error_sd=obs,
             used=obs > 0,
+            withheld=obs > 0,
+            withheld_innovation=obs,
+            withheld_residual=obs,
+            withheld_variance=obs,
             key=jax.random.key(0),
         )
     )

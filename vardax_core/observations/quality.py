@@ -21,6 +21,7 @@ class QualityCode(IntEnum):
     FIRST_GUESS = 7
     MISSING = 8
     NOT_ARRIVED = 9
+    WITHHELD = 10
 
 
 QUALITY_CONTROL = "quality_control"
