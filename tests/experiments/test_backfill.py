@@ -9,6 +9,7 @@ from vardax_core.experiments.assimilate import pending_cycles
 from vardax_core.experiments.backfill import Backfill, StreamsUnfinishedError, backfill, seams_of
 from vardax_core.experiments.settings import Method
 from vardax_core.store import SupersededError, content_digest
+from vardax_core.store.branches import Branches
 
 STREAMS, OVERLAP = 2, 5
 
@@ -126,6 +127,23 @@ def test_a_backfill_that_was_overtaken_is_superseded(tmp_path, observed):
         sum(map(len, each)) for each in zip(*(r.spans for r in third.pending(work)), strict=True)
     ]
     assert left == [stream.length for stream in third.plan]
+
+
+def test_streams_that_died_between_their_table_and_their_publication(tmp_path, observed, whole):
+    made, store = made_for(tmp_path, observed)
+    work = started(made, store)
+    branch = work.open_branch()
+    for _ in work.run(branch, work.pending(branch)):
+        pass
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Branches, "publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            work.join(branch)
+    again = started(made, made.open_store())
+    branch = again.open_branch()
+    assert again.pending(branch) == []
+    again.join(branch)
+    assert content_digest(made.open_store()) == content_digest(whole[1])
 
 
 def test_a_second_backfill_follows_the_first(tmp_path, observed):

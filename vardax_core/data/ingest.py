@@ -6,6 +6,7 @@ import pathlib
 
 import xarray as xr
 
+from vardax_core.data.binning import bin_stations
 from vardax_core.data.contracts import nature_run_schema, observations_schema, validate
 from vardax_core.data.errors import SourceFormatError, SourceReplacedError
 from vardax_core.data.recipe import Recipe
@@ -72,7 +73,7 @@ def ingest(
         )
     nature_run = validate(mask_truth(raw, recipe), nature_run_schema(recipe))
     screened = screen(observe(raw, recipe), recipe)
-    observations = validate(screened, observations_schema(recipe))
+    observations = validate(bin_stations(screened, raw, recipe), observations_schema(recipe))
     return Ingested(observations, nature_run, recipe)
 
 

@@ -87,7 +87,7 @@ def did_you_mean(word: str, known: list[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else "."
 
 
-LATER_SECTIONS = frozenset({"late", "screening"})
+LATER_SECTIONS = frozenset({"late", "screening", "binning"})
 """Optional sections that are left out of a digest where they are absent."""
 
 
@@ -257,6 +257,12 @@ class Screening(Section):
     )
 
 
+class Binning(Section):
+    """Superobservations in place of the stations of a dense network; see `bin_stations`."""
+
+    points: int = Field(ge=2, description="grid points along a side of a cell")
+
+
 class Recipe(Section):
     """Where the observations of one data set come from."""
 
@@ -279,6 +285,7 @@ class Recipe(Section):
     screening: Screening | None = Field(
         default=None, description="quality control beyond the bounds of the variable"
     )
+    binning: Binning | None = Field(default=None, description="averaging of stations in cells")
 
     @model_validator(mode="after")
     def _times_fit(self) -> "Recipe":

@@ -197,7 +197,7 @@ class Experiment:
         """The observation operator of the store's network."""
         truth = store.dataset("nature_run")
         shape = tuple(truth.sizes[dim] for dim in self.recipe.state_dims)
-        if self.recipe.network.kind == "every_point":
+        if self.recipe.network.kind == "every_point" and self.recipe.binning is None:
             return Identity(shape)
         return PointSampling(indices=jnp.asarray(self._stations(store)), state_shape=shape)
 

@@ -41,7 +41,7 @@ class SegmentReader:
     def cut(self, cycles: range) -> list[range]:
         """Cut cycles, counted from the start of the experiment, where the store's objects end."""
         length = self.length
-        bounds = range(cycles.start // length * length, cycles.stop, length)
+        bounds = range(cycles.start // length * length, cycles.stop, length) if cycles else ()
         return [range(max(low, cycles.start), min(low + length, cycles.stop)) for low in bounds]
 
     def segments(self, times: np.ndarray, first: int) -> list[np.ndarray]:

@@ -47,6 +47,26 @@ def cell_edges(axis: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n_plus_one"
     return np.concatenate([ends[:1], middle, ends[1:]])
 
 
+def cells_of(
+    position: Float[np.ndarray, "obs axis"], axes: tuple[Float[np.ndarray, " _"], ...]
+) -> Int[np.ndarray, " obs"]:
+    """Flat row-major number of the cell around a grid point that each position is in; -1 for none.
+
+    Raises:
+        BinningError: if an axis is not monotonic.
+    """
+    numbers, inside = [], np.ones(len(position), bool)
+    for column, axis in zip(position.T, axes, strict=True):
+        edges = cell_edges(axis)
+        rising = edges[-1] > edges[0]
+        index = np.searchsorted(edges if rising else edges[::-1], column, side="right") - 1
+        index = index if rising else axis.size - 1 - index
+        inside &= (index >= 0) & (index < axis.size)
+        numbers.append(index.clip(0, axis.size - 1))
+    flat = np.ravel_multi_index(numbers, tuple(axis.size for axis in axes))
+    return np.where(inside, flat, -1)
+
+
 def bin_to_grid(
     values: Float[np.ndarray, " obs"],
     error_sd: Float[np.ndarray, " obs"],
@@ -82,14 +102,9 @@ def bin_to_grid(
     if np.any(error_sd[good] <= 0):
         raise BinningError("error_sd must be positive; give the instrument's standard deviation.")
     shape = tuple(axis.size for axis in axes)
-    cells = []
-    for column, axis in zip(position.T, axes, strict=True):
-        edges = cell_edges(axis)
-        rising = edges[-1] > edges[0]
-        index = np.searchsorted(edges if rising else edges[::-1], column, side="right") - 1
-        cells.append(index if rising else axis.size - 1 - index)
-    inside = good & np.all([(c >= 0) & (c < n) for c, n in zip(cells, shape, strict=True)], axis=0)
-    flat = np.ravel_multi_index([c[inside] for c in cells], shape)
+    cells = cells_of(position, axes)
+    inside = good & (cells >= 0)
+    flat = cells[inside]
     size = int(np.prod(shape))
 
     def sums(weights: np.ndarray) -> np.ndarray:

@@ -1,0 +1,50 @@
+"""Run in a process of its own: an `assimilate` flow that is disturbed after its first commit.
+
+`python dying_server.py ROOT server PID` kills the server of process PID; `python dying_server.py
+ROOT rival` lets another run get ahead. Prints how the flow ended.
+"""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from flows.assimilate import assimilate
+from flows.ingest import ingest
+from flows.parameters import ExperimentParameters
+from vardax_core.experiments import assimilate as module
+from vardax_core.experiments import experiment
+from vardax_core.experiments.assimilate import pending_cycles
+from vardax_core.experiments.settings import Method
+
+SEGMENT = 6
+
+
+def main(root: Path, what: str, *process: str) -> None:
+    experiment.segment_cycles = lambda ensemble_bytes: SEGMENT
+    parameters = ExperimentParameters(dataset="lorenz96", root=root, method=Method.ETKF, members=6)
+    ingest(parameters)
+    made = parameters.experiment()
+    commit = module.Assimilation._commit
+
+    def disturbed(self, started, record):
+        module.Assimilation._commit = commit
+        report = commit(self, started, record)
+        if what == "server":
+            os.kill(int(process[0]), signal.SIGKILL)
+        else:
+            store = made.open_store()
+            work = module.Assimilation(made, store, made.prepare(store))
+            rival = threading.Thread(target=lambda: list(work.run(pending_cycles(made, store))))
+            rival.start()
+            rival.join()
+        return report
+
+    module.Assimilation._commit = disturbed
+    state = assimilate(parameters, return_state=True)
+    print(state.message, flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])
