@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 
+import httpx
 import pytest
 import yaml
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
 
 from tests.flows.test_server import free_port, wait_for
 from tests.support import ROOT

@@ -1,10 +1,9 @@
-"""An outage of the observations, as the monitor sees it on a real store."""
+"""The monitor flow on a real store: events, artifacts, and the note of the alerts."""
 
 import json
 import re
 
 import httpx
-import numpy as np
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.events.filters import EventFilter, EventNameFilter
@@ -14,22 +13,11 @@ from flows.monitor import monitor
 from flows.naming import called
 from flows.parameters import ExperimentParameters, MonitorParameters
 from tests.experiments import small
-from tests.operations import outage
+from tests.monitoring import outage
 from vardax_core.data.catalogue import datasets_dir
-from vardax_core.monitoring.alerts import (
-    NOTE,
-    AlertBook,
-    AlertBookError,
-    Turn,
-    advance,
-    assess,
-    read_book,
-)
-from vardax_core.monitoring.base import Severity
-from vardax_core.monitoring.checks import CHECKS
-from vardax_core.monitoring.situation import survey
-from vardax_core.store.hold import hold, release
+from vardax_core.monitoring.alerts import NOTE, AlertBook, advance, read_book
 
+pytestmark = [pytest.mark.flows, pytest.mark.timeout(600)]
 OUTAGE = (outage.BEFORE, outage.DURING, outage.RECOVERED)
 
 
@@ -39,106 +27,12 @@ def twin(tmp_path):
     return made, small.ingested_store(made, outage.ingested())
 
 
-def look(made, store, until, book):
-    due = None if until is None else outage.instant(until)
-    now = outage.instant("2026-01-01")
-    situation = survey(made, store, now=now, due=due, seen=book.seen)
-    findings = assess(CHECKS, situation, book)
-    return findings, *advance(book, findings, situation)
-
-
-class TestCore:
-    def test_an_outage_raises_one_alert_and_its_end_clears_it(self, twin):
-        made, store = twin
-        book, told = AlertBook(), []
-        for until in OUTAGE:
-            outage.run_to(made, store, until)
-            for _ in range(2):  # whoever looks twice tells nothing twice
-                _, book, changes = look(made, store, until, book)
-                told += changes
-        assert [(c.turn, c.now.check) for c in told] == [
-            (Turn.RAISED, "observations"),
-            (Turn.CLEARED, "observations"),
-        ]
-        raised, cleared = told
-        assert raised.alert.finding.severity is Severity.ERROR
-        assert raised.alert.finding.cycle == str(outage.START)
-        assert str(raised) == (
-            "error raised: observations: observations used 0 at 2000-01-20T00:00, limit 1"
-        )
-        assert cleared.now.value == 24
-        assert not book.active
-
-    def test_an_outage_between_two_looks_is_seen(self, twin):
-        made, store = twin
-        outage.run_to(made, store, outage.BEFORE)
-        _, book, changes = look(made, store, outage.BEFORE, AlertBook())
-        assert changes == ()
-        outage.run_to(made, store, "2000-01-25T00:00")
-        _, book, changes = look(made, store, "2000-01-25T00:00", book)
-        assert [c.now.check for c in changes] == ["observations"]
-
-    def test_a_fault_that_lasts_does_not_become_the_usual(self, tmp_path):
-        """After 16 days without a third of the stations, the median of the last 20 days is that of
-        the fault; the limit of the alert is the one from before it."""
-        made = outage.experiment(tmp_path)
-        ingested = outage.ingested(silent=[])
-        late = ingested.observations["time"].to_numpy() >= outage.START
-        ingested.observations["x"].values[np.ix_(late, np.arange(24) < 8)] = np.nan
-        ingested.observations["quality_control"].values[np.ix_(late, np.arange(24) < 8)] = 2
-        store = small.ingested_store(made, ingested)
-        outage.run_to(made, store, outage.DURING)
-        _, book, changes = look(made, store, outage.DURING, AlertBook())
-        assert [(c.turn, c.now.severity) for c in changes] == [(Turn.RAISED, Severity.WARNING)]
-        outage.run_to(made, store, "2000-02-05T00:00")
-        _, after, changes = look(made, store, "2000-02-05T00:00", book)
-        assert [c for c in changes if c.now.check == "observations"] == []
-        assert "observations" in after.active
-        fresh, *_ = look(made, store, "2000-02-05T00:00", AlertBook(last_cycle="2000-02-04T18:00"))
-        assert {f.check: f.severity for f in fresh}["observations"] is Severity.INFO
-
-    def test_a_store_that_falls_behind_is_late_unless_it_is_held(self, twin):
-        made, store = twin
-        outage.run_to(made, store, "2000-01-10T00:00")
-        levels = {}
-        for day, due in ((0, "2000-01-10T12:00"), (1, "2000-01-11T00:00"), (9, "2000-01-13T00:00")):
-            findings, *_ = look(made, store, due, AlertBook())
-            levels[day] = findings[0].severity
-        assert levels == {0: Severity.INFO, 1: Severity.WARNING, 9: Severity.ERROR}
-        hold(store.location, "moving", outage.instant("2025-12-30"))
-        findings, *_ = look(made, store, "2000-01-13", AlertBook())
-        assert str(findings[0]) == "cycles behind: held"
-        assert findings[-1].value == 2.0
-        release(store.location)
-        findings, *_ = look(made, store, None, AlertBook())
-        assert str(findings[0]) == "cycles behind: no clock says what is due"
-
-    def test_a_store_without_cycles_is_late_and_nothing_else(self, twin):
-        made, store = twin
-        findings, *_ = look(made, store, "2000-01-01", AlertBook())
-        said = {f.check: f.value for f in findings if f.value is not None}
-        assert said.keys() == {"freshness", "disk", "hold"}
-        assert said["freshness"] == 1.0
-
-    def test_no_ensemble_is_read(self, twin, monkeypatch):
-        made, store = twin
-        outage.run_to(made, store, outage.BEFORE)
-        asked = []
-        dataset = type(store).dataset
-
-        def watched(self, group, **options):
-            asked.append(group)
-            return dataset(self, group, **options)
-
-        monkeypatch.setattr(type(store), "dataset", watched)
-        look(made, store, outage.BEFORE, AlertBook())
-        assert asked == ["diagnostics"]
-
-    def test_a_damaged_book_is_refused(self, twin):
-        made, _ = twin
-        made.store_location.write_note(NOTE, b"[]", expected=None)
-        with pytest.raises(AlertBookError, match="damaged"):
-            read_book(made.store_location)
+@pytest.fixture(autouse=True)
+def _small(tmp_path, monkeypatch, prefect_api):
+    folder = tmp_path / "datasets"
+    small.write_recipe(folder, outage.recipe())
+    (folder / "lorenz96").symlink_to(datasets_dir() / "lorenz96")
+    monkeypatch.setenv("VARDAX_DATASETS_DIR", str(folder))
 
 
 def events(prefix="vardax.alert"):
@@ -153,65 +47,52 @@ def events(prefix="vardax.alert"):
         ]
 
 
-@pytest.mark.flows
-@pytest.mark.timeout(600)
-class TestFlow:
-    @pytest.fixture(autouse=True)
-    def _small(self, tmp_path, monkeypatch, prefect_api):
-        folder = tmp_path / "datasets"
-        small.write_recipe(folder, outage.recipe())
-        (folder / "lorenz96").symlink_to(datasets_dir() / "lorenz96")
-        monkeypatch.setenv("VARDAX_DATASETS_DIR", str(folder))
+def test_events_and_artifacts_tell_of_an_outage(twin, monkeypatch):
+    made, store = twin
+    parameters = ExperimentParameters(dataset="small", method="etkf", members=16, root=made.root)
+    assert parameters.experiment().digest == made.digest
+    stored = []
+    for until in OUTAGE:
+        outage.run_to(made, store, until)
+        target = MonitorParameters(follow="schedule", as_of=until)
+        if until == outage.DURING:
+            with monkeypatch.context() as broken:
+                broken.setattr(module, "tell_surely", _refuse)
+                with pytest.raises(httpx.ConnectError):
+                    called(monitor, parameters, target)
+            assert not read_book(store.location).active  # not told, so not noted
+        called(monitor, parameters, target)
+        called(monitor, parameters, target)
+        stored.append(read_book(store.location))
+    assert events() == [
+        ("vardax.alert.raised", "observations", "error"),
+        ("vardax.alert.cleared", "observations", "error"),
+    ]
+    assert [list(book.active) for book in stored] == [[], ["observations"], []]
+    with get_client(sync_client=True) as client:
+        pages = {a.key: a.data for a in client.read_latest_artifacts()}
+    assert "| well | observations | observations used: 24 |" in pages["monitor-small-etkf"]
+    page = pages["dashboard-small-etkf"]
+    assert "Last analysis 2000-01-21T06:00 UTC (0 cycles behind)" in page
+    assert len(re.findall(r"!\[last analysis\]\(data:image/png;base64,", page)) == 1
+    assert "error cleared: observations" in page
+    assert json.loads(made.store_location.read_note(NOTE))["number"] == 2
 
-    def test_events_and_artifacts_tell_of_an_outage(self, twin, monkeypatch):
-        made, store = twin
-        parameters = ExperimentParameters(
-            dataset="small", method="etkf", members=16, root=made.root
-        )
-        assert parameters.experiment().digest == made.digest
-        stored = []
-        for until in OUTAGE:
-            outage.run_to(made, store, until)
-            target = MonitorParameters(follow="schedule", as_of=until)
-            if until == outage.DURING:
-                with monkeypatch.context() as broken:
-                    broken.setattr(module, "tell_surely", _refuse)
-                    with pytest.raises(httpx.ConnectError):
-                        called(monitor, parameters, target)
-                assert not read_book(store.location).active  # not told, so not noted
-            called(monitor, parameters, target)
-            called(monitor, parameters, target)
-            stored.append(read_book(store.location))
-        assert events() == [
-            ("vardax.alert.raised", "observations", "error"),
-            ("vardax.alert.cleared", "observations", "error"),
-        ]
-        assert [list(book.active) for book in stored] == [[], ["observations"], []]
-        with get_client(sync_client=True) as client:
-            pages = {a.key: a.data for a in client.read_latest_artifacts()}
-        assert "| well | observations | observations used: 24 |" in pages["monitor-small-etkf"]
-        page = pages["dashboard-small-etkf"]
-        assert "Last analysis 2000-01-21T06:00 UTC (0 cycles behind)" in page
-        assert len(re.findall(r"!\[last analysis\]\(data:image/png;base64,", page)) == 1
-        assert "error cleared: observations" in page
-        assert json.loads(made.store_location.read_note(NOTE))["number"] == 2
 
-    def test_the_slower_of_two_monitors_notes_nothing(self, twin, monkeypatch):
-        made, store = twin
-        outage.run_to(made, store, outage.BEFORE)
-        parameters = ExperimentParameters(
-            dataset="small", method="etkf", members=16, root=made.root
-        )
-        theirs = AlertBook(last_cycle="1999-12-31T00:00").model_dump_json().encode()
+def test_the_slower_of_two_monitors_notes_nothing(twin, monkeypatch):
+    made, store = twin
+    outage.run_to(made, store, outage.BEFORE)
+    parameters = ExperimentParameters(dataset="small", method="etkf", members=16, root=made.root)
+    theirs = AlertBook(last_cycle="1999-12-31T00:00").model_dump_json().encode()
 
-        def meanwhile(book, findings, situation):
-            store.location.write_note(NOTE, theirs, expected=None)
-            return advance(book, findings, situation)
+    def meanwhile(book, findings, situation):
+        store.location.write_note(NOTE, theirs, expected=None)
+        return advance(book, findings, situation)
 
-        monkeypatch.setattr(module, "advance", meanwhile)
-        state = monitor(parameters, return_state=True)
-        assert state.message == "superseded: another run noted these alerts"
-        assert store.location.read_note(NOTE) == theirs
+    monkeypatch.setattr(module, "advance", meanwhile)
+    state = monitor(parameters, return_state=True)
+    assert state.message == "superseded: another run noted these alerts"
+    assert store.location.read_note(NOTE) == theirs
 
 
 def _refuse(*arguments):

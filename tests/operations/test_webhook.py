@@ -14,7 +14,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from flows.cli_common import ExitCode
 from tests.experiments import small
 from tests.flows.test_server import environment, server, wait_for
-from tests.operations import outage
+from tests.monitoring import outage
 from tests.operations.test_pools import POOLS
 from tests.support import ROOT
 from vardax_core.data.catalogue import datasets_dir
