@@ -119,3 +119,55 @@ def test_a_guarded_cycle_that_trusts_itself_is_the_cycle_without_a_guard(case, k
     np.testing.assert_allclose(*ensembles, rtol=1e-10)
     assert np.isnan(outputs[0].trust_score)
     assert np.isfinite(outputs[1].trust_score)
+
+
+def test_streams_side_by_side_are_judged_as_each_alone(case, key):
+    background, observations = case
+    # Without an observation nothing is to be replaced; with threshold 0 all else is.
+    streams = [
+        eqx.tree_at(lambda o: o.mask, observations, jnp.full((1, N), seen))
+        for seen in (False, True, False)
+    ]
+    which, nothing = guard(0.0, Broken(OPERATOR), FALLBACK), jnp.zeros(N, bool)
+    trust = which.monitor.init(N, background.dtype)
+    mean, variance = jnp.mean(background, axis=0), jnp.var(background, axis=0, ddof=1)
+
+    def judge(observations):
+        return which.judge(STEP, background, observations, nothing, mean, variance, trust, key=key)
+
+    together = jax.jit(jax.vmap(judge))(jax.tree.map(lambda *x: jnp.stack(x), *streams))
+    assert together.method.tolist() == [0, 2, 0]
+    for number, stream in enumerate(streams):
+        alone = eqx.filter_jit(judge)(stream)
+        for name in ("ensemble", "mean", "spread", "result"):
+            found, expected = (
+                getattr(together.analysis, name)[number],
+                getattr(alone.analysis, name),
+            )
+            np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_a_fallback_that_no_stream_wants_is_not_computed(case, key):
+    calls = []
+
+    class Counted(AbstractAnalysisStep):
+        operator: AbstractObservationOperator
+
+        def analyse(self, background, observations, *, key) -> Analysis:
+            jax.debug.callback(lambda: calls.append(1))
+            return STEP.analyse(background, observations, key=key)
+
+    trust = guard(0.0).monitor.init(N, case[0].dtype)
+    mean, variance = jnp.mean(case[0], axis=0), jnp.var(case[0], axis=0, ddof=1)
+    both = jax.tree.map(lambda x: jnp.stack([x, x]), case)
+    for threshold, expected in ((1e6, False), (0.0, True)):
+        which = guard(threshold, Counted(OPERATOR))
+        jax.jit(
+            jax.vmap(
+                lambda b, o, which=which: which.judge(
+                    STEP, b, o, jnp.zeros(N, bool), mean, variance, trust, key=key
+                )
+            )
+        )(*both)
+        jax.effects_barrier()
+        assert bool(calls) is expected

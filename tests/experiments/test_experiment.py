@@ -139,9 +139,9 @@ def test_a_store_of_other_settings_is_refused(done):
 def test_observations_of_another_file_are_refused(done, observed):
     made = small.experiment_of(done, Method.ETKF)
     store = made.open_store()
-    other = dataclasses.replace(
-        observed, nature_run=observed.nature_run.assign_attrs(source_sha256="f" * 64)
-    )
+    changed = observed.nature_run.assign_attrs(source_sha256="f" * 64)
+    changed["x"] = changed["x"].copy(data=changed["x"].values + 1)
+    other = dataclasses.replace(observed, nature_run=changed)
     before = files_below(done)
     with pytest.raises(SourceChangedError, match=r"sha256 simulated, .* with ffff"):
         made.append_observations(store, other)

@@ -92,11 +92,7 @@ class Guard(eqx.Module):
         method = jnp.zeros((), jnp.int32)
         wanted = ~nothing & (~trusted | _failed(own))
         for number, fallback in enumerate(self.fallbacks, start=1):
-            other = jax.lax.cond(
-                wanted,
-                lambda f=fallback: _plain(f(background, observations, key=key)),
-                lambda c=chosen: c,
-            )
+            other = _if_wanted(wanted, fallback, background, observations, key, chosen)
             good = wanted & ~_failed(other)
             chosen = jax.tree.map(lambda a, b, g=good: jnp.where(g, a, b), other, chosen)
             method = jnp.where(good, number, method)
@@ -119,6 +115,47 @@ class Guard(eqx.Module):
             background=own.background,
         )
         return Verdict(analysis, method, self.monitor.score(following), following)
+
+
+def _if_wanted(
+    wanted: Bool[Array, ""],
+    fallback: AbstractAnalysisStep,
+    background: Float[Array, "member *state"],
+    observations: Observations,
+    key: PRNGKeyArray,
+    chosen: Analysis,
+) -> Analysis:
+    """The fallback's analysis where it is wanted, else what was chosen before.
+
+    Side by side with others a branch would become both of its sides for all of them; here the
+    fallback runs only in cycles in which at least one of them wants it.
+    """
+    arrays, static = eqx.partition(fallback, eqx.is_array)
+
+    def analyse(arrays, background, observations, key):
+        return _plain(eqx.combine(arrays, static)(background, observations, key=key))
+
+    @jax.custom_batching.custom_vmap
+    def either(wanted, given, chosen):
+        return jax.lax.cond(wanted, lambda: analyse(*given), lambda: chosen)
+
+    @either.def_vmap
+    def _(size, batched, wanted, given, chosen):
+        def spread_out(leaf, is_batched):
+            return leaf if is_batched else jnp.broadcast_to(leaf, (size, *leaf.shape))
+
+        wanted, given, chosen = jax.tree.map(spread_out, (wanted, given, chosen), tuple(batched))
+
+        def some():
+            other = jax.vmap(analyse)(*given)
+            return jax.vmap(lambda w, a, b: jax.tree.map(lambda x, y: jnp.where(w, x, y), a, b))(
+                wanted, other, chosen
+            )
+
+        result = jax.lax.cond(jnp.any(wanted), some, lambda: chosen)
+        return result, jax.tree.map(lambda _: True, result)
+
+    return either(wanted, (arrays, background, observations, key), chosen)
 
 
 def _failed(analysis: Analysis) -> Bool[Array, ""]:
