@@ -73,7 +73,6 @@ def server(home: Path) -> Iterator[str]:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    (home / "server.pid").write_text(str(process.pid))
     url = f"http://127.0.0.1:{port}/api"
 
     def healthy() -> bool:

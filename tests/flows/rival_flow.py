@@ -1,11 +1,7 @@
-"""Run in a process of its own: an `assimilate` flow that is disturbed after its first commit.
-
-`python dying_server.py ROOT server PID` kills the server of process PID; `python dying_server.py
-ROOT rival` lets another run get ahead. Prints how the flow ended.
+"""Run in a process of its own: an `assimilate` flow that another run overtakes after its first
+commit. `python rival_flow.py ROOT` prints how the flow ended.
 """
 
-import os
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -21,7 +17,7 @@ from vardax_core.experiments.settings import Method
 SEGMENT = 6
 
 
-def main(root: Path, what: str, *process: str) -> None:
+def main(root: Path) -> None:
     experiment.segment_cycles = lambda ensemble_bytes: SEGMENT
     parameters = ExperimentParameters(dataset="lorenz96", root=root, method=Method.ETKF, members=6)
     ingest(parameters)
@@ -31,14 +27,11 @@ def main(root: Path, what: str, *process: str) -> None:
     def disturbed(self, started, record):
         module.Assimilation._commit = commit
         report = commit(self, started, record)
-        if what == "server":
-            os.kill(int(process[0]), signal.SIGKILL)
-        else:
-            store = made.open_store()
-            work = module.Assimilation(made, store, made.prepare(store))
-            rival = threading.Thread(target=lambda: list(work.run(pending_cycles(made, store))))
-            rival.start()
-            rival.join()
+        store = made.open_store()
+        work = module.Assimilation(made, store, made.prepare(store))
+        rival = threading.Thread(target=lambda: list(work.run(pending_cycles(made, store))))
+        rival.start()
+        rival.join()
         return report
 
     module.Assimilation._commit = disturbed
@@ -47,4 +40,4 @@ def main(root: Path, what: str, *process: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
+    main(Path(sys.argv[1]))
