@@ -7,7 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from vardax_core.analysis.amortized.ring_network import RingNetwork, ring_neighbours
+from vardax_core.analysis.amortized.ring_network import (
+    BLOCK,
+    RingNetwork,
+    in_blocks,
+    ring_neighbours,
+)
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.types import (
@@ -154,8 +159,7 @@ class LocalTransformStep(AbstractAnalysisStep):
         furthest = jnp.max(jnp.abs(departures), axis=1)
         new_mean = guess_mean + jnp.clip(correction, -furthest, furthest)
 
-        neighbours = jax.vmap(lambda a: ring_neighbours(a, self.reach))(anomalies)
-        contracted = anomalies - jnp.sum(anomaly_gain[None] * neighbours, axis=2)
+        contracted = anomalies - self._combined(anomalies, anomaly_gain)
         transformed = inflation[None] * contracted
         growth = (ensemble_spread(transformed) + floor) / guess_spread
         ensemble = new_mean[None] + transformed / jnp.maximum(growth / math.e, 1.0)[None]
@@ -166,6 +170,19 @@ class LocalTransformStep(AbstractAnalysisStep):
             result=jnp.asarray(int(ResultCode.OK), jnp.int32),
             diagnostics={"mean_inflation": jnp.mean(inflation)},
         )
+
+    def _combined(
+        self, anomalies: Float[Array, "member n"], gain: Float[Array, "n tap"]
+    ) -> Float[Array, "member n"]:
+        """The sum of the neighbours' anomalies, each times its gain."""
+        if gain.shape[0] <= BLOCK:
+            neighbours = jax.vmap(lambda a: ring_neighbours(a, self.reach))(anomalies)
+            return jnp.sum(gain[None] * neighbours, axis=2)
+
+        def block(a: Float[Array, "block member"], g: Float[Array, "block tap"]) -> Array:
+            return jnp.sum(g[..., None] * ring_neighbours(a, self.reach), axis=1)
+
+        return in_blocks(block, self.reach, anomalies.T, gain).T
 
     def _features(
         self,

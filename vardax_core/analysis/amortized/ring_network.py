@@ -1,9 +1,14 @@
 """A convolutional network on a periodic one-dimensional grid."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+BLOCK = 1024
+"""Points of a longer ring that are worked on at once, so that a cache holds them."""
 
 
 class RingConvolution(eqx.Module):
@@ -38,6 +43,32 @@ class RingConvolution(eqx.Module):
 def ring_neighbours(x: Float[Array, "n *rest"], reach: int) -> Float[Array, "n tap *rest"]:
     """The values at i - reach, ..., i + reach for every point i of a ring."""
     return jnp.stack([jnp.roll(x, -shift, axis=0) for shift in range(-reach, reach + 1)], axis=1)
+
+
+def in_blocks(
+    function: Callable[..., Float[Array, "block *out"]],
+    halo: int,
+    *arrays: Float[Array, "n *rest"],
+) -> Float[Array, "n *out"]:
+    """Apply a function of rings to a long ring, block by block.
+
+    Arguments:
+        function: from arrays with the same points to one; its result at a point depends on no
+            point further than `halo`.
+        halo: points that a block is given on each side beyond its own.
+        arrays: the ring.
+    """
+    n = arrays[0].shape[0]
+    starts = jnp.arange(0, n, BLOCK)
+    around = jnp.arange(-halo, BLOCK + halo)
+
+    def block(start: Int[Array, ""]) -> Float[Array, "block *out"]:
+        # Taken for a ring of its own, a block is wrong in its halo alone.
+        points = (start + around) % n
+        return function(*(array[points] for array in arrays))[halo : halo + BLOCK]
+
+    blocks = jax.lax.map(block, starts)
+    return blocks.reshape(starts.size * BLOCK, *blocks.shape[2:])[:n]
 
 
 class RingNetwork(eqx.Module):
@@ -83,6 +114,13 @@ class RingNetwork(eqx.Module):
         )
 
     def __call__(self, x: Float[Array, "n channel_in"]) -> Float[Array, "n channel_out"]:
+        n = x.shape[0]
+        if n <= BLOCK:
+            return self._ring(x)
+        halo = sum(layer.reach for layer in (self.first, *self.middle, self.last))
+        return in_blocks(self._ring, halo, x)
+
+    def _ring(self, x: Float[Array, "n channel_in"]) -> Float[Array, "n channel_out"]:
         hidden = jax.nn.gelu(self.first(x))
         for layer in self.middle:
             hidden = hidden + jax.nn.gelu(layer(hidden))
