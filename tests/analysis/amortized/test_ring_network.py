@@ -41,7 +41,9 @@ def test_gains_on_a_long_ring_are_those_of_the_ring_as_a_whole():
     )
     anomalies = jax.random.normal(jax.random.key(1), (members, n))
     gain = jax.random.normal(jax.random.key(2), (n, 2 * reach + 1))
-    direct = sum(gain[:, k] * jnp.roll(anomalies, reach - k, axis=1) for k in range(2 * reach + 1))
+    direct = sum(
+        gain[None, :, k] * jnp.roll(anomalies, reach - k, axis=1) for k in range(2 * reach + 1)
+    )
     np.testing.assert_allclose(
         jax.jit(step._combined)(anomalies, gain), direct, rtol=1e-10, atol=1e-10
     )
