@@ -48,7 +48,7 @@ def ring_neighbours(x: Float[Array, "n *rest"], reach: int) -> Float[Array, "n t
 def in_blocks(
     function: Callable[..., Float[Array, "block *out"]],
     halo: int,
-    *arrays: Float[Array, "n *rest"],
+    *arrays: Float[Array, "n ..."],
 ) -> Float[Array, "n *out"]:
     """Apply a function of rings to a long ring, block by block.
 
