@@ -27,6 +27,7 @@ def test_the_flag_attributes_name_every_code_once():
         "first_guess": 7,
         "missing": 8,
         "not_arrived": 9,
+        "withheld": 10,
     }
 
 
