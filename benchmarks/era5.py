@@ -19,11 +19,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from vardax_core.calibration.dataset import statistics_dataset
 from vardax_core.calibration.scores import compute_scores
 from vardax_core.data import ingest, load_recipe
 from vardax_core.data.recipe import validate_recipe
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
+from vardax_core.experiments.comparison import stored_statistics
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import Method, TrainingSettings, default_settings
 
@@ -70,13 +70,7 @@ def cycled(recipe, method, root, ingested, steps, until):
     for _ in Assimilation(made, store, made.prepare(store)).run(times):
         pass
     diagnostics = store.dataset("diagnostics").load()
-    left_out = ("result", "spread_factor", "analysis_method", "trust_score")
-    statistics = statistics_dataset(
-        {str(n): a.to_numpy() for n, a in diagnostics.data_vars.items() if n not in left_out},
-        diagnostics["time"].to_numpy(),
-        units=recipe.variable.units,
-        spread_scale=recipe.observation.error_sd,
-    )
+    statistics = stored_statistics(recipe, diagnostics)
     scores = compute_scores(statistics, key=jax.random.key(0), resamples=0)
     return {name: scores[name] for name in SCORES}
 

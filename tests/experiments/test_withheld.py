@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from tests.experiments import small
-from vardax_core.calibration.dataset import statistics_dataset
 from vardax_core.calibration.scores import compute_scores
 from vardax_core.data import ingest
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.recipe import validate_recipe
+from vardax_core.experiments.comparison import stored_statistics
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import ExperimentSettings, Method
 from vardax_core.observations.quality import QualityCode
@@ -69,11 +69,8 @@ def test_their_scores_are_those_of_the_departures(store, ingested):
     diagnostics = store.dataset("diagnostics").load()
     names = [n for n in diagnostics.data_vars if str(n).startswith("withheld")]
     assert len(names) == 5
-    left_out = ("result", "spread_factor", "analysis_method", "trust_score")
-    sums = {str(n): a.values for n, a in diagnostics.data_vars.items() if n not in left_out}
-    scores = compute_scores(
-        statistics_dataset(sums, diagnostics["time"].values), key=jax.random.key(0), resamples=0
-    )
+    statistics = stored_statistics(ingested.recipe, diagnostics)
+    scores = compute_scores(statistics, key=jax.random.key(0), resamples=0)
     residual = innovations["analysis_departure"].values[:, hidden]
     innovation = innovations["background_departure"].values[:, hidden]
     np.testing.assert_allclose(scores["withheld_rms"], np.sqrt((residual**2).mean()), rtol=1e-5)

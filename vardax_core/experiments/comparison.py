@@ -25,6 +25,7 @@ from vardax_core.calibration.plots.style import write_atomically
 from vardax_core.calibration.regions import region_names
 from vardax_core.calibration.report import MethodResult, Panel, ReportInput, write_report
 from vardax_core.calibration.scores import Scores, compute_scores
+from vardax_core.data.recipe import Recipe
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.validation import is_gated
 from vardax_core.observations.quality import QualityCode
@@ -115,24 +116,33 @@ def _last_segment(store: ExperimentStore) -> str:
     return "none"
 
 
+NOT_SUMS = ("result", "spread_factor", "analysis_method", "trust_score")
+"""Diagnostics of a store that are no sums of statistics."""
+
+
+def stored_statistics(recipe: Recipe, diagnostics: xr.Dataset) -> xr.Dataset:
+    """The statistics of each cycle of a store, as `compute_scores` takes them.
+
+    Arguments:
+        recipe: of the experiment.
+        diagnostics: the store's group.
+    """
+    return statistics_dataset(
+        {str(n): a.to_numpy() for n, a in diagnostics.data_vars.items() if n not in NOT_SUMS},
+        diagnostics["time"].to_numpy(),
+        units=recipe.variable.units,
+        spread_scale=recipe.observation.error_sd,
+    )
+
+
 def _method_result(experiment: Experiment, store: ExperimentStore) -> MethodResult:
     diagnostics = store.dataset("diagnostics").load()
-    statistics = {
-        str(name): array.to_numpy()
-        for name, array in diagnostics.data_vars.items()
-        if name not in ("result", "spread_factor", "analysis_method", "trust_score")
-    }
     segments = [r.metadata for r in store.history() if r.metadata.get("kind") == "segment"]
     cycles = sum(int(m["cycles"]) for m in segments)
     seconds = sum(float(m["compute_seconds"]) for m in segments)
     return MethodResult(
         name=experiment.settings.method.value,
-        statistics=statistics_dataset(
-            statistics,
-            diagnostics["time"].to_numpy(),
-            units=experiment.recipe.variable.units,
-            spread_scale=experiment.recipe.observation.error_sd,
-        ),
+        statistics=stored_statistics(experiment.recipe, diagnostics),
         microseconds_per_cycle=1e6 * seconds / cycles if cycles else None,
         result_codes=diagnostics["result"].to_numpy(),
         makers=_makers(diagnostics["analysis_method"]),
