@@ -307,9 +307,9 @@ def tuned_letkf(setting: Setting, cycles: int, *, key, say) -> tuple[LETKF, str]
     operator = Identity(setting.model.state_shape)
     n = setting.model.state_shape[0]
     best = (np.inf, None, "")
-    for radius in (2.0, 3.0, 4.0, 6.0):
+    for radius in (3.0, 4.0, 6.0, 8.0, 11.0):
         network = ring_network(n, np.arange(n), radius)
-        for inflation in (1.02, 1.05, 1.1):
+        for inflation in (1.0, 1.01, 1.02, 1.05):
             step = LETKF(operator, network, inflation=inflation, rotate=True)
             rmse = scored(cycled(setting, step, 1, cycles, key=key))["rmse_a"]
             rmse = rmse if np.isfinite(rmse) else np.inf

@@ -16,27 +16,30 @@ def monitor_of(rng, **options):
 
 def test_checks_by_hand():
     """Two observations used, one refused by the first-guess check, one missing."""
-    checks, z = departure_checks(
-        innovation=jnp.array([3.0, -5.0, 99.0, jnp.nan]),
-        residual=jnp.array([1.0, -2.0, 98.0, jnp.nan]),
+    checks, stations = departure_checks(
+        innovation=jnp.array([3.0, -5.0, 7.0, jnp.nan]),
+        residual=jnp.array([1.0, -2.0, 6.0, jnp.nan]),
         background_variance=jnp.array([4.0, 9.0, 1.0, 1.0]),
         error_sd=jnp.array([5.0**0.5, 4.0, 1.0, 1.0]),
         used=jnp.array([True, True, False, False]),
         rejected=jnp.array([False, False, True, False]),
-        last=jnp.array([0.5, 0.0, 7.0, 7.0]),
+        stations=jnp.array([[0.5, 0.0, 7.0, 7.0], [1.0, 1.0, 2.0, 3.0]]),
     )
-    np.testing.assert_allclose(z, [1.0, -1.0, 0.0, 0.0])
-    expected = [0.0, (2 - 2) / 2, 0.5, (3 + 10) / (5 + 16) - 1, 1 / 3]
+    kept = np.exp(-1 / 6)
+    refused = 2 * kept + (1 - kept) * 49 / 2
+    np.testing.assert_allclose(stations, [[1.0, -1.0, 0.0, 0.0], [1.0, 1.0, refused, 3.0]])
+    largest = np.log(1 + 1) - np.log(1 + 2 * np.log(2 * 2))
+    expected = [0.0, (2 - 2) / 2, 0.5, (3 + 10) / (5 + 16) - 1, 1 / 3, largest, np.log(refused)]
     np.testing.assert_allclose(checks, expected, rtol=1e-12)
 
 
 def test_a_cycle_without_observations_says_nothing_and_changes_nothing():
     nothing, full = jnp.zeros(3, bool), jnp.full(3, jnp.nan)
-    checks, z = departure_checks(full, full, full, full, nothing, nothing, jnp.ones(3))
+    checks, stations = departure_checks(full, full, full, full, nothing, nothing, jnp.ones((2, 3)))
     assert np.all(np.asarray(checks) == 0)
     monitor = monitor_of(np.random.default_rng(0))
     state = monitor.init(3, checks.dtype)
-    after = monitor.update(state, checks + 9.0, z, jnp.asarray(False))
+    after = monitor.update(state, checks + 9.0, stations, jnp.asarray(False))
     assert all(
         np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (state, after)), strict=True)
     )
@@ -50,7 +53,7 @@ def test_alarms_are_as_rare_as_asked(key):
 
     def run(rows):
         def body(state, row):
-            state = monitor.update(state, row, state.last, jnp.asarray(True))
+            state = monitor.update(state, row, state.stations, jnp.asarray(True))
             return state, monitor.trusts(state)
 
         return jax.lax.scan(body, monitor.init(1, rows.dtype), rows)[1][60:].all()
@@ -64,7 +67,7 @@ def test_a_lasting_shift_of_one_check_is_noticed_and_forgotten(check):
     rng = np.random.default_rng(2)
     monitor = monitor_of(rng)
     state = monitor.init(1)
-    update = jax.jit(lambda s, row: monitor.update(s, row, s.last, jnp.asarray(True)))
+    update = jax.jit(lambda s, row: monitor.update(s, row, s.stations, jnp.asarray(True)))
     trusted = []
     for cycle in range(200):
         row = rng.standard_normal(len(CHECKS))
@@ -79,8 +82,8 @@ def test_a_lasting_shift_of_one_check_is_noticed_and_forgotten(check):
 
 def test_too_few_or_broken_cycles_are_refused():
     with pytest.raises(ValueError, match="20 blocks of 50 cycles"):
-        DepartureMonitor.calibrated(np.zeros((1, 500, 5)))
-    broken = np.zeros((8, 1500, 5))
+        DepartureMonitor.calibrated(np.zeros((1, 500, len(CHECKS))))
+    broken = np.zeros((8, 1500, len(CHECKS)))
     broken[0, 3, 1] = np.nan
     with pytest.raises(ValueError, match="1 values that are not finite"):
         DepartureMonitor.calibrated(broken)

@@ -42,7 +42,7 @@ def test_other_streams_are_quiet_and_other_errors_are_not(usual):
 
     def largest(checks):
         def body(state, row):
-            state = monitor.update(state, row, state.last, jnp.asarray(True))
+            state = monitor.update(state, row, state.stations, jnp.asarray(True))
             return state, monitor.score(state)
 
         run = jax.vmap(lambda rows: jax.lax.scan(body, monitor.init(1, rows.dtype), rows)[1])

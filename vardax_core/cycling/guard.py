@@ -73,17 +73,17 @@ class Guard(eqx.Module):
         """
         own = step(background, observations, key=key)
         now = observations.at_analysis_time()
-        checks, last = departure_checks(
+        checks, stations = departure_checks(
             now.values[0] - observed_mean,
             now.values[0] - step.operator(own.mean),
             observed_variance,
             now.error_sd[0],
             now.mask[0],
             rejected,
-            trust.last,
+            trust.stations,
         )
         seen = jnp.any(now.mask[0] | rejected)
-        following = self.monitor.update(trust, checks, last, seen)
+        following = self.monitor.update(trust, checks, stations, seen)
         nothing = own.result == int(ResultCode.NO_OBSERVATIONS)
         trusted = self.monitor.trusts(following)
         out = jnp.asarray(int(ResultCode.OUT_OF_DISTRIBUTION), own.result.dtype)

@@ -1,5 +1,7 @@
 """When an analysis should not be trusted: departures unlike those that it was trained with."""
 
+import math
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,17 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 from scipy import stats
 
-CHECKS = ("bias", "chi2", "persistence", "residual", "rejected")
+CHECKS = ("bias", "chi2", "persistence", "residual", "rejected", "largest", "station")
 """What every cycle is asked, in this order; see `departure_checks`."""
 
 BLOCK = 50
 """Cycles of one block, whose largest score enters the tail from which the threshold comes."""
+
+CONFIDENCE, RESAMPLES = 0.9, 100
+"""Of the threshold, and how many times the blocks are drawn anew for it."""
+
+STATION_MEMORY = 6.0
+"""Cycles that a station's mean squared departure goes back."""
 
 LEAST_SCALE = 0.01
 """Least standard deviation of an average: a check that never moves in trusted cycles, as the
@@ -25,14 +33,17 @@ def departure_checks(
     error_sd: Float[Array, " obs"],
     used: Bool[Array, " obs"],
     rejected: Bool[Array, " obs"],
-    last: Float[Array, " obs"],
-) -> tuple[Float[Array, " check"], Float[Array, " obs"]]:
+    stations: Float[Array, "2 obs"],
+) -> tuple[Float[Array, " check"], Float[Array, "2 obs"]]:
     """One number for each of `CHECKS`, near zero in a cycle as it should be.
 
     bias: sum z / sqrt p. chi2: (sum z^2 - p) / sqrt(2 p). persistence: sum z z_last / sqrt p, as
     the innovations of a good filter do not remember. residual: sum(O-A)(O-B) / sum R - 1.
-    rejected: share of the observations that the first-guess check refused. Here z is O-B over the
-    root of HBH' + R and p the number of observations.
+    rejected: share of the observations that the first-guess check refused. largest: log of
+    1 + max z^2 over 1 + 2 log 2p. station: log of the largest mean z^2 that a station
+    had of late, refused or not.
+    Here z is O-B over the root of HBH' + R and p the number of observations; the last two are for
+    one wrong station among many.
 
     Arguments:
         innovation, residual: O-B and O-A.
@@ -40,14 +51,15 @@ def departure_checks(
         error_sd: square root of the diagonal of R.
         used: True where the observation entered the analysis.
         rejected: True where the first-guess check refused it.
-        last: z of the cycle before, zero where there was none.
+        stations: what each had before this cycle, see `TrustState`.
 
     Returns:
-        The numbers, and this cycle's z.
+        The numbers, and what each station has after this cycle.
 
     Source: Desroziers et al. (2005), doi:10.1256/qj.05.108; Kailath (1968),
     doi:10.1109/TAC.1968.1099025
     """
+    last, power = stations
     d, a = jnp.where(used, innovation, 0.0), jnp.where(used, residual, 0.0)
     expected = jnp.where(used, jnp.sqrt(background_variance + error_sd**2), 1.0)
     z = d / expected
@@ -56,6 +68,11 @@ def departure_checks(
     pairs = jnp.maximum(jnp.sum(used & (last != 0)).astype(z.dtype), 1.0)
     error = jnp.sum(jnp.where(used, error_sd**2, 0.0))
     refused = jnp.sum(rejected).astype(z.dtype)
+    keep = math.exp(-1 / STATION_MEMORY)
+    known = used | rejected
+    squared = jnp.where(known, innovation**2 / (background_variance + error_sd**2), 0.0)
+    power = jnp.where(known, keep * power + (1 - keep) * squared, power)
+    largest = jnp.log1p(jnp.max(z**2)) - jnp.log1p(2 * jnp.log(2 * several))
     checks = jnp.stack(
         [
             jnp.sum(z) / jnp.sqrt(several),
@@ -63,9 +80,16 @@ def departure_checks(
             jnp.sum(z * last) / jnp.sqrt(pairs),
             jnp.where(count > 0, jnp.sum(a * d) / jnp.where(count > 0, error, 1.0) - 1, 0.0),
             refused / jnp.maximum(count + refused, 1.0),
+            jnp.where(count > 0, largest, 0.0),
+            jnp.where(jnp.any(known), jnp.log(jnp.max(power)), 0.0),
         ]
     )
-    return checks, z
+    return checks, jnp.stack([z, power])
+
+
+def usual_stations(n_observations: int, dtype: DTypeLike = jnp.float32) -> Float[Array, "2 obs"]:
+    """What stations that have not reported yet had, see `TrustState`."""
+    return jnp.stack([jnp.zeros((n_observations,), dtype), jnp.ones((n_observations,), dtype)])
 
 
 class TrustState(eqx.Module):
@@ -73,17 +97,18 @@ class TrustState(eqx.Module):
 
     Attributes:
         averages: exponentially forgotten means of the checks.
-        last: standardised innovations of the last cycle.
+        stations: standardised innovations of the last cycle, zero where there was none, and the
+            mean of their squares with a memory of `STATION_MEMORY` cycles.
     """
 
     averages: Float[Array, "memory check"]
-    last: Float[Array, " obs"]
+    stations: Float[Array, "2 obs"]
 
 
 class DepartureMonitor(eqx.Module):
     """A score of how unlike the departures of late are to those of trusted cycles.
 
-    The checks are averaged over the last cycles with a short and a long memory, and the score is
+    The checks are averaged over the last cycles with short and long memories, and the score is
     the largest distance of an average from its usual value, in its usual standard deviations.
     Above the threshold the observations or the background are not what the analysis was made for.
 
@@ -100,13 +125,13 @@ class DepartureMonitor(eqx.Module):
 
     def init(self, n_observations: int, dtype: DTypeLike = jnp.float32) -> TrustState:
         """The state before the first cycle: as usual."""
-        return TrustState(self.centre.astype(dtype), jnp.zeros((n_observations,), dtype))
+        return TrustState(self.centre.astype(dtype), usual_stations(n_observations, dtype))
 
     def update(
         self,
         state: TrustState,
         checks: Float[Array, " check"],
-        last: Float[Array, " obs"],
+        stations: Float[Array, "2 obs"],
         observed: Bool[Array, ""],
     ) -> TrustState:
         """Take one cycle in; without an observation, or with checks that are not finite, nothing
@@ -115,7 +140,8 @@ class DepartureMonitor(eqx.Module):
         averages = keep * state.averages + (1 - keep) * checks[None]
         usable = observed & jnp.all(jnp.isfinite(checks))
         return TrustState(
-            jnp.where(usable, averages, state.averages), jnp.where(usable, last, state.last)
+            jnp.where(usable, averages, state.averages),
+            jnp.where(usable, stations, state.stations),
         )
 
     def score(self, state: TrustState) -> Float[Array, ""]:
@@ -164,15 +190,16 @@ class DepartureMonitor(eqx.Module):
         cls,
         checks: Float[np.ndarray, "stream cycle check"],
         *,
-        memories: tuple[float, ...] = (3.0, 12.0),
+        memories: tuple[float, ...] = (1.0, 3.0, 12.0),
         false_alarms: float = 0.01,
         period: int = 1000,
     ) -> "DepartureMonitor":
         """The monitor for which trusted cycles are as given.
 
         The threshold is such that within `period` cycles the score exceeds it with probability
-        `false_alarms`, by a Gumbel distribution of the largest squared scores of blocks of
-        `BLOCK` cycles.
+        at most `false_alarms`, by a Gumbel distribution of the largest squared scores of blocks
+        of `BLOCK` cycles. Rare alarms are beyond what the blocks show, so it is the `CONFIDENCE`
+        quantile of the thresholds of resampled blocks.
 
         Arguments:
             checks: of trusted cycles after their spin-up.
@@ -209,9 +236,13 @@ class DepartureMonitor(eqx.Module):
         scores = np.max(np.abs(usual - centre) / scale, axis=(2, 3))
         # The square of a Gaussian score has an exponential tail, whose maxima are Gumbel's.
         squares = scores.reshape(-1, BLOCK).max(axis=1) ** 2
-        location, width = stats.gumbel_r.fit(squares)
         within = (1 - false_alarms) ** (BLOCK / period)
-        threshold = float(np.sqrt(stats.gumbel_r.ppf(within, location, width)))
+        draw = np.random.default_rng(0)
+        levels = [
+            stats.gumbel_r.ppf(within, *stats.gumbel_r.fit(draw.choice(squares, squares.size)))
+            for _ in range(RESAMPLES)
+        ]
+        threshold = float(np.sqrt(np.quantile(levels, CONFIDENCE)))
         return cls(
             centre=jnp.asarray(centre, jnp.float32),
             scale=jnp.asarray(scale, jnp.float32),

@@ -134,7 +134,7 @@ def state_arrays(state: CycleState) -> dict[str, np.ndarray]:
     trust = {}
     if state.trust is not None:
         trust["trust_averages"] = np.asarray(state.trust.averages)
-        trust["trust_last"] = np.asarray(state.trust.last)
+        trust["trust_stations"] = np.asarray(state.trust.stations)
     return {
         "ensemble": np.asarray(state.ensemble),
         "cycle": np.asarray(state.cycle),
@@ -151,7 +151,7 @@ def restore_state(arrays: Mapping[str, np.ndarray]) -> CycleState:
     given = {name: jnp.asarray(array) for name, array in arrays.items()}
     trust = None
     if "trust_averages" in given:
-        trust = TrustState(averages=given["trust_averages"], last=given["trust_last"])
+        trust = TrustState(averages=given["trust_averages"], stations=given["trust_stations"])
     return CycleState(
         ensemble=given["ensemble"],
         cycle=given["cycle"],

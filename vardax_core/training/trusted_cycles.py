@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
-from vardax_core.cycling.trust import DepartureMonitor, departure_checks
+from vardax_core.cycling.trust import DepartureMonitor, departure_checks, usual_stations
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.quality import QualityCode
 from vardax_core.training.observing import AbstractObservingSystem
@@ -65,20 +65,20 @@ def trusted_checks(
     )
 
     def look(
-        last: Array, truth: Array, given: CycleInput, output: CycleOutput
+        stations: Array, truth: Array, given: CycleInput, output: CycleOutput
     ) -> tuple[Array, Array]:
         window = given.observations.at_analysis_time()
         used = output.quality == int(QualityCode.KEPT)
-        checks, last = departure_checks(
+        checks, stations = departure_checks(
             jnp.nan_to_num(output.background_departure),
             jnp.nan_to_num(output.analysis_departure),
             output.background_equivalent_variance,
             window.error_sd[0],
             used,
             window.mask[0] & ~used,
-            last,
+            stations,
         )
-        return last, checks
+        return stations, checks
 
     @eqx.filter_jit
     def streams(program: CycleProgram, keys: Array) -> Array:
@@ -87,9 +87,11 @@ def trusted_checks(
             truth, ensemble = twin_start(
                 model, near, size.members, size.start_sd, size.attractor, key=k_start
             )
-            last = jnp.zeros((step.operator.obs_size,), truth.dtype)
+            stations = usual_stations(step.operator.obs_size, truth.dtype)
             length = size.spin_up + size.cycles
-            return cycle_twin(program, observing, truth, ensemble, length, look, last, key=k_cycles)
+            return cycle_twin(
+                program, observing, truth, ensemble, length, look, stations, key=k_cycles
+            )
 
         return jax.vmap(one)(keys)
 
