@@ -23,7 +23,7 @@ DAPPER_NAME = "ETKF N=24"
 
 
 def steps_of(size, network=None):
-    """The amortized analysis with and without a first guess, with one network for all sizes."""
+    """The amortized analysis with and without a first guess, the former with a given network."""
     import equinox as eqx
     import jax
 
@@ -37,7 +37,9 @@ def steps_of(size, network=None):
         step = LocalTransformStep.create(
             operator, guess, centre=2.4, scale=3.6, key=jax.random.key(0)
         )
-        found[name] = step if network is None else eqx.tree_at(lambda s: s.network, step, network)
+        found[name] = step
+    if network is not None:
+        found["hybrid"] = eqx.tree_at(lambda s: s.network, found["hybrid"], network)
     return found
 
 

@@ -3,7 +3,8 @@
 Every setting is trained on policy for some minutes, then eight streams are cycled beside an
 ensemble filter without a network on the same nature run and the same observations. Streams start
 near the truth, as DAPPER's do; training and scoring have keys of their own. A row with a lag is a
-fixed-lag smoother behind the same analysis: it uses so many later observation times.
+fixed-lag smoother behind the same analysis: it uses so many later observation times, and is trained
+for a while of its own once the analysis is.
 
 Published column: DAPPER 1.7.1 with the same number of members where one is known.
 
@@ -39,6 +40,7 @@ from vardax_core.calibration.plots.style import (
 )
 from vardax_core.calibration.statistics import COVERAGE_LEVELS
 from vardax_core.cycling.cycle import CycleProgram
+from vardax_core.cycling.local_smoother import LocalSmoother
 from vardax_core.cycling.smoother import FixedLagSmoother
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.lorenz63 import Lorenz63
@@ -46,6 +48,7 @@ from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
 from vardax_core.training.observing import AbstractObservingSystem, FixedNetwork, RandomNetwork
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
+from vardax_core.training.smoothing import SmoothingSettings, train_smoother
 from vardax_core.training.twin_cycles import cycle_twin, twin_start
 from vardax_core.types import ensemble_mean
 
@@ -72,6 +75,7 @@ class Setting:
         nearness: see `OnPolicySettings`.
         streams: of the training.
         reach, width, depth: of the network.
+        smoother_reach: points to each side that the smoother looks at.
         letkf: whether the reference is an LETKF tuned on a stream of its own.
         published: name and rmse.a of DAPPER's methods.
     """
@@ -90,6 +94,7 @@ class Setting:
     reach: int = 5
     width: int = 64
     depth: int = 3
+    smoother_reach: int = 6
     letkf: bool = False
     published: dict[str, float] = field(default_factory=dict)
 
@@ -205,17 +210,66 @@ def trained(setting: Setting, minutes: float, steps: int, *, key, say: Callable)
     return step, settings.steps, time.perf_counter() - start
 
 
-def cycled(setting: Setting, analysis_step: AbstractAnalysisStep, streams, cycles, *, key):
-    """Cycle every stream: sums of statistics, scores of each age, and one point, of each cycle."""
-    n = setting.model.state_shape[0]
-    smoother = FixedLagSmoother(setting.lag) if setting.lag else None
-    program = CycleProgram(
+def program_of(setting: Setting, analysis_step: AbstractAnalysisStep) -> CycleProgram:
+    return CycleProgram(
         model=setting.model,
         step=analysis_step,
         adaptation=None,
         score_weights=jnp.ones(setting.model.state_shape),
         spread_scale=setting.nearness,
     )
+
+
+def trained_smoother(setting: Setting, analysis_step, minutes: float, *, key, tell: Callable):
+    """A smoother behind a trained step, trained for some minutes or, without, for one round."""
+    key = jax.random.fold_in(key, 4)
+    smoother = LocalSmoother.create(
+        setting.lag,
+        centre=setting.centre,
+        scale=setting.scale,
+        reach=setting.smoother_reach,
+        key=jax.random.fold_in(key, 0),
+    )
+    settings = SmoothingSettings(
+        rounds=2 if minutes else 1,
+        cycles=300 if minutes else 20,
+        streams=24 if minutes else 2,
+        members=setting.members,
+        start_sd=2 * setting.nearness,
+    )
+    near = jnp.full(setting.model.state_shape, setting.centre)
+    program = program_of(setting, analysis_step)
+    moments = []
+
+    def train(settings, progress):
+        return train_smoother(
+            smoother,
+            program,
+            setting.observing,
+            near,
+            settings,
+            key=jax.random.fold_in(key, 1),
+            progress=progress,
+        )[0]
+
+    if minutes:
+        train(settings, lambda *_: moments.append(time.perf_counter()))
+        rounds = max(2, int(60 * minutes / (moments[1] - moments[0])))
+        settings = settings._replace(rounds=rounds)
+
+    def progress(done, loss, rmse):
+        tell(f"smoother, round {done} of {settings.rounds}, loss {loss:.4f}, rmse {rmse:.4f}")
+
+    start = time.perf_counter()
+    return train(settings, progress), time.perf_counter() - start
+
+
+def cycled(
+    setting: Setting, analysis_step: AbstractAnalysisStep, smoother, streams, cycles, *, key
+):
+    """Cycle every stream: sums of statistics, scores of each age, and one point, of each cycle."""
+    n = setting.model.state_shape[0]
+    program = program_of(setting, analysis_step)
 
     def look(memory, truth, given, output):
         ensemble = output.analysis.ensemble
@@ -311,7 +365,7 @@ def tuned_letkf(setting: Setting, cycles: int, *, key, say) -> tuple[LETKF, str]
         network = ring_network(n, np.arange(n), radius)
         for inflation in (1.0, 1.01, 1.02, 1.05):
             step = LETKF(operator, network, inflation=inflation, rotate=True)
-            rmse = scored(cycled(setting, step, 1, cycles, key=key))["rmse_a"]
+            rmse = scored(cycled(setting, step, None, 1, cycles, key=key))["rmse_a"]
             rmse = rmse if np.isfinite(rmse) else np.inf
             say(f"LETKF radius {radius:g} inflation {inflation}: {rmse:.3f}")
             if rmse < best[0]:
@@ -403,9 +457,18 @@ def measure(name: str, options) -> tuple[dict, list[dict]]:
         eqx.tree_serialise_leaves(options.weights / f"{name}.eqx", step.network)
     size = (options.streams, BURN_IN + options.cycles)
     run_key = jax.random.fold_in(key, 2)
-    out = cycled(setting, step, *size, key=run_key)
+    smoother, classical_smoother, smoothing_seconds = None, None, 0.0
+    if setting.lag:
+        minutes = options.minutes * options.smoother_share
+        smoother, smoothing_seconds = trained_smoother(setting, step, minutes, key=key, tell=tell)
+        classical_smoother = FixedLagSmoother(setting.lag)
+    out = cycled(setting, step, smoother, *size, key=run_key)
     row = scored(out)
-    row |= {"steps": steps, "training_minutes": seconds / 60}
+    row |= {
+        "steps": steps,
+        "training_minutes": seconds / 60,
+        "smoother_minutes": smoothing_seconds / 60,
+    }
     row["members"], row["streams"], row["cycles"] = setting.members, options.streams, options.cycles
     if setting.letkf:
         reference_step, label = tuned_letkf(
@@ -416,7 +479,7 @@ def measure(name: str, options) -> tuple[dict, list[dict]]:
         operator = Identity(setting.model.state_shape)
         reference_step = FiniteSizeETKF(operator, certainty=certainty)
         label = f"finite-size ETKF, certainty {certainty:g}"
-    reference = scored(cycled(setting, reference_step, *size, key=run_key))
+    reference = scored(cycled(setting, reference_step, classical_smoother, *size, key=run_key))
     row["reference"] = reference | {"method": label}
     print(line(f"{name}, N={setting.members}: amortized", row))
     print(line(f"  {label}", reference))
@@ -427,6 +490,8 @@ def measure(name: str, options) -> tuple[dict, list[dict]]:
     for what, value in setting.published.items():
         print(f"  {'DAPPER ' + what:42}{value:>8.3f}")
     print(f"  trained {steps} steps in {seconds / 60:.1f} min", flush=True)
+    if setting.lag:
+        print(f"  trained the smoother in {smoothing_seconds / 60:.1f} min", flush=True)
     picture(options.out / f"{name.replace(' ', '_')}.png", name, out, row)
     return row, bars_of(name, setting, row, reference)
 
@@ -436,6 +501,9 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one short case, under a minute")
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--minutes", type=float, default=15.0, help="training time of each")
+    parser.add_argument(
+        "--smoother-share", type=float, default=0.3, help="of the training time, for a smoother"
+    )
     parser.add_argument("--steps", type=int, default=3000, help="used if --minutes is 0")
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--cycles", type=int, default=10000, help="scored, after the burn-in")

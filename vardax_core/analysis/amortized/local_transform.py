@@ -39,16 +39,19 @@ class LocalTransformStep(AbstractAnalysisStep):
         anomaly_i  = exp(c_i f_i) (a_i - sum_k A_ik k_j a_j)
 
     with k_j = s_j^2 / (s_j^2 + R_j), zero where nothing is observed, and c_i the largest k in
-    reach. So without an observation in reach, or with R growing, the network adds nothing to the
+    reach. With `regression` each gain is a sum of two, of which one is a weight of the members'
+    own regression of i on j: without a filter before it, the network needs their covariances. So
+    without an observation in reach, or with R growing, the network adds nothing to the
     first guess, whatever its weights. The correction of the mean never exceeds the largest
     departure in reach, nor the spread e times that of the first guess, so that no input leads
     the state off for good.
 
     Attributes:
         operator: observation operator H; its adjoint puts departures on the grid.
-        network: gives 2 (2 reach + 1) + 2 outputs a point.
+        network: gives 2 (2 reach + 1) + 2 outputs a point, or 4 (2 reach + 1) + 2.
         first_guess: analysis that the network corrects, or None for the background itself.
         reach: points to each side that a gain covers.
+        regression: whether the network sees and weighs the members' regressions.
         static: fields that never change and that the network sees too, of order one; none by
             default.
         centre, scale: rough mean and standard deviation of the state, for scaling the inputs.
@@ -59,6 +62,7 @@ class LocalTransformStep(AbstractAnalysisStep):
     first_guess: AbstractAnalysisStep | None
     static: Float[Array, "n field"]
     reach: int = eqx.field(static=True)
+    regression: bool = eqx.field(static=True)
     centre: float = eqx.field(static=True)
     scale: float = eqx.field(static=True)
 
@@ -78,6 +82,8 @@ class LocalTransformStep(AbstractAnalysisStep):
     ) -> "LocalTransformStep":
         """An untrained step: the first guess, or the scalar Kalman update where there is none.
 
+        A step without a first guess has `regression`.
+
         Raises:
             ValueError: if the state is not a ring, or the gains reach around it.
         """
@@ -89,12 +95,14 @@ class LocalTransformStep(AbstractAnalysisStep):
         taps = 2 * reach + 1
         if static is None:
             static = jnp.zeros((*operator.state_shape, 0))
-        channels = FEATURES + static.shape[1]
-        network = RingNetwork.create(channels, 2 * taps + 2, width=width, depth=depth, key=key)
+        regression = first_guess is None
+        channels = FEATURES + static.shape[1] + (taps if regression else 0)
+        outputs = (4 if regression else 2) * taps + 2
+        network = RingNetwork.create(channels, outputs, width=width, depth=depth, key=key)
         if first_guess is None:
             start = network.last.bias.at[reach].set(1.0).at[taps + reach].set(0.5)
             network = eqx.tree_at(lambda n: n.last.bias, network, start)
-        return cls(operator, network, first_guess, static, reach, centre, scale)
+        return cls(operator, network, first_guess, static, reach, regression, centre, scale)
 
     def analyse(
         self,
@@ -135,8 +143,9 @@ class LocalTransformStep(AbstractAnalysisStep):
         influence = jnp.max(ring_neighbours(gain, self.reach), axis=1)
         anomalies = guess - guess_mean[None]
 
+        normalised = (background - mean[None]) / spread[None]
         features = self._features(
-            (background - mean[None]) / spread[None],
+            normalised,
             mean,
             spread,
             guess_mean,
@@ -147,10 +156,17 @@ class LocalTransformStep(AbstractAnalysisStep):
             gain,
             observed,
         )
-        out = self.network(features)
         taps = 2 * self.reach + 1
-        mean_gain = out[:, :taps] * ring_neighbours(gain, self.reach)
-        anomaly_gain = out[:, taps : 2 * taps] * ring_neighbours(gain, self.reach)
+        gains = ring_neighbours(gain, self.reach)
+        if self.regression:
+            correlation = self._correlations(normalised)
+            out = self.network(jnp.concatenate([features, correlation], axis=1))
+            regressed = correlation * spread[:, None] / ring_neighbours(spread, self.reach)
+            mean_gain = (out[:, :taps] + out[:, 2 * taps : 3 * taps] * regressed) * gains
+            anomaly_gain = (out[:, taps : 2 * taps] + out[:, 3 * taps : -2] * regressed) * gains
+        else:
+            out = self.network(features)
+            mean_gain, anomaly_gain = out[:, :taps] * gains, out[:, taps:-2] * gains
         inflation = jnp.exp(influence * jnp.tanh(out[:, -2]))
         bias = influence * out[:, -1] * guess_spread
 
@@ -170,6 +186,17 @@ class LocalTransformStep(AbstractAnalysisStep):
             result=jnp.asarray(int(ResultCode.OK), jnp.int32),
             diagnostics={"mean_inflation": jnp.mean(inflation)},
         )
+
+    def _correlations(self, normalised: Float[Array, "member n"]) -> Float[Array, "n tap"]:
+        """The members' correlation of every point with its neighbours."""
+
+        def block(x: Float[Array, "block member"]) -> Float[Array, "block tap"]:
+            around = ring_neighbours(x, self.reach)
+            return jnp.sum(around * x[:, None], axis=2) / (normalised.shape[0] - 1)
+
+        if normalised.shape[1] <= BLOCK:
+            return block(normalised.T)
+        return in_blocks(block, self.reach, normalised.T)
 
     def _combined(
         self, anomalies: Float[Array, "member n"], gain: Float[Array, "n tap"]
