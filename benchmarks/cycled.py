@@ -49,6 +49,7 @@ from vardax_core.observations.operators import Identity
 from vardax_core.training.observing import AbstractObservingSystem, FixedNetwork, RandomNetwork
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
 from vardax_core.training.smoothing import SmoothingSettings, train_smoother
+from vardax_core.training.spread_calibration import SpreadCalibration, calibrate_spread
 from vardax_core.training.twin_cycles import cycle_twin, twin_start
 from vardax_core.types import ensemble_mean
 
@@ -207,6 +208,14 @@ def trained(setting: Setting, minutes: float, steps: int, *, key, say: Callable)
     step, _ = train_on_policy(
         step, setting.model, setting.observing, settings, key=run_key, progress=say(settings.steps)
     )
+    size = SpreadCalibration(members=setting.members, start_sd=2 * setting.nearness)
+    if not minutes:
+        size = size._replace(rounds=1, streams=4, cycles=50, spin_up=50)
+    near = jnp.full(setting.model.state_shape, setting.centre)
+    step, ratios = calibrate_spread(
+        step, setting.model, setting.observing, near, size, key=jax.random.fold_in(key, 5)
+    )
+    print(f"spread / RMSE before each correction: {ratios.round(3)}", file=sys.stderr, flush=True)
     return step, settings.steps, time.perf_counter() - start
 
 

@@ -1,0 +1,114 @@
+"""The spread of a trained analysis, made to match its errors in cycles of its own."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vardax_core.analysis.amortized.local_transform import LocalTransformStep
+from vardax_core.cycling.cycle import CycleProgram
+from vardax_core.models.base import AbstractForecastModel
+from vardax_core.training.observing import AbstractObservingSystem
+from vardax_core.training.twin_cycles import cycle_twin, twin_start
+
+
+class SpreadCalibration(NamedTuple):
+    """How many cycles a spread is calibrated on.
+
+    Attributes:
+        rounds: corrections; each is measured in cycles of the analysis that the last one left.
+        streams: twins side by side, new ones in every round.
+        cycles: of each, after the spin-up.
+        spin_up: cycles of each before.
+        members: ensemble size.
+        start_sd: error of the first ensemble, unit of the state.
+        attractor: model steps from the start of a nature run to the attractor.
+    """
+
+    rounds: int = 4
+    streams: int = 32
+    cycles: int = 600
+    spin_up: int = 200
+    members: int = 24
+    start_sd: float = 1.0
+    attractor: int = 1000
+
+
+def calibrate_spread(
+    step: LocalTransformStep,
+    model: AbstractForecastModel,
+    observing: AbstractObservingSystem,
+    near: Float[Array, "*state"],
+    size: SpreadCalibration,
+    *,
+    key: PRNGKeyArray,
+) -> tuple[LocalTransformStep, Float[np.ndarray, " round"]]:
+    """Move the inflation of an analysis until its spread is its error, over long cycles.
+
+    The training's score weighs streams far from their truth less, and a rare large error counts
+    little in a log-density, so that the variance of all cycles together may fall short of their
+    squared error. One number, the bias of the network's inflation, is moved by the log of their
+    ratio; where nothing is observed in reach it has no effect, as before.
+
+    Arguments:
+        step: the trained analysis.
+        model: of nature and forecast, without model error.
+        observing: what each cycle observes.
+        near: a state from whose surroundings the model finds its attractor.
+        size: how much.
+        key: everything random follows from it.
+
+    Returns:
+        The step, and spread over RMSE before each correction.
+
+    Raises:
+        ValueError: if the cycles of the analysis do not stay finite.
+
+    Source: Fortin et al. (2014), doi:10.1175/JHM-D-14-0008.1, on which spread is to match which
+    error.
+    """
+
+    def look(memory, truth, given, output):
+        found = output.statistics
+        return memory, jnp.stack([found["variance"] / found["weight"], found["rmse"] ** 2])
+
+    @eqx.filter_jit
+    def streams(step: LocalTransformStep, keys: Array) -> Array:
+        program = CycleProgram(
+            model=model,
+            step=step,
+            adaptation=None,
+            score_weights=jnp.ones(model.state_shape, near.dtype),
+            spread_scale=1.0,
+        )
+
+        def one(k: Array) -> Array:
+            k_start, k_cycles = jax.random.split(k)
+            truth, ensemble = twin_start(
+                model, near, size.members, size.start_sd, size.attractor, key=k_start
+            )
+            length = size.spin_up + size.cycles
+            return cycle_twin(program, observing, truth, ensemble, length, look, key=k_cycles)
+
+        return jax.vmap(one)(keys)[:, size.spin_up :].mean(axis=(0, 1))
+
+    ratios = []
+    for number in range(size.rounds):
+        keys = jax.random.split(jax.random.fold_in(key, number), size.streams)
+        variance, squared_error = np.asarray(streams(step, keys), np.float64)
+        ratio = float(np.sqrt(variance / squared_error))
+        if not (np.isfinite(ratio) and ratio > 0):
+            raise ValueError(
+                f"calibrate_spread: the mean variance is {variance} and the mean squared error "
+                f"{squared_error} after {number} corrections; only an analysis whose cycles stay "
+                "near the truth can be calibrated: train it longer."
+            )
+        ratios.append(ratio)
+        bias = step.network.last.bias
+        step = eqx.tree_at(
+            lambda s: s.network.last.bias, step, bias.at[-2].add(-float(np.log(ratio)))
+        )
+    return step, np.asarray(ratios)
