@@ -55,7 +55,7 @@ def cycled(recipe, method, root, ingested, steps, until):
     settings = default_settings(recipe, method)
     if steps:
         settings = settings.model_copy(update={"training": TrainingSettings(steps=steps)})
-    stores = str(root / "stores" / str(recipe.network.count))
+    stores = str(root / "stores" / f"{recipe.network.count}-{recipe.network.seed}")
     made = Experiment(recipe, settings, root, stores)
     training = recipe.training
     days = slice(training.start.replace(tzinfo=None), training.end.replace(tzinfo=None))
@@ -94,10 +94,12 @@ def compared(recipe, root, folder, steps, until):
 
 
 def bars_of(name, rows):
-    """The bars of the issue on the mean over some networks."""
+    """The bars of the issue on the mean over some networks of one size."""
     rmse = float(np.mean([row["rmse_gain"] for row in rows]))
     crps = float(np.mean([row["crps_gain"] for row in rows]))
-    off = max(abs(row["amortized"]["spread_over_rmse"] - 1) for row in rows)
+    ratios = [row["amortized"]["spread_over_rmse"] for row in rows]
+    off = abs(float(np.mean(ratios)) - 1)
+    print(f"{name}: spread/RMSE {min(ratios):.3f} to {max(ratios):.3f}")
     return [
         {
             "name": f"{name}: gain in RMSE",
@@ -132,15 +134,15 @@ def main():
     rows, bars = {}, []
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        usual = recipe.network.count
-        for draw in range(1, options.draws + 1):
-            made = network_of(recipe, draw, usual)
-            rows[f"{usual} stations, draw {draw}"] = compared(made, root, folder, steps, until)
-        bars += bars_of(f"{usual} stations, {options.draws} draws", list(rows.values()))
-        for count in options.stations:
-            row = compared(network_of(recipe, 1, count), root, folder, steps, until)
-            rows[f"{count} stations"] = row
-            bars += bars_of(f"{count} stations", [row])
+        for count in (recipe.network.count, *options.stations):
+            found = {}
+            for draw in range(1, options.draws + 1):
+                network = network_of(recipe, draw, count)
+                found[f"{count} stations, draw {draw}"] = compared(
+                    network, root, folder, steps, until
+                )
+            rows |= found
+            bars += bars_of(f"{count} stations, {options.draws} draws", list(found.values()))
     for bar in bars:
         print(
             f"{'ok  ' if bar['pass'] else 'MISS'} {bar['name']}: {bar['value']:.3f} ({bar['bar']})"

@@ -15,6 +15,10 @@ from vardax_core.training.observing import AbstractObservingSystem
 from vardax_core.training.twin_cycles import cycle_twin, twin_start
 
 
+LEAST_SHARE = 0.75
+"""Of the streams that must stay near their truths."""
+
+
 class SpreadCalibration(NamedTuple):
     """How many cycles a spread is calibrated on.
 
@@ -51,7 +55,8 @@ def calibrate_spread(
     The training's score weighs streams far from their truth less, and a rare large error counts
     little in a log-density, so that the variance of all cycles together may fall short of their
     squared error. One number, the bias of the network's inflation, is moved by the log of their
-    ratio; where nothing is observed in reach it has no effect, as before.
+    ratio; where nothing is observed in reach it has no effect, as before. Streams whose cold start
+    the analysis did not survive are left out.
 
     Arguments:
         step: the trained analysis.
@@ -65,7 +70,7 @@ def calibrate_spread(
         The step, and spread over RMSE before each correction.
 
     Raises:
-        ValueError: if the cycles of the analysis do not stay finite.
+        ValueError: if too many streams lose their truth.
 
     Source: Fortin et al. (2014), doi:10.1175/JHM-D-14-0008.1, on which spread is to match which
     error.
@@ -93,19 +98,21 @@ def calibrate_spread(
             length = size.spin_up + size.cycles
             return cycle_twin(program, observing, truth, ensemble, length, look, key=k_cycles)
 
-        return jax.vmap(one)(keys)[:, size.spin_up :].mean(axis=(0, 1))
+        return jax.vmap(one)(keys)[:, size.spin_up :].mean(axis=1)
 
     ratios = []
     for number in range(size.rounds):
         keys = jax.random.split(jax.random.fold_in(key, number), size.streams)
-        variance, squared_error = np.asarray(streams(step, keys), np.float64)
-        ratio = float(np.sqrt(variance / squared_error))
-        if not (np.isfinite(ratio) and ratio > 0):
+        found = np.asarray(streams(step, keys), np.float64)
+        near_truth = np.isfinite(found).all(axis=1) & (found[:, 1] < step.scale**2)
+        if near_truth.sum() < LEAST_SHARE * size.streams:
             raise ValueError(
-                f"calibrate_spread: the mean variance is {variance} and the mean squared error "
-                f"{squared_error} after {number} corrections; only an analysis whose cycles stay "
-                "near the truth can be calibrated: train it longer."
+                f"calibrate_spread: after {number} corrections {near_truth.sum()} of "
+                f"{size.streams} streams stayed within the climate's standard deviation of their "
+                f"truth, {LEAST_SHARE:.0%} are needed; train the analysis longer."
             )
+        variance, squared_error = found[near_truth].mean(axis=0)
+        ratio = float(np.sqrt(variance / squared_error))
         ratios.append(ratio)
         bias = step.network.last.bias
         step = eqx.tree_at(
