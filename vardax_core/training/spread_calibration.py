@@ -14,7 +14,6 @@ from vardax_core.models.base import AbstractForecastModel
 from vardax_core.training.observing import AbstractObservingSystem
 from vardax_core.training.twin_cycles import cycle_twin, twin_start
 
-
 LEAST_SHARE = 0.75
 """Of the streams that must stay near their truths."""
 
