@@ -1,4 +1,4 @@
-"""Laws of the local transform that hold whatever its weights are."""
+"""Laws of the local transform, for every first guess and whatever its weights are."""
 
 import equinox as eqx
 import jax
@@ -9,10 +9,15 @@ import pytest
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.amortized.ring_network import RingConvolution, ring_neighbours
 from vardax_core.analysis.ensemble.etkf import ETKF
+from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
+from vardax_core.analysis.ensemble.letkf import LETKF
+from vardax_core.analysis.ensemble.localization import ring_network
 from vardax_core.observations.operators import Identity
 from vardax_core.types import Observations, ResultCode
 
 N, REACH, MEMBERS = 24, 2, 10
+RADIUS = 1.5
+"""Of the LETKF; its taper ends at twice of it."""
 
 
 def random_step(first_guess, key):
@@ -31,6 +36,25 @@ def random_step(first_guess, key):
     return eqx.tree_at(lambda s: s.network.last.weight, step, weight)
 
 
+def letkf():
+    return LETKF(Identity((N,)), ring_network(N, np.arange(float(N)), RADIUS))
+
+
+FIRST_GUESSES = {
+    "none": lambda: None,
+    "etkf": lambda: ETKF(Identity((N,)), rotate=False),
+    "finite-size": lambda: FiniteSizeETKF(Identity((N,)), rotate=False),
+    "letkf": letkf,
+}
+LOCAL = ("none", "letkf")
+"""First guesses that leave points alone that no observation reaches."""
+
+
+@pytest.fixture(params=FIRST_GUESSES)
+def step(request, key):
+    return random_step(FIRST_GUESSES[request.param](), key)
+
+
 def window(values, error_sd=0.5):
     row = jnp.asarray(values)[None]
     return Observations.from_values(row, jnp.full_like(row, error_sd), jnp.zeros(1, jnp.int32))
@@ -41,43 +65,42 @@ def background(key):
     return jax.random.normal(jax.random.fold_in(key, 1), (MEMBERS, N))
 
 
-def test_far_from_any_observation_the_analysis_is_the_background(key, background):
-    step = random_step(None, key)
-    values = jnp.full(N, jnp.nan).at[5].set(3.0)
+@pytest.mark.parametrize("local", LOCAL)
+def test_far_from_any_observation_the_analysis_is_the_background(local, key, background):
+    step = random_step(FIRST_GUESSES[local](), key)
+    values = jnp.full(N, jnp.nan).at[8].set(3.0)
     analysis = step(background, window(values), key=key)
     changed = np.flatnonzero(np.any(np.asarray(analysis.ensemble != background), axis=0))
-    assert 5 in changed
-    far = [i for i in range(N) if abs(i - 5) > REACH]
+    assert 8 in changed
+    far = [i for i in range(N) if abs(i - 8) > REACH + 2 * RADIUS]
     np.testing.assert_allclose(analysis.ensemble[:, far], background[:, far], atol=1e-12)
 
 
-def test_no_observation_gives_the_background_bit_for_bit(key, background):
-    for guess in (None, ETKF(Identity((N,)))):
-        analysis = random_step(guess, key)(background, window(jnp.full(N, jnp.nan)), key=key)
-        np.testing.assert_array_equal(analysis.ensemble, background)
-        assert analysis.result == int(ResultCode.NO_OBSERVATIONS)
+def test_no_observation_gives_the_background_bit_for_bit(step, key, background):
+    analysis = step(background, window(jnp.full(N, jnp.nan)), key=key)
+    np.testing.assert_array_equal(analysis.ensemble, background)
+    assert analysis.result == int(ResultCode.NO_OBSERVATIONS)
 
 
-def test_useless_observations_give_the_background(key, background):
+def test_useless_observations_give_the_background(step, key, background):
     values = jnp.linspace(-2.0, 2.0, N)
-    analysis = random_step(None, key)(background, window(values, 1e8), key=key)
+    analysis = step(background, window(values, 1e8), key=key)
     np.testing.assert_allclose(analysis.ensemble, background, atol=1e-6)
 
 
-def test_permuting_the_members_permutes_the_analysis(key, background):
-    step = random_step(None, key)
+def test_permuting_the_members_permutes_the_analysis(step, key, background):
     order = jax.random.permutation(key, MEMBERS)
     observations = window(jnp.linspace(-2.0, 2.0, N))
     once = step(background, observations, key=key).ensemble[order]
-    np.testing.assert_allclose(step(background[order], observations, key=key).ensemble, once)
+    again = step(background[order], observations, key=key).ensemble
+    np.testing.assert_allclose(again, once, atol=1e-10)
 
 
-def test_turning_the_ring_turns_the_analysis(key, background):
-    step = random_step(None, key)
+def test_turning_the_ring_turns_the_analysis(step, key, background):
     values = jnp.linspace(-2.0, 2.0, N)
     turned = step(jnp.roll(background, 7, axis=1), window(jnp.roll(values, 7)), key=key)
     straight = step(background, window(values), key=key)
-    np.testing.assert_allclose(turned.ensemble, jnp.roll(straight.ensemble, 7, axis=1), atol=1e-12)
+    np.testing.assert_allclose(turned.ensemble, jnp.roll(straight.ensemble, 7, axis=1), atol=1e-9)
 
 
 def test_an_untrained_hybrid_is_its_first_guess(key, background):
