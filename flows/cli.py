@@ -14,6 +14,7 @@ from flows.cli_common import (
     Dataset,
     Draw,
     ExitCode,
+    Lag,
     Members,
     MethodOption,
     Override,
@@ -77,6 +78,7 @@ def run(
     seed: Seed = None,
     steps: Steps = None,
     cut_off: CutOff = None,
+    lag: Lag = 0,
     precision: Precision = "float32",
     methods: Annotated[
         str | None,
@@ -99,6 +101,7 @@ def run(
             seed=seed,
             steps=steps,
             cut_off=cut_off,
+            lag=lag,
             precision=precision,
         )
         from flows.parameters import TargetParameters
@@ -183,6 +186,7 @@ def assimilate(
     seed: Seed = None,
     steps: Steps = None,
     cut_off: CutOff = None,
+    lag: Lag = 0,
     precision: Precision = "float32",
     until: Until = None,
     verbose: Verbose = False,
@@ -200,6 +204,7 @@ def assimilate(
             seed=seed,
             steps=steps,
             cut_off=cut_off,
+            lag=lag,
             precision=precision,
         )
         from flows.assimilate import assimilate as assimilate_flow
@@ -228,6 +233,7 @@ def backfill(
     seed: Seed = None,
     steps: Steps = None,
     cut_off: CutOff = None,
+    lag: Lag = 0,
     precision: Precision = "float32",
     until: Until = None,
     verbose: Verbose = False,
@@ -245,6 +251,7 @@ def backfill(
             seed=seed,
             steps=steps,
             cut_off=cut_off,
+            lag=lag,
             precision=precision,
         )
         from flows.backfill import backfill as backfill_flow

@@ -40,6 +40,9 @@ CutOff = Annotated[
     str | None,
     typer.Option("--cut-off", help="Use what arrived so long after an analysis, such as 3h [all]."),
 ]
+Lag = Annotated[
+    int, typer.Option("--lag", help="Later analyses a smoothed one waits for [none].", min=0)
+]
 Precision = Annotated[
     str, typer.Option("--precision", help="float32 or float64, of the cycle and of the store.")
 ]
@@ -126,6 +129,7 @@ def checked_parameters(
     seed: int | None = None,
     steps: int | None = None,
     cut_off: str | None = None,
+    lag: int = 0,
     precision: str = "float32",
 ):
     """The checked parameters; what is wrong with them shows before Prefect starts."""
@@ -141,6 +145,7 @@ def checked_parameters(
         seed=seed,
         training_steps=steps,
         cut_off=cut_off,
+        lag=lag,
         precision=precision,
     )
     parameters.experiment()

@@ -17,6 +17,7 @@ from vardax_core.experiments.settings import (
     TrainingSettings,
     available_methods,
     default_settings,
+    smoothed_methods,
 )
 
 DEMONSTRATION_CYCLE = timedelta(minutes=1)
@@ -72,6 +73,12 @@ class ExperimentParameters(DatasetParameters):
         description="Use only what arrived so long after an analysis time, such as 3h; empty: "
         "all that ever arrives.",
     )
+    lag: int = Field(
+        0,
+        ge=0,
+        le=48,
+        description="Later analyses that a smoothed analysis waits for; 0 for no smoothing.",
+    )
     precision: Literal["float32", "float64"] = Field(
         "float32", description="Floating-point type of the cycle and of the store."
     )
@@ -96,7 +103,7 @@ class ExperimentParameters(DatasetParameters):
         training = settings["training"]
         for key, value in (("steps", self.training_steps), ("seed", self.training_seed)):
             training[key] = training[key] if value is None else value
-        for key in ("members", "inflation", "seed", "cut_off", "precision"):
+        for key in ("members", "inflation", "seed", "cut_off", "lag", "precision"):
             value = getattr(self, key)
             settings |= {} if value is None else {key: value}
         if self.precision == "float64":
@@ -105,8 +112,9 @@ class ExperimentParameters(DatasetParameters):
         return Experiment(recipe, chosen, self.root, self.stores)
 
     def of_method(self, method: Method) -> "ExperimentParameters":
-        """The same with another method."""
-        return self.model_copy(update={"method": method})
+        """The same with another method; without the lag where the method has none."""
+        lag = self.lag if method in smoothed_methods(self.recipe()) else 0
+        return self.model_copy(update={"method": method, "lag": lag})
 
 
 class TargetParameters(_Parameters):

@@ -35,6 +35,7 @@ UNITLESS = {
     *("cycles", "weight", "squared_weight", "non_finite_weight", "ensemble_weight"),
     *("coverage", "pit_histogram", "rank_histogram", "binned_weight", "observations", "chi2"),
     *("signal", "region_weight", "region_covered", "withheld_observations", "withheld_chi2"),
+    *("smoothed_cycles", "smoothed_weight"),
 }
 SQUARED = {
     *("squared_error", "variance", "background_squared_error", "background_variance"),
@@ -42,6 +43,7 @@ SQUARED = {
     *("innovation_residual", "observed_background_variance", "error_variance"),
     *("region_squared_error", "region_variance"),
     *("withheld_squared_residual", "withheld_squared_innovation"),
+    *("smoothed_squared_error", "smoothed_variance"),
 }
 
 

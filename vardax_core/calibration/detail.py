@@ -31,7 +31,8 @@ class Makers:
 
 
 def by_lead(scores: Scores, units: str) -> tuple[Row, list[Row]]:
-    """Errors of the analysis and of the forecast that was its background."""
+    """Errors of the analysis, of the forecast that was its background, and, where there is a lag,
+    of the smoothed analysis."""
     header = [
         "lead",
         unit_label("rmse", units),
@@ -40,10 +41,10 @@ def by_lead(scores: Scores, units: str) -> tuple[Row, list[Row]]:
         unit_label("bias", units),
     ]
     names = ("rmse", "spread", "spread_over_rmse", "bias")
-    rows = [
-        [lead, *(short(scores[prefix + name]) for name in names)]
-        for lead, prefix in (("0 cycles (analysis)", ""), ("1 cycle (background)", "background_"))
-    ]
+    leads = [("0 cycles (analysis)", ""), ("1 cycle (background)", "background_")]
+    if "smoothed_rmse" in scores.values:
+        leads.insert(0, ("smoothed by later cycles", "smoothed_"))
+    rows = [[lead, *(short(scores[prefix + name]) for name in names)] for lead, prefix in leads]
     return header, rows
 
 

@@ -17,6 +17,7 @@ Sums = Mapping[str, Numbers]
 NO_TRUTH = "no point with a truth was scored"
 NO_OBSERVATIONS = "no observation was used"
 ONE_MEMBER = "the fair estimator needs a truth and at least two members"
+NOT_SMOOTHED = "no smoothed analysis with a truth was scored"
 NOTHING_WITHHELD = "no observation was withheld"
 REASONS = {
     "cycles": NO_TRUTH,
@@ -24,6 +25,8 @@ REASONS = {
     "ensemble_weight": ONE_MEMBER,
     "observations": NO_OBSERVATIONS,
     "withheld_observations": NOTHING_WITHHELD,
+    "smoothed_cycles": NOT_SMOOTHED,
+    "smoothed_weight": NOT_SMOOTHED,
 }
 
 
@@ -261,6 +264,27 @@ DEFINITIONS = (
 )  # fmt: skip
 
 
+SMOOTHED_DEFINITIONS = (
+    ScoreDefinition(
+        "smoothed_rmse", "smoothed rmse", f"{_TIME_MEAN} of the RMSE of the smoothed mean",
+        _mean("smoothed_rmse", "smoothed_cycles"), "smoothed_cycles", interval=True,
+    ),
+    ScoreDefinition(
+        "smoothed_spread", "smoothed spread", f"{_TIME_MEAN} of the smoothed spread",
+        _mean("smoothed_spread", "smoothed_cycles"), "smoothed_cycles", interval=True,
+    ),
+    ScoreDefinition(
+        "smoothed_spread_over_rmse", "smoothed spread/RMSE", "ratio of the two time means",
+        lambda s: divide(s["smoothed_spread"], s["smoothed_rmse"]), "smoothed_cycles", False, True,
+    ),
+    ScoreDefinition(
+        "smoothed_bias", "smoothed bias", "mean of smoothed mean - truth",
+        _mean("smoothed_error", "smoothed_weight"), "smoothed_weight", interval=True,
+    ),
+)  # fmt: skip
+"""Scores of an experiment with a lag."""
+
+
 def flatness(sums: Sums) -> tuple[float, float]:
     """Chi-square statistic of a rank histogram against a flat one, and its p-value.
 
@@ -300,7 +324,10 @@ def compute_scores(
     sums = {name: np.asarray(value.sum(axis=0)) for name, value in series.items()}
     resampled, block = _resample(series, cycles, resamples, key)
     values = {}
-    for definition in DEFINITIONS:
+    definitions: tuple[ScoreDefinition, ...] = DEFINITIONS
+    if "smoothed_cycles" in series:
+        definitions += SMOOTHED_DEFINITIONS
+    for definition in definitions:
         lower = upper = float("nan")
         if definition.interval and resampled:
             lower, upper = _interval(np.asarray(definition.formula(resampled)))

@@ -22,6 +22,9 @@ HALF_WIDTHS = tuple(NormalDist().inv_cdf((1 + level) / 2) for level in COVERAGE_
 
 LEVEL_90 = COVERAGE_LEVELS.index(0.9)
 
+SMOOTHED = "smoothed_"
+"""Prefix of the sums over smoothed analyses; only an experiment with a lag has them."""
+
 LARGEST_PAIRED_ENSEMBLE = 128
 """Up to this size XLA adds all pairs of members faster than it sorts them (5 times at 64)."""
 LARGEST_PAIRED_STATES = 1 << 20
@@ -216,6 +219,31 @@ def cycle_statistics(
             withheld_innovation, withheld_residual, withheld_variance, error_sd, withheld
         ),
     }
+
+
+def smoothed_statistics(
+    truth: Float[Array, "*state"],
+    weights: Float[Array, "*state"],
+    mean: Float[Array, "*state"],
+    spread: Float[Array, "*state"],
+) -> dict[str, Array]:
+    """The sums of one cycle over what a smoother made of an earlier analysis.
+
+    Arguments:
+        truth: true state at the time of that analysis; NaN where it is not known.
+        weights: weight of each point in the score.
+        mean, spread: of the smoothed members; NaN where there are none yet.
+
+    Returns:
+        The sums that `cycle_statistics` calls `cycles`, `weight`, `error`, `absolute_error`,
+        `squared_error`, `variance`, `rmse` and `spread`, with the prefix `smoothed_`.
+    """
+    scored = (weights > 0) & jnp.isfinite(truth) & jnp.isfinite(mean) & jnp.isfinite(spread)
+    w, error, spread = (jnp.where(scored, x, 0.0) for x in (weights, mean - truth, spread))
+    weight = jnp.sum(w)
+    sums = {"cycles": (weight > 0).astype(w.dtype), "weight": weight}
+    sums |= _moment_sums(w, error, spread)
+    return {f"{SMOOTHED}{name}": value for name, value in sums.items()}
 
 
 def _energy_score(truth: Array, ensemble: Array, weights: Array, weight: Array) -> Array:

@@ -12,6 +12,7 @@ from vardax_core.calibration.statistics import cycle_statistics
 from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.cycling.smoother import FixedLagSmoother, Smoothed, SmoothingState, smooth
 from vardax_core.cycling.trust import TrustState
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.quality import QualityCode, first_guess_check
@@ -35,6 +36,7 @@ class CycleState(eqx.Module):
         time: valid time of the ensemble in minutes since `MINUTES_EPOCH`.
         spread: sums of the spread adaptation.
         trust: what the guard's monitor remembers, or None without a guard.
+        smoothing: what the smoother remembers, or None without one.
     """
 
     ensemble: Float[Array, "member *state"]
@@ -42,6 +44,7 @@ class CycleState(eqx.Module):
     time: Int[Array, ""]
     spread: SpreadState
     trust: TrustState | None = None
+    smoothing: SmoothingState | None = None
 
 
 class CycleInput(eqx.Module):
@@ -78,6 +81,7 @@ class CycleOutput(eqx.Module):
             `Verdict`.
         trust_score: of the guard's monitor, NaN without a guard.
         statistics: sums for verification, see `cycle_statistics`.
+        smoothed: what is known by now of an earlier cycle, or None without a smoother.
     """
 
     background: Float[Array, "member *state"]
@@ -90,6 +94,7 @@ class CycleOutput(eqx.Module):
     method: Int[Array, ""]
     trust_score: Float[Array, ""]
     statistics: dict[str, Array]
+    smoothed: Smoothed | None = None
 
 
 class CycleProgram(eqx.Module):
@@ -104,6 +109,7 @@ class CycleProgram(eqx.Module):
         forecast_steps: model steps from one analysis to the next.
         first_guess_limit: k of the first-guess check |O-B| > k sqrt(HBH' + R).
         guard: when not to trust the step and what to do then, or None.
+        smoother: corrects earlier analyses by later ones beside the cycle, or None.
     """
 
     model: AbstractForecastModel
@@ -114,6 +120,7 @@ class CycleProgram(eqx.Module):
     forecast_steps: int = eqx.field(static=True, default=1)
     first_guess_limit: float = eqx.field(static=True, default=6.0)
     guard: Guard | None = None
+    smoother: FixedLagSmoother | None = None
 
     @property
     def interval(self) -> int:
@@ -133,6 +140,9 @@ class CycleProgram(eqx.Module):
             trust=None
             if self.guard is None
             else self.guard.monitor.init(self.step.operator.obs_size, ensemble.dtype),
+            smoothing=None
+            if self.smoother is None
+            else SmoothingState.start(self.smoother, ensemble),
         )
 
     def run(
@@ -221,6 +231,16 @@ class CycleProgram(eqx.Module):
             key=purpose(Purpose.VERIFICATION),
             spread_scale=self.spread_scale,
         )
+        smoothing, smoothed = state.smoothing, None
+        if self.smoother is not None and smoothing is not None:
+            smoothing, smoothed = smooth(
+                self.smoother,
+                smoothing,
+                background,
+                analysis.ensemble,
+                given.truth,
+                self.score_weights,
+            )
         output = CycleOutput(
             background=background,
             analysis=analysis,
@@ -232,6 +252,7 @@ class CycleProgram(eqx.Module):
             method=method,
             trust_score=trust_score,
             statistics=statistics,
+            smoothed=smoothed,
         )
         following = CycleState(
             ensemble=analysis.ensemble,
@@ -239,6 +260,7 @@ class CycleProgram(eqx.Module):
             time=state.time + self.interval,
             spread=spread,
             trust=trust,
+            smoothing=smoothing,
         )
         return following, output
 

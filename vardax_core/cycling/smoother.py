@@ -1,9 +1,12 @@
-"""A fixed-lag smoother behind any ensemble analysis."""
+"""A fixed-lag smoother behind any ensemble analysis, and what it remembers in a cycle."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+
+from vardax_core.calibration.statistics import smoothed_statistics
+from vardax_core.types import ensemble_mean, ensemble_spread
 
 
 class FixedLagSmoother(eqx.Module):
@@ -62,3 +65,65 @@ class FixedLagSmoother(eqx.Module):
         departures = past - jnp.mean(past, axis=1, keepdims=True)
         corrected = past + jnp.einsum("mk,ak...->am...", weights, departures)
         return jnp.concatenate([analysis[None], corrected])
+
+
+class SmoothingState(eqx.Module):
+    """What a smoother remembers; part of the state of a cycle.
+
+    Attributes:
+        history: earlier analyses, the youngest first.
+        truth: true states of their times, NaN where not known.
+        done: number of analyses that have come in.
+    """
+
+    history: Float[Array, "age member *state"]
+    truth: Float[Array, "age *state"]
+    done: Int[Array, ""]
+
+    @classmethod
+    def start(
+        cls, smoother: FixedLagSmoother, ensemble: Float[Array, "member *state"]
+    ) -> "SmoothingState":
+        """The state before the first cycle."""
+        unknown = jnp.full((smoother.lag + 1, *ensemble.shape[1:]), jnp.nan, ensemble.dtype)
+        return cls(smoother.init(ensemble), unknown, jnp.zeros((), jnp.int32))
+
+
+class Smoothed(eqx.Module):
+    """The analysis of `lag` cycles ago, given all observations up to now.
+
+    Attributes:
+        mean, spread: NaN in the first cycles, when there was no such analysis.
+        statistics: sums for verification, see `smoothed_statistics`.
+    """
+
+    mean: Float[Array, "*state"]
+    spread: Float[Array, "*state"]
+    statistics: dict[str, Array]
+
+
+def smooth(
+    smoother: FixedLagSmoother,
+    state: SmoothingState,
+    background: Float[Array, "member *state"],
+    analysis: Float[Array, "member *state"],
+    truth: Float[Array, "*state"],
+    weights: Float[Array, "*state"],
+) -> tuple[SmoothingState, Smoothed]:
+    """Take one analysis in, and give the oldest its final form.
+
+    Arguments:
+        smoother: says how, and how long is waited.
+        state: after the cycle before.
+        background, analysis: members of this cycle.
+        truth: of this cycle.
+        weights: of the points in the verification.
+    """
+    history = smoother.update(state.history, background, analysis)
+    truths = jnp.concatenate([truth[None], state.truth[:-1]])
+    done = state.done + 1
+    there = done > smoother.lag
+    mean = jnp.where(there, ensemble_mean(history[-1]), jnp.nan)
+    spread = jnp.where(there, ensemble_spread(history[-1]), jnp.nan)
+    statistics = smoothed_statistics(truths[-1], weights, mean, spread)
+    return SmoothingState(history, truths, done), Smoothed(mean, spread, statistics)

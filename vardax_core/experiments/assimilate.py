@@ -76,6 +76,7 @@ def pending_cycles(
 
 
 CYCLE_GROUPS = ("background", "analysis", "innovations", "diagnostics")
+"""What every cycle writes to; with a lag also to `smoothed`."""
 """The groups with one time step for each cycle."""
 
 

@@ -146,7 +146,8 @@ class Backfill:
         if work.tip().last_time != last:
             times = to_minutes(self._times[self.plan[0].first : self.plan[-1].stop])
             with work.writer(wait=60.0) as writer:
-                writer.grow(CYCLE_GROUPS, times, metadata={"kind": "grow"})
+                smoothed = ("smoothed",) if self.experiment.settings.lag else ()
+                writer.grow((*CYCLE_GROUPS, *smoothed), times, metadata={"kind": "grow"})
         return work
 
     def pending(self, work: ExperimentStore, numbers: Sequence[int] | None = None) -> list[_Round]:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from vardax_core.calibration.dataset import EXTRA_DIMENSIONS, SQUARED, UNITLESS, squared_unit
-from vardax_core.calibration.statistics import cycle_statistics
+from vardax_core.calibration.statistics import cycle_statistics, smoothed_statistics
 from vardax_core.data.ingest import Ingested
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import from_minutes, to_minutes
@@ -22,6 +22,7 @@ from vardax_core.experiments.settings import (
     analysis_chain,
     experiment_digest,
     segment_cycles,
+    smoothed_methods,
 )
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.operators import Identity, PointSampling
@@ -45,6 +46,10 @@ class SourceChangedError(ValueError):
     """The source of a store's observations is not the one that it began with."""
 
 
+class LagError(ValueError):
+    """A lag where members of one cycle have nothing to do with those of the cycle before."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Experiment:
     """One recipe, assimilated with one method into one store.
@@ -61,6 +66,15 @@ class Experiment:
     settings: ExperimentSettings
     root: Path
     stores: str | None = None
+
+    def __post_init__(self):
+        known = smoothed_methods(self.recipe)
+        if self.settings.lag and self.settings.method not in known:
+            raise LagError(
+                f"{self.recipe.name}: a lag of {self.settings.lag} cycles needs a method whose "
+                f"members are carried from cycle to cycle ({', '.join(known) or 'none here'}), got "
+                f"{self.settings.method}; choose one of them, or a lag of 0."
+            )
 
     @property
     def group_name(self) -> str:
@@ -248,7 +262,7 @@ class Experiment:
                 stations=self._stations(store),
                 data=store.experiment["source_sha256"],
             )
-        return prepared.in_precision(self.settings.precision)
+        return prepared.with_lag(self.settings.lag).in_precision(self.settings.precision)
 
     def _stations(self, store: ExperimentStore) -> np.ndarray:
         return store.dataset("observations")["grid_index"].to_numpy()
@@ -282,7 +296,9 @@ class Experiment:
                 station.values.size,
                 variable.units,
                 analysis_chain(self.recipe, self.settings.method),
+                smoothed=self.settings.lag > 0,
             ),
+            lag=self.settings.lag,
             chunks=ChunkPlan(segment_length=self.segment_length(math.prod(shape))),
         )
 
@@ -297,7 +313,13 @@ def _coordinate(dataset: xr.Dataset, name: str) -> Coordinate:
 
 
 def _diagnostics(
-    shape: tuple[int, ...], members: int, stations: int, units: str, chain: tuple[str, ...]
+    shape: tuple[int, ...],
+    members: int,
+    stations: int,
+    units: str,
+    chain: tuple[str, ...],
+    *,
+    smoothed: bool,
 ) -> dict[str, Diagnostic]:
     state, obs = jnp.zeros(shape), jnp.zeros(stations)
     statistics = jax.eval_shape(
@@ -321,6 +343,8 @@ def _diagnostics(
             key=jax.random.key(0),
         )
     )
+    if smoothed:
+        statistics |= jax.eval_shape(lambda: smoothed_statistics(state, state, state, state))
     found = {}
     for name, array in statistics.items():
         unit = "1" if name in UNITLESS else squared_unit(units) if name in SQUARED else units

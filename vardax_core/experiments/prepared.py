@@ -11,6 +11,7 @@ from jaxtyping import PRNGKeyArray
 
 from vardax_core.cycling.cycle import CycleProgram, CycleState
 from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.cycling.smoother import FixedLagSmoother
 from vardax_core.models.climatology import Climatology
 from vardax_core.training.registry import (
     Factories,
@@ -61,6 +62,13 @@ class Prepared:
         )
         state = self.program.initial_state(ensemble, jnp.asarray(start, jnp.int32))
         return eqx.tree_at(lambda s: s.cycle, state, jnp.asarray(number, jnp.int32))
+
+    def with_lag(self, lag: int) -> "Prepared":
+        """The same with a smoother that waits for so many later analyses; 0 for none."""
+        if not lag:
+            return self
+        program = dataclasses.replace(self.program, smoother=FixedLagSmoother(lag))
+        return dataclasses.replace(self, program=program)
 
     def in_precision(self, dtype: str) -> "Prepared":
         """The same with all its floating-point numbers in another type.

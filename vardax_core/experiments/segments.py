@@ -9,6 +9,7 @@ import numpy as np
 
 from vardax_core.cycling.adaptation import SpreadState
 from vardax_core.cycling.cycle import CycleOutput, CycleState
+from vardax_core.cycling.smoother import SmoothingState
 from vardax_core.cycling.trust import TrustState
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
@@ -106,7 +107,15 @@ def stored_groups(output: CycleOutput, name: str, dtype: str) -> dict[str, dict[
     def stored(array: Any) -> np.ndarray:
         return np.asarray(array).astype(dtype, copy=False)
 
+    smoothed, statistics = {}, dict(output.statistics)
+    if output.smoothed is not None:
+        smoothed["smoothed"] = {
+            f"{name}_mean": stored(output.smoothed.mean),
+            f"{name}_spread": stored(output.smoothed.spread),
+        }
+        statistics |= output.smoothed.statistics
     return {
+        **smoothed,
         "background": {name: stored(output.background)},
         "analysis": {
             name: stored(analysis.ensemble),
@@ -120,7 +129,7 @@ def stored_groups(output: CycleOutput, name: str, dtype: str) -> dict[str, dict[
             "quality_control": np.asarray(output.quality, np.int8),
         },
         "diagnostics": {
-            **{k: np.asarray(v, np.float64) for k, v in output.statistics.items()},
+            **{k: np.asarray(v, np.float64) for k, v in statistics.items()},
             "result": np.asarray(analysis.result, np.int8),
             "spread_factor": np.asarray(output.spread_factor, np.float64),
             "analysis_method": np.asarray(output.method, np.int8),
@@ -131,10 +140,14 @@ def stored_groups(output: CycleOutput, name: str, dtype: str) -> dict[str, dict[
 
 def state_arrays(state: CycleState) -> dict[str, np.ndarray]:
     """The cycle's state as named arrays for the store."""
-    trust = {}
+    optional = {}
     if state.trust is not None:
-        trust["trust_averages"] = np.asarray(state.trust.averages)
-        trust["trust_stations"] = np.asarray(state.trust.stations)
+        optional["trust_averages"] = np.asarray(state.trust.averages)
+        optional["trust_stations"] = np.asarray(state.trust.stations)
+    if state.smoothing is not None:
+        optional["smoothing_history"] = np.asarray(state.smoothing.history)
+        optional["smoothing_truth"] = np.asarray(state.smoothing.truth)
+        optional["smoothing_done"] = np.asarray(state.smoothing.done)
     return {
         "ensemble": np.asarray(state.ensemble),
         "cycle": np.asarray(state.cycle),
@@ -142,14 +155,20 @@ def state_arrays(state: CycleState) -> dict[str, np.ndarray]:
         "spread_squared_error": np.asarray(state.spread.squared_error),
         "spread_variance": np.asarray(state.spread.variance),
         "spread_weight": np.asarray(state.spread.weight),
-        **trust,
+        **optional,
     }
 
 
 def restore_state(arrays: Mapping[str, np.ndarray]) -> CycleState:
     """The cycle's state from the store's arrays, bit for bit."""
     given = {name: jnp.asarray(array) for name, array in arrays.items()}
-    trust = None
+    trust = smoothing = None
+    if "smoothing_history" in given:
+        smoothing = SmoothingState(
+            history=given["smoothing_history"],
+            truth=given["smoothing_truth"],
+            done=given["smoothing_done"],
+        )
     if "trust_averages" in given:
         trust = TrustState(averages=given["trust_averages"], stations=given["trust_stations"])
     return CycleState(
@@ -162,6 +181,7 @@ def restore_state(arrays: Mapping[str, np.ndarray]) -> CycleState:
             weight=given["spread_weight"],
         ),
         trust=trust,
+        smoothing=smoothing,
     )
 
 

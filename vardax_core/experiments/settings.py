@@ -63,6 +63,12 @@ class ExperimentSettings(_Settings):
         description="Time after an analysis time up to which observations are waited for; by "
         "default all that ever arrive are used.",
     )
+    lag: int = Field(
+        0,
+        ge=0,
+        le=48,
+        description="Later analyses that a smoothed analysis waits for; 0 for no smoothing.",
+    )
     precision: Literal["float32", "float64"] = Field(
         "float32", description="Floating-point type of the cycle and of the store."
     )
@@ -70,7 +76,7 @@ class ExperimentSettings(_Settings):
     @model_serializer(mode="wrap")
     def _without_defaults(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Later settings show only where they are chosen, so that older digests stay."""
-        later = {"cut_off": None, "precision": "float32"}
+        later = {"cut_off": None, "lag": 0, "precision": "float32"}
         return {k: v for k, v in write(self).items() if k not in later or v != later[k]}
 
     @property
@@ -79,6 +85,8 @@ class ExperimentSettings(_Settings):
         parts = [self.method.value]
         if self.cut_off is not None:
             parts.append(f"cut-off-{duration_to_minutes(self.cut_off)}min")
+        if self.lag:
+            parts.append(f"lag-{self.lag}")
         if self.precision != "float32":
             parts.append(self.precision)
         return "-".join(parts)
@@ -100,6 +108,11 @@ def available_methods(recipe: Recipe) -> tuple[Method, ...]:
     if recipe.source.kind == "twin":
         return tuple(Method)
     return (Method.CLIMATOLOGY, Method.OPTIMAL_INTERPOLATION, Method.AMORTIZED)
+
+
+def smoothed_methods(recipe: Recipe) -> tuple[Method, ...]:
+    """The methods whose members are carried from cycle to cycle, so that a lag means something."""
+    return (Method.ETKF, Method.AMORTIZED) if recipe.source.kind == "twin" else ()
 
 
 def analysis_chain(recipe: Recipe, method: Method) -> tuple[str, ...]:

@@ -87,6 +87,7 @@ def experiment_layout(
     diagnostics: Mapping[str, Diagnostic],
     chunks: ChunkPlan,
     nature_run: bool = True,
+    lag: int = 0,
 ) -> Layout:
     """The layout of a forecast-analysis experiment.
 
@@ -99,6 +100,7 @@ def experiment_layout(
         diagnostics: what is kept of each cycle beside the fields, by name.
         chunks: how arrays are cut into objects.
         nature_run: whether the truth is known and kept.
+        lag: cycles that a smoothed analysis waits for; 0 for none.
 
     Raises:
         StructureError: coordinates, dimensions or names contradict each other.
@@ -180,6 +182,21 @@ def experiment_layout(
         statistic("mean", "analysis mean", "mean"),
         statistic("spread", "analysis spread", "standard_deviation"),
     )
+    smoothed = Group(
+        "smoothed",
+        (
+            statistic("mean", f"mean {lag} cycles before time, smoothed,", "mean"),
+            statistic(
+                "spread", f"spread {lag} cycles before time, smoothed,", "standard_deviation"
+            ),
+        ),
+        state.coords,
+        {
+            "lag": lag,
+            "comment": f"at each time the analysis of {lag} cycles before it, given all "
+            "observations up to that time",
+        },
+    )
     truth = Group(
         "nature_run",
         (Variable(state.name, (TIME, *state.dims), state.dtype, state.attrs),),
@@ -196,6 +213,7 @@ def experiment_layout(
             *((truth,) if nature_run else ()),
             Group("background", (ensemble,), (member, *state.coords)),
             Group("analysis", analysis, (member, *state.coords)),
+            *((smoothed,) if lag else ()),
             innovations,
             scalars,
             Group("state"),
