@@ -49,8 +49,8 @@ from vardax_core.observations.operators import Identity
 from vardax_core.training.observing import AbstractObservingSystem, FixedNetwork, RandomNetwork
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
 from vardax_core.training.smoothing import SmoothingSettings, train_smoother
-from vardax_core.training.spread_calibration import SpreadCalibration, calibrate_spread
-from vardax_core.training.twin_cycles import cycle_twin, twin_start
+from vardax_core.training.spread_calibration import calibrate_spread
+from vardax_core.training.twin_cycles import TwinPlan, cycle_twin, twin_start
 from vardax_core.types import ensemble_mean
 
 BURN_IN = 400
@@ -208,15 +208,19 @@ def trained(setting: Setting, minutes: float, steps: int, *, key, say: Callable)
     step, _ = train_on_policy(
         step, setting.model, setting.observing, settings, key=run_key, progress=say(settings.steps)
     )
-    size = SpreadCalibration(members=setting.members, start_sd=2 * setting.nearness)
+    plan = plan_of(setting, streams=32, cycles=600)
     if not minutes:
-        size = size._replace(rounds=1, streams=4, cycles=50, spin_up=50)
+        plan = plan._replace(streams=4, cycles=50, spin_up=50)
     near = jnp.full(setting.model.state_shape, setting.centre)
     step, ratios = calibrate_spread(
-        step, setting.model, setting.observing, near, size, key=jax.random.fold_in(key, 5)
+        step, setting.model, setting.observing, near, plan, key=jax.random.fold_in(key, 5)
     )
     print(f"spread / RMSE before each correction: {ratios.round(3)}", file=sys.stderr, flush=True)
     return step, settings.steps, time.perf_counter() - start
+
+
+def plan_of(setting: Setting, **size) -> TwinPlan:
+    return TwinPlan(members=setting.members, start_sd=2 * setting.nearness, **size)
 
 
 def program_of(setting: Setting, analysis_step: AbstractAnalysisStep) -> CycleProgram:
@@ -239,13 +243,10 @@ def trained_smoother(setting: Setting, analysis_step, minutes: float, *, key, te
         reach=setting.smoother_reach,
         key=jax.random.fold_in(key, 0),
     )
-    settings = SmoothingSettings(
-        rounds=2 if minutes else 1,
-        cycles=300 if minutes else 20,
-        streams=24 if minutes else 2,
-        members=setting.members,
-        start_sd=2 * setting.nearness,
-    )
+    settings = SmoothingSettings(rounds=2 if minutes else 1)
+    plan = plan_of(setting, streams=24, cycles=300, spin_up=50)
+    if not minutes:
+        plan = plan._replace(streams=2, cycles=20)
     near = jnp.full(setting.model.state_shape, setting.centre)
     program = program_of(setting, analysis_step)
     moments = []
@@ -257,6 +258,7 @@ def trained_smoother(setting: Setting, analysis_step, minutes: float, *, key, te
             setting.observing,
             near,
             settings,
+            plan,
             key=jax.random.fold_in(key, 1),
             progress=progress,
         )[0]

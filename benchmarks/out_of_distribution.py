@@ -31,7 +31,8 @@ from vardax_core.cycling.trust import CHECKS
 from vardax_core.experiments.twin import free_run_climatology
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
-from vardax_core.training.trusted_cycles import TrustedCycles, calibrated_monitor
+from vardax_core.training.trusted_cycles import calibrated_monitor
+from vardax_core.training.twin_cycles import TwinPlan
 from vardax_core.types import Observations
 
 SETTING = SETTINGS["lorenz96"]
@@ -152,7 +153,7 @@ def main():
     alone = CycleProgram(
         model=SETTING.model, step=step, adaptation=None, score_weights=jnp.ones(N), spread_scale=1.0
     )
-    size = TrustedCycles(
+    size = TwinPlan(
         streams=options.nominal_streams, cycles=options.nominal_cycles, members=SETTING.members
     )
     monitor = calibrated_monitor(

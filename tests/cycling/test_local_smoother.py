@@ -13,6 +13,7 @@ from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
 from vardax_core.training.observing import FixedNetwork
 from vardax_core.training.smoothing import SmoothingSettings, train_smoother
+from vardax_core.training.twin_cycles import TwinPlan
 
 N, MEMBERS, LAG, REACH = 24, 12, 2, 3
 
@@ -91,7 +92,8 @@ def test_training_makes_the_same_twins_smoother(key):
         score_weights=jnp.ones(40),
         spread_scale=1.0,
     )
-    small = SmoothingSettings(rounds=2, cycles=80, streams=4, members=24, attractor=400)
+    small = SmoothingSettings(rounds=2)
+    plan = TwinPlan(streams=4, cycles=80, spin_up=50, attractor=400)
     smoother = LocalSmoother.create(2, centre=2.4, scale=3.6, width=16, depth=2, key=key)
     heard = []
 
@@ -102,6 +104,7 @@ def test_training_makes_the_same_twins_smoother(key):
             FixedNetwork(1.0),
             jnp.full((40,), 2.4),
             settings,
+            plan,
             key=key,
             progress=lambda *news: heard.append(news),
         )

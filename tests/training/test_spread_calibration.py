@@ -10,9 +10,10 @@ from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.models.lorenz63 import Lorenz63
 from vardax_core.observations.operators import Identity
 from vardax_core.training.observing import FixedNetwork
-from vardax_core.training.spread_calibration import SpreadCalibration, calibrate_spread
+from vardax_core.training.spread_calibration import calibrate_spread
+from vardax_core.training.twin_cycles import TwinPlan
 
-SIZE = SpreadCalibration(rounds=8, streams=32, cycles=200, spin_up=50, members=10, start_sd=2.0)
+PLAN = TwinPlan(streams=32, cycles=200, spin_up=50, members=10, start_sd=2.0)
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_the_spread_becomes_the_error(step, key):
     """32 x 200 cycles, of which ten or so belong together, give the ratio to a few per cent."""
     near = jnp.full((3,), 8.0)
     calibrated, ratios = calibrate_spread(
-        step, Lorenz63(), FixedNetwork(2**0.5), near, SIZE, key=key
+        step, Lorenz63(), FixedNetwork(2**0.5), near, PLAN, rounds=8, key=key
     )
     assert ratios[0] > 1.2
     assert abs(ratios[-1] - 1) < 0.1
@@ -43,4 +44,4 @@ def test_the_spread_becomes_the_error(step, key):
 def test_cycles_that_do_not_stay_finite_are_refused(step, key):
     nowhere = jnp.full((3,), jnp.nan)
     with pytest.raises(ValueError, match="0 of 32 streams stayed"):
-        calibrate_spread(step, Lorenz63(), FixedNetwork(1.0), nowhere, SIZE, key=key)
+        calibrate_spread(step, Lorenz63(), FixedNetwork(1.0), nowhere, PLAN, key=key)

@@ -10,13 +10,14 @@ from vardax_core.cycling.trust import CHECKS, DepartureMonitor
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
 from vardax_core.training.observing import FixedNetwork
-from vardax_core.training.trusted_cycles import TrustedCycles, calibrated_monitor, trusted_checks
+from vardax_core.training.trusted_cycles import calibrated_monitor, trusted_checks
+from vardax_core.training.twin_cycles import TwinPlan
 
 N = 12
 MODEL = Lorenz96(state_shape=(N,))
 STEP = FiniteSizeETKF(Identity((N,)))
 NEAR = jnp.full((N,), 8.0, jnp.float32)
-SIZE = TrustedCycles(streams=4, cycles=400, spin_up=100, members=14, attractor=200)
+SIZE = TwinPlan(streams=4, cycles=400, spin_up=100, members=14, attractor=200)
 
 
 @pytest.fixture(scope="module")

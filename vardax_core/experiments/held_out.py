@@ -62,7 +62,7 @@ def twin_pairs(
         jnp.zeros((), jnp.int32),
         key=start_key,
     ).reshape(shape)
-    unguarded = replace(program, guard=None)
+    unguarded = replace(program, guard=None, smoother=None)
     cycles = (-(-plan.settle // plan.gap) + plan.per_stream) * plan.gap
 
     def look(

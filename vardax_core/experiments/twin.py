@@ -30,7 +30,8 @@ from vardax_core.observations.operators import Identity
 from vardax_core.training.observing import FixedNetwork
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
 from vardax_core.training.registry import ModelRegistry, ModelVersion
-from vardax_core.training.trusted_cycles import TrustedCycles, calibrated_monitor
+from vardax_core.training.trusted_cycles import calibrated_monitor
+from vardax_core.training.twin_cycles import TwinPlan
 
 FACTORY = "ring-network"
 SIMULATED = "simulated"
@@ -154,7 +155,7 @@ def train(
         model,
         observing,
         climatology.mean[0],
-        TrustedCycles(members=settings.members),
+        TwinPlan(members=settings.members),
         key=monitor_key,
     )
     first = trained.network.first

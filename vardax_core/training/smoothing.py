@@ -13,32 +13,20 @@ from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.local_smoother import LocalSmoother
 from vardax_core.training.observing import AbstractObservingSystem
 from vardax_core.training.on_policy import ensemble_score
-from vardax_core.training.twin_cycles import cycle_twin, twin_start
+from vardax_core.training.twin_cycles import TwinPlan, cycle_twins
 
 
 class SmoothingSettings(NamedTuple):
-    """How long and how wide to train.
+    """How long to train.
 
     Attributes:
-        rounds: sets of new twins, of the same length.
-        cycles: gradient steps of a round; each is one cycle of every stream.
-        spin_up: cycles before them.
-        streams: twins side by side.
-        members: ensemble size.
-        start_sd: error of the first ensembles, unit of the state.
-        attractor: model steps from the start of a nature run to the attractor.
+        rounds: sets of new twins; each of their cycles is a gradient step.
         learning_rate: peak of the warm-up and cosine schedule.
         lost: error of a background, in standard deviations of the climate, from which on a stream
             does not count.
     """
 
     rounds: int = 20
-    cycles: int = 300
-    spin_up: int = 50
-    streams: int = 24
-    members: int = 24
-    start_sd: float = 1.0
-    attractor: int = 1000
     learning_rate: float = 3e-3
     lost: float = 1.1
 
@@ -55,6 +43,7 @@ def train_smoother(
     observing: AbstractObservingSystem,
     near: Float[Array, " n"],
     settings: SmoothingSettings,
+    plan: TwinPlan,
     *,
     key: PRNGKeyArray,
     progress: Callable[[int, float, float], None] | None = None,
@@ -70,14 +59,15 @@ def train_smoother(
         program: the analysis in its cycle.
         observing: what each cycle observes.
         near: a state from whose surroundings the model finds its attractor.
-        settings: length and width of the training.
+        settings: length of the training.
+        plan: of the twins of one round.
         key: everything random follows from it.
         progress: called with (rounds done, loss, RMSE at the last age) after every round.
 
     Returns:
         The trained smoother, and loss and RMSE averaged over each round.
     """
-    total = settings.rounds * settings.cycles
+    total = settings.rounds * plan.cycles
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, settings.learning_rate, total // 20 + 1, total, 0.0
     )
@@ -106,9 +96,7 @@ def train_smoother(
                 jax.vmap(lambda e, x, one: ensemble_score(e, x, key=one))(ensembles, past, keys)
             )
 
-        each = jax.vmap(scores)(
-            history[:, 1:], truths[:, 1:], jax.random.split(k, settings.streams)
-        )
+        each = jax.vmap(scores)(history[:, 1:], truths[:, 1:], jax.random.split(k, plan.streams))
         return _mean_where(counts, each), (history, counts)
 
     def cycle(carry, given):
@@ -130,10 +118,10 @@ def train_smoother(
     @eqx.filter_jit
     def one_round(w, opt_state, program, k):
         k_streams, k_loss = jax.random.split(k)
-        cycles = _twins(program, observing, near, settings, k_streams)
+        cycles = _twins(program, observing, near, plan, k_streams)
         first = jax.vmap(smoother.init)(cycles.analysis[0])
         truths = jnp.repeat(cycles.truth[0][:, None], smoother.lag + 1, axis=1)
-        keys = jax.random.split(k_loss, settings.cycles)
+        keys = jax.random.split(k_loss, plan.cycles)
         (w, opt_state, _, _), curve = jax.lax.scan(
             cycle, (w, opt_state, first, truths), (cycles, keys)
         )
@@ -160,26 +148,13 @@ def _twins(
     program: CycleProgram,
     observing: AbstractObservingSystem,
     near: Float[Array, " n"],
-    settings: SmoothingSettings,
+    plan: TwinPlan,
     key: PRNGKeyArray,
 ) -> _Cycles:
-    """New twins from their spin-up on, streams side by side in every cycle."""
+    """New twins, streams side by side in every cycle."""
 
     def look(memory, truth, given, output):
         return memory, _Cycles(truth, output.background, output.analysis.ensemble)
 
-    def one(k):
-        k_start, k_cycles = jax.random.split(k)
-        truth, ensemble = twin_start(
-            program.model,
-            near,
-            settings.members,
-            settings.start_sd,
-            settings.attractor,
-            key=k_start,
-        )
-        length = settings.spin_up + settings.cycles
-        return cycle_twin(program, observing, truth, ensemble, length, look, key=k_cycles)
-
-    streams = jax.vmap(one)(jax.random.split(key, settings.streams))
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1)[settings.spin_up :], streams)
+    streams = cycle_twins(program, observing, near, plan, look, key=key)
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), streams)

@@ -1,7 +1,5 @@
 """The spread of a trained analysis, made to match its errors in cycles of its own."""
 
-from typing import NamedTuple
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,32 +10,10 @@ from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.training.observing import AbstractObservingSystem
-from vardax_core.training.twin_cycles import cycle_twin, twin_start
+from vardax_core.training.twin_cycles import TwinPlan, cycle_twins
 
 LEAST_SHARE = 0.75
 """Of the streams that must stay near their truths."""
-
-
-class SpreadCalibration(NamedTuple):
-    """How many cycles a spread is calibrated on.
-
-    Attributes:
-        rounds: corrections; each is measured in cycles of the analysis that the last one left.
-        streams: twins side by side, new ones in every round.
-        cycles: of each, after the spin-up.
-        spin_up: cycles of each before.
-        members: ensemble size.
-        start_sd: error of the first ensemble, unit of the state.
-        attractor: model steps from the start of a nature run to the attractor.
-    """
-
-    rounds: int = 4
-    streams: int = 32
-    cycles: int = 600
-    spin_up: int = 200
-    members: int = 24
-    start_sd: float = 1.0
-    attractor: int = 1000
 
 
 def calibrate_spread(
@@ -45,8 +21,9 @@ def calibrate_spread(
     model: AbstractForecastModel,
     observing: AbstractObservingSystem,
     near: Float[Array, "*state"],
-    size: SpreadCalibration,
+    plan: TwinPlan,
     *,
+    rounds: int = 4,
     key: PRNGKeyArray,
 ) -> tuple[LocalTransformStep, Float[np.ndarray, " round"]]:
     """Move the inflation of an analysis until its spread is its error, over long cycles.
@@ -62,7 +39,8 @@ def calibrate_spread(
         model: of nature and forecast, without model error.
         observing: what each cycle observes.
         near: a state from whose surroundings the model finds its attractor.
-        size: how much.
+        plan: how many twins each correction is measured on, new ones each time, and how long.
+        rounds: corrections; each is measured in cycles of the analysis that the last one left.
         key: everything random follows from it.
 
     Returns:
@@ -80,7 +58,7 @@ def calibrate_spread(
         return memory, jnp.stack([found["variance"] / found["weight"], found["rmse"] ** 2])
 
     @eqx.filter_jit
-    def streams(step: LocalTransformStep, keys: Array) -> Array:
+    def streams(step: LocalTransformStep, k: PRNGKeyArray) -> Array:
         program = CycleProgram(
             model=model,
             step=step,
@@ -88,26 +66,16 @@ def calibrate_spread(
             score_weights=jnp.ones(model.state_shape, near.dtype),
             spread_scale=1.0,
         )
-
-        def one(k: Array) -> Array:
-            k_start, k_cycles = jax.random.split(k)
-            truth, ensemble = twin_start(
-                model, near, size.members, size.start_sd, size.attractor, key=k_start
-            )
-            length = size.spin_up + size.cycles
-            return cycle_twin(program, observing, truth, ensemble, length, look, key=k_cycles)
-
-        return jax.vmap(one)(keys)[:, size.spin_up :].mean(axis=1)
+        return cycle_twins(program, observing, near, plan, look, key=k).mean(axis=1)
 
     ratios = []
-    for number in range(size.rounds):
-        keys = jax.random.split(jax.random.fold_in(key, number), size.streams)
-        found = np.asarray(streams(step, keys), np.float64)
+    for number in range(rounds):
+        found = np.asarray(streams(step, jax.random.fold_in(key, number)), np.float64)
         near_truth = np.isfinite(found).all(axis=1) & (found[:, 1] < step.scale**2)
-        if near_truth.sum() < LEAST_SHARE * size.streams:
+        if near_truth.sum() < LEAST_SHARE * plan.streams:
             raise ValueError(
                 f"calibrate_spread: after {number} corrections {near_truth.sum()} of "
-                f"{size.streams} streams stayed within the climate's standard deviation of their "
+                f"{plan.streams} streams stayed within the climate's standard deviation of their "
                 f"truth, {LEAST_SHARE:.0%} are needed; train the analysis longer."
             )
         variance, squared_error = found[near_truth].mean(axis=0)

@@ -1,9 +1,6 @@
 """What the departures of an analysis are like in twin cycles like those it was trained in."""
 
-from typing import NamedTuple
-
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -14,27 +11,7 @@ from vardax_core.cycling.trust import DepartureMonitor, departure_checks, usual_
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.quality import QualityCode
 from vardax_core.training.observing import AbstractObservingSystem
-from vardax_core.training.twin_cycles import cycle_twin, twin_start
-
-
-class TrustedCycles(NamedTuple):
-    """How many cycles a monitor is calibrated on.
-
-    Attributes:
-        streams: twins run side by side.
-        cycles: of each, after the spin-up.
-        spin_up: cycles of each before.
-        members: ensemble size.
-        start_sd: error of the first ensemble, unit of the state.
-        attractor: model steps from the start of a nature run to the attractor.
-    """
-
-    streams: int = 8
-    cycles: int = 800
-    spin_up: int = 200
-    members: int = 24
-    start_sd: float = 1.0
-    attractor: int = 1000
+from vardax_core.training.twin_cycles import TwinPlan, cycle_twins
 
 
 def trusted_checks(
@@ -42,7 +19,7 @@ def trusted_checks(
     model: AbstractForecastModel,
     observing: AbstractObservingSystem,
     near: Float[Array, "*state"],
-    size: TrustedCycles,
+    plan: TwinPlan,
     *,
     key: PRNGKeyArray,
 ) -> Float[np.ndarray, "stream cycle check"]:
@@ -53,7 +30,7 @@ def trusted_checks(
         model: of nature and forecast.
         observing: what each cycle observes.
         near: a state from whose surroundings the model finds its attractor.
-        size: how much.
+        plan: how many twins, and how long.
         key: everything random follows from it.
     """
     program = CycleProgram(
@@ -80,23 +57,13 @@ def trusted_checks(
         )
         return stations, checks
 
+    stations = usual_stations(step.operator.obs_size, near.dtype)
+
     @eqx.filter_jit
-    def streams(program: CycleProgram, keys: Array) -> Array:
-        def one(key: PRNGKeyArray) -> Array:
-            k_start, k_cycles = jax.random.split(key)
-            truth, ensemble = twin_start(
-                model, near, size.members, size.start_sd, size.attractor, key=k_start
-            )
-            stations = usual_stations(step.operator.obs_size, truth.dtype)
-            length = size.spin_up + size.cycles
-            return cycle_twin(
-                program, observing, truth, ensemble, length, look, stations, key=k_cycles
-            )
+    def checks(program: CycleProgram) -> Array:
+        return cycle_twins(program, observing, near, plan, look, stations, key=key)
 
-        return jax.vmap(one)(keys)
-
-    checks = streams(program, jax.random.split(key, size.streams))
-    return np.asarray(checks)[:, size.spin_up :]
+    return np.asarray(checks(program))
 
 
 def calibrated_monitor(
@@ -104,7 +71,7 @@ def calibrated_monitor(
     model: AbstractForecastModel,
     observing: AbstractObservingSystem,
     near: Float[Array, "*state"],
-    size: TrustedCycles,
+    plan: TwinPlan,
     *,
     false_alarms: float = 0.01,
     period: int = 1000,
@@ -113,9 +80,9 @@ def calibrated_monitor(
     """The monitor of an analysis, calibrated on twin cycles without a fault.
 
     Arguments:
-        step, model, observing, near, size, key: see `trusted_checks`.
+        step, model, observing, near, plan, key: see `trusted_checks`.
         false_alarms: probability of at least one alarm in `period` such cycles.
         period: cycles.
     """
-    checks = trusted_checks(step, model, observing, near, size, key=key)
+    checks = trusted_checks(step, model, observing, near, plan, key=key)
     return DepartureMonitor.calibrated(checks, false_alarms=false_alarms, period=period)

@@ -1,7 +1,7 @@
 """A nature run and a forecast-analysis cycle of it, side by side in one scan."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,60 @@ from vardax_core.types import Observations
 Memory = TypeVar("Memory")
 Look = Callable[[Memory, Array, CycleInput, CycleOutput], tuple[Memory, PyTree]]
 """(memory, truth, what the cycle was given, what it left) -> (memory, what is kept of it)."""
+
+
+class TwinPlan(NamedTuple):
+    """How many twins are cycled, and for how long.
+
+    Attributes:
+        streams: twins side by side.
+        cycles: of each, after the spin-up.
+        spin_up: cycles of each before.
+        members: ensemble size.
+        start_sd: error of the first ensemble, unit of the state.
+        attractor: model steps from the start of a nature run to the attractor.
+    """
+
+    streams: int = 8
+    cycles: int = 800
+    spin_up: int = 200
+    members: int = 24
+    start_sd: float = 1.0
+    attractor: int = 1000
+
+
+def cycle_twins(
+    program: CycleProgram,
+    observing: AbstractObservingSystem,
+    near: Float[Array, "*state"],
+    plan: TwinPlan,
+    look: Look,
+    memory: PyTree = (),
+    *,
+    key: PRNGKeyArray,
+) -> PyTree:
+    """Cycle independent twins side by side, see `cycle_twin`.
+
+    Arguments:
+        program, observing, look, memory: of every twin.
+        near: a state from whose surroundings the model finds its attractor.
+        plan: how many, and how long.
+        key: everything random follows from it.
+
+    Returns:
+        What `look` kept after the spin-up, stacked over streams and cycles.
+    """
+
+    def one(k: PRNGKeyArray) -> PyTree:
+        k_start, k_cycles = jax.random.split(k)
+        truth, ensemble = twin_start(
+            program.model, near, plan.members, plan.start_sd, plan.attractor, key=k_start
+        )
+        length = plan.spin_up + plan.cycles
+        return cycle_twin(program, observing, truth, ensemble, length, look, memory, key=k_cycles)
+
+    streams = jax.vmap(one)(jax.random.split(key, plan.streams))
+    return jax.tree.map(lambda leaf: leaf[:, plan.spin_up :], streams)
 
 
 def cycle_twin(
