@@ -230,6 +230,8 @@ def program_of(setting: Setting, analysis_step: AbstractAnalysisStep) -> CyclePr
         adaptation=None,
         score_weights=jnp.ones(setting.model.state_shape),
         spread_scale=setting.nearness,
+        # As in the training: beyond seven standard deviations of the climate.
+        valid_range=(setting.centre - 7 * setting.scale, setting.centre + 7 * setting.scale),
     )
 
 
@@ -302,8 +304,16 @@ def cycled(
             )
         kept = {
             name: output.statistics[name]
-            for name in ("rmse", "variance", "weight", "coverage", "rank_histogram")
+            for name in (
+                "rmse",
+                "variance",
+                "weight",
+                "non_finite_weight",
+                "coverage",
+                "rank_histogram",
+            )
         }
+        kept["non_finite_weight"] = output.statistics["non_finite_weight"]
         point = {
             "truth": truth[1],
             "background": ensemble_mean(output.background)[1],
@@ -336,7 +346,8 @@ def scored(out) -> dict:
     """Scores of the analysis over streams and cycles after the burn-in."""
     sums, smooth, _ = out
     sums = {name: np.asarray(v)[:, BURN_IN:] for name, v in sums.items()}
-    rmse = sums["rmse"]
+    lost = sums["non_finite_weight"] > 0
+    rmse = np.where(lost, np.nan, sums["rmse"])
     weight = sums["weight"].sum()
     row = {
         "rmse_a": float(rmse.mean()),
@@ -346,6 +357,7 @@ def scored(out) -> dict:
             sums["coverage"].sum(axis=(0, 1))[COVERAGE_LEVELS.index(0.9)] / weight
         ),
         "worst_stream": float(rmse.mean(axis=1).max()),
+        "lost_streams": int(lost.any(axis=1).sum()),
         "rank_histogram": (
             sums["rank_histogram"].sum(axis=(0, 1)) / weight * sums["rank_histogram"].shape[2]
         ).tolist(),

@@ -1,6 +1,7 @@
 """The forecast-analysis cycle as a pure function, and segments of it as one compiled scan."""
 
 import functools
+import math
 
 import equinox as eqx
 import jax
@@ -81,6 +82,7 @@ class CycleOutput(eqx.Module):
             `Verdict`.
         trust_score: of the guard's monitor, NaN without a guard.
         statistics: sums for verification, see `cycle_statistics`.
+        replaced_members: how many members' forecasts were impossible.
         smoothed: what is known by now of an earlier cycle, or None without a smoother.
     """
 
@@ -94,6 +96,7 @@ class CycleOutput(eqx.Module):
     method: Int[Array, ""]
     trust_score: Float[Array, ""]
     statistics: dict[str, Array]
+    replaced_members: Int[Array, ""]
     smoothed: Smoothed | None = None
 
 
@@ -110,6 +113,8 @@ class CycleProgram(eqx.Module):
         first_guess_limit: k of the first-guess check |O-B| > k sqrt(HBH' + R).
         guard: when not to trust the step and what to do then, or None.
         smoother: corrects earlier analyses by later ones beside the cycle, or None.
+        valid_range: smallest and largest possible value of the state; a member with a forecast
+            beyond is replaced, see `possible_members`.
     """
 
     model: AbstractForecastModel
@@ -121,6 +126,7 @@ class CycleProgram(eqx.Module):
     first_guess_limit: float = eqx.field(static=True, default=6.0)
     guard: Guard | None = None
     smoother: FixedLagSmoother | None = None
+    valid_range: tuple[float, float] = eqx.field(static=True, default=(-math.inf, math.inf))
 
     @property
     def interval(self) -> int:
@@ -156,7 +162,8 @@ class CycleProgram(eqx.Module):
             key: the experiment's key; the cycle's keys are folded from it.
         """
         purpose = functools.partial(cycle_key, key, state.cycle)
-        background = self._forecast(state, purpose(Purpose.FORECAST))
+        forecast = self._forecast(state, purpose(Purpose.FORECAST))
+        background, replaced = possible_members(forecast, self.valid_range)
         equivalents = self.step.operator.ensemble(background)
         observed_mean = ensemble_mean(equivalents)
         observed_variance = ensemble_spread(equivalents) ** 2
@@ -252,6 +259,7 @@ class CycleProgram(eqx.Module):
             method=method,
             trust_score=trust_score,
             statistics=statistics,
+            replaced_members=replaced,
             smoothed=smoothed,
         )
         following = CycleState(
@@ -300,6 +308,37 @@ class CycleProgram(eqx.Module):
         )
         mask = observations.mask.at[-1].set(observations.mask[-1] & ~rejected)
         return eqx.tree_at(lambda o: o.mask, observations, mask), quality
+
+
+def possible_members(
+    ensemble: Float[Array, "member *state"], valid_range: tuple[float, float]
+) -> tuple[Float[Array, "member *state"], Int[Array, ""]]:
+    """Replace members that left the range of the possible, as a forecast that became unstable.
+
+    One such member would spoil the mean and the spread of all, in this cycle and in every later
+    one. Each becomes the mirror image of a possible member about the mean of the possible ones.
+    If there is none, the ensemble stays as it is.
+
+    Arguments:
+        ensemble: the members.
+        valid_range: smallest and largest possible value, unit of the state.
+
+    Returns:
+        The members, the possible ones bit for bit, and the number of those replaced.
+    """
+    members = ensemble.shape[0]
+    low, high = valid_range
+    flat = ensemble.reshape(members, -1)
+    possible = jnp.all(jnp.isfinite(flat) & (flat >= low) & (flat <= high), axis=1)
+    count = jnp.sum(possible, dtype=jnp.int32)
+    first_possible = jnp.argsort(~possible, stable=True).astype(jnp.int32)
+    turn = jnp.cumsum(~possible, dtype=jnp.int32) - 1
+    partner = flat[first_possible[turn % jnp.maximum(count, 1)]]
+    kept = jnp.where(possible[:, None], flat, 0.0)
+    mean = jnp.sum(kept, axis=0, keepdims=True) / jnp.maximum(count, 1).astype(flat.dtype)
+    mirrored = jnp.where(possible[:, None], flat, 2 * mean - partner)
+    repaired = jnp.where((count > 0) & (count < members), mirrored, flat)
+    return repaired.reshape(ensemble.shape), jnp.asarray(members, jnp.int32) - count
 
 
 def scan_cycles(

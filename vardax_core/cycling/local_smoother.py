@@ -96,7 +96,9 @@ class LocalSmoother(eqx.Module):
             history[: self.lag], ages
         )
         turned = jax.vmap(lambda x: ensemble_mean(x)[None] + rotation @ _anomalies(x))(past)
-        past = jnp.where(jnp.all(analysis == background), history[: self.lag], turned)
+        # A decomposition that did not converge must not spoil the cycles that follow.
+        usable = jnp.any(analysis != background) & jnp.all(jnp.isfinite(turned))
+        past = jnp.where(usable, turned, history[: self.lag])
         return jnp.concatenate([analysis[None], past])
 
     def _carried_over(

@@ -116,7 +116,7 @@ def _last_segment(store: ExperimentStore) -> str:
     return "none"
 
 
-NOT_SUMS = ("result", "spread_factor", "analysis_method", "trust_score")
+NOT_SUMS = ("result", "spread_factor", "analysis_method", "trust_score", "replaced_members")
 """Diagnostics of a store that are no sums of statistics."""
 
 

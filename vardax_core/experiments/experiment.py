@@ -262,6 +262,8 @@ class Experiment:
                 stations=self._stations(store),
                 data=store.experiment["source_sha256"],
             )
+        variable = self.recipe.variable
+        prepared = prepared.within(variable.valid_min, variable.valid_max)
         return prepared.with_lag(self.settings.lag).in_precision(self.settings.precision)
 
     def _stations(self, store: ExperimentStore) -> np.ndarray:
@@ -370,5 +372,9 @@ def _diagnostics(
     )
     found["trust_score"] = Diagnostic(
         attrs={"long_name": "distance of past departures from the usual", "units": "1"}
+    )
+    found["replaced_members"] = Diagnostic(
+        dtype="int16",
+        attrs={"long_name": "members whose forecast was impossible and was replaced", "units": "1"},
     )
     return found

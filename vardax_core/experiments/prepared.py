@@ -70,6 +70,11 @@ class Prepared:
         program = dataclasses.replace(self.program, smoother=FixedLagSmoother(lag))
         return dataclasses.replace(self, program=program)
 
+    def within(self, lowest: float, highest: float) -> "Prepared":
+        """The same with the range of possible values of the state."""
+        program = dataclasses.replace(self.program, valid_range=(lowest, highest))
+        return dataclasses.replace(self, program=program)
+
     def in_precision(self, dtype: str) -> "Prepared":
         """The same with all its floating-point numbers in another type.
 

@@ -134,6 +134,7 @@ def stored_groups(output: CycleOutput, name: str, dtype: str) -> dict[str, dict[
             "spread_factor": np.asarray(output.spread_factor, np.float64),
             "analysis_method": np.asarray(output.method, np.int8),
             "trust_score": np.asarray(output.trust_score, np.float64),
+            "replaced_members": np.asarray(output.replaced_members, np.int16),
         },
     }
 

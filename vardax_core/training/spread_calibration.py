@@ -12,6 +12,8 @@ from vardax_core.models.base import AbstractForecastModel
 from vardax_core.training.observing import AbstractObservingSystem
 from vardax_core.training.twin_cycles import TwinPlan, cycle_twins
 
+BOUND = 7.0
+"""Standard deviations of the climate beyond which a member is replaced, as in the training."""
 LEAST_SHARE = 0.75
 """Of the streams that must stay near their truths."""
 
@@ -65,6 +67,7 @@ def calibrate_spread(
             adaptation=None,
             score_weights=jnp.ones(model.state_shape, near.dtype),
             spread_scale=1.0,
+            valid_range=(step.centre - BOUND * step.scale, step.centre + BOUND * step.scale),
         )
         return cycle_twins(program, observing, near, plan, look, key=k).mean(axis=1)
 
