@@ -1,6 +1,7 @@
 """Who runs the streams of a backfill: this process, a Dask cluster, or a work pool."""
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -103,6 +104,7 @@ def on_dask(job: Job) -> Iterator[None]:
     from distributed import Future
     from distributed.scheduler import KilledWorker
 
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     shares = job.shares()
     with _dask_client(job.plan, len(shares)) as client:
         logger = get_run_logger()
