@@ -19,6 +19,9 @@ COMPILED = {
 }
 """A process that starts finds the programs that an earlier one compiled, below the root."""
 ALWAYS = {
+    # A server that is started again is waited for 30 seconds. Prefect's own limit would keep a run
+    # whose server is gone for good alive for five minutes after its last cycle.
+    "PREFECT_CLIENT_MAX_RETRIES": "4",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_CLI_PROMPT": "false",
     "DO_NOT_TRACK": "1",

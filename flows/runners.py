@@ -104,9 +104,8 @@ def on_dask(job: Job) -> Iterator[None]:
     from distributed import Future
     from distributed.scheduler import KilledWorker
 
-    logging.getLogger("distributed").setLevel(logging.WARNING)
     shares = job.shares()
-    with _dask_client(job.plan, len(shares)) as client:
+    with dask_client(job.plan, len(shares)) as client:
         logger = get_run_logger()
         futures: dict[int, Future] = {
             number: client.submit(
@@ -149,10 +148,16 @@ def on_dask(job: Job) -> Iterator[None]:
 
 
 @contextmanager
-def _dask_client(plan: BackfillParameters, shares: int) -> Iterator["Client"]:
+def dask_client(plan: BackfillParameters, shares: int) -> Iterator["Client"]:
+    """A client of the cluster that a plan names, or of processes for so many shares.
+
+    Raises:
+        RunnerError: the scheduler does not answer.
+    """
     import dask
     from distributed import Client, LocalCluster
 
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     if plan.dask_address is not None:
         try:
             client = Client(plan.dask_address, timeout=CONNECT, set_as_default=False)
@@ -173,7 +178,7 @@ def _dask_client(plan: BackfillParameters, shares: int) -> Iterator["Client"]:
             n_workers=max(1, min(plan.workers, shares)),
             threads_per_worker=1,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             memory_limit=0,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
