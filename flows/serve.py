@@ -16,11 +16,10 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from flows.environment import ALWAYS, ROOT_VARIABLE, WEBHOOK_VARIABLE
+from flows.environment import ALWAYS, AUTH_VARIABLE, ROOT_VARIABLE, WEBHOOK_VARIABLE
 
 HOME = Path(__file__).resolve().parents[1]
 DEPLOYMENTS = HOME / "deployments"
-AUTH_VARIABLE = "VARDAX_AUTH"
 CPU_POOLS = ("cpu", "streams")
 """A backfill in the first waits for runs in the second, and takes none of their places."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
