@@ -8,6 +8,7 @@ from prefect.client.orchestration import get_client
 from prefect.states import Completed
 
 from flows.events import wait_for_no_server
+from flows.lifeline import outlive_readers
 from flows.parameters import ExperimentParameters
 
 T = TypeVar("T")
@@ -50,7 +51,8 @@ def run_name(verb: str) -> Callable[[], str]:
 
 
 def tag_run(experiment: ExperimentParameters) -> None:
-    """Begin a flow run: it gets the tags of its experiment, and will wait for no server."""
+    """Begin a flow run: it gets the tags of its experiment, and outlives worker and server."""
+    outlive_readers()
     wait_for_no_server()
     run = prefect.runtime.flow_run
     with get_client(sync_client=True) as client:

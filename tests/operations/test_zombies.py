@@ -1,10 +1,12 @@
 """Workers, flow runs and servers that are killed: runs are cleared, the store goes on."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -22,6 +24,12 @@ CLEARED = 180.0
 """Seconds after which a run without a process is marked at the latest."""
 HEALTHY = 300.0
 """Seconds of a run that nobody kills: more than three heartbeats, and than a run has to begin."""
+
+
+def signal_all(processes: list[int], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 class Serve:
@@ -88,11 +96,19 @@ class Serve:
         return answer.json()["state"]["type"]
 
     def victim(self) -> tuple[str, list[int]]:
-        """A run at work, and the processes that the worker has started."""
+        """A run at work, and all processes that the worker has started, which stand still."""
 
         def look():
-            found, engines = self.runs("RUNNING"), _children(self.pid("worker-cpu"))
-            return (next(iter(found)), engines) if found and engines else None
+            if not self.runs("RUNNING"):
+                return None
+            engines = _children(self.pid("worker-cpu"))
+            signal_all(engines, signal.SIGSTOP)
+            time.sleep(1.0)  # what it has told the server by then is known there
+            found = self.runs("RUNNING")
+            if found and engines:
+                return next(iter(found)), engines
+            signal_all(engines, signal.SIGCONT)
+            return None
 
         return wait_for(look, seconds=PATIENCE, what="a run at work")
 
@@ -149,8 +165,7 @@ def test_a_run_that_died_with_its_worker_is_cleared_and_the_store_goes_on(servic
     run, engines = service.victim()
     before = service.committed()
     worker = service.pid("worker-cpu")
-    for process in (worker, *engines):  # the worker first, so that it tells nobody
-        os.kill(process, signal.SIGKILL)
+    signal_all([worker, *engines], signal.SIGKILL)  # the worker first, so that it tells nobody
     wait_for(lambda: service.state(run) == "CRASHED", seconds=CLEARED, what="the zombie's end")
     assert "worker-cpu had ended; started again" in service.said()
     assert service.pid("worker-cpu") != worker
@@ -160,18 +175,16 @@ def test_a_run_that_died_with_its_worker_is_cleared_and_the_store_goes_on(servic
 def test_a_run_that_died_alone_is_cleared_at_once_by_its_worker(service):
     run, engines = service.victim()
     before = service.committed()
-    for process in engines:
-        os.kill(process, signal.SIGKILL)
-    wait_for(
-        lambda: service.state(run) in ("CRASHED", "COMPLETED"), seconds=60.0, what="the run's end"
-    )
+    signal_all(engines, signal.SIGKILL)
+    wait_for(lambda: service.state(run) == "CRASHED", seconds=60.0, what="the run's end")
     service.goes_on(before)
 
 
 def test_a_run_whose_worker_died_ends_by_itself(service):
-    run, _ = service.victim()
+    run, engines = service.victim()
     before = service.committed()
     os.kill(service.pid("worker-cpu"), signal.SIGKILL)
+    signal_all(engines, signal.SIGCONT)
     wait_for(lambda: service.state(run) == "COMPLETED", seconds=CLEARED, what="the run's end")
     service.goes_on(before)
 
@@ -184,9 +197,10 @@ def test_a_healthy_run_of_minutes_is_never_marked(service, patient):
 
 
 def test_a_server_that_died_is_started_again_and_the_store_goes_on(service):
-    run, _ = service.victim()
+    run, engines = service.victim()
     before = service.committed()
     os.kill(service.pid("server"), signal.SIGKILL)
+    signal_all(engines, signal.SIGCONT)
     service.process.wait(PATIENCE)  # it stops what is left, in order, and says why
     assert service.process.returncode == 2, service.said()
     assert "The server ended with code -9" in " ".join(service.said().split())
