@@ -144,7 +144,7 @@ class TargetParameters(_Parameters):
             case "period":
                 return recipe.period.end if self.until is None else self.until
             case "schedule":
-                due = scheduled - (recipe.latency if latency is None else latency)
+                due = _plain(scheduled) - (recipe.latency if latency is None else latency)
             case "demonstration":
                 age = timedelta(seconds=scheduled.timestamp() - created.timestamp())
                 cycles = max(0, age // DEMONSTRATION_CYCLE)
@@ -219,4 +219,9 @@ class MonitorParameters(TargetParameters):
         Arguments:
             scheduled: when the run was to start; None outside of a run.
         """
-        return self.as_of or scheduled or datetime.now(UTC)
+        return self.as_of or (_plain(scheduled) if scheduled else datetime.now(UTC))
+
+
+def _plain(instant: datetime) -> datetime:
+    """The same instant without the arithmetic of Prefect's own kind of datetime."""
+    return datetime.fromtimestamp(instant.timestamp(), UTC)

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 from prefect.events.schemas.automations import AutomationCore
+from prefect.types import DateTime
 from rich.console import Console
 
 from flows import serve
-from flows.parameters import BackfillParameters, TargetParameters
+from flows.parameters import BackfillParameters, MonitorParameters, TargetParameters
 from flows.serve import DEPLOYMENTS, HEARTBEAT, HOME, Processes, Service, ServiceError
 from vardax_core.data import load_recipe
+from vardax_core.data.timeaxis import instant_to_minutes
 
 FILE = yaml.safe_load((DEPLOYMENTS / "prefect.yaml").read_text())
 NAMES = [made["name"] for made in FILE["deployments"]]
@@ -114,6 +116,15 @@ def test_the_latency_of_the_data_is_waited_for():
     scheduled = START + timedelta(days=1)
     target = TargetParameters(follow="schedule")
     assert target.instant(late, scheduled, CREATED) == scheduled - timedelta(hours=5)
+
+
+def test_the_schedule_is_kept_in_the_dates_that_prefect_gives():
+    """Their differences are no timedelta, and cannot be divided by one."""
+    scheduled = DateTime.instance(START + timedelta(hours=7, minutes=5))
+    target = TargetParameters(follow="schedule").instant(RECIPE, scheduled, CREATED)
+    assert instant_to_minutes(target) - instant_to_minutes(START) == 425
+    assert type(target) is type(MonitorParameters().moment(scheduled)) is datetime
+    assert MonitorParameters().moment(scheduled) == scheduled
 
 
 def test_a_password_without_a_user_is_refused(tmp_path, monkeypatch):

@@ -2,19 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate
 
-from flows.serve import DEPLOYMENTS, HOME
 from tests.experiments import small
-from tests.flows.test_server import environment, server, wait_for
+from tests.flows.test_server import wait_for
 from tests.operations.backfill_program import GROUPS
+from tests.operations.services import deployed, started, two_workers
 from vardax_core.data.recipe import validate_recipe
 
 pytestmark = [pytest.mark.flows, pytest.mark.ladder, pytest.mark.timeout(1500)]
@@ -24,73 +18,17 @@ PATIENCE = 600.0
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    """A server with the pool and the deployment of streams: its client, and its environment."""
-    folder = tmp_path_factory.mktemp("service")
+    """A server with the pool and the deployment of streams."""
     values = small.recipe().model_dump(mode="json")
     values["period"]["end"] = "2001-05-15T00:00:00Z"  # 2001 cycles, several commits of a group
-    small.write_recipe(folder / "datasets", validate_recipe(values, "small"))
-    with server(folder) as url, SyncPrefectClient(url) as client:
-        variables = environment(
-            folder,
-            PREFECT_API_URL=url,
-            PREFECT_FLOWS_HEARTBEAT_FREQUENCY="30",
-            VARDAX_DATASETS_DIR=str(folder / "datasets"),
-            VARDAX_HOME=str(HOME),
-            PYTHONPATH=str(HOME),
-        )
-        client.create_work_pool(WorkPoolCreate(name="streams", type="process"))
-        deploy = ["--no-prompt", "deploy", "--name", "streams"]
-        file = ["--prefect-file", str(DEPLOYMENTS / "prefect.yaml")]
-        done = subprocess.run(
-            [sys.executable, "-m", "prefect", *deploy, *file],
-            cwd=HOME,
-            env=variables,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield client, variables
-
-
-@contextmanager
-def started(log, arguments, variables) -> Iterator[subprocess.Popen]:
-    """A process with its log, ended at the end."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            cwd=HOME,
-            env=variables,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    recipe = validate_recipe(values, "small")
+    with deployed(tmp_path_factory.mktemp("service"), "streams", "streams", recipe) as made:
+        yield made
 
 
 def program(folder, runner, service):
     arguments = ["tests.operations.backfill_program", str(folder / "root"), runner]
-    return started(folder / "backfill.log", arguments, service[1])
-
-
-@contextmanager
-def two_workers(folder, service):
-    worker = ["prefect", "worker", "start", "--type", "process", "--pool", "streams"]
-    limit = ["--limit", "1", "--name"]
-    with (
-        started(folder / "one.log", [*worker, *limit, "one"], service[1]) as one,
-        started(folder / "two.log", [*worker, *limit, "two"], service[1]) as two,
-    ):
-        yield one, two
+    return started(folder / "backfill.log", arguments, service.variables)
 
 
 def digest_of(folder, process):
@@ -112,8 +50,8 @@ def local(service, tmp_path_factory):
 
 def fills(service):
     """The runs of groups, by their identifier."""
-    (flow,) = (f for f in service[0].read_flows() if f.name == "fill")
-    return {run.id: run for run in service[0].read_flow_runs() if run.flow_id == flow.id}
+    (flow,) = (f for f in service.client.read_flows() if f.name == "fill")
+    return {run.id: run for run in service.client.read_flow_runs() if run.flow_id == flow.id}
 
 
 def test_dask_leaves_the_store_of_the_local_runner(service, local, tmp_path):
@@ -128,7 +66,7 @@ def test_a_pool_is_waited_for_and_leaves_the_store_of_the_local_runner(service, 
         log = tmp_path / "backfill.log"
         wait_for(lambda: wanted in log.read_text(), seconds=PATIENCE, what="the line")
         assert "prefect worker start --pool streams" in log.read_text()
-        with two_workers(tmp_path, service):
+        with two_workers(tmp_path, "streams", service):
             assert digest_of(tmp_path, process) == local
     made = [run for run in fills(service).values() if run.id not in before]
     assert len(made) == GROUPS
@@ -136,14 +74,14 @@ def test_a_pool_is_waited_for_and_leaves_the_store_of_the_local_runner(service, 
     assert all("backfill" in run.tags and run.parent_task_run_id for run in made)
     # The bars of the streams, as the artifact showed them last.
     (shown,) = (
-        a for a in service[0].read_artifacts() if a.flow_run_id == parent_of(service, made[0])
+        a for a in service.client.read_artifacts() if a.flow_run_id == parent_of(service, made[0])
     )
     assert shown.data == 100.0
     assert shown.description.count("█" * 20) == 4
 
 
 def parent_of(service, run):
-    return service[0].read_task_run(run.parent_task_run_id).flow_run_id
+    return service.client.read_task_run(run.parent_task_run_id).flow_run_id
 
 
 def test_a_backfill_that_dies_finds_its_runs_and_a_run_that_dies_is_replaced(
@@ -158,7 +96,7 @@ def test_a_backfill_that_dies_finds_its_runs_and_a_run_that_dies_is_replaced(
             if run.id not in before and run.state_name == "Running"
         ]
 
-    with two_workers(tmp_path, service):
+    with two_workers(tmp_path, "streams", service):
         with program(tmp_path, "pool", service) as process:
             first = wait_for(at_work, seconds=PATIENCE, what="a run of a group")
             os.killpg(process.pid, signal.SIGKILL)
