@@ -43,8 +43,8 @@ def service(tmp_path_factory):
 
 
 def orderly(folder, service):
-    """The digest of a store to which every run came in time."""
-    times = [time.strftime("%Y-%m-%dT%H:%M") for time in TIMES[: BATCHES[-1][-1] + 1]]
+    """The digest of a store whose runs came in time, one for every five cycles."""
+    times = [time.strftime("%Y-%m-%dT%H:%M") for time in TIMES[: BATCHES[-1][-1] + 1 : 5]]
     done = subprocess.run(
         [sys.executable, "-m", "tests.operations.orderly_program", str(folder), *times],
         cwd=HOME,
