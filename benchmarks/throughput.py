@@ -168,7 +168,7 @@ def ring(folder, root, cycles, streams, overlap, method):
     state, given, n_cycles = work.first_inputs(branch)
     bare = bare_rate(work.engine, state, given, n_cycles, 5)
     begin, begin_cpu = time.perf_counter(), time.process_time()
-    done = backfill(parameters, BackfillParameters(streams=streams, overlap=overlap))
+    done = backfill(parameters, BackfillParameters(streams=streams, overlap=overlap, group=streams))
     seconds, cpu = time.perf_counter() - begin, cpu + time.process_time() - begin_cpu
     assert done == cycles
     spin_up = sum(stream.first - stream.start for stream in work.plan)

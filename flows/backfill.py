@@ -1,9 +1,11 @@
 """Flow: a period of an experiment in streams that run side by side."""
 
-from collections.abc import Iterator
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from prefect import flow, get_run_logger, runtime, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow, get_run_logger, runtime
 
 from flows.assimilate import available_until, due_cycles
 from flows.events import COMMITTED, tell
@@ -11,16 +13,16 @@ from flows.hold import HELD, hold_of
 from flows.ingest import ingest_observations
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import BackfillParameters, ExperimentParameters
-from flows.progress import track
-from vardax_core.experiments.backfill import Backfill, RoundReport
+from flows.pool import in_pool
+from flows.progress import Tracker, bar, track
+from flows.runners import Job, Runner, locally, on_dask
+from vardax_core.experiments.backfill import Backfill
 from vardax_core.experiments.validation import prepare_proven
 from vardax_core.store import SupersededError
 
-
-@task(cache_policy=NO_CACHE, persist_result=False, task_run_name="round-{number}")
-def commit_round(reports: Iterator[RoundReport], number: int) -> RoundReport:
-    """Go on until the next segment of all streams is committed."""
-    return next(reports)
+RUNNERS: dict[str, Runner] = {"local": locally, "dask": on_dask, "pool": in_pool}
+ROWS = 32
+"""Up to so many streams each have a bar of their own; of more, groups have."""
 
 
 @flow(name="backfill", flow_run_name=run_name("backfill"), persist_result=False)
@@ -47,26 +49,36 @@ def backfill(
         logger.info("%s: up to date", made.name)
         return ended("up to date", 0)
     work = Backfill(
-        made, store, prepare_proven(made, store), times, streams=plan.streams, overlap=plan.overlap
+        made,
+        store,
+        prepare_proven(made, store),
+        times,
+        streams=plan.streams,
+        overlap=plan.overlap,
+        width=plan.width,
     )
     try:
-        branch = work.open_branch()
-        rounds = work.pending(branch)
-        reports = work.run(branch, rounds, metadata={"flow_run": str(runtime.flow_run.id)})
-        with track(f"backfill {made.name}", max(1, len(rounds))) as tracker:
-            for number in range(len(rounds)):
-                report = commit_round(reports, number + 1)
-                rate = (report.cycles + report.spin_up) / max(report.seconds, 1e-9)
-                tracker(number + 1, len(rounds), {"cycles/s": rate})
+        job = Job(
+            experiment, plan, work, work.open_branch(), {"flow_run": str(runtime.flow_run.id)}
+        )
+        with (
+            track(f"backfill {made.name}", sum(s.length for s in work.plan)) as tracker,
+            closing(RUNNERS[plan.runner](job)) as moments,  # type: ignore[type-var]
+        ):
+            show = _Show(job, tracker)
+            for _ in moments:
+                show()
                 if reason := hold_of(made):
                     logger.warning("%s: %s", made.name, reason)
                     return ended(reason, 0, HELD)
-        _, seams = work.join(branch)
+            show()
+        _, seams = work.join(job.branch)
     except SupersededError as error:
         logger.warning("%s: superseded: %s", made.name, error)
         return ended("superseded", 0)
     first, last = (str(t.astype("datetime64[m]")) for t in times[[0, -1]])
-    tell(COMMITTED, made, cycles=len(times), first=first, last=last, streams=plan.streams)
+    facts: dict[str, Any] = {"streams": plan.streams, "runner": plan.runner}
+    tell(COMMITTED, made, cycles=len(times), first=first, last=last, **facts)
     for seam in seams:
         logger.info(
             "%s: stream %d meets the one before with a difference of %.3g, %.2f of the spread",
@@ -76,3 +88,27 @@ def backfill(
             seam.ratio,
         )
     return ended(f"{len(times)} cycles in {plan.streams} streams", len(times))
+
+
+class _Show:
+    """How far the streams are, in the terminal and as bars in the run's artifact."""
+
+    def __init__(self, job: Job, tracker: Tracker):
+        self._job = job
+        self._tracker = tracker
+        self._before = sum(job.work.done(job.branch))
+        self._begin = time.monotonic()
+
+    def __call__(self) -> None:
+        plan, done = self._job.work.plan, self._job.work.done(self._job.branch)
+        total, now = sum(stream.length for stream in plan), sum(done)
+        rate = (now - self._before) / max(time.monotonic() - self._begin, 1e-9)
+        lines = ["| streams | | cycles |", "| --- | --- | --- |"]
+        for group in [(s,) for s in plan] if len(plan) <= ROWS else self._job.work.groups:
+            names = "-".join(dict.fromkeys(str(s.number + 1) for s in (group[0], group[-1])))
+            ran, length = sum(done[s.number] for s in group), sum(s.length for s in group)
+            lines.append(f"| {names} | `{bar(ran, length)}` | {ran} of {length} |")
+        if rate and now < total:
+            end = datetime.now(UTC) + timedelta(seconds=(total - now) / rate)
+            lines += ["", f"{rate:.0f} cycles/s; expected end {end:%Y-%m-%d %H:%M:%S} UTC"]
+        self._tracker(now, total, {"cycles/s": rate}, "\n".join(lines))

@@ -225,6 +225,21 @@ def backfill(
     overlap: Annotated[
         int, typer.Option("--overlap", help="Cycles of spin-up of a stream.", min=0)
     ] = 200,
+    group: Annotated[
+        int | None,
+        typer.Option("--group", help="Streams that share a program and a worker [half].", min=1),
+    ] = None,
+    runner: Annotated[
+        str, typer.Option("--runner", help="Who runs the groups: local, dask or pool.")
+    ] = "local",
+    dask_address: Annotated[
+        str | None,
+        typer.Option("--dask-address", help="Dask scheduler [processes of this machine]."),
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", help="Dask processes to start.", min=1)] = 2,
+    deployment: Annotated[
+        str, typer.Option("--deployment", help="What the pool runner submits.")
+    ] = "fill/streams",
     method: MethodOption = "amortized",
     draw: Draw = None,
     source: Source = None,
@@ -259,10 +274,21 @@ def backfill(
         from flows.parameters import BackfillParameters
         from vardax_core.experiments.backfill import seams_of
 
+        plan = BackfillParameters.model_validate(
+            {
+                "until": until,
+                "streams": streams,
+                "overlap": overlap,
+                "group": group,
+                "runner": runner,
+                "dask_address": dask_address,
+                "workers": workers,
+                "deployment": deployment,
+            }
+        )
         if say_if_held(parameters):
             return
         called(ingest_flow, parameters)
-        plan = BackfillParameters(until=until, streams=streams, overlap=overlap)
         done = called(backfill_flow, parameters, plan)
         if not done:
             console.print("up to date")

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from flows.environment import configure, default_root
+from flows.environment import configure, default_root, require_server
 
 console = Console()
 errors = Console(stderr=True)
@@ -104,8 +104,14 @@ def fail(error: Exception, code: ExitCode) -> None:
 
 
 def called(flow: Callable[..., Any], *arguments: Any) -> Any:
-    """What a flow ended with; Prefect is imported with it, after `prepare`."""
+    """What a flow ended with; Prefect is imported with it, after `prepare`.
+
+    Raises:
+        ServerError: `PREFECT_API_URL` names a server that does not take calls.
+    """
     from flows import naming
+
+    require_server()
 
     return naming.called(flow, *arguments)
 

@@ -3,26 +3,39 @@
 import os
 from pathlib import Path
 
+import httpx
+
 ROOT_VARIABLE = "VARDAX_ROOT"
 STORES_VARIABLE = "VARDAX_STORES"
 WEBHOOK_VARIABLE = "VARDAX_WEBHOOK"
 """URL that is called when an alert begins or ends."""
+AUTH_VARIABLE = "VARDAX_AUTH"
+"""user:password that the service asks for."""
 DEFAULT_ROOT = ".vardax"
 
 EMBEDDED = {
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
 }
+ANSWER = 10.0
+"""Seconds that a server has to answer."""
 COMPILED = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_COMPILATION_CACHE_DIR": "compiled",
 }
 """A process that starts finds the programs that an earlier one compiled, below the root."""
 ALWAYS = {
+    # A server that is started again is waited for 30 seconds. Prefect's own limit would keep a run
+    # whose server is gone for good alive for five minutes after its last cycle.
+    "PREFECT_CLIENT_MAX_RETRIES": "4",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_CLI_PROMPT": "false",
     "DO_NOT_TRACK": "1",
 }
+
+
+class ServerError(ValueError):
+    """The Prefect server that is named does not take calls."""
 
 
 def default_root() -> Path:
@@ -50,5 +63,40 @@ def configure(root: Path) -> None:
         home = (root / "prefect").resolve()
         home.mkdir(parents=True, exist_ok=True)
         wanted["PREFECT_HOME"] = str(home)
+    elif AUTH_VARIABLE in os.environ:
+        wanted["PREFECT_API_AUTH_STRING"] = os.environ[AUTH_VARIABLE]
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
+
+
+def require_server() -> None:
+    """Ask the server that `PREFECT_API_URL` names, if it is set, whether it takes calls.
+
+    Raises:
+        ServerError: it does not answer, or not to this user, or is none.
+    """
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        return
+    user, colon, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
+    repair = (
+        "start it with `vardax serve`, correct PREFECT_API_URL, or unset it to run without a server"
+    )
+    try:
+        answer = httpx.get(
+            f"{url.rstrip('/')}/admin/version",
+            auth=(user, password) if colon else None,
+            timeout=ANSWER,
+        )
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        raise ServerError(f"No Prefect server answers at {url} ({error}): {repair}.") from error
+    if answer.status_code in (401, 403):
+        raise ServerError(
+            f"The Prefect server at {url} asks for a password and did not take the one it was "
+            f"given: export {AUTH_VARIABLE}=user:password, as the service was started with."
+        )
+    if not answer.is_success:
+        raise ServerError(
+            f"What answers at {url} is no Prefect API (status {answer.status_code} for "
+            f"/admin/version): {repair}. The address ends in /api."
+        )

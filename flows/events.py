@@ -6,6 +6,9 @@ from uuid import UUID
 import prefect
 from prefect.client.orchestration import get_client
 from prefect.events import Event, RelatedResource, emit_event
+from prefect.events.clients import PrefectEventsClient
+from prefect.events.worker import EventsWorker
+from prefect.settings import PREFECT_API_URL
 
 from vardax_core.experiments.experiment import Experiment
 
@@ -15,6 +18,20 @@ HELD = "vardax.experiment.held"
 RELEASED = "vardax.experiment.released"
 ALERT = "vardax.alert"
 """Followed by `.raised`, `.escalated` or `.cleared`."""
+ATTEMPTS = 2
+"""How often an event is offered again at once to a server that does not answer."""
+
+
+def wait_for_no_server() -> None:
+    """Let the events of this process go to a server that has vanished without a wait for each.
+
+    Prefect would wait seven seconds for every event, a run's own among them, before the process
+    ends. Events that were not taken are sent again when the server is back.
+    """
+    if url := PREFECT_API_URL.value():
+        EventsWorker.set_client_override(
+            PrefectEventsClient, api_url=url, reconnection_attempts=ATTEMPTS
+        )
 
 
 def resource(experiment: Experiment) -> dict[str, str]:

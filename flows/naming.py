@@ -7,6 +7,8 @@ import prefect
 from prefect.client.orchestration import get_client
 from prefect.states import Completed
 
+from flows.events import wait_for_no_server
+from flows.lifeline import outlive_readers
 from flows.parameters import ExperimentParameters
 
 T = TypeVar("T")
@@ -49,7 +51,9 @@ def run_name(verb: str) -> Callable[[], str]:
 
 
 def tag_run(experiment: ExperimentParameters) -> None:
-    """Add the tags of an experiment to those of the flow run that this is called in."""
+    """Begin a flow run: it gets the tags of its experiment, and outlives worker and server."""
+    outlive_readers()
+    wait_for_no_server()
     run = prefect.runtime.flow_run
     with get_client(sync_client=True) as client:
         client.update_flow_run(run.id, tags={*run.tags, *tags_of(experiment)})

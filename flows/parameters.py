@@ -152,7 +152,7 @@ class TargetParameters(_Parameters):
             case "period":
                 return recipe.period.end if self.until is None else self.until
             case "schedule":
-                due = scheduled - (recipe.latency if latency is None else latency)
+                due = _plain(scheduled) - (recipe.latency if latency is None else latency)
             case "demonstration":
                 age = timedelta(seconds=scheduled.timestamp() - created.timestamp())
                 cycles = max(0, age // DEMONSTRATION_CYCLE)
@@ -162,12 +162,56 @@ class TargetParameters(_Parameters):
 
 
 class BackfillParameters(TargetParameters):
-    """How a period is cut into streams."""
+    """How a period is cut into streams, and who runs them."""
 
-    streams: int = Field(8, ge=1, le=4096, description="Streams that run side by side.")
+    streams: int = Field(8, ge=1, le=4096, description="Streams that the period is cut into.")
     overlap: int = Field(
         200, ge=0, description="Cycles of spin-up before the cycles that a stream keeps."
     )
+    group: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="Streams that run side by side in one program, and that one worker takes; "
+        "empty: half of them. It is part of the plan, as groups of another size round differently.",
+    )
+    runner: Literal["local", "dask", "pool"] = Field(
+        "local",
+        description="local: one group after another in the process of this run. dask: on the "
+        "workers of a Dask cluster. pool: each group as a flow run in a work pool. All leave the "
+        "same store.",
+    )
+    dask_address: str | None = Field(
+        None,
+        pattern=r"[a-z]+://.+",
+        description="Scheduler of the Dask cluster, such as tcp://host:8786; empty: processes on "
+        "this machine, started for this run.",
+    )
+    workers: int = Field(
+        2, ge=1, le=256, description="Processes that are started where no Dask scheduler is named."
+    )
+    deployment: str = Field(
+        "fill/streams",
+        pattern=r"[^/]+/[^/]+",
+        description="Deployment that the pool runner submits; its work pool does the work. "
+        "fill/streams-on-gpu is the one for GPUs.",
+    )
+
+    @property
+    def width(self) -> int:
+        """Streams of a group."""
+        return self.group or -(-self.streams // 2)
+
+
+class ShareParameters(_Parameters):
+    """One group of streams of a backfill, as its worker is told."""
+
+    first: int = Field(ge=0, description="First cycle of the backfill, from the period's start.")
+    stop: int = Field(ge=1, description="The cycle after its last.")
+    streams: int = Field(ge=1, le=4096, description="Streams of the backfill.")
+    overlap: int = Field(ge=0, description="Cycles of spin-up of a stream.")
+    width: int = Field(ge=1, le=4096, description="Streams of a group.")
+    group: int = Field(ge=0, description="Number of the group.")
 
 
 class MonitorParameters(TargetParameters):
@@ -183,4 +227,9 @@ class MonitorParameters(TargetParameters):
         Arguments:
             scheduled: when the run was to start; None outside of a run.
         """
-        return self.as_of or scheduled or datetime.now(UTC)
+        return self.as_of or (_plain(scheduled) if scheduled else datetime.now(UTC))
+
+
+def _plain(instant: datetime) -> datetime:
+    """The same instant without the arithmetic of Prefect's own kind of datetime."""
+    return datetime.fromtimestamp(instant.timestamp(), UTC)

@@ -16,11 +16,12 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from flows.environment import ALWAYS, ROOT_VARIABLE, WEBHOOK_VARIABLE
+from flows.environment import ALWAYS, AUTH_VARIABLE, ROOT_VARIABLE, WEBHOOK_VARIABLE
 
 HOME = Path(__file__).resolve().parents[1]
 DEPLOYMENTS = HOME / "deployments"
-AUTH_VARIABLE = "VARDAX_AUTH"
+CPU_POOLS = ("cpu", "streams")
+"""A backfill in the first waits for runs in the second, and takes none of their places."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HEARTBEAT = 30
 """Seconds between two heartbeats of a flow run; the zombie automation waits for three."""
@@ -40,7 +41,7 @@ class Service:
         root: folder of models, stores, reports, logs, and of the server's database.
         host, port: where the server listens.
         database: address of a Postgres database; SQLite in the root if empty.
-        cpu_workers: how many flow runs the CPU pool takes at a time.
+        cpu_workers: how many flow runs each CPU pool takes at a time.
         console: where it tells what it does.
     """
 
@@ -124,7 +125,8 @@ class Service:
         processes.start("server", server)
         self._wait_for_server(processes)
         devices = gpus()
-        for pool, limit in (("cpu", self.cpu_workers), ("gpu", max(1, len(devices)))):
+        pools = dict.fromkeys(CPU_POOLS, self.cpu_workers) | {"gpu": max(1, len(devices))}
+        for pool, limit in pools.items():
             create = ["work-pool", "create", pool, "--type", "process", "--overwrite"]
             create += ["--base-job-template", str(DEPLOYMENTS / "pools" / "process.json")]
             processes.run("work pool " + pool, create)
@@ -134,12 +136,14 @@ class Service:
         file = DEPLOYMENTS / "prefect.yaml"
         deploy = ["--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
         processes.run("deployments", deploy)
-        self._automation(processes, DEPLOYMENTS / "zombies.yaml")
+        for automation in ("zombies.yaml", "stillborn.yaml"):
+            self._automation(processes, DEPLOYMENTS / automation)
         if os.environ.get(WEBHOOK_VARIABLE):
             processes.run("webhook of alerts", [], module="flows.notify")
         worker = ["worker", "start", "--type", "process"]
-        cpu = [*worker, "--pool", "cpu", "--name", "cpu", "--limit", str(self.cpu_workers)]
-        processes.start("worker-cpu", cpu)
+        for pool in CPU_POOLS:
+            named = ["--pool", pool, "--name", pool, "--limit", str(self.cpu_workers)]
+            processes.start(f"worker-{pool}", [*worker, *named])
         for device in devices:
             name = f"gpu-{device}"
             processes.start(

@@ -1,5 +1,7 @@
 """Streams: what they give does not depend on interruptions, and their seams are measured."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -39,10 +41,10 @@ def made_for(root, observed):
     return made, small.ingested_store(made, observed)
 
 
-def started(made, store):
+def started(made, store, streams=STREAMS, width=None):
     times = pending_cycles(made, store)
     prepared = made.prepare(store)
-    return Backfill(made, store, prepared, times, streams=STREAMS, overlap=OVERLAP)
+    return Backfill(made, store, prepared, times, streams=streams, overlap=OVERLAP, width=width)
 
 
 @pytest.fixture(scope="module")
@@ -96,16 +98,57 @@ def test_readers_see_nothing_before_and_everything_after(tmp_path, observed, who
     reports.close()
     assert store.tip().cycles == 0
 
-    # Another process goes on, with one stream alone and then the other.
-    for number in (1, 0):
-        again = started(made, made.open_store())
-        branch = again.open_branch()
-        for _ in again.run(branch, again.pending(branch, [number])):
-            pass
+    # Another process goes on.
+    again = started(made, made.open_store())
+    branch = again.open_branch()
+    for _ in again.run(branch, again.pending(branch)):
+        pass
     assert made.open_store().tip().cycles == 0
     again.join(branch)
     assert made.open_store().tip().cycles == small.CYCLES
     assert content_digest(made.open_store()) == content_digest(whole[1])
+
+
+@pytest.fixture(scope="module")
+def in_groups(tmp_path_factory, observed):
+    """Three streams in groups of two, one after another: the last program has an idle lane."""
+    with pytest.MonkeyPatch.context() as patch:
+        small.shorten_segments(patch.setattr)
+        made, store = made_for(tmp_path_factory.mktemp("groups"), observed)
+        work = started(made, store, 3, width=2)
+        assert [len(group) for group in work.groups] == [2, 1]
+        branch = work.open_branch()
+        for _ in work.run(branch, work.pending(branch)):
+            pass
+        work.join(branch)
+    return content_digest(store)
+
+
+def test_processes_that_take_a_group_each_leave_the_same(tmp_path, observed, in_groups):
+    made, store = made_for(tmp_path, observed)
+    branch = started(made, store, 3, width=2).open_branch()
+
+    def run(number, rounds=None):
+        work = started(made, made.open_store(), 3, width=2)
+        for _ in work.run(branch, work.pending(branch, [number])[:rounds]):
+            pass
+
+    run(1, rounds=1)  # dies after its first commit
+    both = [threading.Thread(target=run, args=[number]) for number in (0, 1)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    work = started(made, store, 3, width=2)
+    assert work.done(branch) == [stream.length for stream in work.plan]
+    work.join(branch)
+    assert content_digest(store) == in_groups
+
+
+def test_another_width_is_another_plan(tmp_path, observed):
+    made, store = made_for(tmp_path, observed)
+    widths = (1, 2, 3, None)
+    assert len({started(made, store, 3, width).branch for width in widths}) == 3
 
 
 def test_a_backfill_that_was_overtaken_is_superseded(tmp_path, observed):

@@ -1,5 +1,6 @@
 """Processes that die, rivals, and storage that goes away."""
 
+import functools
 import signal
 import threading
 import time
@@ -10,6 +11,7 @@ import pytest
 from tests.experiments import small
 from tests.faults import backfill_twin
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
+from vardax_core.experiments.backfill import Backfill
 from vardax_core.experiments.settings import Method
 from vardax_core.store import (
     StorageError,
@@ -57,6 +59,29 @@ def test_kill_9_of_a_backfill_and_then_a_rerun(
     digest, died = killed_and_run_again(tmp_path, stores, 0.05, run_module, monkeypatch)
     assert died
     assert digest == backfill_digest
+
+
+def test_groups_that_commit_at_once_where_nobody_locks(tmp_path, s3, monkeypatch):
+    small.shorten_segments(monkeypatch.setattr, backfill_twin.SEGMENT)
+    digests = []
+    for rivals in (False, True):
+        made = backfill_twin.experiment(tmp_path, f"{s3}/{rivals}")
+        store = small.ingested_store(made)
+        times, prepared = pending_cycles(made, store), made.prepare(store)
+        one, other = (
+            Backfill(made, store, prepared, times, streams=2, overlap=4, width=1) for _ in range(2)
+        )
+        mine, theirs = one.open_branch(), other.open_branch()
+        rounds = other.pending(theirs, [1])
+        rival = other.run(theirs, rounds)
+        if rivals:  # comes in between a commit and its publication
+            mine.writer = functools.partial(mine.writer, before_publish=lambda r=rival: next(r, 0))
+        for _ in one.run(mine, one.pending(mine, [0])):
+            pass
+        assert len(list(rival)) == (0 if rivals else len(rounds))
+        one.join(theirs)
+        digests.append(content_digest(made.open_store()))
+    assert digests[0] == digests[1]
 
 
 @pytest.mark.ladder

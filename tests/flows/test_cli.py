@@ -1,7 +1,11 @@
 """The command line: what it says, and the exit codes that a scheduler acts on."""
 
+import base64
 import os
 import re
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from unittest import mock
 
@@ -13,6 +17,7 @@ from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
 import flows.run  # noqa: F401 (Prefect must not meet the streams that CliRunner puts up)
+from flows import runners
 from flows.cli import ExitCode, app
 from tests.experiments import small
 from vardax_core.calibration.gates.base import GateResult
@@ -101,6 +106,64 @@ def test_a_draw_where_nothing_is_drawn_is_refused(vardax):
     refused(vardax("run", "small", "--draw", "2"), ExitCode.WRONG_INPUT, "leave the draw out")
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--runner", "slurm", "'local', 'dask' or 'pool'"),
+        ("--dask-address", "somewhere", "dask_address"),
+        ("--deployment", "streams", "deployment"),
+        ("--group", "5000", "less than or equal to 4096"),
+    ],
+)
+def test_a_plan_that_is_none_is_refused_before_anything_runs(vardax, option, value, told):
+    result = vardax("backfill", "small", "-m", "climatology", option, value)
+    refused(result, ExitCode.WRONG_INPUT, "BackfillParameters", told)
+
+
+def test_a_server_that_does_not_answer_is_named_at_once(vardax, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/api"
+        monkeypatch.setenv("PREFECT_API_URL", url)
+        told = ("ServerError", f"No Prefect server answers at {url}", "vardax serve", "unset it")
+        result = vardax("assimilate", "small", "-m", "climatology")
+    refused(result, ExitCode.WRONG_INPUT, *told)
+
+
+class Gate(BaseHTTPRequestHandler):
+    """A server that asks for a password, and is no Prefect beyond that."""
+
+    def do_GET(self):
+        given = self.headers.get("Authorization", "")
+        right = given == "Basic " + base64.b64encode(b"user:right").decode()
+        self.send_response(404 if right else 401)
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("password", "told"),
+    [
+        (None, ("asks for a password", "export VARDAX_AUTH=user:password")),
+        ("user:wrong", ("asks for a password", "export VARDAX_AUTH=user:password")),
+        ("user:right", ("is no Prefect API (status 404", "ends in /api")),
+    ],
+)
+def test_a_wrong_password_or_address_is_told(vardax, monkeypatch, password, told):
+    monkeypatch.delenv("PREFECT_API_AUTH_STRING", raising=False)
+    if password is not None:
+        monkeypatch.setenv("VARDAX_AUTH", password)
+    with HTTPServer(("127.0.0.1", 0), Gate) as gate:
+        threading.Thread(target=gate.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{gate.server_port}/api")
+        result = vardax("report", "small", "-m", "climatology")
+        gate.shutdown()
+    refused(result, ExitCode.WRONG_INPUT, "ServerError", *told)
+    assert "wrong" not in result.stderr
+
+
 def test_a_folder_without_a_store_is_refused(vardax, tmp_path):
     refused(vardax("open", tmp_path), ExitCode.WRONG_INPUT, "No experiment store at")
 
@@ -166,6 +229,16 @@ class TestFlows:
         refused(vardax("open", path, "--as-of", "1999-01-01"), ExitCode.WRONG_INPUT, *told)
         refused(vardax("open", path, "--as-of", "yesterday"), ExitCode.WRONG_INPUT, *told)
         assert created.written_at < ingested.written_at
+
+    def test_runners_that_are_not_there_say_what_to_start(self, vardax, monkeypatch):
+        backfill = ("backfill", "small", "-m", "climatology", "--streams", "2", "--overlap", "4")
+        told = ("RunnerError", "no deployment 'fill/streams'", "vardax serve", "PREFECT_API_URL")
+        refused(vardax(*backfill, "--runner", "pool"), ExitCode.WRONG_INPUT, *told)
+        monkeypatch.setattr(runners, "CONNECT", 0.5)
+        address = ("--runner", "dask", "--dask-address", "tcp://127.0.0.1:9")
+        told = ("RunnerError", "No Dask scheduler answers at tcp://127.0.0.1:9", "dask scheduler")
+        refused(vardax(*backfill, *address), ExitCode.WRONG_INPUT, *told)
+        assert "30 cycles committed" in vardax(*backfill).stdout
 
     def test_an_experiment_through_busy_hours_and_a_full_disk(self, vardax, tmp_path, monkeypatch):
         assimilate = ("assimilate", "small", "-m", "climatology")

@@ -9,18 +9,23 @@ from pathlib import Path
 import pytest
 import yaml
 from prefect.events.schemas.automations import AutomationCore
+from prefect.types import DateTime
 from rich.console import Console
 
 from flows import serve
-from flows.parameters import TargetParameters
+from flows.parameters import BackfillParameters, MonitorParameters, TargetParameters
 from flows.serve import DEPLOYMENTS, HEARTBEAT, HOME, Processes, Service, ServiceError
 from vardax_core.data import load_recipe
+from vardax_core.data.timeaxis import instant_to_minutes
 
 FILE = yaml.safe_load((DEPLOYMENTS / "prefect.yaml").read_text())
 NAMES = [made["name"] for made in FILE["deployments"]]
+SUBMITTED = [made for made in FILE["deployments"] if made["name"].startswith("streams")]
+"""What backfills submit, with all parameters and as many at a time as there are workers."""
+CALLED = [made for made in FILE["deployments"] if made not in SUBMITTED]
 
 
-@pytest.mark.parametrize("made", FILE["deployments"], ids=NAMES)
+@pytest.mark.parametrize("made", CALLED, ids=lambda made: made["name"])
 def test_a_deployment_s_flow_takes_its_parameters(made):
     path, name = made["entrypoint"].split(":")
     assert (HOME / path).is_file()
@@ -32,6 +37,16 @@ def test_a_deployment_s_flow_takes_its_parameters(made):
     assert made["work_pool"]["name"] in ("cpu", "gpu")
     # Two runs of one experiment would only wait for each other's lock.
     assert made["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+
+
+def test_groups_of_streams_do_not_wait_in_the_pool_of_their_backfill():
+    pools = {f"fill/{made['name']}": made["work_pool"]["name"] for made in SUBMITTED}
+    assert pools == {"fill/streams": "streams", "fill/streams-on-gpu": "gpu"}
+    assert not any("concurrency_limit" in made for made in SUBMITTED)
+    assert {made["entrypoint"] for made in SUBMITTED} == {"flows/fill.py:fill"}
+    assert BackfillParameters().deployment in pools
+    (backfill,) = (made for made in CALLED if made["name"] == "backfill")
+    assert backfill["work_pool"]["name"] not in pools.values()
 
 
 def test_names_are_unique():
@@ -53,6 +68,17 @@ def test_zombies_are_given_three_heartbeats():
         yaml.safe_load((DEPLOYMENTS / "zombies.yaml").read_text())
     )
     assert automation.trigger.within == timedelta(seconds=3 * HEARTBEAT)
+
+
+def test_a_run_that_never_began_is_known_by_an_event_that_comes_at_once():
+    automation = AutomationCore.model_validate(
+        yaml.safe_load((DEPLOYMENTS / "stillborn.yaml").read_text())
+    )
+    # State changes of scheduled runs reach automations after 15 minutes.
+    assert automation.trigger.after == {"prefect.flow-run.pull-step.executed"}
+    assert "prefect.flow-run.heartbeat" in automation.trigger.expect
+    assert automation.trigger.within < timedelta(minutes=3)
+    assert FILE["pull"]
 
 
 RECIPE = load_recipe("lorenz96")
@@ -90,6 +116,15 @@ def test_the_latency_of_the_data_is_waited_for():
     scheduled = START + timedelta(days=1)
     target = TargetParameters(follow="schedule")
     assert target.instant(late, scheduled, CREATED) == scheduled - timedelta(hours=5)
+
+
+def test_the_schedule_is_kept_in_the_dates_that_prefect_gives():
+    """Their differences are no timedelta, and cannot be divided by one."""
+    scheduled = DateTime.instance(START + timedelta(hours=7, minutes=5))
+    target = TargetParameters(follow="schedule").instant(RECIPE, scheduled, CREATED)
+    assert instant_to_minutes(target) - instant_to_minutes(START) == 425
+    assert type(target) is type(MonitorParameters().moment(scheduled)) is datetime
+    assert MonitorParameters().moment(scheduled) == scheduled
 
 
 def test_a_password_without_a_user_is_refused(tmp_path, monkeypatch):

@@ -52,9 +52,9 @@ def test_the_demonstration_runs_by_itself_and_ctrl_c_ends_everything(tmp_path):
         found = httpx.post(f"{url}/deployments/filter", json={}, auth=auth).json()
         assert {"demonstration", "operational", "everything"} <= {d["name"] for d in found}
         pools = httpx.post(f"{url}/work_pools/filter", json={}, auth=auth).json()
-        assert {"cpu", "gpu"} <= {pool["name"] for pool in pools}
+        assert {"cpu", "streams", "gpu"} <= {pool["name"] for pool in pools}
         automations = httpx.post(f"{url}/automations/filter", json={}, auth=auth).json()
-        assert "vardax-zombies" in {a["name"] for a in automations}
+        assert {"vardax-zombies", "vardax-stillborn"} <= {a["name"] for a in automations}
         children = [int(pid) for pid in re.findall(r"process (\d+)", said())]
         assert len(children) >= 2
     finally:

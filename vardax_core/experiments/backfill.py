@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -35,7 +36,11 @@ STREAMS = "streams"
 DONE, SEAM_MEAN, SEAM_DIFFERENCE = "done", "seam_mean", "seam_difference"
 PLAN = ("start", "first", "stop")
 STATE = "state_"
-"""Prefix of the states of all streams in the `streams` group of a work branch."""
+"""Prefix of the states of the streams in the `streams` group of a work branch."""
+COMMIT_WAIT = 600.0
+"""Seconds to wait for the commits of other groups."""
+COMMIT_ATTEMPTS = 50
+"""How often a commit is made again where storage without a lock took another group's first."""
 
 
 class StreamsUnfinishedError(ValueError):
@@ -61,8 +66,12 @@ class RoundReport:
 
 @dataclasses.dataclass(frozen=True)
 class _Round:
-    """The cycles of each stream that one run of the program takes; numbers from the start."""
+    """The cycles of each stream of a group that one run of the program takes.
 
+    Cycles are counted from the start of the experiment.
+    """
+
+    group: int
     spans: tuple[range, ...]
 
 
@@ -84,10 +93,17 @@ class Backfill:
     they give depends on the plan, and not on how often the work was interrupted or which streams
     ran when.
 
+    A group of streams shares one compiled program, whose width is that of every group; the last is
+    filled up with streams that run no cycle. Batched programs of different widths round
+    differently, so the width belongs to the plan, and whatever process runs a group gets its bits.
+    Groups keep their records apart, so that processes may run them side by side.
+
     Attributes:
         experiment: what is assimilated.
         store: what readers have.
         plan: the streams.
+        width: streams of a group.
+        groups: the streams of each group.
         branch: name of the work branch, made from the plan.
         engine: what runs its segments.
     """
@@ -101,11 +117,13 @@ class Backfill:
         *,
         streams: int,
         overlap: int,
+        width: int | None = None,
     ):
         """Arguments:
             times: the analysis times to fill, which follow the store's last cycle.
-            streams: how many run side by side.
+            streams: into how many the times are cut.
             overlap: cycles of spin-up.
+            width: how many streams run side by side, a group of them; None for all.
 
         Raises:
             StreamPlanError: if there are too few cycles for the streams.
@@ -125,10 +143,15 @@ class Backfill:
             overlap=overlap,
             segment=self._reader.length,
         )
-        self.branch = f"backfill-{first}-{first + len(times)}-{streams}-{overlap}"
+        self.width = min(width or streams, streams)
+        self.groups = tuple(
+            self.plan[low : low + self.width] for low in range(0, streams, self.width)
+        )
+        self.branch = f"backfill-{first}-{first + len(times)}-{streams}-{overlap}-{self.width}"
         self._key = experiment_key(experiment.settings.seed)
-        self.engine = Engine(prepared.program, key=self._key, streams=streams)
+        self.engine = Engine(prepared.program, key=self._key, streams=self.width)
         self._state: CycleState | None = None
+        self._group: int | None = None
         self._ready_at = 0.0
 
     def open_branch(self) -> ExperimentStore:
@@ -150,16 +173,24 @@ class Backfill:
                 writer.grow((*CYCLE_GROUPS, *smoothed), times, metadata={"kind": "grow"})
         return work
 
-    def pending(self, work: ExperimentStore, numbers: Sequence[int] | None = None) -> list[_Round]:
-        """The runs of the program that are still to be made."""
-        done = self._done(work.arrays(STREAMS))
-        chosen = range(len(self.plan)) if numbers is None else numbers
-        spans = [
-            range(s.start + done[s.number], s.stop) if s.number in chosen else range(0)
-            for s in self.plan
-        ]
-        cut = [self._reader.cut(span) for span in spans]
-        return [_Round(each) for each in itertools.zip_longest(*cut, fillvalue=range(0))]
+    def pending(self, work: ExperimentStore, groups: Sequence[int] | None = None) -> list[_Round]:
+        """The runs of the program that are still to be made, group by group.
+
+        Arguments:
+            work: the store on the work branch.
+            groups: numbers of the groups that are asked for; None for all.
+        """
+        done = self.done(work)
+        rounds = []
+        for number in range(len(self.groups)) if groups is None else groups:
+            spans = [range(s.start + done[s.number], s.stop) for s in self.groups[number]]
+            cut = [self._reader.cut(span) for span in spans]
+            rounds += [_Round(number, r) for r in itertools.zip_longest(*cut, fillvalue=range(0))]
+        return rounds
+
+    def done(self, work: ExperimentStore) -> list[int]:
+        """Cycles that each stream has run, spin-up included."""
+        return self._done(work.arrays(STREAMS, without=STATE))
 
     def run(
         self,
@@ -175,7 +206,7 @@ class Backfill:
             StoreBusyError, StorageError: see `Writer.append`.
         """
         record = {**(metadata or {}), **provenance(self.experiment, self._prepared)}
-        self._state = None
+        self._group = None
         return overlapped(
             rounds,
             read=self._read,
@@ -187,7 +218,7 @@ class Backfill:
     def first_inputs(self, work: ExperimentStore) -> tuple[CycleState, SegmentInput, int]:
         """The state, the inputs and the number of cycles of the first run of the program."""
         first = self.pending(work)[0]
-        return self._first_state(work), self._read(first), sum(map(len, first.spans))
+        return self._first_state(work, first.group), self._read(first), sum(map(len, first.spans))
 
     def join(self, work: ExperimentStore) -> tuple[Tip, tuple[Seam, ...]]:
         """Measure the seams, and make the streams what readers have.
@@ -196,7 +227,7 @@ class Backfill:
             StreamsUnfinishedError: a stream has cycles to run.
             SupersededError: readers have got other cycles since the backfill was started.
         """
-        arrays = work.arrays(STREAMS)
+        arrays = work.arrays(STREAMS, without=STATE)
         if not self._joined(arrays):
             arrays = self._join_table(work)
         tip = self.store.branches.publish(self.branch)
@@ -212,7 +243,7 @@ class Backfill:
             )
         analysis = work.dataset("analysis")
         name = self.experiment.recipe.variable.name
-        means = stored[SEAM_MEAN]
+        means = np.concatenate([stored[_of(SEAM_MEAN, n)] for n in range(len(self.groups))])
         seams = []
         for stream in self.plan[1:]:
             before = analysis.sel(time=self._times[stream.first - 1])
@@ -226,8 +257,8 @@ class Backfill:
             "seam_spread": np.array([np.nan, *(s.spread for s in seams)]),
             SEAM_MEAN: means,
         }
-        state = self._state_of(stored, -1)
-        with work.writer(wait=60.0) as writer:
+        state = self._state_of(stored, self.plan[-1])
+        with work.writer(wait=COMMIT_WAIT) as writer:
             writer.fill([], replace={STREAMS: table, "state": state}, metadata={"kind": "join"})
         return table
 
@@ -235,7 +266,11 @@ class Backfill:
         """Cycles that each stream has run, from the `streams` group."""
         if self._joined(stored):
             return [stream.length for stream in self.plan]
-        return [int(n) for n in stored.get(DONE, np.zeros(len(self.plan)))]
+        parts = [
+            stored.get(_of(DONE, number), np.zeros(len(group)))
+            for number, group in enumerate(self.groups)
+        ]
+        return [int(n) for n in np.concatenate(parts)]
 
     def _joined(self, stored: Mapping[str, np.ndarray]) -> bool:
         """Whether the group tells of these streams, and not of a backfill before."""
@@ -245,16 +280,24 @@ class Backfill:
     def _plan_arrays(self) -> dict[str, np.ndarray]:
         return {k: np.array([getattr(stream, k) for stream in self.plan]) for k in PLAN}
 
-    def _state_of(self, stored: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+    def _state_of(self, stored: Mapping[str, np.ndarray], stream: Stream) -> dict[str, np.ndarray]:
+        group, lane = divmod(stream.number, self.width)
+        suffix = _of("", group)
         return {
-            name.removeprefix(STATE): np.asarray(array[number])
+            name.removeprefix(STATE).removesuffix(suffix): np.asarray(array[lane])
             for name, array in stored.items()
-            if name.startswith(STATE)
+            if name.startswith(STATE) and name.endswith(suffix)
         }
+
+    def _lanes(self, group: int) -> tuple[Stream, ...]:
+        """The streams of a group, its last one again where the program is wider."""
+        streams = self.groups[group]
+        return streams + streams[-1:] * (self.width - len(streams))
 
     def _read(self, round: _Round) -> SegmentInput:
         lanes = []
-        for stream, span in zip(self.plan, round.spans, strict=True):
+        spans = itertools.chain(round.spans, itertools.repeat(range(0)))
+        for stream, span in zip(self._lanes(round.group), spans, strict=False):
             # A stream that has ended is given any cycle, and told that it is none.
             cycles = span or range(stream.start, stream.start + 1)
             arrays = self._reader.read(self._times[cycles.start : cycles.stop])
@@ -263,16 +306,16 @@ class Backfill:
         return SegmentInput(**self.engine.place(stacked))
 
     def _start(self, work: ExperimentStore, round: _Round, given: SegmentInput) -> _Started:
-        if self._state is None:
-            self._state = self._first_state(work)
+        if self._state is None or self._group != round.group:
+            self._state, self._group = self._first_state(work, round.group), round.group
             self.engine.compile(self._state, given)
         at = time.perf_counter()
         self._state, kept, output = self.engine.start(self._state, given)
         return _Started(round, kept, output, at)
 
-    def _first_state(self, work: ExperimentStore) -> CycleState:
-        stored, before = work.arrays(STREAMS), self.store.state()
-        states = [self._stream_state(stored, before, stream) for stream in self.plan]
+    def _first_state(self, work: ExperimentStore, group: int) -> CycleState:
+        stored, before = work.arrays(STREAMS), work.state()
+        states = [self._stream_state(stored, before, stream) for stream in self._lanes(group)]
         return self.engine.place_state(jax.tree.map(lambda *x: jnp.stack(x), *states))
 
     def _stream_state(
@@ -281,8 +324,8 @@ class Backfill:
         before: Mapping[str, np.ndarray] | None,
         stream: Stream,
     ) -> CycleState:
-        if DONE in stored and stored[DONE][stream.number]:
-            return restore_state(self._state_of(stored, stream.number))
+        if self._done(stored)[stream.number]:
+            return restore_state(self._state_of(stored, stream))
         if stream.number == 0 and before is not None:
             return restore_state(before)
         first = int(to_minutes(self._times[stream.start :][:1])[0])
@@ -301,10 +344,11 @@ class Backfill:
         output, state = jax.tree.map(np.asarray, (started.output, started.state))
         pieces, kept_times, flagged, spin_up = [], [], 0, 0
         seams: dict[int, np.ndarray | None] = {}
-        for stream, span in zip(self.plan, started.round.spans, strict=True):
+        streams = self.groups[started.round.group]
+        for number, (stream, span) in enumerate(zip(streams, started.round.spans, strict=True)):
             if not span:
                 continue
-            lane = jax.tree.map(lambda x, n=stream.number: x[n], output)
+            lane = jax.tree.map(lambda x, n=number: x[n], output)
             skipped = min(len(span), max(0, stream.first - span.start))
             rows = slice(skipped, len(span))
             kept = jax.tree.map(lambda x, rows=rows: x[rows], lane)
@@ -324,13 +368,20 @@ class Backfill:
         facts = {"cycles": 0, "flagged": 0, "compute_seconds": started.seconds}
         if len(together):
             facts = segment_record(together, flagged, started.seconds)
-        with work.writer(wait=60.0) as writer:
-            stored = work.arrays(STREAMS)
-            self._refuse_overtaken(work, started.round, stored)
-            put = self._streams_record(started.round, stored, state, seams)
-            writer.fill(
-                pieces, put={STREAMS: put}, metadata={**record, **facts, "spin_up": spin_up}
-            )
+        metadata = {**record, **facts, "spin_up": spin_up}
+        for attempt in range(COMMIT_ATTEMPTS):
+            with work.writer(wait=COMMIT_WAIT) as writer:
+                stored = work.arrays(STREAMS, without=STATE)
+                self._refuse_overtaken(work, started.round, stored)
+                put = self._group_record(started.round, stored, state, seams)
+                try:
+                    writer.fill(pieces, put={STREAMS: put}, metadata=metadata)
+                    break
+                except SupersededError:
+                    # Storage without a lock: another group was committed in between.
+                    if attempt == COMMIT_ATTEMPTS - 1:
+                        raise
+            time.sleep(random.uniform(0, 0.1 * (attempt + 1)))
         return RoundReport(len(together), spin_up, flagged, started.seconds)
 
     def _refuse_overtaken(
@@ -340,7 +391,7 @@ class Backfill:
         if self.branch not in self.store.branches.names():
             raise SupersededError(work.location, f"branch {self.branch}", "a joined backfill")
         done = self._done(stored)
-        for stream, span in zip(self.plan, round.spans, strict=True):
+        for stream, span in zip(self.groups[round.group], round.spans, strict=True):
             if span and done[stream.number] != span.start - stream.start:
                 raise SupersededError(
                     work.location,
@@ -353,30 +404,35 @@ class Backfill:
         before = stream.first - 1
         return np.asarray(lane.analysis.mean[before - span.start]) if before in span else None
 
-    def _streams_record(
+    def _group_record(
         self,
         round: _Round,
         stored: Mapping[str, np.ndarray],
         state: CycleState,
         seams: Mapping[int, np.ndarray | None],
     ) -> dict[str, np.ndarray]:
-        """The `streams` group after a round: what the streams that ran left, beside the others."""
-        new = {STATE + name: array for name, array in state_arrays(state).items()}
-        means = np.full((len(self.plan), *state.ensemble.shape[2:]), np.nan, state.ensemble.dtype)
-        before = stored if DONE in stored else {}
-        record = {name: np.array(before.get(name, array)) for name, array in new.items()}
-        record[SEAM_MEAN] = np.array(before.get(SEAM_MEAN, means))
-        record[DONE] = np.array(before.get(DONE, np.zeros(len(self.plan), np.int64)))
-        for stream, span in zip(self.plan, round.spans, strict=True):
-            if not span:
-                continue
-            number, mean = stream.number, seams[stream.number]
-            for name, array in new.items():
-                record[name][number] = array[number]
-            record[DONE][number] = span.stop - stream.start
-            if mean is not None:
-                record[SEAM_MEAN][number] = mean
-        return record
+        """What a round leaves in the `streams` group, beside the records of other groups.
+
+        A stream that ran no cycle keeps its state bit for bit.
+        """
+        group = self.groups[round.group]
+        done = self._done(stored)
+        unknown = np.full((len(group), *state.ensemble.shape[2:]), np.nan, state.ensemble.dtype)
+        means = np.array(stored.get(_of(SEAM_MEAN, round.group), unknown))
+        for lane, (stream, span) in enumerate(zip(group, round.spans, strict=True)):
+            if span:
+                done[stream.number] = span.stop - stream.start
+                mean = seams[stream.number]
+                means[lane] = means[lane] if mean is None else mean
+        record = {STATE + name: array[: len(group)] for name, array in state_arrays(state).items()}
+        record[SEAM_MEAN] = means
+        record[DONE] = np.array([done[stream.number] for stream in group])
+        return {_of(name, round.group): array for name, array in record.items()}
+
+
+def _of(name: str, group: int) -> str:
+    """Name of the array of a group."""
+    return f"{name}-{group}"
 
 
 def seams_of(arrays: Mapping[str, np.ndarray]) -> tuple[Seam, ...]:
@@ -397,9 +453,12 @@ def backfill(
     *,
     streams: int,
     overlap: int,
+    width: int | None = None,
 ) -> tuple[Tip, tuple[Seam, ...]]:
     """Run a period in streams, and join them; see `Backfill`."""
-    made = Backfill(experiment, store, prepared, times, streams=streams, overlap=overlap)
+    made = Backfill(
+        experiment, store, prepared, times, streams=streams, overlap=overlap, width=width
+    )
     work = made.open_branch()
     for _ in made.run(work, made.pending(work)):
         pass

@@ -176,14 +176,23 @@ class ExperimentStore:
         """What the next cycle needs, as the last commit left it; None before the first."""
         return self.arrays("state") or None
 
-    def arrays(self, group: str) -> dict[str, np.ndarray]:
-        """All arrays of a group without a time axis, read; empty where there is no such group."""
+    def arrays(self, group: str, *, without: str | None = None) -> dict[str, np.ndarray]:
+        """The arrays of a group without a time axis, read; empty where there is no such group.
+
+        Args:
+            group: its name.
+            without: arrays whose names begin so are left out.
+        """
         root = self.root()
         with storage_errors(self.location, "read"):
             if group not in root:
                 return {}
             found = zarr.open_group(root.store, path=group, mode="r")
-            return {name: np.asarray(array[...]) for name, array in found.arrays()}
+            return {
+                name: np.asarray(array[...])
+                for name, array in found.arrays()
+                if without is None or not name.startswith(without)
+            }
 
     def history(self, as_of: str | None = None) -> list[CommitRecord]:
         """The commits up to a snapshot, newest first; the last one created the store."""
