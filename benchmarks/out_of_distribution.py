@@ -9,6 +9,8 @@ without a fault, and the RMSE over the shifted period of the guarded analysis, o
 alone, and of the classical filter that is its fallback.
 
     python benchmarks/out_of_distribution.py --minutes 5
+    python benchmarks/cycled.py --settings lorenz96 --minutes 15 --weights build/weights
+    python benchmarks/out_of_distribution.py --weights build/weights
 """
 
 import argparse
@@ -16,11 +18,13 @@ import json
 import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from cycled import SETTINGS, trained
+from cycled import SETTINGS, trained, untrained
 
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.analysis.variational.covariance import DenseCovariance
@@ -127,8 +131,9 @@ def main():
     )
     parser.add_argument("--minutes", type=float, default=5.0, help="training time")
     parser.add_argument("--steps", type=int, default=3000, help="used if --minutes is 0")
+    parser.add_argument("--weights", type=Path, help="folder where cycled.py left trained weights")
     parser.add_argument("--trials", type=int, default=200)
-    parser.add_argument("--nominal-streams", type=int, default=32)
+    parser.add_argument("--nominal-streams", type=int, default=64)
     parser.add_argument("--nominal-cycles", type=int, default=2000, help="for the threshold")
     parser.add_argument("--quiet-cycles", type=int, default=1000, help="for the false alarms")
     options = parser.parse_args()
@@ -148,6 +153,10 @@ def main():
     filter_step = FiniteSizeETKF(operator, certainty=2.0)
     if options.quick:
         step, steps, seconds = filter_step, 0, 0.0
+    elif options.weights:
+        step, steps, seconds = untrained(SETTING, key=key), 0, 0.0
+        network = eqx.tree_deserialise_leaves(options.weights / "lorenz96.eqx", step.network)
+        step = eqx.tree_at(lambda s: s.network, step, network)
     else:
         step, steps, seconds = trained(SETTING, options.minutes, options.steps, key=key, say=say)
     alone = CycleProgram(
