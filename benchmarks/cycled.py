@@ -208,15 +208,21 @@ def trained(setting: Setting, minutes: float, steps: int, *, key, say: Callable)
     step, _ = train_on_policy(
         step, setting.model, setting.observing, settings, key=run_key, progress=say(settings.steps)
     )
+    step = calibrated(setting, step, bool(minutes), key=key)
+    return step, settings.steps, time.perf_counter() - start
+
+
+def calibrated(setting: Setting, step: LocalTransformStep, whole: bool, *, key):
+    """The step with a spread that is its error, over many cycles or, for a quick look, over few."""
     plan = plan_of(setting, streams=32, cycles=600)
-    if not minutes:
+    if not whole:
         plan = plan._replace(streams=4, cycles=50, spin_up=50)
     near = jnp.full(setting.model.state_shape, setting.centre)
     step, ratios = calibrate_spread(
         step, setting.model, setting.observing, near, plan, key=jax.random.fold_in(key, 5)
     )
     print(f"spread / RMSE before each correction: {ratios.round(3)}", file=sys.stderr, flush=True)
-    return step, settings.steps, time.perf_counter() - start
+    return step
 
 
 def plan_of(setting: Setting, **size) -> TwinPlan:
@@ -474,7 +480,13 @@ def measure(name: str, options) -> tuple[dict, list[dict]]:
 
         return each
 
-    step, steps, seconds = trained(setting, options.minutes, options.steps, key=key, say=say)
+    if options.reuse:
+        step, steps, seconds = untrained(setting, key=key), 0, 0.0
+        network = eqx.tree_deserialise_leaves(options.reuse / f"{name}.eqx", step.network)
+        step = eqx.tree_at(lambda s: s.network, step, network)
+        step = calibrated(setting, step, whole=True, key=key)
+    else:
+        step, steps, seconds = trained(setting, options.minutes, options.steps, key=key, say=say)
     if options.weights:
         options.weights.mkdir(parents=True, exist_ok=True)
         eqx.tree_serialise_leaves(options.weights / f"{name}.eqx", step.network)
@@ -534,6 +546,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/cycled"))
     parser.add_argument("--weights", type=Path, help="folder for the trained weights")
+    parser.add_argument("--reuse", type=Path, help="folder of such weights; nothing is trained")
     options = parser.parse_args()
     if options.quick:
         options.settings, options.minutes, options.steps = ["lorenz96"], 0.0, 100
