@@ -199,7 +199,8 @@ class DepartureMonitor(eqx.Module):
         The threshold is such that within `period` cycles the score exceeds it with probability
         at most `false_alarms`, by a Gumbel distribution of the largest squared scores of blocks
         of `BLOCK` cycles. Rare alarms are beyond what the blocks show, so it is the `CONFIDENCE`
-        quantile of the thresholds of resampled blocks, and no trusted cycle is beyond it.
+        quantile of the thresholds of resampled blocks. A stream that really lost its truth for a
+        while hardly moves it.
 
         Arguments:
             checks: of trusted cycles after their spin-up.
@@ -242,7 +243,7 @@ class DepartureMonitor(eqx.Module):
             stats.gumbel_r.ppf(within, *stats.gumbel_r.fit(draw.choice(squares, squares.size)))
             for _ in range(RESAMPLES)
         ]
-        threshold = float(np.sqrt(max(np.quantile(levels, CONFIDENCE), squares.max())))
+        threshold = float(np.sqrt(np.quantile(levels, CONFIDENCE)))
         return cls(
             centre=jnp.asarray(centre, jnp.float32),
             scale=jnp.asarray(scale, jnp.float32),
