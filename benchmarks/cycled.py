@@ -38,6 +38,8 @@ from vardax_core.calibration.plots.style import (
     dress,
     new_figure,
 )
+from vardax_core.calibration.plots.verification import matched_ranks
+from vardax_core.calibration.ranks import matched_rank_histogram
 from vardax_core.calibration.statistics import COVERAGE_LEVELS
 from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.local_smoother import LocalSmoother
@@ -50,12 +52,21 @@ from vardax_core.training.observing import AbstractObservingSystem, FixedNetwork
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
 from vardax_core.training.smoothing import SmoothingSettings, train_smoother
 from vardax_core.training.spread_calibration import calibrate_spread
-from vardax_core.training.twin_cycles import TwinPlan, cycle_twin, twin_start
+from vardax_core.training.twin_cycles import (
+    TwinPlan,
+    climate_range,
+    cycle_twin,
+    twin_program,
+    twin_start,
+)
 from vardax_core.types import ensemble_mean
 
 BURN_IN = 400
 ON_ATTRACTOR = 1000
 """Model steps from a random state to a nature run."""
+RANKS_BAR = 0.1
+"""Largest departure of a rank's frequency from that of members with the exact mean and spread, on
+a scale on which a flat histogram is 1."""
 SHOWN = 120
 """Cycles in a picture."""
 
@@ -230,14 +241,11 @@ def plan_of(setting: Setting, **size) -> TwinPlan:
 
 
 def program_of(setting: Setting, analysis_step: AbstractAnalysisStep) -> CycleProgram:
-    return CycleProgram(
-        model=setting.model,
-        step=analysis_step,
-        adaptation=None,
-        score_weights=jnp.ones(setting.model.state_shape),
+    return twin_program(
+        setting.model,
+        analysis_step,
+        valid_range=climate_range(setting.centre, setting.scale),
         spread_scale=setting.nearness,
-        # As in the training: beyond seven standard deviations of the climate.
-        valid_range=(setting.centre - 7 * setting.scale, setting.centre + 7 * setting.scale),
     )
 
 
@@ -319,7 +327,6 @@ def cycled(
                 "rank_histogram",
             )
         }
-        kept["non_finite_weight"] = output.statistics["non_finite_weight"]
         point = {
             "truth": truth[1],
             "background": ensemble_mean(output.background)[1],
@@ -368,6 +375,10 @@ def scored(out) -> dict:
             sums["rank_histogram"].sum(axis=(0, 1)) / weight * sums["rank_histogram"].shape[2]
         ).tolist(),
     }
+    histogram = np.asarray(row["rank_histogram"])
+    row["rank_departure"] = float(
+        np.abs(histogram - matched_rank_histogram(len(histogram) - 1)).max()
+    )
     # The rms over cycles, not the mean of their RMSEs, is what the mean variance is to match.
     row["spread_over_rmse"] = row["spread"] / row["rms_error"]
     smooth = np.asarray(smooth)[:, BURN_IN:]
@@ -430,6 +441,7 @@ def picture(path: Path, name: str, out, row) -> None:
     histogram = np.asarray(row["rank_histogram"])
     right.bar(range(len(histogram)), histogram, 0.92, color="#56B4E9")
     right.axhline(1.0, color=INK, linewidth=1)
+    matched_ranks(right, len(histogram))
     dress(right, title="Rank histogram", x="rank of the truth", y="frequency / flat", grid="y")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
@@ -445,6 +457,8 @@ def bars_of(name: str, setting: Setting, row: dict, reference: dict) -> list[dic
         wanted.append((f"{name} rmse.a / tuned LETKF's", ratio, 1.05))
     wanted.append((f"{name} |spread/RMSE - 1|", abs(row["spread_over_rmse"] - 1), 0.05))
     wanted.append((f"{name} |90 % coverage - .9|", abs(row["coverage_90"] - 0.9), 0.02))
+    wanted.append((f"{name} lost streams", row["lost_streams"], 0))
+    wanted.append((f"{name} ranks, departure from exact", row["rank_departure"], RANKS_BAR))
     if setting.lag_bar is not None:
         last = row["lags"][-1]
         where = f"{name} lag {last['lag']}"

@@ -29,14 +29,14 @@ from cycled import SETTINGS, trained, untrained
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.analysis.variational.covariance import DenseCovariance
 from vardax_core.analysis.variational.optimal_interpolation import OptimalInterpolation
-from vardax_core.cycling.cycle import CycleInput, CycleProgram
+from vardax_core.cycling.cycle import CycleInput
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.trust import CHECKS
 from vardax_core.experiments.twin import free_run_climatology
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
 from vardax_core.training.trusted_cycles import calibrated_monitor
-from vardax_core.training.twin_cycles import TwinPlan
+from vardax_core.training.twin_cycles import TwinPlan, climate_range, twin_program
 from vardax_core.types import Observations
 
 SETTING = SETTINGS["lorenz96"]
@@ -159,9 +159,8 @@ def main():
         step = eqx.tree_at(lambda s: s.network, step, network)
     else:
         step, steps, seconds = trained(SETTING, options.minutes, options.steps, key=key, say=say)
-    alone = CycleProgram(
-        model=SETTING.model, step=step, adaptation=None, score_weights=jnp.ones(N), spread_scale=1.0
-    )
+    possible = climate_range(SETTING.centre, SETTING.scale)
+    alone = twin_program(SETTING.model, step, valid_range=possible)
     size = TwinPlan(
         streams=options.nominal_streams, cycles=options.nominal_cycles, members=SETTING.members
     )
@@ -172,6 +171,7 @@ def main():
         jnp.full((N,), 8.0),
         size,
         false_alarms=FALSE_ALARMS,
+        valid_range=possible,
         key=jax.random.fold_in(key, 2),
     )
     climatology = free_run_climatology(SETTING.model)

@@ -228,7 +228,7 @@ def _figures(
         ),
         (
             "rank-histogram",
-            "Rank of the truth among the members. Calibrated: flat; U-shaped: spread too small.",
+            "Rank of the truth among the members. Calibrated: flat to dotted; U: too certain.",
             plots.rank_histogram(scores[primary], name=primary),
         ),
         (

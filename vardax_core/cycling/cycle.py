@@ -13,7 +13,7 @@ from vardax_core.calibration.statistics import cycle_statistics
 from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.keys import Purpose, cycle_key
-from vardax_core.cycling.smoother import FixedLagSmoother, Smoothed, SmoothingState, smooth
+from vardax_core.cycling.smoother import AbstractSmoother, Smoothed, SmoothingState, smooth
 from vardax_core.cycling.trust import TrustState
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.quality import QualityCode, first_guess_check
@@ -125,7 +125,7 @@ class CycleProgram(eqx.Module):
     forecast_steps: int = eqx.field(static=True, default=1)
     first_guess_limit: float = eqx.field(static=True, default=6.0)
     guard: Guard | None = None
-    smoother: FixedLagSmoother | None = None
+    smoother: AbstractSmoother | None = None
     valid_range: tuple[float, float] = eqx.field(static=True, default=(-math.inf, math.inf))
 
     @property

@@ -6,12 +6,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.ring_network import RingNetwork, ring_neighbours
+from vardax_core.cycling.smoother import AbstractSmoother
 from vardax_core.types import ensemble_mean, ensemble_spread
 
 FEATURES = 6
 
 
-class LocalSmoother(eqx.Module):
+class LocalSmoother(AbstractSmoother):
     """Earlier analyses on a ring, corrected by what later ones did to their backgrounds.
 
     An earlier state is regressed on the background of now, point by point, with the members as the
@@ -70,11 +71,7 @@ class LocalSmoother(eqx.Module):
         network = RingNetwork.create(channels, 2 * taps + 2, width=width, depth=depth, key=key)
         start = network.last.bias.at[reach].set(0.5).at[taps + reach].set(0.5)
         network = eqx.tree_at(lambda n: n.last.bias, network, start)
-        return cls(network, lag, reach, centre, scale)
-
-    def init(self, ensemble: Float[Array, "member n"]) -> Float[Array, "age member n"]:
-        """The history before the first cycle: `ensemble` at every age, the youngest first."""
-        return jnp.broadcast_to(ensemble, (self.lag + 1, *ensemble.shape))
+        return cls(network=network, lag=lag, reach=reach, centre=centre, scale=scale)
 
     def update(
         self,
@@ -82,13 +79,6 @@ class LocalSmoother(eqx.Module):
         background: Float[Array, "member n"],
         analysis: Float[Array, "member n"],
     ) -> Float[Array, "age member n"]:
-        """The history with one more analysis; its last entry is final.
-
-        Arguments:
-            history: as the last cycle left it.
-            background: the members before the analysis.
-            analysis: the same members after it.
-        """
         rotation = closest_rotation(background, analysis)
         straight = ensemble_mean(analysis)[None] + rotation.T @ _anomalies(analysis)
         ages = jnp.eye(self.lag, dtype=analysis.dtype)

@@ -1,4 +1,6 @@
-"""A fixed-lag smoother behind any ensemble analysis, and what it remembers in a cycle."""
+"""Smoothers behind any ensemble analysis, and what they remember in a cycle."""
+
+import abc
 
 import equinox as eqx
 import jax
@@ -9,8 +11,37 @@ from vardax_core.calibration.statistics import smoothed_statistics
 from vardax_core.types import ensemble_mean, ensemble_spread
 
 
-class FixedLagSmoother(eqx.Module):
-    """Earlier analyses, corrected by what every later analysis did to its background.
+class AbstractSmoother(eqx.Module):
+    """Corrects earlier analyses by what every later analysis did to its background.
+
+    Attributes:
+        lag: number of later analyses that an analysis waits for, at least 1.
+    """
+
+    lag: eqx.AbstractVar[int]
+
+    def init(self, ensemble: Float[Array, "member *state"]) -> Float[Array, "age member *state"]:
+        """The history before the first cycle: `ensemble` at every age, the youngest first."""
+        return jnp.broadcast_to(ensemble, (self.lag + 1, *ensemble.shape))
+
+    @abc.abstractmethod
+    def update(
+        self,
+        history: Float[Array, "age member *state"],
+        background: Float[Array, "member *state"],
+        analysis: Float[Array, "member *state"],
+    ) -> Float[Array, "age member *state"]:
+        """The history with one more analysis; its last entry is final.
+
+        Arguments:
+            history: as the last cycle left it.
+            background: the members before the analysis.
+            analysis: the same members after it.
+        """
+
+
+class FixedLagSmoother(AbstractSmoother):
+    """The ensemble Kalman smoother, for any analysis that gives members.
 
     An analysis ensemble is close to a combination of the background members, a_m = b_m + sum_k
     W_mk (b_k - mean b). W is found by least squares with a small ridge, and the same combination
@@ -34,23 +65,12 @@ class FixedLagSmoother(eqx.Module):
                 f"{self.ridge}; without a lag, use the analysis itself."
             )
 
-    def init(self, ensemble: Float[Array, "member *state"]) -> Float[Array, "age member *state"]:
-        """The history before the first cycle: `ensemble` at every age, the youngest first."""
-        return jnp.broadcast_to(ensemble, (self.lag + 1, *ensemble.shape))
-
     def update(
         self,
         history: Float[Array, "age member *state"],
         background: Float[Array, "member *state"],
         analysis: Float[Array, "member *state"],
     ) -> Float[Array, "age member *state"]:
-        """The history with one more analysis; its last entry is final.
-
-        Arguments:
-            history: as the last cycle left it.
-            background: the members before the analysis.
-            analysis: the same members after it.
-        """
         members = background.shape[0]
         flat = background.reshape(members, -1)
         anomalies = flat - jnp.mean(flat, axis=0, keepdims=True)
@@ -82,7 +102,7 @@ class SmoothingState(eqx.Module):
 
     @classmethod
     def start(
-        cls, smoother: FixedLagSmoother, ensemble: Float[Array, "member *state"]
+        cls, smoother: AbstractSmoother, ensemble: Float[Array, "member *state"]
     ) -> "SmoothingState":
         """The state before the first cycle."""
         unknown = jnp.full((smoother.lag + 1, *ensemble.shape[1:]), jnp.nan, ensemble.dtype)
@@ -103,7 +123,7 @@ class Smoothed(eqx.Module):
 
 
 def smooth(
-    smoother: FixedLagSmoother,
+    smoother: AbstractSmoother,
     state: SmoothingState,
     background: Float[Array, "member *state"],
     analysis: Float[Array, "member *state"],

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
-from scipy import stats
 
 CHECKS = ("bias", "chi2", "persistence", "residual", "rejected", "largest", "station")
 """What every cycle is asked, in this order; see `departure_checks`."""
@@ -20,6 +19,9 @@ CONFIDENCE, RESAMPLES = 0.9, 100
 
 STATION_MEMORY = 6.0
 """Cycles that a station's mean squared departure goes back."""
+
+TAIL = 0.1
+"""Share of the blocks that make the tail."""
 
 LEAST_SCALE = 0.01
 """Least standard deviation of an average: a check that never moves in trusted cycles, as the
@@ -197,10 +199,10 @@ class DepartureMonitor(eqx.Module):
         """The monitor for which trusted cycles are as given.
 
         The threshold is such that within `period` cycles the score exceeds it with probability
-        at most `false_alarms`, by a Gumbel distribution of the largest squared scores of blocks
-        of `BLOCK` cycles. Rare alarms are beyond what the blocks show, so it is the `CONFIDENCE`
-        quantile of the thresholds of resampled blocks. A stream that really lost its truth for a
-        while hardly moves it.
+        at most `false_alarms`, by the tail of the largest squared scores of blocks of `BLOCK`
+        cycles, exponential as a squared Gaussian score's. Rare alarms are beyond what the blocks
+        show, so it is the `CONFIDENCE` quantile of the thresholds of resampled blocks. A stream
+        that really lost its truth for a while moves it little.
 
         Arguments:
             checks: of trusted cycles after their spin-up.
@@ -211,7 +213,7 @@ class DepartureMonitor(eqx.Module):
         Raises:
             ValueError: if there are fewer than 20 blocks, or a check is not finite.
 
-        Source: Gumbel (1958), Statistics of Extremes, doi:10.7312/gumb92958.
+        Source: Pickands (1975), doi:10.1214/aos/1176343003, on the excesses over a high level.
         """
         checks = np.asarray(checks, np.float64)
         longest = int(np.ceil(5 * max(memories)))
@@ -235,14 +237,10 @@ class DepartureMonitor(eqx.Module):
         centre = usual.mean(axis=(0, 1))
         scale = np.maximum(usual.std(axis=(0, 1)), LEAST_SCALE)
         scores = np.max(np.abs(usual - centre) / scale, axis=(2, 3))
-        # The square of a Gaussian score has an exponential tail, whose maxima are Gumbel's.
         squares = scores.reshape(-1, BLOCK).max(axis=1) ** 2
-        within = (1 - false_alarms) ** (BLOCK / period)
+        beyond = 1 - (1 - false_alarms) ** (BLOCK / period)
         draw = np.random.default_rng(0)
-        levels = [
-            stats.gumbel_r.ppf(within, *stats.gumbel_r.fit(draw.choice(squares, squares.size)))
-            for _ in range(RESAMPLES)
-        ]
+        levels = [_tail_level(draw.choice(squares, squares.size), beyond) for _ in range(RESAMPLES)]
         threshold = float(np.sqrt(np.quantile(levels, CONFIDENCE)))
         return cls(
             centre=jnp.asarray(centre, jnp.float32),
@@ -250,3 +248,10 @@ class DepartureMonitor(eqx.Module):
             threshold=jnp.asarray(threshold, jnp.float32),
             memories=tuple(memories),
         )
+
+
+def _tail_level(values: Float[np.ndarray, " block"], beyond: float) -> float:
+    """What a share of the values lies beyond, by an exponential tail of the largest of them."""
+    level = np.quantile(values, 1 - TAIL)
+    excess = np.mean(values[values >= level] - level)
+    return float(level + excess * np.log(TAIL / beyond))

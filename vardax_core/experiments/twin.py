@@ -156,6 +156,7 @@ def train(
         observing,
         climatology.mean[0],
         TwinPlan(members=settings.members),
+        valid_range=(recipe.variable.valid_min, recipe.variable.valid_max),
         key=monitor_key,
     )
     first = trained.network.first

@@ -13,6 +13,7 @@ from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.amortized.ring_network import ring_neighbours
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.training.observing import AbstractObservingSystem
+from vardax_core.training.twin_cycles import CLIMATE_BOUND
 from vardax_core.types import Observations, ensemble_mean, ensemble_spread
 
 PROJECTION_REACH = 2
@@ -46,7 +47,7 @@ class OnPolicySettings(NamedTuple):
     chunk: int = 100
     shock: float = 0.001
     nearness: float = 0.5
-    bound: float = 7.0
+    bound: float = CLIMATE_BOUND
 
 
 class _Streams(NamedTuple):

@@ -7,13 +7,10 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
-from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.training.observing import AbstractObservingSystem
-from vardax_core.training.twin_cycles import TwinPlan, cycle_twins
+from vardax_core.training.twin_cycles import TwinPlan, climate_range, cycle_twins, twin_program
 
-BOUND = 7.0
-"""Standard deviations of the climate beyond which a member is replaced, as in the training."""
 LEAST_SHARE = 0.75
 """Of the streams that must stay near their truths."""
 
@@ -61,13 +58,8 @@ def calibrate_spread(
 
     @eqx.filter_jit
     def streams(step: LocalTransformStep, k: PRNGKeyArray) -> Array:
-        program = CycleProgram(
-            model=model,
-            step=step,
-            adaptation=None,
-            score_weights=jnp.ones(model.state_shape, near.dtype),
-            spread_scale=1.0,
-            valid_range=(step.centre - BOUND * step.scale, step.centre + BOUND * step.scale),
+        program = twin_program(
+            model, step, valid_range=climate_range(step.centre, step.scale), dtype=near.dtype
         )
         return cycle_twins(program, observing, near, plan, look, key=k).mean(axis=1)
 

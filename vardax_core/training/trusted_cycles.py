@@ -1,5 +1,7 @@
 """What the departures of an analysis are like in twin cycles like those it was trained in."""
 
+import math
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from vardax_core.cycling.trust import DepartureMonitor, departure_checks, usual_
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.quality import QualityCode
 from vardax_core.training.observing import AbstractObservingSystem
-from vardax_core.training.twin_cycles import TwinPlan, cycle_twins
+from vardax_core.training.twin_cycles import TwinPlan, cycle_twins, twin_program
 
 
 def trusted_checks(
@@ -21,6 +23,7 @@ def trusted_checks(
     near: Float[Array, "*state"],
     plan: TwinPlan,
     *,
+    valid_range: tuple[float, float] = (-math.inf, math.inf),
     key: PRNGKeyArray,
 ) -> Float[np.ndarray, "stream cycle check"]:
     """The checks of every cycle of perfect-model twins, see `departure_checks`.
@@ -31,15 +34,10 @@ def trusted_checks(
         observing: what each cycle observes.
         near: a state from whose surroundings the model finds its attractor.
         plan: how many twins, and how long.
+        valid_range: of the state, as in the cycle that is to be guarded.
         key: everything random follows from it.
     """
-    program = CycleProgram(
-        model=model,
-        step=step,
-        adaptation=None,
-        score_weights=jnp.ones(model.state_shape, near.dtype),
-        spread_scale=1.0,
-    )
+    program = twin_program(model, step, valid_range=valid_range, dtype=near.dtype)
 
     def look(
         stations: Array, truth: Array, given: CycleInput, output: CycleOutput
@@ -75,14 +73,15 @@ def calibrated_monitor(
     *,
     false_alarms: float = 0.01,
     period: int = 1000,
+    valid_range: tuple[float, float] = (-math.inf, math.inf),
     key: PRNGKeyArray,
 ) -> DepartureMonitor:
     """The monitor of an analysis, calibrated on twin cycles without a fault.
 
     Arguments:
-        step, model, observing, near, plan, key: see `trusted_checks`.
+        step, model, observing, near, plan, valid_range, key: see `trusted_checks`.
         false_alarms: probability of at least one alarm in `period` such cycles.
         period: cycles.
     """
-    checks = trusted_checks(step, model, observing, near, plan, key=key)
+    checks = trusted_checks(step, model, observing, near, plan, valid_range=valid_range, key=key)
     return DepartureMonitor.calibrated(checks, false_alarms=false_alarms, period=period)

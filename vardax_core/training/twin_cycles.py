@@ -1,12 +1,15 @@
 """A nature run and a forecast-analysis cycle of it, side by side in one scan."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
 from vardax_core.models.attractor import spin_up
 from vardax_core.models.base import AbstractForecastModel
@@ -17,6 +20,46 @@ from vardax_core.types import Observations
 Memory = TypeVar("Memory")
 Look = Callable[[Memory, Array, CycleInput, CycleOutput], tuple[Memory, PyTree]]
 """(memory, truth, what the cycle was given, what it left) -> (memory, what is kept of it)."""
+
+
+CLIMATE_BOUND = 7.0
+"""Standard deviations of the climate beyond which no state is possible."""
+
+
+def climate_range(centre: float, scale: float) -> tuple[float, float]:
+    """Smallest and largest possible value of a state.
+
+    Arguments:
+        centre, scale: rough mean and standard deviation of the climate.
+    """
+    return centre - CLIMATE_BOUND * scale, centre + CLIMATE_BOUND * scale
+
+
+def twin_program(
+    model: AbstractForecastModel,
+    step: AbstractAnalysisStep,
+    *,
+    valid_range: tuple[float, float] = (-math.inf, math.inf),
+    spread_scale: float = 1.0,
+    dtype: DTypeLike = jnp.float32,
+) -> CycleProgram:
+    """The cycle of a perfect-model twin: nothing adapted, every point scored alike.
+
+    Arguments:
+        model: of nature and forecast.
+        step: the analysis.
+        valid_range: see `CycleProgram`.
+        spread_scale: see `CycleProgram`.
+        dtype: of the state.
+    """
+    return CycleProgram(
+        model=model,
+        step=step,
+        adaptation=None,
+        score_weights=jnp.ones(model.state_shape, dtype),
+        spread_scale=spread_scale,
+        valid_range=valid_range,
+    )
 
 
 class TwinPlan(NamedTuple):

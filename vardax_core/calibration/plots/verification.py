@@ -19,6 +19,7 @@ from vardax_core.calibration.plots.style import (
     short,
     unit_label,
 )
+from vardax_core.calibration.ranks import matched_rank_histogram
 from vardax_core.calibration.scores import Scores, divide
 from vardax_core.calibration.statistics import COVERAGE_LEVELS
 
@@ -165,7 +166,8 @@ def crps_bars(scores: Mapping[str, Scores], *, primary: str, units: str = "1") -
 
 def rank_histogram(scores: Scores, *, name: str) -> Figure:
     """Rank histogram of the truth among the members, relative to a flat one, with the band in
-    which 95 % of the bars of a flat histogram of so many independent points would lie."""
+    which 95 % of the bars of a flat histogram of so many independent points would lie, and that
+    of members whose mean and spread are exact, see `matched_rank_histogram`."""
     figure = new_figure(5.4, 3.4)
     axes = figure.subplots()
     histogram, weight = scores.sums["rank_histogram"], float(scores.sums["weight"])
@@ -180,6 +182,7 @@ def rank_histogram(scores: Scores, *, name: str) -> Figure:
     axes.bar(range(bins), histogram / weight * bins, 0.92, color="#56B4E9")
     axes.axhspan(1 - half, 1 + half, color=INK, alpha=0.18, linewidth=0)
     axes.axhline(1.0, color=INK, linewidth=1)
+    matched_ranks(axes, bins)
     dress(axes, title=title, x="rank of the truth", y="frequency / flat", grid="y")
     axes.set_xlim(-0.6, bins - 0.4)
     axes.set_ylim(0, max(1.5, 1.12 * float(np.max(histogram / weight * bins))))
@@ -192,6 +195,15 @@ def rank_histogram(scores: Scores, *, name: str) -> Figure:
         color=INK,
     )
     return figure
+
+
+def matched_ranks(axes: Axes, bins: int) -> None:
+    """Draw the rank histogram of members whose mean and spread are exact."""
+    if bins < 3:
+        return
+    label = "members with the exact mean and spread"
+    axes.plot(matched_rank_histogram(bins - 1), color=INK, linewidth=1, linestyle=":", label=label)
+    axes.legend(fontsize=7, loc="lower center", frameon=False)
 
 
 def coverage_curve(scores: Mapping[str, Scores], *, primary: str) -> Figure:
