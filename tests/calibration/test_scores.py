@@ -79,12 +79,14 @@ def test_interval_covers_the_expectation_for_correlated_cycles(key):
 
 
 def test_resamples_keep_the_length_and_use_every_cycle_evenly(key):
-    counts = resample_counts(50, 7, resamples=2000, key=key)
+    counts = np.concatenate(list(resample_counts(50, 7, resamples=2000, key=key)))
+    assert counts.shape == (2000, 50)
     np.testing.assert_array_equal(counts.sum(axis=1), 50)
     assert counts.min() >= 0
     # Mean 1 with a standard deviation below sqrt(8 / 2000) = 0.063.
     np.testing.assert_allclose(counts.mean(axis=0), 1.0, atol=0.3)
-    np.testing.assert_array_equal(counts, resample_counts(50, 7, resamples=2000, key=key))
+    again = np.concatenate(list(resample_counts(50, 7, resamples=2000, key=key)))
+    np.testing.assert_array_equal(counts, again)
 
 
 def test_block_length_follows_the_correlation():

@@ -1,11 +1,15 @@
 """Confidence intervals of scores of correlated cycles."""
 
+from collections.abc import Iterator
+
 import jax
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
 
 SHORTEST_PERIOD = 8
 """Fewer cycles than this give no interval."""
+AT_ONCE = 32
+"""Resamples that are in memory together."""
 
 
 def correlation_time(series: Float[np.ndarray, " time"]) -> float:
@@ -38,9 +42,11 @@ def block_length(series: Float[np.ndarray, " time"]) -> int:
 
 def resample_counts(
     cycles: int, block: int, *, resamples: int, key: PRNGKeyArray
-) -> Float[np.ndarray, "resample time"]:
+) -> Iterator[Float[np.ndarray, "resample time"]]:
     """How often each cycle occurs in each resample of a circular block bootstrap, so that the
     resampled sums are a matrix product; every row adds up to `cycles`.
+
+    The resamples come a few at a time: for ten years of cycles all of them are half a gigabyte.
 
     Source: Politis and Romano (1992), "A circular block-resampling procedure for stationary
     data"; Kuensch (1989), doi:10.1214/aos/1176347265
@@ -48,14 +54,15 @@ def resample_counts(
     blocks = -(-cycles // block)
     # numpy draws from the key's bits: jax would compile anew for every length of a period.
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
-    starts = generator.integers(0, cycles, (resamples, blocks))
     lengths = np.full(blocks, block)
     lengths[-1] = cycles - block * (blocks - 1)
-    steps = np.zeros((resamples, 2 * cycles + 1))
-    rows = np.arange(resamples)[:, None]
-    np.add.at(steps, (rows, starts), 1.0)
-    np.add.at(steps, (rows, starts + lengths), -1.0)
-    # In place: for ten years of cycles each of these arrays is a hundred megabytes.
-    covered = np.cumsum(steps, axis=1, out=steps)
-    covered[:, :cycles] += covered[:, cycles : 2 * cycles]
-    return covered[:, :cycles]
+    for done in range(0, resamples, AT_ONCE):
+        count = min(AT_ONCE, resamples - done)
+        starts = generator.integers(0, cycles, (count, blocks))
+        steps = np.zeros((count, 2 * cycles + 1))
+        rows = np.arange(count)[:, None]
+        np.add.at(steps, (rows, starts), 1.0)
+        np.add.at(steps, (rows, starts + lengths), -1.0)
+        covered = np.cumsum(steps, axis=1, out=steps)
+        covered[:, :cycles] += covered[:, cycles : 2 * cycles]
+        yield covered[:, :cycles]

@@ -367,8 +367,12 @@ def _resample(
     if cycles < SHORTEST_PERIOD or resamples < 1:
         return {}, 0
     block = block_length(series["rmse"] if np.any(series["cycles"]) else series["chi2"])
-    counts = resample_counts(cycles, block, resamples=resamples, key=key)
-    return {name: counts @ value for name, value in series.items() if value.ndim == 1}, block
+    flat = {name: value for name, value in series.items() if value.ndim == 1}
+    parts = [
+        {name: counts @ value for name, value in flat.items()}
+        for counts in resample_counts(cycles, block, resamples=resamples, key=key)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in flat}, block
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
