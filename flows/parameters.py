@@ -8,6 +8,7 @@ import jax
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.environment import default_root, default_stores
+from flows.threads import fit_threads
 from vardax_core.data import Recipe, load_recipe
 from vardax_core.data.recipe import Duration, Instant
 from vardax_core.experiments.experiment import Experiment
@@ -93,6 +94,7 @@ class ExperimentParameters(DatasetParameters):
             ValueError: if the recipe has not what the method needs.
         """
         recipe = self.recipe()
+        fit_threads(recipe)
         if self.method not in available_methods(recipe):
             known = ", ".join(available_methods(recipe))
             raise ValueError(

@@ -9,6 +9,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Programs here run for milliseconds and would compile for seconds.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# As every command does for the small states of these tests: other threads, other last bits.
+os.environ.setdefault("PJRT_NPROC", "1")
 # XLA stops at a flag that it does not know, so the version must be one that has it.
 if importlib.metadata.version("jaxlib").startswith("0.10."):
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
