@@ -86,10 +86,12 @@ def test_groups_that_commit_at_once_where_nobody_locks(tmp_path, s3, monkeypatch
 
 @pytest.mark.ladder
 @pytest.mark.timeout(1800)
-def test_kill_9_at_20_random_moments(tmp_path, run_module, monkeypatch, backfill_digest):
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_kill_9_at_20_random_moments(tmp_path, s3, run_module, monkeypatch, backfill_digest, place):
     deaths = 0
+    folder = {"local": str(tmp_path), "s3": s3}[place]
     for number, seconds in enumerate(np.random.default_rng(0).uniform(0, COMMITTING, 20)):
-        stores = str(tmp_path / f"stores-{number}")
+        stores = f"{folder}/stores-{number}"
         digest, died = killed_and_run_again(tmp_path, stores, seconds, run_module, monkeypatch)
         assert digest == backfill_digest
         deaths += died
