@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from soak import MEMBERS, soak_recipe
+from soak import MEMBERS, memory_mb, soak_recipe
 
 SECONDS, MEGABYTES, RELATIVE = 10.0, 500.0, 1e-6
 LEVEL = 1.6448536269514722
@@ -47,13 +47,6 @@ def cycle(folder, cycles):
     return time.perf_counter() - begin
 
 
-def peak_mb():
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) / 1024
-    return float("nan")
-
-
 def make_report(folder, cycles, results):
     """In a process of its own: the report, what it took, and its scores."""
     begin = time.perf_counter()
@@ -69,7 +62,7 @@ def make_report(folder, cycles, results):
             "import_s": imported - begin,
             "report_s": done - imported,
             "total_s": done - begin,
-            "peak_mb": peak_mb(),
+            "peak_mb": memory_mb("VmHWM"),
             "pictures": len(list(found.markdown.parent.rglob("*.png"))),
             "scores": {name: float(scores[name]) for name in DIRECT},
         }

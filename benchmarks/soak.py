@@ -32,9 +32,10 @@ BACK = 0.5
 twice what it has with all stations."""
 
 
-def resident_mb():
+def memory_mb(which):
+    """Memory of this process: `VmRSS` for what is resident, `VmHWM` for the most there was."""
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
+        if line.startswith(which):
             return int(line.split()[1]) / 1024
     return float("nan")
 
@@ -105,7 +106,7 @@ def run(folder, cycles, segment, restarts):
         store = made.open_store()
         work = Assimilation(made, store, made.prepare(store))
         for report in work.run(pending_cycles(made, store, target)):
-            memory.append(resident_mb())
+            memory.append(memory_mb("VmRSS"))
             seconds.append((time.perf_counter(), report.cycles))
     diagnostics = store.dataset("diagnostics").load()
     rmse = diagnostics["rmse"].values

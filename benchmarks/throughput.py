@@ -25,6 +25,7 @@ from unittest import mock
 import numpy as np
 import xarray as xr
 import yaml
+from soak import memory_mb
 
 from flows.environment import configure
 
@@ -86,20 +87,6 @@ def write_recipe(folder, values, cycles, **changes):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(recipe))
     return recipe["name"]
-
-
-def resident_mb():
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    return float("nan")
-
-
-def peak_mb():
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) / 1024
-    return float("nan")
 
 
 def bare_rate(engine, state, given, cycles, repeats):
@@ -199,7 +186,7 @@ def chain(folder, root, cycles, segment, method):
     def commit(self, started, record, commit=module.Assimilation._commit):
         report = commit(self, started, record)
         moments.append(time.perf_counter())
-        memory.append(resident_mb())
+        memory.append(memory_mb("VmRSS"))
         return report
 
     with (
@@ -550,7 +537,7 @@ def measure(folder, options, parts, segment):
         found = figures["cold"] = cold_start(datasets, root)
         share = found["warm_s"] / found["cold_s"]
         bars.append(bar("start with over without the cache", share, WARM_OVER_COLD, at_most=True))
-    figures["peak_memory_mb"] = peak_mb()
+    figures["peak_memory_mb"] = memory_mb("VmHWM")
     return figures, bars
 
 
