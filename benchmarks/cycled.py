@@ -16,13 +16,13 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from twins.settings import SETTINGS, Setting
 
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.base import AbstractAnalysisStep
@@ -44,11 +44,7 @@ from vardax_core.calibration.statistics import COVERAGE_LEVELS
 from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.local_smoother import LocalSmoother
 from vardax_core.cycling.smoother import FixedLagSmoother
-from vardax_core.models.base import AbstractForecastModel
-from vardax_core.models.lorenz63 import Lorenz63
-from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
-from vardax_core.training.observing import AbstractObservingSystem, FixedNetwork, RandomNetwork
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
 from vardax_core.training.smoothing import SmoothingSettings, train_smoother
 from vardax_core.training.spread_calibration import calibrate_spread
@@ -69,105 +65,6 @@ RANKS_BAR = 0.1
 a scale on which a flat histogram is 1."""
 SHOWN = 120
 """Cycles in a picture."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A twin experiment.
-
-    Attributes:
-        model: nature and forecast.
-        observing: networks and errors.
-        members: ensemble size.
-        bar: largest rmse.a of the analysis.
-        lag: later observation times that the smoother waits for; 0 for none.
-        lag_bar: largest rmse.a of the smoother.
-        certainty: of the finite-size filter, first guess and reference; None for no first guess.
-        centre, scale: rough mean and standard deviation of the model's climate.
-        nearness: see `OnPolicySettings`.
-        streams: of the training.
-        reach, width, depth: of the network.
-        smoother_reach: points to each side that the smoother looks at.
-        letkf: whether the reference is an LETKF tuned on a stream of its own.
-        published: name and rmse.a of DAPPER's methods.
-    """
-
-    model: AbstractForecastModel
-    observing: AbstractObservingSystem
-    members: int
-    bar: float | None
-    lag: int = 0
-    lag_bar: float | None = None
-    certainty: float | None = 1.0
-    centre: float = 2.4
-    scale: float = 3.6
-    nearness: float = 0.5
-    streams: int = 32
-    reach: int = 5
-    width: int = 64
-    depth: int = 3
-    smoother_reach: int = 6
-    letkf: bool = False
-    published: dict[str, float] = field(default_factory=dict)
-
-
-SETTINGS = {
-    "lorenz96": Setting(
-        Lorenz96(),
-        FixedNetwork(1.0),
-        24,
-        0.18,
-        certainty=2.0,
-        published={"EnKF sqrt N=24": 0.187, "EnKF-N N=24": 0.176, "EnKF sqrt N=40": 0.173},
-    ),
-    "lorenz96 alone": Setting(
-        Lorenz96(),
-        FixedNetwork(1.0),
-        24,
-        0.20,
-        certainty=None,
-        reach=8,
-        published={"EnKF sqrt N=24": 0.187},
-    ),
-    "half": Setting(
-        Lorenz96(),
-        FixedNetwork(1.5, every=2),
-        24,
-        0.46,
-        lag=6,
-        lag_bar=0.40,
-        nearness=0.7,
-        published={"EnKF-N N=24": 0.473, "iEnKS lag 2 N=19": 0.396},
-    ),
-    "spantini2019": Setting(
-        Lorenz96(step_size=0.05, n_steps=8, interval=2880),
-        FixedNetwork(0.5**0.5, every=2),
-        40,
-        0.66,
-        lag=3,
-        lag_bar=0.52,
-        nearness=1.5,
-        streams=24,
-        reach=6,
-        published={"LETKF N=40": 1.0, "LETKF N=100": 0.84, "iEnKS lag 2 N=100": 0.43},
-    ),
-    "sakov2012": Setting(
-        Lorenz63(),
-        FixedNetwork(2**0.5),
-        10,
-        0.50,
-        centre=8.0,
-        scale=12.0,
-        nearness=1.5,
-        streams=128,
-        reach=1,
-        depth=3,
-        published={"EnKF sqrt N=10": 0.52, "iEnKS N=10": 0.30, "particle filter N=100": 0.35},
-    ),
-    "networks": Setting(
-        Lorenz96(), RandomNetwork(), 24, None, certainty=1.0, nearness=0.7, letkf=True
-    ),
-}
 
 
 def untrained(setting: Setting, *, key) -> LocalTransformStep:
@@ -198,7 +95,7 @@ def trained(setting: Setting, minutes: float, steps: int, *, key, say: Callable)
     settings = OnPolicySettings(
         steps=steps,
         streams=setting.streams,
-        members=setting.members,
+        members=setting.sizes or (setting.members,),
         nearness=setting.nearness,
         chunk=100,
     )
@@ -210,6 +107,7 @@ def trained(setting: Setting, minutes: float, steps: int, *, key, say: Callable)
             setting.model,
             setting.observing,
             settings._replace(steps=3 * settings.chunk),
+            natures=setting.natures,
             key=run_key,
             progress=lambda *_: moments.append(time.perf_counter()),
         )
@@ -217,7 +115,13 @@ def trained(setting: Setting, minutes: float, steps: int, *, key, say: Callable)
         settings = settings._replace(steps=settings.chunk * max(3, int(60 * minutes / seconds)))
     start = time.perf_counter()
     step, _ = train_on_policy(
-        step, setting.model, setting.observing, settings, key=run_key, progress=say(settings.steps)
+        step,
+        setting.model,
+        setting.observing,
+        settings,
+        natures=setting.natures,
+        key=run_key,
+        progress=say(settings.steps),
     )
     step = calibrated(setting, step, bool(minutes), key=key)
     return step, settings.steps, time.perf_counter() - start
@@ -297,6 +201,7 @@ def cycled(
     """Cycle every stream: sums of statistics, scores of each age, and one point, of each cycle."""
     n = setting.model.state_shape[0]
     program = program_of(setting, analysis_step)
+    nature = setting.nature or setting.model
 
     def look(memory, truth, given, output):
         ensemble = output.analysis.ensemble
@@ -340,7 +245,7 @@ def cycled(
         k_away, k_start, k_cycles = jax.random.split(k, 3)
         near = setting.centre + setting.scale * jax.random.normal(k_away, (n,))
         truth, ensemble = twin_start(
-            setting.model, near, setting.members, 2 * setting.nearness, ON_ATTRACTOR, key=k_start
+            nature, near, setting.members, 2 * setting.nearness, ON_ATTRACTOR, key=k_start
         )
         memory = ()
         if smoother is not None:
@@ -349,7 +254,15 @@ def cycled(
                 jnp.broadcast_to(truth, (setting.lag + 1, n)),
             )
         return cycle_twin(
-            program, setting.observing, truth, ensemble, cycles, look, memory, key=k_cycles
+            program,
+            setting.observing,
+            truth,
+            ensemble,
+            cycles,
+            look,
+            memory,
+            nature=nature,
+            key=k_cycles,
         )
 
     return jax.jit(jax.vmap(one))(jax.random.split(key, streams))
@@ -396,14 +309,22 @@ def scored(out) -> dict:
     return row
 
 
-def tuned_letkf(setting: Setting, cycles: int, *, key, say) -> tuple[LETKF, str]:
+def tuned_letkf(
+    setting: Setting,
+    cycles: int,
+    *,
+    radii: tuple[float, ...] = (3.0, 4.0, 6.0, 8.0, 11.0),
+    inflations: tuple[float, ...] = (1.0, 1.01, 1.02, 1.05),
+    key,
+    say,
+) -> tuple[LETKF, str]:
     """The LETKF of least rmse over radius and inflation, on a stream that is not scored."""
     operator = Identity(setting.model.state_shape)
     n = setting.model.state_shape[0]
     best = (np.inf, None, "")
-    for radius in (3.0, 4.0, 6.0, 8.0, 11.0):
+    for radius in radii:
         network = ring_network(n, np.arange(n), radius)
-        for inflation in (1.0, 1.01, 1.02, 1.05):
+        for inflation in inflations:
             step = LETKF(operator, network, inflation=inflation, rotate=True)
             rmse = scored(cycled(setting, step, None, 1, cycles, key=key))["rmse_a"]
             rmse = rmse if np.isfinite(rmse) else np.inf

@@ -192,29 +192,33 @@ def power_table(sizes, n, trials):
 def adjoint_table(sizes, trials):
     """Share of trials in which a relative error of 1 of the gain in one direction is found, beside
     errors of 5 % in all others, and in which the 5 % alone are."""
+
+    def smooth_gain(case, y):
+        return 0.25 * jnp.roll(y, 1) + 0.5 * y + 0.25 * jnp.roll(y, -1)
+
+    def right(case, y):
+        return smooth_gain(case, y) + 0.05 * case["sign"] * smooth_gain(case, y)
+
+    def faulty(case, y):
+        return right(case, y) + case["u"] * jnp.vdot(case["v"], y)
+
+    def stopped(model, cases, size, key):
+        measured = derivatives(model, smooth_gain, cases, jnp.zeros((trials, size)), key=key)
+        return sum(not AdjointGate((one,)).check(None).passed for one in measured) / trials
+
     found = {}
     for size in sizes:
-        hits = alarms = 0
-
-        @jax.jit
-        def smooth_gain(y):
-            return 0.25 * jnp.roll(y, 1) + 0.5 * y + 0.25 * jnp.roll(y, -1)
-
-        for trial in range(trials):
-            keys = jax.random.split(jax.random.key(trial), 4)
-            u, v = (jax.random.normal(k, (size,)) for k in keys[:2])
-            u, v = u / jnp.linalg.norm(u), v / jnp.linalg.norm(v)
-            sign = jax.random.rademacher(keys[2], (size,), jnp.float32)
-            noise = lambda y, s=sign: 0.05 * s * smooth_gain(y)  # noqa: E731
-            faulty = lambda y, u=u, v=v, e=noise: smooth_gain(y) + e(y) + u * jnp.vdot(v, y)  # noqa: E731
-            right = lambda y, e=noise: smooth_gain(y) + e(y)  # noqa: E731
-            y = jnp.zeros(size)
-            for model, wrong in ((faulty, True), (right, False)):
-                measured = derivatives(model, smooth_gain, y, key=keys[3])
-                passed = AdjointGate((measured,)).check(None).passed
-                hits += wrong and not passed
-                alarms += not wrong and not passed
-        found[size] = {"rate": hits / trials, "false_alarms": alarms / trials}
+        keys = jax.random.split(jax.random.key(size), 4)
+        u, v = (jax.random.normal(k, (trials, size)) for k in keys[:2])
+        cases = {
+            "u": u / jnp.linalg.norm(u, axis=1, keepdims=True),
+            "v": v / jnp.linalg.norm(v, axis=1, keepdims=True),
+            "sign": jax.random.rademacher(keys[2], (trials, size), jnp.float32),
+        }
+        found[size] = {
+            "rate": stopped(faulty, cases, size, keys[3]),
+            "false_alarms": stopped(right, cases, size, keys[3]),
+        }
     return found
 
 

@@ -24,7 +24,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from cycled import SETTINGS, trained, untrained
+from cycled import trained, untrained
+from twins.settings import SETTINGS
 
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.analysis.variational.covariance import DenseCovariance

@@ -42,9 +42,10 @@ def made(tmp_path_factory):
 
 def judged(made, program, seed=0):
     key = jax.random.key(seed)
-    pairs, strata = twin_pairs(program, made.climatology, 1.0, PLAN, key=key)
-    context = collect([pairs], key=key, strata=strata)
-    return run_gates(gates_for(context, validation.FORGIVEN), context)
+    held_out = twin_pairs(program, made.climatology, 1.0, PLAN, key=key)
+    context = collect([held_out.pairs], key=key, strata=held_out.strata)
+    adjoint = validation.adjoint_gate(program.step, made.program.step, held_out, key=key)
+    return run_gates((*gates_for(context, validation.FORGIVEN), adjoint), context)
 
 
 def test_a_filter_in_its_cycle_passes(made):
@@ -56,6 +57,7 @@ def test_an_analysis_that_was_told_too_small_an_error_fails(made):
     program = replace(made.program, step=Sure(inner.operator, inner))
     results = {r.name: r for r in judged(made, program)}
     assert not results["coordinates"].passed
+    assert not results["adjoint"].passed
     assert "narrow" in results["coordinates"].message
 
 

@@ -13,12 +13,13 @@ from vardax_core.observations.operators import Identity
 from vardax_core.training.observing import FixedNetwork, RandomNetwork
 from vardax_core.training.on_policy import (
     OnPolicySettings,
+    _advance,
     ensemble_score,
     gaussian_score,
     train_on_policy,
 )
 
-SETTINGS = OnPolicySettings(steps=40, streams=4, members=8, spin_up=50, chunk=20)
+SETTINGS = OnPolicySettings(steps=40, streams=4, members=(8,), spin_up=50, chunk=20)
 OPERATOR = Identity((12,))
 MODEL = Lorenz96(state_shape=(12,))
 NETWORK = FixedNetwork(1.0)
@@ -94,3 +95,33 @@ def test_projections_see_dropped_correlations(key):
     )
     good = ensemble_score(ensemble, truth, key=score_key)
     assert ensemble_score(shuffled, truth, key=score_key) > good + 0.3
+
+
+def test_sizes_and_natures_share_the_streams(key):
+    natures = (MODEL, Lorenz96(forcing=9.0, state_shape=(12,)))
+    settings = SETTINGS._replace(streams=8, members=(4, 7), steps=20)
+    trained, curve = train_on_policy(
+        untrained(None), MODEL, NETWORK, settings, natures=natures, key=key
+    )
+    assert np.all(np.isfinite(curve))
+    for leaf in jax.tree.leaves(eqx.filter(trained.network, eqx.is_inexact_array)):
+        assert np.all(np.isfinite(leaf))
+    with pytest.raises(ValueError, match="multiple of 2 ensemble sizes times 2 natures, got 6"):
+        train_on_policy(
+            untrained(None),
+            MODEL,
+            NETWORK,
+            settings._replace(streams=6),
+            natures=natures,
+            key=key,
+        )
+
+
+def test_each_share_of_the_streams_follows_its_own_nature(key):
+    """One step of each, beside the models themselves."""
+    natures = (MODEL, Lorenz96(forcing=9.0, state_shape=(12,)))
+    truth = jax.random.normal(key, (4, 12))
+    moved = _advance(natures, truth, key)
+    now = jnp.zeros((), jnp.int32)
+    for stream, nature in enumerate((natures[0], natures[0], natures[1], natures[1])):
+        np.testing.assert_allclose(moved[stream], nature.step(truth[stream], now, key=key))

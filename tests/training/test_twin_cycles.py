@@ -25,7 +25,7 @@ def look(memory, truth, given, output):
 
 
 @functools.cache
-def run(inflation=1.0, every=1, forecast_steps=1):
+def run(inflation=1.0, every=1, forecast_steps=1, nature=None):
     program = CycleProgram(
         model=MODEL,
         step=ETKF(Identity((N,)), inflation=inflation),
@@ -46,6 +46,7 @@ def run(inflation=1.0, every=1, forecast_steps=1):
             look,
             jnp.zeros((), jnp.int32),
             every=every,
+            nature=nature,
             key=jax.random.key(4),
         )
     )()
@@ -73,6 +74,13 @@ def test_nature_advances_by_the_interval_of_the_cycle():
     for _ in range(2):
         start = MODEL.step(start, now, key=jax.random.key(0))
     np.testing.assert_allclose(truth[0], start, rtol=1e-5)
+
+
+def test_nature_may_be_another_model_than_the_forecast():
+    other = Lorenz96(forcing=9.0, state_shape=(N,))
+    start, (truth, *_) = run(nature=other)
+    expected = other.step(start, jnp.zeros((), jnp.int32), key=jax.random.key(0))
+    np.testing.assert_allclose(truth[0], expected, rtol=1e-5)
 
 
 def test_cycles_that_cannot_be_cut_are_refused():

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.calibration.gates.context import Pairs
 from vardax_core.calibration.statistics import HALF_WIDTHS, LEVEL_90, gaussian_crps
@@ -15,7 +15,10 @@ from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
 from vardax_core.models.climatology import Climatology
 from vardax_core.training.observing import FixedNetwork
 from vardax_core.training.twin_cycles import cycle_twin
-from vardax_core.types import ensemble_mean, ensemble_spread
+from vardax_core.types import Observations, ensemble_mean, ensemble_spread
+
+CASES = 8
+"""Backgrounds at which the derivatives of an analysis are looked at."""
 
 
 class HeldOutPlan(NamedTuple):
@@ -36,6 +39,22 @@ class HeldOutPlan(NamedTuple):
     members: int = 24
 
 
+class HeldOut(NamedTuple):
+    """What the gates of a twin look at.
+
+    Attributes:
+        pairs: truth and analysis members of every pair.
+        strata: labels of the pairs by what is known before the truth is.
+        backgrounds: one of each of `CASES` streams.
+        windows: its observations.
+    """
+
+    pairs: Pairs
+    strata: dict[str, np.ndarray]
+    backgrounds: Float[Array, "case member *state"]
+    windows: Observations
+
+
 def twin_pairs(
     program: CycleProgram,
     climatology: Climatology,
@@ -43,16 +62,16 @@ def twin_pairs(
     plan: HeldOutPlan,
     *,
     key: PRNGKeyArray,
-) -> tuple[Pairs, dict[str, np.ndarray]]:
+) -> HeldOut:
     """Run independent twins with the analysis in their cycle, and take pairs far apart.
 
     The truths start from draws of climatology of their own, so that training never met them. The
     cycle is the operational one but for its guard, which would hide what the analysis gets wrong.
 
     Returns:
-        Truth and analysis members of every pair, and its third of three quantities that are known
-        before the truth is: how certain the background was, how far from climatology, and how far
-        the observations were from it. Given such knowledge, too, a right posterior is calibrated.
+        The pairs, and the third of each in three quantities that are known before the truth is:
+        how certain the background was, how far from climatology, and how far the observations were
+        from it. Given such knowledge, too, a right posterior is calibrated.
     """
     start_key, key = jax.random.split(key)
     dtype = climatology.mean.dtype
@@ -67,7 +86,7 @@ def twin_pairs(
 
     def look(
         memory: tuple, truth: Array, given: CycleInput, output: CycleOutput
-    ) -> tuple[tuple, tuple]:
+    ) -> tuple[tuple, dict]:
         departure = ensemble_mean(output.background) - climatology.mean[0]
         sums = output.statistics
         known = {
@@ -75,11 +94,17 @@ def twin_pairs(
             "background anomaly": jnp.sqrt(jnp.mean(departure**2)),
             "innovations": sums["chi2"] / jnp.maximum(sums["observations"], 1.0),
         }
-        return memory, (truth, output.analysis.ensemble, known)
+        return memory, {
+            "truth": truth,
+            "draws": output.analysis.ensemble,
+            "known": known,
+            "background": output.background,
+            "window": given.observations,
+        }
 
     @eqx.filter_jit
-    def run(program: CycleProgram, drawn: Array, keys: Array) -> tuple[Array, Array, dict]:
-        def one(drawn: Array, key: PRNGKeyArray) -> tuple[Array, Array, dict]:
+    def run(program: CycleProgram, drawn: Array, keys: Array) -> dict:
+        def one(drawn: Array, key: PRNGKeyArray) -> dict:
             observing = FixedNetwork(error_sd)
             return cycle_twin(
                 program, observing, drawn[0], drawn[1:], cycles, look, every=plan.gap, key=key
@@ -88,10 +113,16 @@ def twin_pairs(
         return jax.vmap(one)(drawn, keys)
 
     taken = run(unguarded, drawn, jax.random.split(key, plan.streams))
-    truth, draws, known = jax.tree.map(
-        lambda part: part[:, -plan.per_stream :].reshape(-1, *part.shape[2:]), taken
+    cases = np.unique(np.linspace(0, plan.streams - 1, CASES).astype(int))
+    backgrounds, windows = jax.tree.map(
+        lambda part: part[cases, -1], (taken["background"], taken["window"])
     )
-    return Pairs(truth=truth, draws=draws), {name: _thirds(v) for name, v in known.items()}
+    truth, draws, known = jax.tree.map(
+        lambda part: part[:, -plan.per_stream :].reshape(-1, *part.shape[2:]),
+        (taken["truth"], taken["draws"], taken["known"]),
+    )
+    strata = {name: _thirds(values) for name, values in known.items()}
+    return HeldOut(Pairs(truth=truth, draws=draws), strata, backgrounds, windows)
 
 
 def _thirds(values: Array) -> np.ndarray:

@@ -27,7 +27,7 @@ class Method(StrEnum):
     AMORTIZED = "amortized"
 
 
-TRAINING_REVISION = 5
+TRAINING_REVISION = 6
 """Part of the digest of trained weights; raised when a change of code changes what they mean."""
 
 

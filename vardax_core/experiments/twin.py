@@ -146,7 +146,7 @@ def train(
         step,
         model,
         observing,
-        OnPolicySettings(steps=total, members=settings.members),
+        OnPolicySettings(steps=total, members=(settings.members,)),
         key=run_key,
         progress=lambda done, loss, rmse: progress(done, total, {"loss": loss, "rmse": rmse}),
     )

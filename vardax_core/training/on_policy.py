@@ -1,6 +1,6 @@
 """Training an ensemble analysis on the states that its own cycles visit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -27,7 +27,7 @@ class OnPolicySettings(NamedTuple):
     Attributes:
         steps: gradient steps; each is one cycle of every stream.
         streams: twin cycles run in parallel.
-        members: ensemble size.
+        members: ensemble sizes; the streams are divided evenly among them.
         learning_rate: peak of the warm-up and cosine schedule.
         spin_up: model steps from rest to the attractor.
         chunk: gradient steps between two calls of the progress callback.
@@ -41,7 +41,7 @@ class OnPolicySettings(NamedTuple):
 
     steps: int = 3600
     streams: int = 32
-    members: int = 24
+    members: tuple[int, ...] = (24,)
     learning_rate: float = 3e-3
     spin_up: int = 1000
     chunk: int = 100
@@ -51,8 +51,20 @@ class OnPolicySettings(NamedTuple):
 
 
 class _Streams(NamedTuple):
+    """Streams with ensembles of one size."""
+
     truth: Float[Array, "stream *state"]
     ensemble: Float[Array, "stream member *state"]
+
+
+class _Given(NamedTuple):
+    """What the analyses of streams of one size are given, and what they are scored against."""
+
+    truth: Float[Array, "stream *state"]
+    background: Float[Array, "stream member *state"]
+    guess: Float[Array, "stream member *state"]
+    observations: Observations
+    key: PRNGKeyArray
 
 
 def gaussian_score(
@@ -91,6 +103,7 @@ def train_on_policy(
     observing: AbstractObservingSystem,
     settings: OnPolicySettings,
     *,
+    natures: Sequence[AbstractForecastModel] = (),
     key: PRNGKeyArray,
     progress: Callable[[int, float, float], None] | None = None,
 ) -> tuple[LocalTransformStep, Float[Array, "chunk 2"]]:
@@ -102,17 +115,31 @@ def train_on_policy(
     is thrown off its truth, and weighs less the further it is. A stream further than `DIVERGED`
     from its truth starts anew near it; a gradient that is not finite is skipped.
 
+    With several ensemble sizes or natures, every gradient step sees them all.
+
     Arguments:
         step: the step to train; its weights are the starting point.
-        model: forecast model of the twin, without model error.
+        model: forecast model.
         observing: what each cycle observes.
         settings: length and width of the training.
+        natures: models that make the truths, each in an equal share of the streams; none for
+            `model` itself, which then has no error.
         key: everything random follows from it.
         progress: called with (steps done, loss, rmse.a) after every chunk.
 
     Returns:
         The trained step, and loss and rmse.a averaged over each chunk.
+
+    Raises:
+        ValueError: if the streams cannot be divided among the sizes and the natures.
     """
+    natures = tuple(natures) or (model,)
+    share, left_over = divmod(settings.streams, len(settings.members) * len(natures))
+    if left_over or not share:
+        raise ValueError(
+            f"train_on_policy: expected streams to be a multiple of {len(settings.members)} "
+            f"ensemble sizes times {len(natures)} natures, got {settings.streams}."
+        )
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, settings.learning_rate, settings.steps // 20 + 1, settings.steps, 0.0
     )
@@ -121,8 +148,11 @@ def train_on_policy(
     )
     weights, rest = eqx.partition(step.network, eqx.is_inexact_array)
     start_key, cycle_key = jax.random.split(key)
-    streams = _start(model, step, settings, start_key)
-    dtype = streams.truth.dtype
+    groups = tuple(
+        _start(natures, step, settings, members, jax.random.fold_in(start_key, number))
+        for number, members in enumerate(settings.members)
+    )
+    dtype = groups[0].truth.dtype
     weights = jax.tree.map(lambda w: w.astype(dtype), weights)
     now = jnp.zeros((1,), jnp.int32)
     obs_size = step.operator.obs_size
@@ -137,51 +167,59 @@ def train_on_policy(
         values = jnp.where(mask, values, jnp.zeros_like(values))
         return Observations(values[None], mask[None], error_sd[None], now)
 
-    def loss(w, background, guess, observations, truth, k):
+    def score(w, given: _Given):
+        """Weighted sum of the scores, the weights, and the ensembles of streams of one size."""
         trained = with_weights(w)
         ensembles = jax.vmap(lambda b, g, o: trained.transform(b, g, o).ensemble)(
-            background, guess, observations
+            given.background, given.guess, given.observations
         )
-        scores = jax.vmap(lambda e, x, kk: ensemble_score(e, x, key=kk))(
-            ensembles, truth, jax.random.split(k, settings.streams)
-        )
-        error = jax.lax.stop_gradient(jnp.mean(background, axis=1) - truth)
+        keys = jax.random.split(given.key, given.truth.shape[0])
+        scores = jax.vmap(lambda e, x, k: ensemble_score(e, x, key=k))(ensembles, given.truth, keys)
+        error = jnp.mean(given.background, axis=1) - given.truth
         weights = 1 / (1 + jnp.mean((error / settings.nearness) ** 2, axis=-1))
-        return jnp.sum(weights * scores) / jnp.sum(weights), ensembles
+        return jnp.sum(weights * scores), jnp.sum(weights), ensembles
 
-    def cycle(carry, k):
-        w, opt_state, streams = carry
+    def loss(w, given: tuple[_Given, ...]):
+        sums, weights, ensembles = zip(*(score(w, group) for group in given), strict=True)
+        return sum(sums) / sum(weights), ensembles
+
+    def advance(group: _Streams, k) -> _Given:
+        """Truths, backgrounds, observations and first guesses of streams of one size."""
         k_truth, k_forecast, k_noise, k_guess, k_loss, k_reset, k_shock = jax.random.split(k, 7)
-        truth = _advance(model, streams.truth, k_truth)
-        keys = jax.random.split(k_forecast, settings.streams)
-        background = jax.vmap(lambda e, kk: model.forecast(e, now[0], key=kk))(
-            streams.ensemble, keys
-        )
+        count = group.truth.shape[0]
+        truth = _advance(natures, group.truth, k_truth)
+        keys = jax.random.split(k_forecast, count)
+        background = jax.vmap(lambda e, kk: model.forecast(e, now[0], key=kk))(group.ensemble, keys)
         background = _reset_diverged(background, truth, step, settings, k_reset)
         background = _shock(background, truth, settings.shock, k_shock)
-        observations = jax.vmap(observe)(truth, jax.random.split(k_noise, settings.streams))
+        observations = jax.vmap(observe)(truth, jax.random.split(k_noise, count))
         guess = background
         if step.first_guess is not None:
             guess = jax.vmap(lambda b, o, kk: step.first_guess(b, o, key=kk).ensemble)(
-                background, observations, jax.random.split(k_guess, settings.streams)
+                background, observations, jax.random.split(k_guess, count)
             )
-        (value, ensembles), gradient = jax.value_and_grad(loss, has_aux=True)(
-            w, background, guess, observations, truth, k_loss
-        )
+        return _Given(truth, background, guess, observations, k_loss)
+
+    def cycle(carry, k):
+        w, opt_state, groups = carry
+        keys = jax.random.split(k, len(groups))
+        given = tuple(map(advance, groups, keys))
+        (value, ensembles), gradient = jax.value_and_grad(loss, has_aux=True)(w, given)
         # optax mixes integer counts with floats.
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             updates, opt_state = optimizer.update(gradient, opt_state, w)
             w = optax.apply_updates(w, updates)
-        error = jnp.mean(ensembles, axis=1) - truth
+        groups = tuple(_Streams(g.truth, e) for g, e in zip(given, ensembles, strict=True))
+        error = jnp.concatenate([jnp.mean(g.ensemble, axis=1) - g.truth for g in groups])
         rmse = jnp.mean(jnp.sqrt(jnp.mean(error**2, axis=-1)))
-        return (w, opt_state, _Streams(truth, ensembles)), jnp.stack([value, rmse])
+        return (w, opt_state, groups), jnp.stack([value, rmse])
 
     @eqx.filter_jit
     def run_chunk(carry, keys):
         carry, curve = jax.lax.scan(cycle, carry, keys)
         return carry, jnp.mean(curve, axis=0)
 
-    carry = (weights, optimizer.init(weights), streams)
+    carry = (weights, optimizer.init(weights), groups)
     curves = []
     for done in range(0, settings.steps, settings.chunk):
         length = min(settings.chunk, settings.steps - done)
@@ -195,31 +233,40 @@ def train_on_policy(
 
 
 def _start(
-    model: AbstractForecastModel,
+    natures: tuple[AbstractForecastModel, ...],
     step: LocalTransformStep,
     settings: OnPolicySettings,
+    members: int,
     key: PRNGKeyArray,
 ) -> _Streams:
     k_truth, k_spin_up, k_ensemble = jax.random.split(key, 3)
-    shape = (settings.streams, *model.state_shape)
+    shape = (settings.streams // len(settings.members), *natures[0].state_shape)
     truth = step.centre + step.scale * jax.random.normal(k_truth, shape, jnp.float32)
     truth = jax.lax.fori_loop(
         0,
         settings.spin_up,
-        lambda i, x: _advance(model, x, jax.random.fold_in(k_spin_up, i)),
+        lambda i, x: _advance(natures, x, jax.random.fold_in(k_spin_up, i)),
         truth,
     )
-    noise = jax.random.normal(k_ensemble, (settings.members, *shape), truth.dtype)
+    noise = jax.random.normal(k_ensemble, (members, *shape), truth.dtype)
     noise = 2 * settings.nearness * noise
     return _Streams(truth, jnp.moveaxis(truth[None] + noise, 0, 1))
 
 
 def _advance(
-    model: AbstractForecastModel, truth: Float[Array, "stream *state"], key: PRNGKeyArray
+    natures: tuple[AbstractForecastModel, ...],
+    truth: Float[Array, "stream *state"],
+    key: PRNGKeyArray,
 ) -> Float[Array, "stream *state"]:
+    """Every truth one step on, the first share of the streams with the first nature, and so on."""
     keys = jax.random.split(key, truth.shape[0])
     time: Int[Array, ""] = jnp.zeros((), jnp.int32)
-    return jax.vmap(lambda x, k: model.step(x, time, key=k))(truth, keys)
+    shares = zip(
+        natures, jnp.split(truth, len(natures)), jnp.split(keys, len(natures)), strict=True
+    )
+    return jnp.concatenate(
+        [jax.vmap(lambda x, k, m=m: m.step(x, time, key=k))(x, k) for m, x, k in shares]
+    )
 
 
 def _reset_diverged(

@@ -126,9 +126,10 @@ def cycle_twin(
     memory: PyTree = (),
     *,
     every: int = 1,
+    nature: AbstractForecastModel | None = None,
     key: PRNGKeyArray,
 ) -> PyTree:
-    """Cycle one twin without model error and keep what `look` makes of it.
+    """Cycle one twin and keep what `look` makes of it.
 
     Truths and observations depend on the key and not on the program: two programs with one key see
     the same nature.
@@ -142,6 +143,7 @@ def cycle_twin(
         look: called after every cycle.
         memory: what the first call of `look` is given.
         every: what was kept is returned for the last of so many cycles.
+        nature: model of the truth; the forecast's own, without error, if there is none.
         key: everything random follows from it.
 
     Returns:
@@ -154,13 +156,14 @@ def cycle_twin(
         raise ValueError(
             f"cycle_twin: cycles must be a multiple of every, got {cycles} and {every}."
         )
+    nature = nature or program.model
     n_obs = program.step.operator.obs_size
     k_nature, k_method = jax.random.split(key)
 
     def cycle(carry: tuple, number: Array) -> tuple[tuple, PyTree]:
         truth, state, memory = carry
         k_truth, k_network, k_error = jax.random.split(jax.random.fold_in(k_nature, number), 3)
-        truth = _advance(program, truth, state.time, k_truth)
+        truth = _advance(nature, truth, state.time, program.forecast_steps, k_truth)
         mask, sd = observing.draw(n_obs, truth.dtype, key=k_network)
         error = sd * jax.random.normal(k_error, (n_obs,), truth.dtype)
         values = jnp.where(mask, program.step.operator(truth) + error, 0.0)
@@ -210,12 +213,16 @@ def twin_start(
 
 
 def _advance(
-    program: CycleProgram, truth: Float[Array, "*state"], time: Array, key: PRNGKeyArray
+    nature: AbstractForecastModel,
+    truth: Float[Array, "*state"],
+    time: Array,
+    steps: int,
+    key: PRNGKeyArray,
 ) -> Float[Array, "*state"]:
     def body(index: Array, x: Array) -> Array:
-        now = time + index * program.model.interval
-        return program.model.step(x, now, key=jax.random.fold_in(key, index))
+        now = time + index * nature.interval
+        return nature.step(x, now, key=jax.random.fold_in(key, index))
 
-    if program.forecast_steps == 1:
+    if steps == 1:
         return body(jnp.zeros((), jnp.int32), truth)
-    return jax.lax.fori_loop(0, program.forecast_steps, body, truth)
+    return jax.lax.fori_loop(0, steps, body, truth)

@@ -32,18 +32,19 @@ def test_an_error_in_one_direction_is_found(key, size):
     u_key, v_key, start_key = jax.random.split(key, 3)
     u, v = (x / jnp.linalg.norm(x) for x in (jax.random.normal(k, (size,)) for k in (u_key, v_key)))
 
-    def oracle(y):
+    def oracle(case, y):
         return 0.5 * y
 
-    def nearly(y):
+    def nearly(case, y):
         return 0.525 * y
 
-    def wrong(y):
-        return nearly(y) + 0.5 * u * jnp.vdot(v, y)
+    def wrong(case, y):
+        return nearly(case, y) + 0.5 * case * jnp.vdot(v, y)
 
-    y = jnp.zeros(size)
-    good = AdjointGate((derivatives(nearly, oracle, y, key=start_key),)).check(EMPTY)
-    bad = AdjointGate((derivatives(wrong, oracle, y, key=start_key),)).check(EMPTY)
+    y, cases = jnp.zeros((2, size)), jnp.stack([u, jnp.zeros_like(u)])
+    good = AdjointGate(derivatives(nearly, oracle, cases, y, key=start_key)).check(EMPTY)
+    bad = AdjointGate(derivatives(wrong, oracle, cases, y, key=start_key)).check(EMPTY)
+    assert [stratum.quantity for stratum in bad.strata] == [f"{bad.statistic:.3g}", "0.05"]
     assert good.passed
     np.testing.assert_allclose(good.statistic, 0.05, rtol=1e-3)
     assert not bad.passed
@@ -52,8 +53,8 @@ def test_an_error_in_one_direction_is_found(key, size):
 
 
 def test_an_oracle_without_response_divides_by_nothing(key):
-    measured = derivatives(lambda y: 0 * y, lambda y: 0 * y, jnp.ones(4), key=key)
-    result = AdjointGate((measured,)).check(EMPTY)
+    measured = derivatives(lambda _, y: 0 * y, lambda _, y: 0 * y, (), jnp.ones((1, 4)), key=key)
+    result = AdjointGate(measured).check(EMPTY)
     assert np.isnan(result.statistic) or result.statistic == 0
 
 

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from vardax_core.calibration.gates.base import (
     FAMILY_LEVEL,
@@ -18,8 +19,8 @@ from vardax_core.calibration.gates.base import (
 )
 from vardax_core.calibration.gates.context import GateContext
 
-Analyse = Callable[[Float[Array, "*obs"]], Float[Array, "*state"]]
-"""From the observations of one pair, everything else fixed, to the analysis mean."""
+Analyse = Callable[[PyTree, Float[Array, "*obs"]], Float[Array, "*state"]]
+"""From everything that stays fixed, and the observations, to the analysis mean."""
 
 
 def iterations_for(size: int, *, miss: float = 1e-3, share: float = 0.5) -> int:
@@ -67,30 +68,56 @@ class Derivatives(NamedTuple):
 
 
 def derivatives(
-    model: Analyse, oracle: Analyse, observations: Float[Array, "*obs"], *, key: PRNGKeyArray
-) -> Derivatives:
-    """Compare d(analysis)/d(observation) of model and oracle at one set of observations.
+    model: Analyse,
+    oracle: Analyse,
+    cases: PyTree,
+    observations: Float[Array, "case *obs"],
+    *,
+    key: PRNGKeyArray,
+) -> tuple[Derivatives, ...]:
+    """Compare d(analysis)/d(observation) of model and oracle, case by case.
 
     Uses Jacobian-vector and vector-Jacobian products alone; no matrix is built. The norm of the
     difference finds an error in a single direction among any number of them.
+
+    Arguments:
+        model, oracle: the analyses; both are differentiated.
+        cases: what each case holds fixed, such as its background; stacked.
+        observations: where each case is differentiated.
+        key: for the starts of the power iterations.
     """
-    iterations = iterations_for(observations.size)
-    start = jax.random.normal(key, observations.shape, observations.dtype)
+    shape = observations.shape[1:]
+    size = math.prod(shape)
+    iterations = iterations_for(size)
 
     @eqx.filter_jit
-    def norms(y: Array, start: Array) -> tuple[Array, Array]:
-        def difference(x: Array) -> Array:
-            return model(x) - oracle(x)
+    def norms(cases: PyTree, observations: Array, keys: Array) -> tuple[Array, Array]:
+        def one(given: tuple[PyTree, Array, PRNGKeyArray]) -> tuple[Array, Array]:
+            case, y, k = given
+            start = jax.random.normal(k, shape, y.dtype)
 
-        found = []
-        for function in (difference, oracle):
-            _, linear = jax.linearize(function, y)
-            _, pull = jax.vjp(function, y)
-            found.append(operator_norm(linear, lambda w, pull=pull: pull(w)[0], start, iterations))
-        return found[0], found[1]
+            def difference(x: Array) -> Array:
+                return model(case, x) - oracle(case, x)
 
-    difference, size = norms(observations, start)
-    return Derivatives(float(difference), float(size), observations.size)
+            found = []
+            for function in (difference, partial(oracle, case)):
+                _, linear = jax.linearize(function, y)
+                _, pull = jax.vjp(function, y)
+                back = partial(_only, pull)
+                found.append(operator_norm(linear, back, start, iterations))
+            return found[0], found[1]
+
+        return jax.lax.map(one, (cases, observations, keys))
+
+    found = norms(cases, observations, jax.random.split(key, len(observations)))
+    return tuple(
+        Derivatives(float(difference), float(norm), size)
+        for difference, norm in zip(*found, strict=True)
+    )
+
+
+def _only(pull: Callable[[Array], tuple[Array]], cotangent: Array) -> Array:
+    return pull(cotangent)[0]
 
 
 class AdjointGate(AbstractGate):

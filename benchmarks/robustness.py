@@ -1,0 +1,127 @@
+"""One set of Lorenz-96 weights for ensemble sizes, model errors and networks that it never met.
+
+The analysis is trained for some minutes on streams of several ensemble sizes, of natures whose
+forcing is another than the forecast's, and of networks and R drawn anew each cycle. It is then
+cycled with sizes and forcings that were not among them, on the same nature runs and observations as
+an LETKF whose localization and inflation were tuned for that very size, forcing and stream of
+networks. The last row is for the eye: the training's middle, a perfect model.
+
+    python benchmarks/robustness.py --minutes 15
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import equinox as eqx
+import jax
+from cycled import BURN_IN, cycled, line, scored, trained, tuned_letkf, untrained
+from twins.settings import SETTINGS
+
+from vardax_core.models.lorenz96 import Lorenz96
+
+TRAINED = replace(
+    SETTINGS["networks"],
+    streams=40,
+    sizes=(12, 16, 24, 40),
+    natures=tuple(Lorenz96(forcing=f) for f in (7.0, 7.5, 8.0, 8.5, 9.0)),
+)
+HELD_OUT = tuple(
+    replace(TRAINED, members=members, nature=Lorenz96(forcing=forcing))
+    for members in (20, 32)
+    for forcing in (7.25, 8.75)
+)
+MIDDLE = replace(TRAINED, members=24)
+INFLATIONS = (1.02, 1.05, 1.1, 1.2)
+RATIO = 1.05
+"""Largest rmse.a over that of the tuned LETKF."""
+
+
+def analysis(setting, options, key):
+    """The trained step, and the minutes that it took."""
+
+    def say(total):
+        def each(done, loss, rmse):
+            text = f"step {done} of {total}, loss {loss:.4f}, rmse.a {rmse:.4f}"
+            print(text, file=sys.stderr, flush=True)
+
+        return each
+
+    if options.weights:
+        step = untrained(setting, key=key)
+        network = eqx.tree_deserialise_leaves(options.weights / "robustness.eqx", step.network)
+        return eqx.tree_at(lambda s: s.network, step, network), 0.0
+    step, _, seconds = trained(setting, options.minutes, options.steps, key=key, say=say)
+    if options.save:
+        options.save.mkdir(parents=True, exist_ok=True)
+        eqx.tree_serialise_leaves(options.save / "robustness.eqx", step.network)
+    return step, seconds / 60
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one short case, under a minute")
+    parser.add_argument("--minutes", type=float, default=15.0, help="training time")
+    parser.add_argument("--steps", type=int, default=3000, help="used if --minutes is 0")
+    parser.add_argument("--streams", type=int, default=8)
+    parser.add_argument("--cycles", type=int, default=5000, help="scored, after the burn-in")
+    parser.add_argument("--tuning-cycles", type=int, default=2000)
+    parser.add_argument("--save", type=Path, help="folder for the trained weights")
+    parser.add_argument("--weights", type=Path, help="folder of such weights; nothing is trained")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    setting, draws, inflations = TRAINED, (*HELD_OUT, MIDDLE), INFLATIONS
+    if options.quick:
+        setting = replace(TRAINED, streams=4, sizes=(12, 16), natures=TRAINED.natures[::4])
+        options.minutes, options.steps, options.streams = 0.0, 50, 2
+        options.cycles, options.tuning_cycles = 50, BURN_IN + 50
+        draws, inflations = HELD_OUT[:1], (1.1,)
+    key = jax.random.fold_in(jax.random.key(options.seed), 100)
+    step, minutes = analysis(setting, options, key)
+    print(f"{'':44}{'rmse.a':>8}{'spread':>8}{'ratio':>8}{'cov 90':>8}{'worst':>8}")
+    rows, bars = [], []
+    for number, draw in enumerate(draws):
+        forcing = (draw.nature or draw.model).forcing
+        name = f"{draw.members} members, forcing {forcing:g}"
+        size = (options.streams, BURN_IN + options.cycles)
+        run_key, tuning_key = jax.random.split(jax.random.fold_in(key, 10 + number))
+        ours = scored(cycled(draw, step, None, *size, key=run_key))
+        letkf, label = tuned_letkf(
+            draw,
+            options.tuning_cycles,
+            radii=(6.0, 8.0, 11.0),
+            inflations=inflations,
+            key=tuning_key,
+            say=lambda text: print(text, file=sys.stderr, flush=True),
+        )
+        theirs = scored(cycled(draw, letkf, None, *size, key=run_key))
+        print(line(f"{name}: amortized", ours))
+        print(line(f"  {label}", theirs), flush=True)
+        rows.append({"draw": name, "amortized": ours, "letkf": theirs | {"method": label}})
+        if draw in HELD_OUT:
+            ratio = ours["rmse_a"] / theirs["rmse_a"]
+            bars += [
+                {
+                    "name": f"{name}: rmse.a / tuned LETKF's",
+                    "value": round(ratio, 4),
+                    "bar": RATIO,
+                    "pass": bool(ratio <= RATIO),
+                },
+                {
+                    "name": f"{name}: lost streams",
+                    "value": ours["lost_streams"],
+                    "bar": 0,
+                    "pass": ours["lost_streams"] == 0,
+                },
+            ]
+    print(f"trained {minutes:.1f} min")
+    for bar in bars:
+        print(f"{'ok  ' if bar['pass'] else 'MISS'} {bar['name']}: {bar['value']} ({bar['bar']})")
+    figures = {"rows": rows, "minutes": minutes, "device": jax.devices()[0].device_kind}
+    print(json.dumps({"name": "robustness", "figures": figures, "bars": bars}))
+
+
+if __name__ == "__main__":
+    main()

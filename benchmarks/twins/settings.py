@@ -1,0 +1,113 @@
+"""The twin experiments that the benchmarks cycle."""
+
+from dataclasses import dataclass, field
+
+from vardax_core.models.base import AbstractForecastModel
+from vardax_core.models.lorenz63 import Lorenz63
+from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.training.observing import AbstractObservingSystem, FixedNetwork, RandomNetwork
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A twin experiment.
+
+    Attributes:
+        model: of the forecast.
+        observing: networks and errors.
+        members: ensemble size.
+        bar: largest rmse.a of the analysis.
+        lag: later observation times that the smoother waits for; 0 for none.
+        lag_bar: largest rmse.a of the smoother.
+        certainty: of the finite-size filter, first guess and reference; None for no first guess.
+        centre, scale: rough mean and standard deviation of the model's climate.
+        nearness: see `OnPolicySettings`.
+        streams: of the training.
+        reach, width, depth: of the network.
+        smoother_reach: points to each side that the smoother looks at.
+        letkf: whether the reference is an LETKF tuned on a stream of its own.
+        published: name and rmse.a of DAPPER's methods.
+        nature: model of the truth; the forecast's own, without error, if there is none.
+        sizes: ensemble sizes of the training; the setting's own if there are none.
+        natures: of the training; the forecast's own model if there are none.
+    """
+
+    model: AbstractForecastModel
+    observing: AbstractObservingSystem
+    members: int
+    bar: float | None
+    lag: int = 0
+    lag_bar: float | None = None
+    certainty: float | None = 1.0
+    centre: float = 2.4
+    scale: float = 3.6
+    nearness: float = 0.5
+    streams: int = 32
+    reach: int = 5
+    width: int = 64
+    depth: int = 3
+    smoother_reach: int = 6
+    letkf: bool = False
+    published: dict[str, float] = field(default_factory=dict)
+    nature: AbstractForecastModel | None = None
+    sizes: tuple[int, ...] = ()
+    natures: tuple[AbstractForecastModel, ...] = ()
+
+
+SETTINGS = {
+    "lorenz96": Setting(
+        Lorenz96(),
+        FixedNetwork(1.0),
+        24,
+        0.18,
+        certainty=2.0,
+        published={"EnKF sqrt N=24": 0.187, "EnKF-N N=24": 0.176, "EnKF sqrt N=40": 0.173},
+    ),
+    "lorenz96 alone": Setting(
+        Lorenz96(),
+        FixedNetwork(1.0),
+        24,
+        0.20,
+        certainty=None,
+        reach=8,
+        published={"EnKF sqrt N=24": 0.187},
+    ),
+    "half": Setting(
+        Lorenz96(),
+        FixedNetwork(1.5, every=2),
+        24,
+        0.46,
+        lag=6,
+        lag_bar=0.40,
+        nearness=0.7,
+        published={"EnKF-N N=24": 0.473, "iEnKS lag 2 N=19": 0.396},
+    ),
+    "spantini2019": Setting(
+        Lorenz96(step_size=0.05, n_steps=8, interval=2880),
+        FixedNetwork(0.5**0.5, every=2),
+        40,
+        0.66,
+        lag=3,
+        lag_bar=0.52,
+        nearness=1.5,
+        streams=24,
+        reach=6,
+        published={"LETKF N=40": 1.0, "LETKF N=100": 0.84, "iEnKS lag 2 N=100": 0.43},
+    ),
+    "sakov2012": Setting(
+        Lorenz63(),
+        FixedNetwork(2**0.5),
+        10,
+        0.50,
+        centre=8.0,
+        scale=12.0,
+        nearness=1.5,
+        streams=128,
+        reach=1,
+        depth=3,
+        published={"EnKF sqrt N=10": 0.52, "iEnKS N=10": 0.30, "particle filter N=100": 0.35},
+    ),
+    "networks": Setting(
+        Lorenz96(), RandomNetwork(), 24, None, certainty=1.0, nearness=0.7, letkf=True
+    ),
+}
