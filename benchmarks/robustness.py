@@ -34,6 +34,7 @@ HELD_OUT = tuple(
     for forcing in (7.25, 8.75)
 )
 MIDDLE = replace(TRAINED, members=24)
+RADII = (6.0, 8.0, 11.0)
 INFLATIONS = (1.02, 1.05, 1.1, 1.2)
 RATIO = 1.05
 """Largest rmse.a over that of the tuned LETKF."""
@@ -72,12 +73,13 @@ def main():
     parser.add_argument("--weights", type=Path, help="folder of such weights; nothing is trained")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    setting, draws, inflations = TRAINED, (*HELD_OUT, MIDDLE), INFLATIONS
+    setting, draws = TRAINED, (*HELD_OUT, MIDDLE)
+    radii, inflations = RADII, INFLATIONS
     if options.quick:
-        setting = replace(TRAINED, streams=4, sizes=(12, 16), natures=TRAINED.natures[::4])
+        setting = replace(TRAINED, streams=4, sizes=(12,), natures=TRAINED.natures[::4])
         options.minutes, options.steps, options.streams = 0.0, 50, 2
         options.cycles, options.tuning_cycles = 50, BURN_IN + 50
-        draws, inflations = HELD_OUT[:1], (1.1,)
+        draws, radii, inflations = HELD_OUT[:1], RADII[:1], INFLATIONS[2:3]
     key = jax.random.fold_in(jax.random.key(options.seed), 100)
     step, minutes = analysis(setting, options, key)
     print(f"{'':44}{'rmse.a':>8}{'spread':>8}{'ratio':>8}{'cov 90':>8}{'worst':>8}")
@@ -91,7 +93,7 @@ def main():
         letkf, label = tuned_letkf(
             draw,
             options.tuning_cycles,
-            radii=(6.0, 8.0, 11.0),
+            radii=radii,
             inflations=inflations,
             key=tuning_key,
             say=lambda text: print(text, file=sys.stderr, flush=True),

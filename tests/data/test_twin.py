@@ -23,6 +23,8 @@ from vardax_core.data import (
     twin_model,
     validate,
 )
+from vardax_core.data.recipe import validate_recipe
+from vardax_core.data.screening import screen
 from vardax_core.data.twin import draw_noise
 from vardax_core.observations.quality import QualityCode
 
@@ -121,11 +123,12 @@ def test_a_source_of_the_other_kind_is_refused():
 
 def test_the_network_is_fixed_by_its_draw():
     drawn = draw_network(ERA5, (33, 49))
-    assert drawn.shape == (81,)
+    assert drawn.shape == (81 + 9,)
     assert drawn.dtype == np.int32
-    assert (np.diff(drawn) > 0).all()
-    assert drawn[0] >= 0
-    assert drawn[-1] < 33 * 49
+    assert (np.diff(drawn[:81]) > 0).all()
+    assert len(set(drawn)) == 90
+    assert drawn.min() >= 0
+    assert drawn.max() < 33 * 49
     np.testing.assert_array_equal(drawn, draw_network(ERA5, (33, 49)))
     assert set(drawn) != set(draw_network(ERA5.with_draw(2), (33, 49)))
     np.testing.assert_array_equal(draw_network(LORENZ, (40,)), np.arange(40))
@@ -137,7 +140,7 @@ def test_every_grid_point_is_drawn_equally_often():
     draws = 400
     counts = np.zeros(33 * 49)
     for draw in range(draws):
-        counts[draw_network(ERA5.with_draw(draw), (33, 49))] += 1
+        counts[draw_network(ERA5.with_draw(draw), (33, 49))[:81]] += 1
     p = 81 / 1617
     variance = draws * p * (1 - p)
     chi2 = ((counts - draws * p) ** 2).sum() / variance
@@ -152,7 +155,7 @@ def test_an_observation_is_the_truth_at_its_station_plus_its_noise():
     np.testing.assert_array_equal(observed["latitude"], nature["latitude"].values[rows])
     np.testing.assert_array_equal(observed["longitude"], nature["longitude"].values[columns])
     minutes = instant_to_minutes(datetime.datetime(2019, 3, 21)) + 60 * np.arange(48)
-    expected = nature["t2m"].values[:, rows, columns] + 0.5 * draw_noise(1, minutes, 81)
+    expected = nature["t2m"].values[:, rows, columns] + 0.5 * draw_noise(1, minutes, 90)
     np.testing.assert_array_equal(observed["t2m"], expected.astype("float32"))
     np.testing.assert_array_equal(observed["arrival_time"][:, 0], minutes)
     assert observed["arrival_time"].dtype == np.int64
@@ -204,6 +207,24 @@ def test_an_observed_value_out_of_bounds_of_a_good_truth_is_a_gross_error():
     nature = era5_like(6)
     nature["t2m"].values[:] = 200.0
     codes = observe(nature, ERA5)["quality_control"].values
-    below = draw_noise(1, instant_to_minutes(ERA5.period.start) + 60 * np.arange(6), 81) < -1e-4
+    below = draw_noise(1, instant_to_minutes(ERA5.period.start) + 60 * np.arange(6), 90) < -1e-4
     assert (codes[below] == QualityCode.GROSS_ERROR).all()
     assert (codes == QualityCode.KEPT).any()
+
+
+def test_stations_beside_the_network_change_nothing_of_it():
+    alone = validate_recipe(ERA5.model_dump(mode="json") | {"screening": None}, "alone")
+    nature = era5_like()
+    with_them, without = (observe(nature, recipe) for recipe in (ERA5, alone))
+    assert with_them.sizes["station"] == without.sizes["station"] + 9
+    xr.testing.assert_identical(with_them.isel(station=slice(81)), without)
+    codes = screen(with_them, ERA5)["quality_control"]
+    assert (codes[:, 81:] == QualityCode.WITHHELD).all()
+    xr.testing.assert_identical(codes[:, :81], with_them["quality_control"][:, :81])
+
+
+def test_a_full_network_leaves_no_place_beside_it():
+    values = LORENZ.model_dump(mode="json")
+    values["screening"] = {"withheld": {"count": 1, "seed": 1, "beside": True}}
+    with pytest.raises(RecipeError, match="leaves 0 points of the grid"):
+        draw_network(validate_recipe(values, "full"), (40,))

@@ -22,7 +22,9 @@ HOUR = 60
 
 @pytest.fixture(scope="module")
 def observations():
-    return ingest(RECIPE, path=real_data_dir() / "era5_t2m_uk_2019-03.nc").observations
+    """Of the network alone, without the stations beside it that no analysis sees."""
+    ingested = ingest(RECIPE, path=real_data_dir() / "era5_t2m_uk_2019-03.nc")
+    return ingested.observations.isel(station=slice(RECIPE.network.count))
 
 
 def test_the_cycles_of_the_recipe():

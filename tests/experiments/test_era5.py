@@ -35,7 +35,8 @@ def test_grib_and_netcdf_give_the_same_observations_to_the_packing(sources):
     assert grib.attrs["source_sha256"] != netcdf.attrs["source_sha256"]
     # Packing rounds by at most half of 0.001 K, and float32 near 280 K by 1.6e-5 K.
     assert np.abs(grib["t2m"] - netcdf["t2m"]).max() < 0.0005 + 4 * 1.6e-5
-    assert (netcdf["quality_control"] == QualityCode.KEPT).all()
+    assert (netcdf["quality_control"][:, :81] == QualityCode.KEPT).all()
+    assert (netcdf["quality_control"][:, 81:] == QualityCode.WITHHELD).all()
 
 
 @pytest.mark.parametrize("method", [Method.OPTIMAL_INTERPOLATION, Method.AMORTIZED])
@@ -58,8 +59,9 @@ def test_a_few_training_steps_and_half_a_day_of_cycles(tmp_path, netcdf, method)
 
     diagnostics = store.dataset("diagnostics").load()
     assert (diagnostics["result"] == int(ResultCode.OK)).all()
-    # Every point is scored but for the 81 that are stations.
-    assert (diagnostics["weight"] == 33 * 49 - 81).all()
+    # Every point is scored but for the stations, 9 of which no analysis sees.
+    assert (diagnostics["weight"] == 33 * 49 - 90).all()
+    assert (diagnostics["withheld_observations"] == 9).all()
     rmse = np.sqrt(diagnostics["squared_error"] / diagnostics["weight"]).values
     # No analysis may be worse than the daily range of the temperature.
     assert ((rmse > 0) & (rmse < 4)).all()

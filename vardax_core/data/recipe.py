@@ -242,6 +242,11 @@ class WithheldStations(Section):
 
     count: int = Field(ge=1, description="number of them")
     seed: Seed = Field(description="of the draw")
+    beside: bool = Field(
+        default=False,
+        description="whether they stand beside the network, at points where it has no station, "
+        "and are not taken from it",
+    )
 
 
 class Screening(Section):

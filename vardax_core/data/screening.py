@@ -67,10 +67,13 @@ def screen(observations: xr.Dataset, recipe: Recipe) -> xr.Dataset:
 
 
 def _withheld(recipe: Recipe, stations: np.ndarray) -> np.ndarray:
-    """Which stations no analysis may see; none of the blacklist is among them."""
+    """Which stations no analysis may see; of those taken from the network, none is blacklisted."""
     drawn = np.zeros(stations.size, bool)
     wanted = recipe.screening.withheld if recipe.screening else None
     if wanted is None:
+        return drawn
+    if wanted.beside:
+        drawn[-wanted.count :] = True
         return drawn
     usable = np.setdiff1d(stations, recipe.screening.blacklist if recipe.screening else ())
     if wanted.count >= usable.size:

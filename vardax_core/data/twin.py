@@ -110,11 +110,30 @@ def _integrate(model: Lorenz96, source: TwinSource, n_steps: int, dtype: str) ->
 
 
 def draw_network(recipe: Recipe, grid_shape: tuple[int, ...]) -> np.ndarray:
-    """Flat (row-major) grid index of every station, int32, ascending and without repetition.
+    """Flat (row-major) grid index of every station, int32, without repetition.
+
+    The network comes first, in ascending order, then the stations that stand beside it.
 
     Raises:
         RecipeError: if more stations are asked for than the grid has points.
     """
+    size = int(np.prod(grid_shape))
+    network = _drawn_network(recipe, grid_shape)
+    withheld = recipe.screening.withheld if recipe.screening else None
+    if withheld is None or not withheld.beside:
+        return network
+    free = np.setdiff1d(np.arange(size), network)
+    if withheld.count > free.size:
+        raise RecipeError(
+            f"Recipe '{recipe.name}': screening.withheld places {withheld.count} stations beside "
+            f"the network, which leaves {free.size} points of the grid; lower its count, or take "
+            "them from the network (beside: false)."
+        )
+    drawn = np.random.default_rng(withheld.seed).choice(free, withheld.count, replace=False)
+    return np.concatenate([network, np.sort(drawn)]).astype(np.int32)
+
+
+def _drawn_network(recipe: Recipe, grid_shape: tuple[int, ...]) -> np.ndarray:
     network, size = recipe.network, int(np.prod(grid_shape))
     if network.kind == "every_point":
         return np.arange(size, dtype=np.int32)

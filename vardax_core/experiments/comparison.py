@@ -28,7 +28,7 @@ from vardax_core.calibration.scores import Scores, compute_scores
 from vardax_core.data.recipe import Recipe
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.validation import is_gated
-from vardax_core.observations.quality import QualityCode
+from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.store import ExperimentStore, groups_digest
 from vardax_core.training.promotion import gates_folder
 from vardax_core.training.registry import ModelVersion
@@ -274,7 +274,8 @@ def _panels(experiment: Experiment, store: ExperimentStore) -> tuple[Panel, ...]
         caption = "The last cycle (above), and one point over the last cycles with its 90 % band."
         return (Panel("example", caption, figure),)
     latitude, longitude = (truth[d].to_numpy().astype(float) for d in recipe.state_dims)
-    rows, columns = np.unravel_index(stations, shape)
+    codes = store.dataset("observations")[QUALITY_CONTROL].sel(time=times[-1]).to_numpy()
+    rows, columns = np.unravel_index(stations[codes != QualityCode.WITHHELD], shape)
     field = FieldPanel(
         truth=truth[-1].to_numpy().astype(float),
         background=background[-1].mean("member").to_numpy().astype(float),

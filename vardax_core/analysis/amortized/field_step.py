@@ -20,6 +20,9 @@ from vardax_core.types import (
 
 MEAN_LIMIT = 3.0
 LOG_SPREAD_LIMIT = 1.0
+LITTLE = 0.01
+"""Share of the climatological variance; where the observations explain less, the analysis goes over
+to the background."""
 
 
 class GriddedWindow(eqx.Module):
@@ -140,7 +143,9 @@ class FieldStep(AbstractAnalysisStep):
     place and the hour, and gives a correction of the mean in units of the first guess's
     standard deviation and one of the logarithm of that standard deviation, both bounded and
     zero where no observation is in reach. The members are the first guess's posterior draws,
-    recentred and rescaled. A network that gives zero leaves the first guess unchanged.
+    recentred and rescaled. A network that gives zero leaves the first guess unchanged. Where the
+    observations explain next to nothing of the climatological variance, because none is in reach
+    or their errors are large, the cycled background knows more: there it is the analysis.
 
     Attributes:
         operator: observation operator H, linear.
@@ -183,13 +188,30 @@ class FieldStep(AbstractAnalysisStep):
             time,
         )
         mean = climate + anomaly
+        posterior = recentre_and_rescale(first.ensemble, first.mean, first.spread, mean, spread)
+        share = jnp.minimum(explained_share(first.spread, self.features.scale) / LITTLE, 1.0)
+        before, before_spread = ensemble_mean(background), ensemble_spread(background)
+        mean = before + share * (mean - before)
+        spread = before_spread + share * (spread - before_spread)
+        mixed = background + share[None] * (posterior - background)
+        ensemble = recentre_and_rescale(
+            mixed, ensemble_mean(mixed), ensemble_spread(mixed), mean, spread
+        )
+        ensemble = jnp.where(share == 0, background, jnp.where(share == 1, posterior, ensemble))
         return Analysis(
-            ensemble=recentre_and_rescale(first.ensemble, first.mean, first.spread, mean, spread),
+            ensemble=ensemble,
             mean=mean,
             spread=spread,
             result=jnp.asarray(int(ResultCode.OK), jnp.int32),
             diagnostics=first.diagnostics,
         )
+
+
+def explained_share(
+    first_spread: Float[Array, "y x"], scale: Float[Array, "y x"]
+) -> Float[Array, "y x"]:
+    """Fraction of the climatological variance that the observations explain at each point."""
+    return jnp.clip(1 - (first_spread / scale) ** 2, 0.0, 1.0)
 
 
 def corrected_moments(
@@ -215,7 +237,7 @@ def corrected_moments(
             first_mean, first_spread, background_mean, background_spread, gridded, time
         )
     )
-    explained = jnp.clip(1 - (first_spread / features.scale) ** 2, 0.0, 1.0)
+    explained = explained_share(first_spread, features.scale)
     shift = explained * MEAN_LIMIT * jnp.tanh(shift / MEAN_LIMIT)
     log_factor = explained * LOG_SPREAD_LIMIT * jnp.tanh(log_factor / LOG_SPREAD_LIMIT)
     return first_mean + first_spread * shift, first_spread * jnp.exp(log_factor)
