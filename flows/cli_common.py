@@ -44,7 +44,10 @@ Lag = Annotated[
     int, typer.Option("--lag", help="Later analyses a smoothed one waits for [none].", min=0)
 ]
 Precision = Annotated[
-    str, typer.Option("--precision", help="float32 or float64, of the cycle and of the store.")
+    str,
+    typer.Option(
+        "--precision", help="float32 or float64, of cycle and store; or bfloat16, of the network."
+    ),
 ]
 Steps = Annotated[int | None, typer.Option("--steps", help="Gradient steps to train.", min=1)]
 INSTANTS = ["%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]

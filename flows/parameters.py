@@ -80,8 +80,10 @@ class ExperimentParameters(DatasetParameters):
         le=48,
         description="Later analyses that a smoothed analysis waits for; 0 for no smoothing.",
     )
-    precision: Literal["float32", "float64"] = Field(
-        "float32", description="Floating-point type of the cycle and of the store."
+    precision: Literal["bfloat16", "float32", "float64"] = Field(
+        "float32",
+        description="Floating-point type of the cycle and of the store; bfloat16 is that of the "
+        "network alone, beside float32.",
     )
     training_steps: int | None = Field(None, ge=1, description="Gradient steps of the training.")
     training_seed: int | None = Field(None, ge=0, description="Seed of the training.")

@@ -3,8 +3,6 @@
 import datetime
 import itertools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -12,9 +10,7 @@ from tests.experiments import small
 from vardax_core.data import ingest
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.recipe import validate_recipe
-from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.experiment import Experiment, SourceChangedError
-from vardax_core.experiments.prepared import PrecisionError
 from vardax_core.experiments.settings import ExperimentSettings, Method, experiment_digest
 from vardax_core.observations.quality import QualityCode
 from vardax_core.store import content_digest, groups_digest
@@ -131,28 +127,3 @@ def test_later_settings_leave_older_digests_as_they_were():
         for change in ({}, {"precision": "float64"}, {"cut_off": DELAY})
     }
     assert len(digests) == 3
-
-
-def test_a_cycle_in_double_precision_is_one_from_end_to_end(tmp_path, ingested):
-    made = made_with(tmp_path, None, precision="float64")
-    store = small.ingested_store(made, ingested)
-    prepared = made.prepare(store)
-    assert prepared.climatology.mean.dtype == jnp.float64
-    times = pending_cycles(made, store)[:4]
-    for _ in Assimilation(made, store, prepared).run(times):
-        pass
-    assert store.path.name == "etkf-float64"
-    fields = store.dataset("analysis")["x"].values
-    np.testing.assert_array_equal(store.state()["ensemble"], fields[-1])
-    for values in (fields, store.dataset("innovations")["background_departure"].values):
-        assert values.dtype == np.float64
-        assert np.isfinite(values).all()
-        # Nothing on the way was rounded to single precision.
-        assert (values != values.astype(np.float32)).mean() > 0.99
-
-
-def test_a_precision_that_jax_has_not_switched_on_is_refused(tmp_path, ingested):
-    made = made_with(tmp_path, None, precision="float64")
-    store = made.create_store(ingested)
-    with jax.enable_x64(False), pytest.raises(PrecisionError, match="jax_enable_x64"):
-        made.prepare(store)

@@ -211,7 +211,7 @@ class Assimilation:
                 )
             tip = writer.append(
                 stored_groups(
-                    output, self.experiment.recipe.variable.name, self.experiment.settings.precision
+                    output, self.experiment.recipe.variable.name, self.experiment.settings.dtype
                 ),
                 to_minutes(times),
                 state=state_arrays(started.state),

@@ -360,7 +360,7 @@ class Backfill:
                 pieces.append(
                     (
                         to_minutes(times),
-                        stored_groups(kept, name, self.experiment.settings.precision),
+                        stored_groups(kept, name, self.experiment.settings.dtype),
                     )
                 )
                 kept_times.append(times)

@@ -182,7 +182,7 @@ class Experiment:
 
     def _stored(self, values: np.ndarray) -> np.ndarray:
         """Values as they are stored: floats in the precision of the experiment."""
-        dtype = self.settings.precision if values.dtype.kind == "f" else values.dtype
+        dtype = self.settings.dtype if values.dtype.kind == "f" else values.dtype
         return np.ascontiguousarray(values, dtype)
 
     def _continues(self, store: ExperimentStore, ingested: Ingested, common: np.ndarray) -> bool:
@@ -199,7 +199,7 @@ class Experiment:
 
     def segment_length(self, state_size: int) -> int:
         """Cycles of a segment, for a state of so many numbers."""
-        itemsize = np.dtype(self.settings.precision).itemsize
+        itemsize = np.dtype(self.settings.dtype).itemsize
         return segment_cycles(self.settings.members * state_size * itemsize)
 
     def segment_length_of(self, store: ExperimentStore) -> int:
@@ -284,7 +284,7 @@ class Experiment:
                 name=variable.name,
                 coords=tuple(_coordinate(truth, dim) for dim in self.recipe.state_dims),
                 attrs=dict(truth[variable.name].attrs),
-                dtype=self.settings.precision,
+                dtype=self.settings.dtype,
             ),
             n_members=self.settings.members,
             observation_coords=(

@@ -7,8 +7,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
+from jaxtyping import PRNGKeyArray, PyTree
 
+from vardax_core.analysis.amortized.field_network import FieldNetwork
+from vardax_core.analysis.amortized.ring_network import RingNetwork
 from vardax_core.cycling.cycle import CycleProgram, CycleState
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.cycling.smoother import FixedLagSmoother
@@ -78,21 +80,45 @@ class Prepared:
     def in_precision(self, dtype: str) -> "Prepared":
         """The same with all its floating-point numbers in another type.
 
+        For bfloat16, the weights of its networks alone, which then compute in it.
+
         Raises:
-            PrecisionError: if the type is float64 and JAX computes in single precision only.
+            PrecisionError: if the type is float64 and JAX computes in single precision only, or
+                bfloat16 and there is no network.
         """
+        if dtype == "bfloat16":
+            return self._with_networks_in(dtype)
         if jax.dtypes.canonicalize_dtype(dtype) != jnp.dtype(dtype):
             raise PrecisionError(
                 f"Precision {dtype} is switched off in JAX; call "
                 'jax.config.update("jax_enable_x64", True) before anything is computed.'
             )
 
-        def convert(leaf: Any) -> Any:
-            floating = eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)
-            return leaf.astype(dtype) if floating else leaf
-
-        program, climatology = jax.tree.map(convert, (self.program, self.climatology))
+        program, climatology = _converted((self.program, self.climatology), dtype)
         return dataclasses.replace(self, program=program, climatology=climatology)
+
+    def _with_networks_in(self, dtype: str) -> "Prepared":
+        parts, structure = jax.tree.flatten(self.program, is_leaf=is_network)
+        if not any(map(is_network, parts)):
+            raise PrecisionError(
+                f"Precision {dtype} is for networks, and {type(self.program.step).__name__} has "
+                "none; choose float32 or float64."
+            )
+        parts = [_converted(part, dtype) if is_network(part) else part for part in parts]
+        return dataclasses.replace(self, program=jax.tree.unflatten(structure, parts))
+
+
+def _converted(tree: PyTree, dtype: str) -> PyTree:
+    def convert(leaf: Any) -> Any:
+        floating = eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)
+        return leaf.astype(dtype) if floating else leaf
+
+    return jax.tree.map(convert, tree)
+
+
+def is_network(part: Any) -> bool:
+    """Whether a part of a program is a network, which computes in the type of its weights."""
+    return isinstance(part, RingNetwork | FieldNetwork)
 
 
 def experiment_key(seed: int) -> PRNGKeyArray:

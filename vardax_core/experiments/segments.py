@@ -61,7 +61,7 @@ class SegmentReader:
             times: analysis times (datetime64) of at least one cycle.
         """
         rows = self._rows(times)
-        dtype = np.dtype(self.settings.precision)
+        dtype = np.dtype(self.settings.dtype)
         given = windows(
             self._observations.isel(time=rows).load(),
             times,

@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     model_serializer,
+    model_validator,
 )
 
 from vardax_core.data.recipe import Duration, Recipe
@@ -69,15 +70,31 @@ class ExperimentSettings(_Settings):
         le=48,
         description="Later analyses that a smoothed analysis waits for; 0 for no smoothing.",
     )
-    precision: Literal["float32", "float64"] = Field(
-        "float32", description="Floating-point type of the cycle and of the store."
+    precision: Literal["bfloat16", "float32", "float64"] = Field(
+        "float32",
+        description="Floating-point type of the cycle and of the store; bfloat16 is that of the "
+        "network alone, beside float32.",
     )
+
+    @model_validator(mode="after")
+    def _network_in_half_precision(self) -> "ExperimentSettings":
+        if self.precision == "bfloat16" and self.method is not Method.AMORTIZED:
+            raise ValueError(
+                f"precision bfloat16 is for the network of the amortized method, and method "
+                f"{self.method.value} has none; choose float32 or float64."
+            )
+        return self
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Later settings show only where they are chosen, so that older digests stay."""
         later = {"cut_off": None, "lag": 0, "precision": "float32"}
         return {k: v for k, v in write(self).items() if k not in later or v != later[k]}
+
+    @property
+    def dtype(self) -> str:
+        """Type of states, observations and everything stored, by NumPy's name."""
+        return "float32" if self.precision == "bfloat16" else self.precision
 
     @property
     def label(self) -> str:
@@ -175,4 +192,7 @@ def training_digest(recipe: Recipe, settings: ExperimentSettings, data: str) -> 
     kept["network"] = {"kind": recipe.network.kind}
     kept["error_sd"] = recipe.observation.error_sd
     kept["revision"] = TRAINING_REVISION
+    if settings.precision == "bfloat16":
+        # Weights that work in another type than their gates were checked in are not proven.
+        kept["network"]["precision"] = settings.precision
     return digest_of(recipe=kept, training=settings.training, members=settings.members, data=data)

@@ -122,7 +122,9 @@ def validate(experiment: Experiment, plan: HeldOutPlan = PLAN) -> GateReport:
     version = trained(experiment)
     settings, recipe = experiment.settings, experiment.recipe
     model = twin.forecast_model(recipe)
-    prepared = twin.prepare(recipe, settings, experiment.registry, Identity(model.state_shape))
+    prepared = twin.prepare(
+        recipe, settings, experiment.registry, Identity(model.state_shape)
+    ).in_precision(settings.precision)
     key = cycle_key(experiment_key(settings.training.seed), 0, Purpose.VALIDATION)
     pair_key, rank_key, adjoint_key = jax.random.split(key, 3)
     held_out = twin_pairs(

@@ -70,7 +70,8 @@ class PointwiseLinear(eqx.Module):
 class FieldNetwork(eqx.Module):
     """Residual blocks of dilated 3x3 convolutions; the output starts as zero.
 
-    The grid may have any size: edges are padded with zeros and no weight belongs to a place.
+    The grid may have any size: edges are padded with zeros and no weight belongs to a place. It
+    computes in the type of its weights and answers in that of its input.
 
     Attributes:
         embed: from the input channels to the hidden ones.
@@ -108,7 +109,7 @@ class FieldNetwork(eqx.Module):
 
     def __call__(self, channels: Float[Array, "input y x"]) -> Float[Array, "output y x"]:
         """Map the input channels of one field to its output channels."""
-        hidden = self.embed(channels)
+        hidden = self.embed(channels.astype(self.embed.weight.dtype))
         for block in self.blocks:
             hidden = hidden + block(jax.nn.gelu(hidden))
-        return self.head(jax.nn.gelu(hidden))
+        return self.head(jax.nn.gelu(hidden)).astype(channels.dtype)

@@ -74,7 +74,8 @@ def in_blocks(
 class RingNetwork(eqx.Module):
     """Residual stack of ring convolutions; one set of weights serves a ring of any size.
 
-    The last layer starts at zero, so that an untrained network gives its `offset`.
+    The last layer starts at zero, so that an untrained network gives the bias of that layer. It
+    computes in the type of its weights and answers in that of its input.
 
     Attributes:
         first: input convolution.
@@ -114,11 +115,11 @@ class RingNetwork(eqx.Module):
         )
 
     def __call__(self, x: Float[Array, "n channel_in"]) -> Float[Array, "n channel_out"]:
-        n = x.shape[0]
+        n, inside = x.shape[0], x.astype(self.first.weight.dtype)
         if n <= BLOCK:
-            return self._ring(x)
+            return self._ring(inside).astype(x.dtype)
         halo = sum(layer.reach for layer in (self.first, *self.middle, self.last))
-        return in_blocks(self._ring, halo, x)
+        return in_blocks(self._ring, halo, inside).astype(x.dtype)
 
     def _ring(self, x: Float[Array, "n channel_in"]) -> Float[Array, "n channel_out"]:
         hidden = jax.nn.gelu(self.first(x))
