@@ -2,6 +2,7 @@
 
 import os
 
+from vardax_core.cycling.threads import simulated_devices, xla_threads
 from vardax_core.data.recipe import Recipe
 
 
@@ -11,9 +12,11 @@ def fit_threads(recipe: Recipe) -> None:
     On arrays as small as a simulated ring's, handing work to a second thread costs more than it
     brings, and takes the processor away from the threads that read and commit. It also moves the
     last bits: with one thread every machine of a kind gives the same store. It has an effect only
-    before the first computation of a process.
+    before the first computation of a process. Simulated devices get as many as they need, see
+    `require_threads`.
     """
-    # Simulated devices share the threads, and with one thread wait for each other for ever.
-    simulated = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if recipe.source.kind == "twin" and not simulated:
+    devices = simulated_devices()
+    if devices > 1:
+        os.environ.setdefault("PJRT_NPROC", str(max(xla_threads(), devices + 1)))
+    elif recipe.source.kind == "twin":
         os.environ.setdefault("PJRT_NPROC", "1")

@@ -14,22 +14,30 @@ import pytest
 from tests.cycling.test_cycle import KEY, MEMBERS, MODEL, PROGRAM, N
 from tests.support import ROOT
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
+from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.cycling.cycle import CycleProgram, run_segment
 from vardax_core.cycling.engine import Engine, SegmentInput, usable_devices
 from vardax_core.cycling.pipeline import overlapped
+from vardax_core.cycling.threads import TooFewThreadsError, require_threads
 from vardax_core.observations.operators import Identity
 
-LENGTH, STREAMS = 5, 4
+LENGTH, STREAMS, DEVICES = 5, 16, 4
 NETWORK = CycleProgram(
     model=MODEL,
     step=LocalTransformStep.create(
-        Identity((N,)), None, centre=2.0, scale=4.0, reach=2, width=8, key=jax.random.key(7)
+        Identity((N,)),
+        FiniteSizeETKF(Identity((N,))),
+        centre=2.0,
+        scale=4.0,
+        reach=2,
+        width=8,
+        key=jax.random.key(7),
     ),
     adaptation=None,
     score_weights=PROGRAM.score_weights,
     spread_scale=1.0,
 )
-"""A method without LAPACK, of which only one call may run at a time in a process."""
+"""A method with batched LAPACK routines, which need a thread more than there are devices."""
 
 
 def start(stream):
@@ -96,6 +104,7 @@ def test_streams_take_as_many_devices_as_divide_them():
 def test_streams_over_four_devices_give_what_one_device_gives():
     environment = os.environ | {
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4",
+        "PJRT_NPROC": str(DEVICES + 1),
         "PYTHONPATH": str(ROOT),
     }
     done = subprocess.run(
@@ -109,8 +118,25 @@ def test_streams_over_four_devices_give_what_one_device_gives():
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["devices"] == [1, 4]
+    assert found["devices"] == [1, DEVICES]
     assert found["difference"] < 1e-3
+
+
+@pytest.mark.parametrize(("threads", "devices"), [("1", 2), ("4", 4)])
+def test_devices_that_would_wait_for_each_other_are_refused(monkeypatch, threads, devices):
+    monkeypatch.setenv("PJRT_NPROC", threads)
+    with pytest.raises(TooFewThreadsError, match=f"got {threads}; set PJRT_NPROC={devices + 1}"):
+        require_threads(devices)
+    monkeypatch.setenv("PJRT_NPROC", str(devices + 1))
+    require_threads(devices)
+
+
+def test_without_a_word_about_threads_the_processors_count(monkeypatch):
+    monkeypatch.delenv("PJRT_NPROC")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
+    require_threads(2)
+    with pytest.raises(TooFewThreadsError):
+        require_threads(3)
 
 
 def test_work_is_done_in_order_while_the_next_is_read():

@@ -17,7 +17,9 @@ SIMULATED = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
         ("lorenz96", {}, "1"),
         ("era5-t2m-uk", {}, None),
         ("lorenz96", {"PJRT_NPROC": "3"}, "3"),
-        ("lorenz96", SIMULATED, None),
+        ("lorenz96", SIMULATED, "5"),
+        ("era5-t2m-uk", SIMULATED, "5"),
+        ("lorenz96", SIMULATED | {"PJRT_NPROC": "2"}, "2"),
     ],
 )
 def test_a_ring_has_one_thread_unless_somebody_says_otherwise(monkeypatch, dataset, given, threads):
@@ -26,6 +28,7 @@ def test_a_ring_has_one_thread_unless_somebody_says_otherwise(monkeypatch, datas
         monkeypatch.delenv(name)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
     fit_threads(load_recipe(dataset))
     assert os.environ.get("PJRT_NPROC") == threads
 

@@ -18,6 +18,7 @@ from vardax_core.cycling.cycle import (
     CycleState,
     scan_cycles,
 )
+from vardax_core.cycling.threads import require_threads
 from vardax_core.observations.quality import QualityCode
 from vardax_core.types import Observations
 
@@ -71,6 +72,9 @@ class Engine:
         program: the method.
         streams: number of streams that run side by side; None for one chain without that axis.
         devices: over which the streams are spread.
+
+    Raises:
+        TooFewThreadsError: if simulated devices would wait for each other for ever.
     """
 
     def __init__(
@@ -85,6 +89,8 @@ class Engine:
         self.streams = streams
         there = jax.local_devices() if devices is None else list(devices)
         self.devices = there[:1] if streams is None else usable_devices(streams, there)
+        if self.devices[0].platform == "cpu":
+            require_threads(len(self.devices))
         arrays, static = eqx.partition(program, eqx.is_array)
         leaves, structure = jax.tree.flatten(static)
         self._static = (tuple(leaves), structure)
