@@ -89,6 +89,13 @@ def untrained(setting: Setting, *, key) -> LocalTransformStep:
     )
 
 
+def restored(setting: Setting, path: Path) -> LocalTransformStep:
+    """The step of a setting with weights that were kept."""
+    step = untrained(setting, key=jax.random.key(0))
+    network = eqx.tree_deserialise_leaves(path, step.network)
+    return eqx.tree_at(lambda s: s.network, step, network)
+
+
 def trained(setting: Setting, minutes: float, steps: int, *, key, say: Callable):
     """The step trained for some minutes, or for a number of steps, and what that took."""
     step = untrained(setting, key=jax.random.fold_in(key, 0))
@@ -416,9 +423,7 @@ def measure(name: str, options) -> tuple[dict, list[dict]]:
         return each
 
     if options.reuse:
-        step, steps, seconds = untrained(setting, key=key), 0, 0.0
-        network = eqx.tree_deserialise_leaves(options.reuse / f"{name}.eqx", step.network)
-        step = eqx.tree_at(lambda s: s.network, step, network)
+        step, steps, seconds = restored(setting, options.reuse / f"{name}.eqx"), 0, 0.0
         step = calibrated(setting, step, whole=True, key=key)
     else:
         step, steps, seconds = trained(setting, options.minutes, options.steps, key=key, say=say)

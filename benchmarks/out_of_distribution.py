@@ -20,11 +20,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from cycled import trained, untrained
+from cycled import restored, trained
 from twins.settings import SETTINGS
 
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
@@ -155,9 +154,7 @@ def main():
     if options.quick:
         step, steps, seconds = filter_step, 0, 0.0
     elif options.weights:
-        step, steps, seconds = untrained(SETTING, key=key), 0, 0.0
-        network = eqx.tree_deserialise_leaves(options.weights / "lorenz96.eqx", step.network)
-        step = eqx.tree_at(lambda s: s.network, step, network)
+        step, steps, seconds = restored(SETTING, options.weights / "lorenz96.eqx"), 0, 0.0
     else:
         step, steps, seconds = trained(SETTING, options.minutes, options.steps, key=key, say=say)
     possible = climate_range(SETTING.centre, SETTING.scale)

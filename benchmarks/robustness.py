@@ -17,7 +17,7 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
-from cycled import BURN_IN, cycled, line, scored, trained, tuned_letkf, untrained
+from cycled import BURN_IN, cycled, line, restored, scored, trained, tuned_letkf
 from twins.settings import SETTINGS
 
 from vardax_core.models.lorenz96 import Lorenz96
@@ -51,9 +51,7 @@ def analysis(setting, options, key):
         return each
 
     if options.weights:
-        step = untrained(setting, key=key)
-        network = eqx.tree_deserialise_leaves(options.weights / "robustness.eqx", step.network)
-        return eqx.tree_at(lambda s: s.network, step, network), 0.0
+        return restored(setting, options.weights / "robustness.eqx"), 0.0
     step, _, seconds = trained(setting, options.minutes, options.steps, key=key, say=say)
     if options.save:
         options.save.mkdir(parents=True, exist_ok=True)

@@ -116,9 +116,12 @@ class ExperimentParameters(DatasetParameters):
         return Experiment(recipe, chosen, self.root, self.stores)
 
     def of_method(self, method: Method) -> "ExperimentParameters":
-        """The same with another method; without the lag where the method has none."""
+        """The same with another method; without the lag where the method has none, and in float32
+        where it has no network to be in bfloat16."""
         lag = self.lag if method in smoothed_methods(self.recipe()) else 0
-        return self.model_copy(update={"method": method, "lag": lag})
+        half = self.precision == "bfloat16" and method is not Method.AMORTIZED
+        precision = "float32" if half else self.precision
+        return self.model_copy(update={"method": method, "lag": lag, "precision": precision})
 
 
 class TargetParameters(_Parameters):

@@ -103,8 +103,9 @@ def derivatives(
             for function in (difference, partial(oracle, case)):
                 _, linear = jax.linearize(function, y)
                 _, pull = jax.vjp(function, y)
-                back = partial(_only, pull)
-                found.append(operator_norm(linear, back, start, iterations))
+                found.append(
+                    operator_norm(linear, lambda w, pull=pull: pull(w)[0], start, iterations)
+                )
             return found[0], found[1]
 
         return jax.lax.map(one, (cases, observations, keys))
@@ -114,10 +115,6 @@ def derivatives(
         Derivatives(float(difference), float(norm), size)
         for difference, norm in zip(*found, strict=True)
     )
-
-
-def _only(pull: Callable[[Array], tuple[Array]], cotangent: Array) -> Array:
-    return pull(cotangent)[0]
 
 
 class AdjointGate(AbstractGate):
