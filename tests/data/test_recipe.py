@@ -76,6 +76,7 @@ def test_lorenz96_holds_4000_scored_cycles():
         ("cycle_interval", 3, "write a duration as '3h'"),
         ("cycle_interval", "0h", "longer than zero"),
         ("window.spacing", "2h", "an observation would be used twice"),
+        ("window.times", 4_000_000_001, "an observation would be used twice"),
         ("window.spacing", "30min", "must be a multiple of observation.interval"),
         ("training.end", "2019-03-21T00:00:00Z", "scored on later days only"),
         ("period.end", "2019-03-31T20:00:00Z", "whole number of cycles"),

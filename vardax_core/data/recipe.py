@@ -304,7 +304,9 @@ class Recipe(Section):
                 f"period must hold a whole number of cycles of {self.cycle_interval}: it runs from "
                 f"{self.period.start.isoformat()} to {self.period.end.isoformat()}"
             )
-        if (self.window.times - 1) * self.window.spacing >= self.cycle_interval:
+        # Rounded up, and not times x spacing, which may be longer than a timedelta can be.
+        fit = -(-self.cycle_interval // self.window.spacing)
+        if self.window.times > fit:
             raise ValueError(
                 f"a window of {self.window.times} times every {self.window.spacing} is longer than "
                 f"the cycle of {self.cycle_interval}: an observation would be used twice"
