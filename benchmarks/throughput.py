@@ -322,8 +322,11 @@ def field(folder, root, size, members, cycles):
     }
 
 
-def writing(folder, size, members, cycles, repeats=3):
-    """Bytes a second of committed segments, beside the same bytes in a raw file with fsync."""
+def writing(folder, size, members, cycles, repeats=9):
+    """Bytes a second of committed segments, beside the same bytes in a raw file with fsync.
+
+    Medians of pairs taken in turn: the raw write of one machine varies by a third between pairs.
+    """
     from vardax_core.store import ChunkPlan, Coordinate, ExperimentStore, StateDescription
     from vardax_core.store.experiment import experiment_layout
 
