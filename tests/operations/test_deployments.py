@@ -13,10 +13,16 @@ from prefect.types import DateTime
 from rich.console import Console
 
 from flows import serve
-from flows.parameters import BackfillParameters, MonitorParameters, TargetParameters
+from flows.parameters import (
+    BackfillParameters,
+    ExperimentParameters,
+    MonitorParameters,
+    TargetParameters,
+)
 from flows.serve import DEPLOYMENTS, HEARTBEAT, HOME, Processes, Service, ServiceError
 from vardax_core.data import load_recipe
 from vardax_core.data.timeaxis import instant_to_minutes
+from vardax_core.experiments.settings import training_digest
 
 FILE = yaml.safe_load((DEPLOYMENTS / "prefect.yaml").read_text())
 NAMES = [made["name"] for made in FILE["deployments"]]
@@ -61,6 +67,21 @@ def test_only_the_demonstration_runs_by_itself():
         if schedule.get("active", True)
     }
     assert active == {"demonstration", "daily", "watch"}
+
+
+def test_the_late_stream_waits_for_what_the_early_one_cannot_have():
+    """They are two stores of one experiment, analysed with the same weights."""
+    early, late = (
+        ExperimentParameters(**made["parameters"]["experiment"]).experiment()
+        for name in ("early", "late")
+        for made in CALLED
+        if made["name"] == name
+    )
+    waits = [made.settings.latency(made.recipe) for made in (early, late)]
+    assert waits == [early.recipe.latency, late.settings.cut_off]
+    assert early.settings.cut_off < early.recipe.latency < late.settings.cut_off
+    assert len({str(made.store_location) for made in (early, late)}) == 2
+    assert len({training_digest(made.recipe, made.settings, "") for made in (early, late)}) == 1
 
 
 def test_zombies_are_given_three_heartbeats():
