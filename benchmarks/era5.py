@@ -23,9 +23,9 @@ from vardax_core.calibration.scores import compute_scores
 from vardax_core.data import ingest, load_recipe
 from vardax_core.data.recipe import validate_recipe
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
-from vardax_core.experiments.comparison import stored_statistics
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import Method, TrainingSettings, default_settings
+from vardax_core.experiments.stored_statistics import stored_statistics
 
 DATASET = "era5-t2m-uk"
 METHODS = (Method.OPTIMAL_INTERPOLATION, Method.AMORTIZED)

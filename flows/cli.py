@@ -143,6 +143,7 @@ def train(
 def validate(
     dataset: Dataset,
     method: MethodOption = "amortized",
+    source: Source = None,
     root: Root = None,
     members: Members = None,
     steps: Steps = None,
@@ -153,7 +154,7 @@ def validate(
     folder = prepare(root, verbose)
     with exit_codes():
         parameters = checked_parameters(
-            dataset, folder, method=method, members=members, steps=steps
+            dataset, folder, method=method, source=source, members=members, steps=steps
         )
         from flows.validate import validate as validate_flow
 

@@ -6,22 +6,13 @@ from prefect.cache_policies import NO_CACHE
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
 from flows.progress import track
-from vardax_core.data import ingest as make_observations
 from vardax_core.experiments.experiment import Experiment
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="train-{experiment.name}")
 def train_method(experiment: Experiment, parameters: ExperimentParameters) -> str | None:
     """Train, unless the registry holds the result; the version if it is new."""
-    recipe = experiment.recipe
-    training_run = None
-    if recipe.training is not None:
-        training_run = make_observations(
-            recipe,
-            start=recipe.training.start,
-            end=recipe.training.end,
-            path=parameters.source_path,
-        ).nature_run
+    training_run = experiment.training_run(parameters.source_path)
     if experiment.trained_version(training_run) is not None:
         return None
     with track(f"train {experiment.name}", experiment.training_steps) as tracker:

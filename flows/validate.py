@@ -1,5 +1,7 @@
 """Flow: the gates that weights must pass before they go to work."""
 
+from pathlib import Path
+
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -7,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.events import PROMOTED, tell
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
+from flows.progress import track
 from vardax_core.calibration.report import markdown_with_embedded_pictures
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.validation import is_gated, trained
@@ -15,9 +18,10 @@ from vardax_core.training.promotion import UnprovenModelError, promote, require_
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="gates-{experiment.name}")
-def check_gates(experiment: Experiment) -> str:
+def check_gates(experiment: Experiment, path: str | Path | None) -> str:
     """Run the gates; the report lies beside the weights and is an artifact."""
-    report = run_gates(experiment)
+    with track(f"validate {experiment.name}", experiment.training_steps) as tracker:
+        report = run_gates(experiment, path=path, progress=tracker)
     create_markdown_artifact(
         markdown_with_embedded_pictures(report.markdown),
         key=f"gates-{experiment.group_name}",
@@ -35,13 +39,13 @@ def validate(experiment: ExperimentParameters, override: str | None = None) -> s
     made = experiment.experiment()
     if not is_gated(made):
         return ended("nothing to validate", None)
-    version = trained(made)
+    version = trained(made, path=experiment.source_path)
     try:
         require_proven(made.registry, version)
         return ended("up to date", None)
     except UnprovenModelError as missing:
         logger.info("%s", missing)
-    page = check_gates(made)
+    page = check_gates(made, experiment.source_path)
     entry = promote(made.registry, version, override=override)
     message = f"champion {entry.version}" + (f", override: {override}" if override else "")
     tell(PROMOTED, made, version=entry.version, sha256=entry.sha256, override=entry.override)

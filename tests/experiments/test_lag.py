@@ -11,9 +11,9 @@ from vardax_core.calibration.scores import compute_scores
 from vardax_core.cycling.smoother import FixedLagSmoother
 from vardax_core.experiments.assimilate import pending_cycles
 from vardax_core.experiments.backfill import Backfill
-from vardax_core.experiments.comparison import stored_statistics
 from vardax_core.experiments.experiment import LagError
 from vardax_core.experiments.settings import Method
+from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.store import content_digest
 
 LAG = 3

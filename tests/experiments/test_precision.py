@@ -92,7 +92,9 @@ def test_a_network_in_half_precision_cycles_and_is_proved_as_such(tmp_path, obse
     fields = store.dataset("analysis")["x"].values
     assert fields.dtype == np.float32
     assert np.isfinite(fields).all()
-    report = validation.validate(made, HeldOutPlan(streams=8, per_stream=2, settle=20, gap=20))
+    report = validation.validate(
+        made, twins=HeldOutPlan(streams=8, per_stream=2, settle=20, gap=20)
+    )
     assert report.path.parent.parent == validation.trained(made).path
 
 

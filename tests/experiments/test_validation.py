@@ -14,6 +14,7 @@ from vardax_core.calibration.gates.sets import gates_for
 from vardax_core.experiments import twin, validation
 from vardax_core.experiments.held_out import HeldOutPlan, twin_pairs
 from vardax_core.experiments.settings import ExperimentSettings, Method
+from vardax_core.experiments.twin_gates import FORGIVEN, adjoint_gate
 from vardax_core.observations.operators import Identity
 from vardax_core.training.promotion import UnprovenModelError, require_proven
 from vardax_core.training.registry import ModelNotFoundError, ModelRegistry
@@ -44,8 +45,8 @@ def judged(made, program, seed=0):
     key = jax.random.key(seed)
     held_out = twin_pairs(program, made.climatology, 1.0, PLAN, key=key)
     context = collect([held_out.pairs], key=key, strata=held_out.strata)
-    adjoint = validation.adjoint_gate(program.step, made.program.step, held_out, key=key)
-    return run_gates((*gates_for(context, validation.FORGIVEN), adjoint), context)
+    adjoint = adjoint_gate(program.step, made.program.step, held_out, key=key)
+    return run_gates((*gates_for(context, FORGIVEN), adjoint), context)
 
 
 def test_a_filter_in_its_cycle_passes(made):
@@ -67,7 +68,7 @@ def test_the_report_of_an_experiment_lies_beside_its_weights(trained_root):
     with pytest.raises(UnprovenModelError, match="no gate report"):
         require_proven(made.registry, version)
     plan = HeldOutPlan(streams=8, per_stream=2, settle=20, gap=20)
-    report = validation.validate(made, plan)
+    report = validation.validate(made, twins=plan)
     assert report.path.parent.parent == version.path
     assert version.sha256 in report.markdown.read_text()
     if report.passed:

@@ -9,9 +9,9 @@ from vardax_core.calibration.scores import compute_scores
 from vardax_core.data import ingest
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.recipe import validate_recipe
-from vardax_core.experiments.comparison import stored_statistics
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import ExperimentSettings, Method
+from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.observations.quality import QualityCode
 
 WITHHELD = 4

@@ -288,7 +288,7 @@ class TestFlows:
         told = ("UnprovenModelError", "has no gate report", "run `vardax validate`")
         refused(vardax("assimilate", *options, *until), ExitCode.WRONG_INPUT, *told)
 
-        def failing(experiment):
+        def failing(experiment, **_):
             version = validation.trained(experiment)
             result = GateResult("coordinates", False, 0.0, 0.01, 0.0, 500, (), "too narrow")
             return write_gate_report(

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import xarray as xr
 
-from vardax_core.calibration.dataset import calibration_dataset, statistics_dataset
+from vardax_core.calibration.dataset import calibration_dataset
 from vardax_core.calibration.detail import Makers
 from vardax_core.calibration.gates.report import REPORT
 from vardax_core.calibration.plots import (
@@ -25,13 +25,12 @@ from vardax_core.calibration.plots.style import write_atomically
 from vardax_core.calibration.regions import region_names
 from vardax_core.calibration.report import MethodResult, Panel, ReportInput, write_report
 from vardax_core.calibration.scores import Scores, compute_scores
-from vardax_core.data.recipe import Recipe
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.experiments.validation import is_gated
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.store import ExperimentStore, groups_digest
 from vardax_core.training.promotion import gates_folder
-from vardax_core.training.registry import ModelVersion
 
 SERIES_CYCLES = 120
 INPUTS = "inputs.json"
@@ -116,25 +115,6 @@ def _last_segment(store: ExperimentStore) -> str:
     return "none"
 
 
-NOT_SUMS = ("result", "spread_factor", "analysis_method", "trust_score", "replaced_members")
-"""Diagnostics of a store that are no sums of statistics."""
-
-
-def stored_statistics(recipe: Recipe, diagnostics: xr.Dataset) -> xr.Dataset:
-    """The statistics of each cycle of a store, as `compute_scores` takes them.
-
-    Arguments:
-        recipe: of the experiment.
-        diagnostics: the store's group.
-    """
-    return statistics_dataset(
-        {str(n): a.to_numpy() for n, a in diagnostics.data_vars.items() if n not in NOT_SUMS},
-        diagnostics["time"].to_numpy(),
-        units=recipe.variable.units,
-        spread_scale=recipe.observation.error_sd,
-    )
-
-
 def _method_result(experiment: Experiment, store: ExperimentStore) -> MethodResult:
     diagnostics = store.dataset("diagnostics").load()
     segments = [r.metadata for r in store.history() if r.metadata.get("kind") == "segment"]
@@ -154,8 +134,9 @@ def _makers(array: xr.DataArray) -> Makers | None:
     return Makers(array.to_numpy(), names) if len(names) > 1 else None
 
 
-def _validated(version: ModelVersion | None) -> dict[str, float]:
+def _validated(primary: Experiment, store: ExperimentStore) -> dict[str, float]:
     """Scores of the weights in their gates, by name; none without a report."""
+    version = primary.trained_from(str(store.experiment["source_sha256"]))
     if version is None or not (gates_folder(version) / REPORT).exists():
         return {}
     held_out = json.loads((gates_folder(version) / REPORT).read_text()).get("scores", {})
@@ -199,7 +180,7 @@ def _report_input(
         regions=region_names(
             {dim: nature_run[dim].to_numpy() for dim in recipe.state_dims}, recipe.state_dims
         ),
-        validated=_validated(primary.trained_version(None)) if is_gated(primary) else {},
+        validated=_validated(primary, store) if is_gated(primary) else {},
         key=jax.random.key(primary.settings.seed),
     )
 

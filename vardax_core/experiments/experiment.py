@@ -11,7 +11,7 @@ import xarray as xr
 
 from vardax_core.calibration.dataset import EXTRA_DIMENSIONS, SQUARED, UNITLESS, squared_unit
 from vardax_core.calibration.statistics import cycle_statistics, smoothed_statistics
-from vardax_core.data.ingest import Ingested
+from vardax_core.data.ingest import Ingested, ingest
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import from_minutes, to_minutes
 from vardax_core.experiments import field, twin
@@ -225,11 +225,33 @@ class Experiment:
         """Steps that `train` reports as progress."""
         return self.settings.training.steps if self.settings.method is Method.AMORTIZED else 1
 
+    def training_run(self, path: str | Path | None = None) -> xr.Dataset | None:
+        """States of the recipe's training period; None for a twin, which simulates its own.
+
+        Arguments:
+            path: where the file of the nature run is; see `open_nature_run`.
+
+        Raises:
+            SourceError: if the file cannot be used.
+        """
+        period = self.recipe.training
+        if period is None:
+            return None
+        return ingest(self.recipe, start=period.start, end=period.end, path=path).nature_run
+
     def trained_version(self, training_run: xr.Dataset | None) -> ModelVersion | None:
         """What was learned with these settings from these data, or None."""
-        if training_run is None:
+        return self.trained_from(None if training_run is None else _source(training_run))
+
+    def trained_from(self, source: str | None) -> ModelVersion | None:
+        """What was learned with these settings from the file with that sha256, or None.
+
+        Arguments:
+            source: as stores record it; a twin's weights do not depend on it.
+        """
+        if self.recipe.training is None or source is None:
             return twin.find(self.recipe, self.settings, self.registry)
-        return field.find(self.recipe, self.settings, self.registry, _source(training_run))
+        return field.find(self.recipe, self.settings, self.registry, source)
 
     def train(self, training_run: xr.Dataset | None, progress: Progress) -> ModelVersion:
         """Learn what the method needs, and store it in the registry.

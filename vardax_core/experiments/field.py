@@ -18,7 +18,13 @@ from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
-from vardax_core.experiments.prepared import Prepared, Progress, experiment_key, load_trained
+from vardax_core.experiments.prepared import (
+    Factories,
+    Prepared,
+    Progress,
+    experiment_key,
+    load_trained,
+)
 from vardax_core.experiments.settings import ExperimentSettings, Method, training_digest
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import Climatology
@@ -158,9 +164,7 @@ def prepare(
     """
     name = model_name(recipe, settings.method)
     digest = training_digest(recipe, settings, data)
-    model, version = load_trained(
-        registry, name, digest, {REFERENCE: _reference_like, ANALYSIS: _analysis_like}
-    )
+    model, version = load_trained(registry, name, digest, FACTORIES)
     forecast: AbstractForecastModel
     step: AbstractAnalysisStep
     adaptation = None
@@ -264,3 +268,7 @@ def _analysis_like(
             key=jax.random.key(0),
         ),
     )
+
+
+FACTORIES: Factories = {REFERENCE: _reference_like, ANALYSIS: _analysis_like}
+"""What a registry builds the models from that were learned from fields."""

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -16,6 +16,7 @@ from vardax_core.calibration.page import table
 from vardax_core.calibration.plots.gates import (
     ecdf_difference,
     normal_quantiles,
+    score_ranges,
     two_distributions,
 )
 from vardax_core.calibration.plots.style import save, short, write_atomically
@@ -23,6 +24,20 @@ from vardax_core.calibration.plots.style import save, short, write_atomically
 REPORT = "report.json"
 PAGE = "report.md"
 STRATA_SHOWN = 6
+
+
+class Judgement(NamedTuple):
+    """What a set of gates found.
+
+    Attributes:
+        results: from `run_gates`.
+        scores: of the analyses that were looked at, by the names of the calibration report.
+        provenance: what the gates looked at, in words.
+    """
+
+    results: tuple[GateResult, ...]
+    scores: Mapping[str, float]
+    provenance: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +66,8 @@ def draw(picture: Picture) -> Figure:
             return two_distributions(title=picture.title, **picture.data)
         case "normal_quantiles":
             return normal_quantiles(title=picture.title, **picture.data)
+        case "score_ranges":
+            return score_ranges(title=picture.title, **picture.data)
     raise ValueError(f"draw: there is no picture of the kind {picture.kind!r}.")
 
 

@@ -138,3 +138,37 @@ def normal_quantiles(*, title: str, z: np.ndarray, ratio: np.ndarray, n: int) ->
     )
     right.text(0.0, 1 + half, "band: four standard errors", va="bottom", fontsize=8, color=INK)
     return figure
+
+
+def score_ranges(
+    *, title: str, parts: Mapping[str, tuple[float, float, float]], lowest: float, highest: float
+) -> Figure:
+    """A score of every part of a trial, with its 95 % interval, and the range that is allowed.
+
+    Arguments:
+        title: what the score is.
+        parts: value, lower and upper end of the interval (NaN where there is none), by part.
+        lowest, highest: the range.
+    """
+    figure = new_figure(6.6, 1.2 + 0.3 * len(parts))
+    axes = figure.subplots()
+    rows = np.arange(len(parts))[::-1]
+    values, lower, upper = np.array(list(parts.values()), float).T
+    shown = np.concatenate([values, lower, upper, [lowest, highest]])
+    shown = shown[np.isfinite(shown)]
+    margin = 0.08 * (shown.max() - shown.min())
+    edges = shown.min() - margin, shown.max() + margin
+    axes.axvspan(
+        *np.clip([lowest, highest], *edges), color=INK, alpha=0.10, linewidth=0, label="allowed"
+    )
+    axes.hlines(rows, lower, upper, color=ANALYSIS, linewidth=1.5, label="95 % interval")
+    inside = (values >= lowest) & (values <= highest)
+    axes.plot(values[inside], rows[inside], "o", color=ANALYSIS, markersize=6)
+    if not inside.all():
+        axes.plot(values[~inside], rows[~inside], "X", color=INK, markersize=8, label="outside")
+    dress(axes, title=title, x=title.rpartition(": ")[2], grid="x")
+    axes.set_yticks(rows, list(parts))
+    axes.set_xlim(*edges)
+    axes.set_ylim(-0.7, len(parts) - 0.3)
+    legend(axes, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+    return figure

@@ -1,0 +1,233 @@
+"""Trial cycles of an analysis that learned from one period of real data.
+
+Truths like those of a twin cannot be simulated for real weather. What can be held out is time: the
+same training on the first part of its period gives a sibling of the weights, which is cycled
+through the rest, over networks that nobody trained on, beside optimal interpolation with the same
+knowledge. The weights themselves are cycled there too; they have met these fields, but not these
+stations, and damage shows.
+"""
+
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import xarray as xr
+
+from vardax_core.calibration.gates.base import run_gates
+from vardax_core.calibration.gates.context import GateContext
+from vardax_core.calibration.gates.report import Judgement
+from vardax_core.calibration.gates.trial import Interval, ScoreGate
+from vardax_core.calibration.scores import Scores, compute_scores
+from vardax_core.data.ingest import Ingested, ingest
+from vardax_core.data.recipe import Recipe, validate_recipe
+from vardax_core.experiments.assimilate import Assimilation, pending_cycles
+from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.prepared import Progress
+from vardax_core.experiments.settings import Method
+from vardax_core.experiments.stored_statistics import stored_statistics
+
+SIBLING, WEIGHTS, REFERENCE = "sibling", "weights", "optimal interpolation"
+
+
+class TrialPlan(NamedTuple):
+    """How trial cycles are made.
+
+    Attributes:
+        share: last part of the training period that the sibling does not train on.
+        densities: numbers of stations, relative to the recipe's.
+        draws: networks of each density.
+        seed: added to the recipe's seeds for the first of them.
+    """
+
+    share: float = 0.25
+    densities: tuple[float, ...] = (0.25, 1.0, 2.0)
+    draws: int = 1
+    seed: int = 1000
+
+
+class Trial(NamedTuple):
+    """Scores of the trial cycles, by who made the analyses and by network.
+
+    Attributes:
+        scores: of the sibling, the weights and the reference, by part of the trial: a network, or
+            a half of the day.
+        cycles: on all networks together.
+        days: that were cycled.
+    """
+
+    scores: Mapping[str, Mapping[str, Scores]]
+    cycles: int
+    days: str
+
+
+def trial_recipe(recipe: Recipe, plan: TrialPlan, density: float, draw: int) -> Recipe:
+    """The recipe of trial cycles: its training and its period are parts of the recipe's training.
+
+    Raises:
+        RecipeError: if the training period is too short to be divided.
+    """
+    training, interval = recipe.training, recipe.cycle_interval
+    assert training is not None, "a recipe of a file has a training period"
+    held_out = (training.end - training.start) * plan.share
+    # Analyses lie on the grid of the recipe's own.
+    cycles = (recipe.period.start - training.end + held_out) // interval
+    first = recipe.period.start - cycles * interval
+    last = first + (training.end - first) // interval * interval
+    values = recipe.model_dump(mode="json")
+    before = first - max(interval, recipe.window.times * recipe.window.spacing)
+    values["training"]["end"] = before.isoformat()
+    values["period"] = {"start": first.isoformat(), "end": last.isoformat()}
+    values["burn_in"] = 0
+    values["observation"]["seed"] += plan.seed + draw
+    if recipe.network.kind == "random_points":
+        count = max(1, round(density * recipe.network.count))
+        values["network"] |= {"count": count, "seed": recipe.network.seed + plan.seed + draw}
+    return validate_recipe(values, f"{recipe.name}, trial")
+
+
+def networks_of(recipe: Recipe, plan: TrialPlan) -> dict[str, Recipe]:
+    """The recipes of all trial cycles by name of their network."""
+    found = {}
+    for density in plan.densities if recipe.network.kind == "random_points" else (1.0,):
+        for draw in range(1, plan.draws + 1):
+            made = trial_recipe(recipe, plan, density, draw)
+            number = f", draw {draw}" if plan.draws > 1 else ""
+            found[f"{_stations(made)} stations{number}"] = made
+    return found
+
+
+def _stations(recipe: Recipe) -> str:
+    network = recipe.network
+    return str(network.count) if network.kind == "random_points" else "all"
+
+
+def run_trial(
+    experiment: Experiment, path: str | Path | None, plan: TrialPlan, progress: Progress
+) -> Trial:
+    """Train the sibling and the reference, and cycle both and the weights on all networks.
+
+    Everything is written to a temporary folder and goes the way of an operational run.
+
+    Arguments:
+        experiment: trained.
+        path: where the file of the nature run is; see `open_nature_run`.
+        progress: called while the sibling is trained.
+    """
+    settings = experiment.settings.model_copy(update={"lag": 0, "cut_off": None})
+    plain = {"method": Method.OPTIMAL_INTERPOLATION, "precision": settings.dtype}
+    reference = settings.model_copy(update=plain)
+    actual = replace(experiment, settings=settings)
+    networks = networks_of(experiment.recipe, plan)
+    found: dict[str, dict[str, xr.Dataset]] = {SIBLING: {}, WEIGHTS: {}, REFERENCE: {}}
+    with tempfile.TemporaryDirectory(prefix="vardax-trial-") as name:
+        for network, recipe in networks.items():
+            ingested = ingest(recipe, path=path)
+            for who, chosen, shown in (
+                (SIBLING, settings, progress),
+                (REFERENCE, reference, lambda *_: None),
+                (WEIGHTS, settings, None),
+            ):
+                stores = Path(name) / who / network
+                made = Experiment(recipe, chosen, Path(name), str(stores))
+                if shown is not None:
+                    _learn(made, ingested, shown)
+                maker = made if shown is not None else actual
+                found[who][network] = _cycled(made, ingested, maker)
+    scores = {who: _scores(runs, experiment) for who, runs in found.items()}
+    recipe = next(iter(networks.values()))
+    days = " to ".join(f"{day:%Y-%m-%dT%H:%M}" for day in (recipe.period.start, recipe.period.end))
+    return Trial(scores, sum(run.sizes["time"] for run in found[SIBLING].values()), days)
+
+
+def _learn(made: Experiment, ingested: Ingested, progress: Progress) -> None:
+    training = made.recipe.training
+    assert training is not None
+    days = slice(*(day.replace(tzinfo=None) for day in (training.start, training.end)))
+    learned = ingested.nature_run.sel(time=days)
+    if made.trained_version(learned) is None:
+        made.train(learned, progress)
+
+
+def _cycled(made: Experiment, ingested: Ingested, maker: Experiment) -> xr.Dataset:
+    """Statistics of an experiment's cycles with the method of `maker`."""
+    store = made.create_store(ingested)
+    made.append_observations(store, ingested)
+    for _ in Assimilation(made, store, maker.prepare(store)).run(pending_cycles(made, store)):
+        pass
+    return stored_statistics(made.recipe, store.dataset("diagnostics").load())
+
+
+def _scores(runs: Mapping[str, xr.Dataset], experiment: Experiment) -> dict[str, Scores]:
+    """Scores on each network, and on all of them in each half of the day."""
+    key, units = jax.random.key(experiment.settings.seed), experiment.recipe.variable.units
+    found = {name: compute_scores(run, key=key, units=units) for name, run in runs.items()}
+    together = xr.concat(list(runs.values()), "time", combine_attrs="override")
+    morning = together["time"].dt.hour < 12
+    for half, cycles in (("00 to 12 UTC", morning), ("12 to 24 UTC", ~morning)):
+        if cycles.any():
+            part = together.isel(time=np.flatnonzero(cycles))
+            found[half] = compute_scores(part, key=key, units=units, resamples=0)
+    return found
+
+
+def gates_of(trial: Trial) -> tuple[ScoreGate, ...]:
+    """The gates on the scores of a trial.
+
+    The sibling has to be calibrated, unbiased and no worse than optimal interpolation on fields
+    that it never met. The weights have met them, so that their spread may be too wide there.
+    """
+
+    def score(name: str, who: str) -> dict[str, Interval]:
+        values = {part: found.values[name] for part, found in trial.scores[who].items()}
+        return {part: Interval(v.value, v.lower, v.upper) for part, v in values.items()}
+
+    def ratio(who: str, name: str, other: str, of: str) -> dict[str, Interval]:
+        parts = trial.scores[who]
+        nan = math.nan
+        return {
+            part: Interval(found[name] / trial.scores[other][part][of], nan, nan)
+            for part, found in parts.items()
+        }
+
+    gates = []
+    for who, widest, most in ((SIBLING, 1.25, 0.97), (WEIGHTS, 1.6, 0.99)):
+        crps = ratio(who, "crps_gaussian", REFERENCE, "crps_gaussian")
+        bias = ratio(who, "bias", who, "rmse")
+        for name, what, parts, lowest, highest, fault in (
+            ("spread", "spread/RMSE", score("spread_over_rmse", who), 0.8, widest, "the spread "
+             "does not tell the error"),
+            ("coverage", "share of truths in the 90 % interval", score("coverage_90", who), 0.8,
+             most, "the intervals are not what they promise"),
+            ("bias", "bias/RMSE", bias, -0.3, 0.3, "the analysis is biased"),
+            ("skill", "CRPS over that of optimal interpolation", crps, -math.inf, 1.0,
+             "optimal interpolation with the same knowledge is better"),
+        ):  # fmt: skip
+            gates.append(
+                ScoreGate(f"{name}, {who}", what, parts, trial.cycles, lowest, highest, fault)
+            )
+    return tuple(gates)
+
+
+def judge_trial(
+    experiment: Experiment, path: str | Path | None, plan: TrialPlan, progress: Progress
+) -> Judgement:
+    """Run the gates on trial cycles; the scores are the sibling's, over the recipe's own network.
+
+    Arguments: those of `run_trial`.
+    """
+    trial = run_trial(experiment, path, plan, progress)
+    results = run_gates(gates_of(trial), GateContext(tables={}))
+    found = trial.scores[SIBLING]
+    usual = [part for part in found if part.startswith(f"{_stations(experiment.recipe)} ")]
+    names = ("rmse", "spread_over_rmse", "coverage_90", "crps_gaussian")
+    scores = {name: float(np.mean([found[part][name] for part in usual])) for name in names}
+    provenance = {
+        "trial": f"{trial.cycles} cycles, {trial.days}, of {len(found) - 2} networks",
+        "sibling": f"trained on all but the last {plan.share:.0%} of the training period",
+    }
+    return Judgement(results, scores, provenance)

@@ -1,0 +1,84 @@
+"""The gates of a twin's analysis, on twins that its training never met."""
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.calibration.gates.base import run_gates
+from vardax_core.calibration.gates.context import collect
+from vardax_core.calibration.gates.nulls import Tolerance
+from vardax_core.calibration.gates.operators import AdjointGate, Analyse, derivatives
+from vardax_core.calibration.gates.report import Judgement
+from vardax_core.calibration.gates.sets import gates_for
+from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.experiments import twin
+from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.held_out import HeldOut, HeldOutPlan, pair_scores, twin_pairs
+from vardax_core.experiments.prepared import experiment_key
+from vardax_core.observations.operators import Identity
+
+FORGIVEN = Tolerance(bias=0.1, spread=1.1)
+"""Faults of the analysis in a cycle that do not keep it from work."""
+
+
+def adjoint_gate(
+    step: AbstractAnalysisStep,
+    oracle: AbstractAnalysisStep,
+    held_out: HeldOut,
+    *,
+    key: PRNGKeyArray,
+) -> AdjointGate:
+    """The gate on the derivative of the analysis mean by the observations at analysis time.
+
+    Arguments:
+        step: the analysis.
+        oracle: what its derivative is compared with.
+        held_out: backgrounds and observations of the analysis' own cycle.
+        key: for analyses that draw, and for the starts of the power iterations.
+    """
+
+    def mean_of(analysis: AbstractAnalysisStep) -> Analyse:
+        def mean(case: PyTree, values: Array) -> Array:
+            background, window = case
+            told = eqx.tree_at(lambda w: w.values, window, window.values.at[-1].set(values))
+            return analysis(background, told, key=key).mean
+
+        return mean
+
+    cases = (held_out.backgrounds, held_out.windows)
+    now = held_out.windows.values[:, -1]
+    measured = derivatives(mean_of(step), mean_of(oracle), cases, now, key=key)
+    return AdjointGate(measured=measured)
+
+
+def judge_twin(experiment: Experiment, plan: HeldOutPlan) -> Judgement:
+    """Run the gates on pairs from the cycle of a trained analysis."""
+    settings, recipe = experiment.settings, experiment.recipe
+    model = twin.forecast_model(recipe)
+    prepared = twin.prepare(
+        recipe, settings, experiment.registry, Identity(model.state_shape)
+    ).in_precision(settings.precision)
+    key = cycle_key(experiment_key(settings.training.seed), 0, Purpose.VALIDATION)
+    pair_key, rank_key, adjoint_key = jax.random.split(key, 3)
+    held_out = twin_pairs(
+        prepared.program,
+        prepared.climatology,
+        recipe.observation.error_sd,
+        plan._replace(members=settings.members),
+        key=pair_key,
+    )
+    context = collect([held_out.pairs], key=rank_key, strata=held_out.strata)
+    oracle = twin.ensemble_filter(prepared.program.step.operator, None)
+    gates = (
+        *gates_for(context, FORGIVEN),
+        adjoint_gate(prepared.program.step, oracle, held_out, key=adjoint_key),
+    )
+    return Judgement(
+        run_gates(gates, context),
+        pair_scores(held_out.pairs),
+        {
+            "pairs": f"{context.n} of {plan.streams} independent twins, {plan.gap} cycles apart",
+            "forgiven": f"bias {FORGIVEN.bias} sd, ratio of spreads {FORGIVEN.spread}",
+        },
+    )
