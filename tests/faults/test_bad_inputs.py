@@ -129,8 +129,16 @@ def no_units(data):
 FILES = {
     "empty file": (lambda p: p.write_bytes(b""), SourceFormatError, "neither GRIB nor NetCDF"),
     "text": (lambda p: p.write_text("hello"), SourceFormatError, "neither GRIB nor NetCDF"),
-    "beginning of a GRIB": (lambda p: p.write_bytes(b"GRIB" + bytes(50)), SourceFormatError, ""),
-    "beginning of an HDF": (lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n"), SourceFormatError, ""),
+    "beginning of a GRIB": (
+        lambda p: p.write_bytes(b"GRIB" + bytes(50)),
+        SourceFormatError,
+        "damaged",
+    ),
+    "beginning of an HDF": (
+        lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n"),
+        SourceFormatError,
+        "damaged",
+    ),
     "half of a file": (
         lambda p: (field().to_netcdf(p), p.write_bytes(p.read_bytes()[: p.stat().st_size // 2])),
         SourceError,

@@ -64,10 +64,23 @@ def service(tmp_path_factory):
             process.kill()
 
 
+def install(package: str) -> str:
+    """The path of a Debian program, which is installed if it is missing and that is allowed."""
+    if shutil.which(package) is None and shutil.which("apt-get") and os.geteuid() == 0:
+        for command in (["update"], ["install", "--yes", "--no-install-recommends", package]):
+            subprocess.run(["apt-get", "--quiet", *command], check=False, timeout=600)
+    found = shutil.which(package)
+    assert found, f"this test drives a browser; install it: sudo apt-get install {package}"
+    return found
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    return install("chromium")
+
+
 @pytest.fixture
-def page():
-    chromium = shutil.which("chromium")
-    assert chromium, "apt-get install chromium"
+def page(chromium):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         made = browser.new_page(viewport={"width": 1400, "height": 1000})
