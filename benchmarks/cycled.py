@@ -328,19 +328,25 @@ def tuned_letkf(
     """The LETKF of least rmse over radius and inflation, on a stream that is not scored."""
     operator = Identity(setting.model.state_shape)
     n = setting.model.state_shape[0]
-    best = (np.inf, None, "")
-    for radius in radii:
-        network = ring_network(n, np.arange(n), radius)
-        for inflation in inflations:
-            step = LETKF(operator, network, inflation=inflation, rotate=True)
-            rmse = scored(cycled(setting, step, None, 1, cycles, key=key))["rmse_a"]
-            rmse = rmse if np.isfinite(rmse) else np.inf
-            say(f"LETKF radius {radius:g} inflation {inflation}: {rmse:.3f}")
-            if rmse < best[0]:
-                best = (rmse, step, f"LETKF radius {radius:g} inflation {inflation}")
-    if best[1] is None:
+    candidates = {
+        f"LETKF radius {radius:g} inflation {inflation}": LETKF(
+            operator, ring_network(n, np.arange(n), radius), inflation=inflation, rotate=True
+        )
+        for radius in radii
+        for inflation in inflations
+    }
+    if len(candidates) == 1:
+        ((label, step),) = candidates.items()
+        return step, label
+    best = (np.inf, "")
+    for label, step in candidates.items():
+        rmse = scored(cycled(setting, step, None, 1, cycles, key=key))["rmse_a"]
+        say(f"{label}: {rmse:.3f}")
+        if rmse < best[0]:
+            best = (rmse, label)
+    if not best[1]:
         raise RuntimeError("No LETKF of the sweep stayed finite; widen its radii and inflations.")
-    return best[1], best[2]
+    return candidates[best[1]], best[1]
 
 
 def picture(path: Path, name: str, out, row) -> None:
