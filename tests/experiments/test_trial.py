@@ -5,11 +5,12 @@ import pytest
 
 from tests.support import real_data_dir
 from vardax_core.data import load_recipe
+from vardax_core.data.recipe import validate_recipe
 from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.experiments import field, validation
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import ExperimentSettings, Method, TrainingSettings
-from vardax_core.experiments.trial import SIBLING, WEIGHTS, TrialPlan, networks_of, trial_recipe
+from vardax_core.experiments.trial import SIBLING, WEIGHTS, TrialPlan, judge_trial, networks_of
 from vardax_core.training.promotion import UnprovenModelError, promote, require_proven
 
 RECIPE = load_recipe("era5-t2m-uk")
@@ -46,7 +47,7 @@ def verdicts(report):
 
 def test_the_sibling_never_met_what_it_is_tried_on():
     plan = TrialPlan()
-    networks = networks_of(RECIPE, plan)
+    networks = networks_of(RECIPE, plan, 33 * 49)
     assert [made.network.count for made in networks.values()] == [20, 81, 162]
     interval = duration_to_minutes(RECIPE.cycle_interval)
     for made in networks.values():
@@ -59,7 +60,24 @@ def test_the_sibling_never_met_what_it_is_tried_on():
         assert share == pytest.approx(plan.share, abs=0.01)
         assert (RECIPE.period.start - made.period.start).total_seconds() % (60 * interval) == 0
         assert made.network.seed != RECIPE.network.seed
-    assert trial_recipe(RECIPE, plan, 0.001, 1).network.count == 1
+
+
+def test_networks_fit_the_grid():
+    counts = [made.network.count for made in networks_of(RECIPE, TrialPlan(), 100).values()]
+    assert counts == [20, 81, 91]
+    twice = networks_of(RECIPE, TrialPlan(densities=(2.0, 4.0), draws=2), 100)
+    assert list(twice) == ["91 stations, draw 1", "91 stations, draw 2"]
+
+
+def test_a_training_period_that_is_too_short_does_not_pass(tmp_path):
+    values = RECIPE.model_dump(mode="json")
+    values["training"]["start"] = "2019-03-19T00:00:00Z"
+    made = Experiment(
+        validate_recipe(values, "short"), ExperimentSettings(method=Method.AMORTIZED), tmp_path
+    )
+    (result,) = judge_trial(made, None, TrialPlan(), lambda *_: None).results
+    assert not result.passed
+    assert "hold 4 cycles, of 8 that are needed" in result.message
 
 
 def test_weights_go_to_work_after_their_trial_and_damaged_ones_do_not(trained):

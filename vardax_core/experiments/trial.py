@@ -11,6 +11,7 @@ import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ import jax
 import numpy as np
 import xarray as xr
 
-from vardax_core.calibration.gates.base import run_gates
+from vardax_core.calibration.gates.base import run_gates, unsaid
 from vardax_core.calibration.gates.context import GateContext
 from vardax_core.calibration.gates.report import Judgement
 from vardax_core.calibration.gates.trial import Interval, ScoreGate
@@ -31,6 +32,9 @@ from vardax_core.experiments.prepared import Progress
 from vardax_core.experiments.settings import Method
 from vardax_core.experiments.stored_statistics import stored_statistics
 
+FEWEST_CYCLES = 8
+SPREAD_FAULT = "the spread does not tell the error"
+SKILL_FAULT = "optimal interpolation with the same knowledge is better"
 SIBLING, WEIGHTS, REFERENCE = "sibling", "weights", "optimal interpolation"
 
 
@@ -65,45 +69,62 @@ class Trial(NamedTuple):
     days: str
 
 
-def trial_recipe(recipe: Recipe, plan: TrialPlan, density: float, draw: int) -> Recipe:
+def trial_times(recipe: Recipe, share: float) -> tuple[datetime, datetime]:
+    """First and last analysis time in the last part of the training period, on the recipe's grid;
+    the last lies before the first if there is none."""
+    training, interval = recipe.training, recipe.cycle_interval
+    assert training is not None, "what is learned from a file has a training period"
+    held_out = (training.end - training.start) * share
+    first = recipe.period.start - (recipe.period.start - training.end + held_out) // interval * (
+        interval
+    )
+    return first, first + (training.end - first) // interval * interval
+
+
+def trial_recipe(recipe: Recipe, plan: TrialPlan, stations: int | None, draw: int) -> Recipe:
     """The recipe of trial cycles: its training and its period are parts of the recipe's training.
+
+    Arguments:
+        stations: how many are drawn, None where there is one at every point.
 
     Raises:
         RecipeError: if the training period is too short to be divided.
     """
-    training, interval = recipe.training, recipe.cycle_interval
-    assert training is not None, "a recipe of a file has a training period"
-    held_out = (training.end - training.start) * plan.share
-    # Analyses lie on the grid of the recipe's own.
-    cycles = (recipe.period.start - training.end + held_out) // interval
-    first = recipe.period.start - cycles * interval
-    last = first + (training.end - first) // interval * interval
+    first, last = trial_times(recipe, plan.share)
     values = recipe.model_dump(mode="json")
-    before = first - max(interval, recipe.window.times * recipe.window.spacing)
+    before = first - max(recipe.cycle_interval, recipe.window.times * recipe.window.spacing)
     values["training"]["end"] = before.isoformat()
     values["period"] = {"start": first.isoformat(), "end": last.isoformat()}
     values["burn_in"] = 0
     values["observation"]["seed"] += plan.seed + draw
     if recipe.network.kind == "random_points":
-        count = max(1, round(density * recipe.network.count))
-        values["network"] |= {"count": count, "seed": recipe.network.seed + plan.seed + draw}
+        values["network"] |= {"count": stations, "seed": recipe.network.seed + plan.seed + draw}
     return validate_recipe(values, f"{recipe.name}, trial")
 
 
-def networks_of(recipe: Recipe, plan: TrialPlan) -> dict[str, Recipe]:
-    """The recipes of all trial cycles by name of their network."""
+def networks_of(recipe: Recipe, plan: TrialPlan, points: int) -> dict[str, Recipe]:
+    """The recipes of all trial cycles by name of their network.
+
+    Arguments:
+        points: of the grid, which limit the number of stations.
+    """
+    counts: list[int | None] = [None]
+    if recipe.network.kind == "random_points":
+        usual, most = recipe.network.count, points - withheld_beside(recipe)
+        counts = [min(max(1, round(density * usual)), most) for density in plan.densities]
     found = {}
-    for density in plan.densities if recipe.network.kind == "random_points" else (1.0,):
+    for count in dict.fromkeys(counts):
         for draw in range(1, plan.draws + 1):
-            made = trial_recipe(recipe, plan, density, draw)
             number = f", draw {draw}" if plan.draws > 1 else ""
-            found[f"{_stations(made)} stations{number}"] = made
+            name = f"{count or 'all'} stations{number}"
+            found[name] = trial_recipe(recipe, plan, count, draw)
     return found
 
 
-def _stations(recipe: Recipe) -> str:
-    network = recipe.network
-    return str(network.count) if network.kind == "random_points" else "all"
+def withheld_beside(recipe: Recipe) -> int:
+    """How many stations a recipe sets beside its network to be withheld."""
+    withheld = recipe.screening and recipe.screening.withheld
+    return withheld.count if withheld and withheld.beside else 0
 
 
 def run_trial(
@@ -118,11 +139,14 @@ def run_trial(
         path: where the file of the nature run is; see `open_nature_run`.
         progress: called while the sibling is trained.
     """
+    learned = experiment.training_run(path)
+    assert learned is not None
+    points = math.prod(learned.sizes[dim] for dim in experiment.recipe.state_dims)
     settings = experiment.settings.model_copy(update={"lag": 0, "cut_off": None})
     plain = {"method": Method.OPTIMAL_INTERPOLATION, "precision": settings.dtype}
     reference = settings.model_copy(update=plain)
     actual = replace(experiment, settings=settings)
-    networks = networks_of(experiment.recipe, plan)
+    networks = networks_of(experiment.recipe, plan, points)
     found: dict[str, dict[str, xr.Dataset]] = {SIBLING: {}, WEIGHTS: {}, REFERENCE: {}}
     with tempfile.TemporaryDirectory(prefix="vardax-trial-") as name:
         for network, recipe in networks.items():
@@ -187,26 +211,22 @@ def gates_of(trial: Trial) -> tuple[ScoreGate, ...]:
         return {part: Interval(v.value, v.lower, v.upper) for part, v in values.items()}
 
     def ratio(who: str, name: str, other: str, of: str) -> dict[str, Interval]:
-        parts = trial.scores[who]
-        nan = math.nan
         return {
-            part: Interval(found[name] / trial.scores[other][part][of], nan, nan)
-            for part, found in parts.items()
+            part: Interval(found[name] / trial.scores[other][part][of], math.nan, math.nan)
+            for part, found in trial.scores[who].items()
         }
 
     gates = []
     for who, widest, most in ((SIBLING, 1.25, 0.97), (WEIGHTS, 1.6, 0.99)):
         crps = ratio(who, "crps_gaussian", REFERENCE, "crps_gaussian")
         bias = ratio(who, "bias", who, "rmse")
+        spread, coverage = score("spread_over_rmse", who), score("coverage_90", who)
         for name, what, parts, lowest, highest, fault in (
-            ("spread", "spread/RMSE", score("spread_over_rmse", who), 0.8, widest, "the spread "
-             "does not tell the error"),
-            ("coverage", "share of truths in the 90 % interval", score("coverage_90", who), 0.8,
-             most, "the intervals are not what they promise"),
+            ("spread", "spread/RMSE", spread, 0.8, widest, SPREAD_FAULT),
+            ("coverage", "share of truths in the 90 % interval", coverage, 0.8, most, SPREAD_FAULT),
             ("bias", "bias/RMSE", bias, -0.3, 0.3, "the analysis is biased"),
-            ("skill", "CRPS over that of optimal interpolation", crps, -math.inf, 1.0,
-             "optimal interpolation with the same knowledge is better"),
-        ):  # fmt: skip
+            ("skill", "CRPS over that of optimal interpolation", crps, -math.inf, 1.0, SKILL_FAULT),
+        ):
             gates.append(
                 ScoreGate(f"{name}, {who}", what, parts, trial.cycles, lowest, highest, fault)
             )
@@ -218,12 +238,24 @@ def judge_trial(
 ) -> Judgement:
     """Run the gates on trial cycles; the scores are the sibling's, over the recipe's own network.
 
+    A training period with too few cycles to hold out does not pass.
+
     Arguments: those of `run_trial`.
     """
+    recipe = experiment.recipe
+    first, last = trial_times(recipe, plan.share)
+    cycles = (last - first) // recipe.cycle_interval + 1
+    if cycles < FEWEST_CYCLES:
+        why = (
+            f"the last {plan.share:.0%} of the training period hold {max(cycles, 0)} cycles, of "
+            f"{FEWEST_CYCLES} that are needed; train on a longer period"
+        )
+        return Judgement((unsaid("trial", why),), {}, {"trial": "none"})
     trial = run_trial(experiment, path, plan, progress)
     results = run_gates(gates_of(trial), GateContext(tables={}))
     found = trial.scores[SIBLING]
-    usual = [part for part in found if part.startswith(f"{_stations(experiment.recipe)} ")]
+    count = recipe.network.count if recipe.network.kind == "random_points" else "all"
+    usual = [part for part in found if part.startswith(f"{count} stations")]
     names = ("rmse", "spread_over_rmse", "coverage_90", "crps_gaussian")
     scores = {name: float(np.mean([found[part][name] for part in usual])) for name in names}
     provenance = {
