@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from flows import cli_operations
+from flows import cli_operations, cli_study
 from flows.cli_common import (
     CutOff,
     Dataset,
@@ -50,6 +50,7 @@ app = typer.Typer(
     ),
 )
 app.add_typer(cli_operations.app)
+app.add_typer(cli_study.app)
 
 
 @app.command()

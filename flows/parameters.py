@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flows.environment import default_root, default_stores
 from flows.threads import fit_threads
@@ -208,6 +208,56 @@ class BackfillParameters(TargetParameters):
     def width(self) -> int:
         """Streams of a group."""
         return self.group or -(-self.streams // 2)
+
+
+MOST_CASES = 100
+
+
+class StudyParameters(_Parameters):
+    """What experiments are run beside each other: every method with every seed and network."""
+
+    methods: tuple[Method, ...] = Field(
+        (), description="Analysis methods; empty: all that the data set has."
+    )
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (1, 2), min_length=1, description="Seeds of the cycle."
+    )
+    station_draws: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (),
+        description="Random draws of the stations, for recipes that draw them; empty: the one of "
+        "the experiment.",
+    )
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "StudyParameters":
+        for name in ("methods", "seeds", "station_draws"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}: expected each one once, got {list(values)}")
+        return self
+
+    def cases(self, experiment: ExperimentParameters) -> tuple[ExperimentParameters, ...]:
+        """The parameters of every experiment.
+
+        Raises:
+            RecipeError, ValueError: one of them is not possible, or they are too many.
+        """
+        methods = self.methods or available_methods(experiment.recipe())
+        draws = self.station_draws or (experiment.station_draw,)
+        found = tuple(
+            experiment.of_method(method).model_copy(update={"seed": seed, "station_draw": draw})
+            for method in methods
+            for draw in draws
+            for seed in self.seeds
+        )
+        if len(found) > MOST_CASES:
+            raise ValueError(
+                f"A study of {len(found)} experiments is too large; choose fewer methods, seeds or "
+                f"networks, {MOST_CASES} experiments at most."
+            )
+        for case in found:
+            case.experiment()
+        return found
 
 
 class ShareParameters(_Parameters):

@@ -51,7 +51,7 @@ def _environment(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def prefect_api():
-    with prefect_test_harness():
+    with prefect_test_harness(server_startup_timeout=120):
         yield
 
 

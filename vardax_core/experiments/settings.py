@@ -31,6 +31,9 @@ class Method(StrEnum):
 TRAINING_REVISION = 6
 """Part of the digest of trained weights; raised when a change of code changes what they mean."""
 
+DEFAULT_SEED = 1
+"""Stores of cycles with another seed have it in their names."""
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,7 +58,7 @@ class ExperimentSettings(_Settings):
         description="Factor on the analysis anomalies of the ETKF; by default each analysis finds "
         "its own from the innovation and the ensemble's size.",
     )
-    seed: int = Field(1, ge=0, description="Seed of everything random in the cycle.")
+    seed: int = Field(DEFAULT_SEED, ge=0, description="Seed of everything random in the cycle.")
     training: TrainingSettings = Field(
         default_factory=TrainingSettings, description="Training of the amortized analysis."
     )
@@ -104,6 +107,8 @@ class ExperimentSettings(_Settings):
             parts.append(f"cut-off-{duration_to_minutes(self.cut_off)}min")
         if self.lag:
             parts.append(f"lag-{self.lag}")
+        if self.seed != DEFAULT_SEED:
+            parts.append(f"seed-{self.seed}")
         if self.precision != "float32":
             parts.append(self.precision)
         return "-".join(parts)

@@ -1,0 +1,82 @@
+"""The command of `vardax` for several experiments at once."""
+
+from typing import Annotated
+
+import typer
+
+from flows.cli_common import (
+    Dataset,
+    Draw,
+    Members,
+    MethodOption,
+    Override,
+    Root,
+    Source,
+    Steps,
+    Until,
+    Verbose,
+    called,
+    checked_parameters,
+    console,
+    exit_codes,
+    prepare,
+)
+
+app = typer.Typer()
+
+
+@app.command()
+def study(
+    dataset: Dataset,
+    method: MethodOption = "amortized",
+    methods: Annotated[
+        str | None,
+        typer.Option("--methods", help="Methods to run, by commas [all of the data set]."),
+    ] = None,
+    seeds: Annotated[str, typer.Option("--seeds", help="Seeds of the cycle, by commas.")] = "1,2",
+    draws: Annotated[
+        str | None,
+        typer.Option("--draws", help="Random draws of the stations, by commas [--draw]."),
+    ] = None,
+    streams: Annotated[int, typer.Option("--streams", help="Streams side by side.", min=1)] = 8,
+    overlap: Annotated[
+        int, typer.Option("--overlap", help="Cycles of spin-up of a stream.", min=0)
+    ] = 200,
+    runner: Annotated[
+        str, typer.Option("--runner", help="Who runs the streams: local, dask or pool.")
+    ] = "local",
+    draw: Draw = None,
+    source: Source = None,
+    root: Root = None,
+    members: Members = None,
+    steps: Steps = None,
+    until: Until = None,
+    override: Override = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run every method with every seed and network, and set them beside each other.
+
+    The others are held against --method.
+    """
+    folder = prepare(root, verbose)
+    with exit_codes():
+        parameters = checked_parameters(
+            dataset, folder, method=method, draw=draw, source=source, members=members, steps=steps
+        )
+        from flows.parameters import BackfillParameters, StudyParameters
+        from flows.study import study as study_flow
+
+        matrix = StudyParameters.model_validate(
+            {"methods": _parts(methods), "seeds": _parts(seeds), "station_draws": _parts(draws)}
+        )
+        plan = BackfillParameters.model_validate(
+            {"until": until, "streams": streams, "overlap": overlap, "runner": runner}
+        )
+        matrix.cases(parameters)
+        found = called(study_flow, parameters, matrix, plan, override)
+        console.print(f"{len(found.rows)} experiments")
+        console.print(f"report: {found.markdown}", soft_wrap=True)
+
+
+def _parts(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
