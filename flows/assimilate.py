@@ -8,6 +8,7 @@ import numpy as np
 from prefect import flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 
+from flows.cycles_page import show_cycles
 from flows.events import COMMITTED, tell
 from flows.hold import HELD, hold_of
 from flows.ingest import ingest_observations
@@ -65,7 +66,9 @@ def assimilate(
             tell_commit(made, report)
             if reason := hold_of(made):
                 logger.warning("%s: %s", made.name, reason)
+                show_cycles(made, store)
                 return ended(reason, done, HELD)
+    show_cycles(made, store)
     return ended(f"{done} cycles", done)
 
 

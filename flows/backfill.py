@@ -8,6 +8,7 @@ from typing import Any
 from prefect import flow, get_run_logger, runtime
 
 from flows.assimilate import available_until, due_cycles
+from flows.cycles_page import show_cycles
 from flows.events import COMMITTED, tell
 from flows.hold import HELD, hold_of
 from flows.ingest import ingest_observations
@@ -87,6 +88,7 @@ def backfill(
             seam.difference,
             seam.ratio,
         )
+    show_cycles(made, store)
     return ended(f"{len(times)} cycles in {plan.streams} streams", len(times))
 
 

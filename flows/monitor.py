@@ -63,16 +63,15 @@ def write_pages(
     book: AlertBook,
 ) -> None:
     """The findings and the dashboard as artifacts."""
-    key = f"{experiment.group_name}-{experiment.settings.method.value}"
     create_markdown_artifact(
         f"# Checks of {experiment.name}\n\n{verdict(findings, situation)}\n\n"
         f"{findings_table(findings)}\n",
-        key=f"monitor-{key}",
+        key=f"monitor-{experiment.key}",
         description=f"Checks of {experiment.name}",
     )
     create_markdown_artifact(
         dashboard(experiment, store, situation, findings, book),
-        key=f"dashboard-{key}",
+        key=f"dashboard-{experiment.key}",
         description=f"Dashboard of {experiment.name}",
     )
 

@@ -45,7 +45,9 @@ def run_name(verb: str) -> Callable[[], str]:
         if about is None:
             return verb
         draw = f"-draw{about.station_draw}" if about.station_draw is not None else ""
-        return f"{verb}-{about.dataset}{draw}-{about.method.value}"
+        return "-".join(
+            filter(None, (f"{verb}-{about.dataset}{draw}-{about.method.value}", about.variant))
+        )
 
     return name
 

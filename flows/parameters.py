@@ -19,6 +19,7 @@ from vardax_core.experiments.settings import (
     available_methods,
     default_settings,
     smoothed_methods,
+    variant_of,
 )
 
 DEMONSTRATION_CYCLE = timedelta(minutes=1)
@@ -87,6 +88,11 @@ class ExperimentParameters(DatasetParameters):
     )
     training_steps: int | None = Field(None, ge=1, description="Gradient steps of the training.")
     training_seed: int | None = Field(None, ge=0, description="Seed of the training.")
+
+    @property
+    def variant(self) -> str:
+        """What is not as usual, for names of runs."""
+        return variant_of(self.cut_off, self.lag, self.seed, self.precision)
 
     def experiment(self) -> Experiment:
         """The experiment that these parameters describe.

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -22,6 +22,19 @@ DETAILS_EVERY = 5.0
 
 
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def if_the_server_answers(
+    otherwise: str, give_up: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Do without what is shown in the UI if the server is away: the work must not wait for it."""
+    try:
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
+            yield
+    except httpx.HTTPError as error:
+        give_up()
+        logger.warning("%s: %r", otherwise, error)
 
 
 class Tracker:
@@ -66,13 +79,12 @@ class Tracker:
 
     @contextmanager
     def _on_the_server(self) -> Iterator[None]:
-        """Give the artifact up if the server does not answer: the work must not wait for it."""
-        try:
-            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
-                yield
-        except httpx.HTTPError as error:
-            self._artifact = None
-            logger.warning("progress is no longer shown in the UI: %r", error)
+        """Give the artifact up if the server does not answer."""
+        with if_the_server_answers("progress is no longer shown in the UI", self._give_up):
+            yield
+
+    def _give_up(self) -> None:
+        self._artifact = None
 
 
 @contextmanager

@@ -36,7 +36,9 @@ def write_comparison(
     if result.new:
         create_markdown_artifact(
             markdown_with_embedded_pictures(result.markdown),
-            key=f"calibration-{primary.group_name}",
+            key="-".join(
+                filter(None, ("calibration", primary.group_name, primary.settings.variant))
+            ),
             description=f"Calibration of {primary.name}",
         )
     return result

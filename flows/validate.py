@@ -20,8 +20,10 @@ from vardax_core.training.promotion import UnprovenModelError, promote, require_
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="gates-{experiment.name}")
 def check_gates(experiment: Experiment, path: str | Path | None) -> str:
     """Run the gates; the report lies beside the weights and is an artifact."""
-    with track(f"validate {experiment.name}", experiment.training_steps) as tracker:
+    steps = experiment.training_steps
+    with track(f"validate {experiment.name}", steps) as tracker:
         report = run_gates(experiment, path=path, progress=tracker)
+        tracker(steps, steps, {})
     create_markdown_artifact(
         markdown_with_embedded_pictures(report.markdown),
         key=f"gates-{experiment.group_name}",

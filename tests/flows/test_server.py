@@ -1,6 +1,7 @@
 """The flows on a real Prefect server: what its scheduler does and what its pages show."""
 
 import base64
+import json
 import os
 import re
 import socket
@@ -23,6 +24,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.assimilate import assimilate
+from flows.cycles_page import SHOWN
 from flows.environment import ALWAYS
 from flows.parameters import ExperimentParameters
 from vardax_core.data.catalogue import datasets_dir
@@ -207,10 +209,27 @@ def test_gates_are_an_artifact_with_their_verdict(api, runs):
     assert "data:image/png;base64" in gates.data
 
 
+def test_a_run_shows_its_last_cycles_and_where_they_are_stored(api, runs):
+    found = {a.key: a for a in api.read_artifacts()}
+    table, link = found["cycles-lorenz96-etkf"], found["store-lorenz96-etkf"]
+    ids = {run.id for run in runs["assimilate-lorenz96-etkf"]}
+    assert table.flow_run_id == link.flow_run_id
+    assert table.flow_run_id in ids
+    rows = json.loads(table.data)
+    assert [row["analysis time"] for row in rows[:2]] == ["2000-01-08T06:00", "2000-01-08T00:00"]
+    assert len(rows) == SHOWN
+    assert {row["result"] for row in rows} == {"ok"}
+    assert {row["observations"] for row in rows} == {"40"}
+    assert all(float(row["RMSE"]) > 0 for row in rows)
+    assert "file:///" in link.data
+    assert link.data.rstrip(")").endswith("experiments/lorenz96/etkf")
+
+
 def test_progress_ends_at_a_hundred(api, runs):
     progress = {a.description: a.data for a in api.read_artifacts() if a.type == "progress"}
     assert progress == {
         "train lorenz96/amortized": 100.0,
+        "validate lorenz96/amortized": 100.0,
         "assimilate lorenz96/etkf": 100.0,
         "assimilate lorenz96/amortized": 100.0,
     }

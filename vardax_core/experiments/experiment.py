@@ -89,6 +89,11 @@ class Experiment:
         return f"{self.group_name}/{self.settings.label}"
 
     @property
+    def key(self) -> str:
+        """Name of the experiment, for keys of artifacts."""
+        return self.name.replace("/", "-")
+
+    @property
     def store_location(self) -> Location:
         """Where its store is.
 
@@ -106,7 +111,9 @@ class Experiment:
     @property
     def report_path(self) -> Path:
         """Folder of the report that compares the methods."""
-        return self.root / "experiments" / self.group_name / "report"
+        variant = self.settings.variant
+        folder = f"report-{variant}" if variant else "report"
+        return self.root / "experiments" / self.group_name / folder
 
     @property
     def registry(self) -> ModelRegistry:

@@ -100,22 +100,32 @@ class ExperimentSettings(_Settings):
         return "float32" if self.precision == "bfloat16" else self.precision
 
     @property
+    def variant(self) -> str:
+        """What else than the method tells the experiment's stores apart; empty for the usual."""
+        return variant_of(self.cut_off, self.lag, self.seed, self.precision)
+
+    @property
     def label(self) -> str:
-        """The method and what else tells its stores apart, for names and paths."""
-        parts = [self.method.value]
-        if self.cut_off is not None:
-            parts.append(f"cut-off-{duration_to_minutes(self.cut_off)}min")
-        if self.lag:
-            parts.append(f"lag-{self.lag}")
-        if self.seed != DEFAULT_SEED:
-            parts.append(f"seed-{self.seed}")
-        if self.precision != "float32":
-            parts.append(self.precision)
-        return "-".join(parts)
+        """The method and its variant, for names and paths."""
+        return "-".join(part for part in (self.method.value, self.variant) if part)
 
     def latency(self, recipe: Recipe) -> timedelta:
         """Real time to wait after an analysis time: for the data, and for the cut-off."""
         return max(recipe.latency, self.cut_off or timedelta(0))
+
+
+def variant_of(cut_off: timedelta | None, lag: int, seed: int | None, precision: str) -> str:
+    """The settings that are not the usual ones, for names and paths."""
+    parts = []
+    if cut_off is not None:
+        parts.append(f"cut-off-{duration_to_minutes(cut_off)}min")
+    if lag:
+        parts.append(f"lag-{lag}")
+    if seed not in (None, DEFAULT_SEED):
+        parts.append(f"seed-{seed}")
+    if precision != "float32":
+        parts.append(precision)
+    return "-".join(parts)
 
 
 def default_settings(recipe: Recipe, method: Method) -> ExperimentSettings:
