@@ -12,7 +12,7 @@ from flows.cycles_page import show_cycles
 from flows.events import COMMITTED, tell
 from flows.hold import HELD, hold_of
 from flows.ingest import ingest_observations
-from flows.naming import ended, run_name, tag_run
+from flows.naming import ended, run_name, say_period, tag_run
 from flows.parameters import ExperimentParameters, TargetParameters
 from flows.progress import track
 from vardax_core.data.timeaxis import from_minutes, instant_to_minutes
@@ -50,6 +50,7 @@ def assimilate(
     if not len(times):
         logger.info("%s: up to date", made.name)
         return ended("up to date", 0)
+    say_period(times)
     assimilation = Assimilation(made, store, prepare_proven(made, store))
     done = 0
     with track(f"assimilate {made.name}", len(times)) as tracker:

@@ -12,7 +12,7 @@ from flows.cycles_page import show_cycles
 from flows.events import COMMITTED, tell
 from flows.hold import HELD, hold_of
 from flows.ingest import ingest_observations
-from flows.naming import ended, run_name, tag_run
+from flows.naming import ended, run_name, say_period, tag_run
 from flows.parameters import BackfillParameters, ExperimentParameters
 from flows.pool import in_pool
 from flows.progress import Tracker, bar, track
@@ -49,6 +49,7 @@ def backfill(
     if not len(times):
         logger.info("%s: up to date", made.name)
         return ended("up to date", 0)
+    say_period(times, plan.streams)
     work = Backfill(
         made,
         store,

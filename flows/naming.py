@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
 import prefect
 from prefect.client.orchestration import get_client
 from prefect.states import Completed
@@ -10,6 +11,7 @@ from prefect.states import Completed
 from flows.events import wait_for_no_server
 from flows.lifeline import outlive_readers
 from flows.parameters import ExperimentParameters
+from flows.progress import if_the_server_answers
 
 T = TypeVar("T")
 
@@ -45,8 +47,12 @@ def run_name(verb: str) -> Callable[[], str]:
         if about is None:
             return verb
         draw = f"-draw{about.station_draw}" if about.station_draw is not None else ""
+        share = parameters.get("share")
+        group = None if share is None else f"group-{share.group + 1}"
         return "-".join(
-            filter(None, (f"{verb}-{about.dataset}{draw}-{about.method.value}", about.variant))
+            filter(
+                None, (f"{verb}-{about.dataset}{draw}-{about.method.value}", about.variant, group)
+            )
         )
 
     return name
@@ -59,6 +65,23 @@ def tag_run(experiment: ExperimentParameters) -> None:
     run = prefect.runtime.flow_run
     with get_client(sync_client=True) as client:
         client.update_flow_run(run.id, tags={*run.tags, *tags_of(experiment)})
+
+
+def say_period(times: np.ndarray, streams: int | None = None) -> None:
+    """Put the cycles that a run goes through into its name, once they are known.
+
+    Arguments:
+        times: their analysis times (datetime64), one at least.
+        streams: how many they are cut into, if they are.
+    """
+    first, last = (str(time.astype("datetime64[m]")) for time in times[[0, -1]])
+    parts = [str(prefect.runtime.flow_run.name), f"{first} to {last}"]
+    parts += [] if streams is None else [f"{streams} streams"]
+    with (
+        if_the_server_answers("the run keeps its name"),
+        get_client(sync_client=True) as client,
+    ):
+        client.update_flow_run(prefect.runtime.flow_run.id, name=", ".join(parts))
 
 
 def tags_of(experiment: ExperimentParameters) -> list[str]:
