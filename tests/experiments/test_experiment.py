@@ -15,7 +15,7 @@ from vardax_core.experiments.comparison import IncomparableStoresError, compare
 from vardax_core.experiments.experiment import SourceChangedError
 from vardax_core.experiments.settings import Method
 from vardax_core.observations.quality import QualityCode
-from vardax_core.store import ForeignExperimentError, content_digest
+from vardax_core.store import ForeignExperimentError, StoreNotFoundError, content_digest
 from vardax_core.training.registry import ModelNotFoundError, WeightsChecksumError
 from vardax_core.types import ResultCode
 
@@ -131,9 +131,11 @@ def test_a_time_outside_the_period_is_refused(done, until):
 
 
 def test_a_store_of_other_settings_is_refused(done):
-    for changed in ({"members": 8}, {"seed": 9}, {"inflation": 1.2}):
+    for changed in ({"members": 8}, {"inflation": 1.2}):
         with pytest.raises(ForeignExperimentError, match="small/etkf"):
             small.experiment_of(done, Method.ETKF, **changed).open_store()
+    with pytest.raises(StoreNotFoundError, match="etkf-seed-9"):
+        small.experiment_of(done, Method.ETKF, seed=9).open_store()
 
 
 def test_observations_of_another_file_are_refused(done, observed):

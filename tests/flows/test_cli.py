@@ -43,7 +43,7 @@ def _environment(tmp_path, monkeypatch):
             (folder / name).symlink_to(Path(__file__).parents[2] / "datasets" / name)
         os.environ["VARDAX_DATASETS_DIR"] = str(folder)
         os.environ["VARDAX_CACHE_DIR"] = str(tmp_path / "cache")
-        os.environ.pop("VARDAX_DATA_DIR", None)
+        monkeypatch.delenv("VARDAX_DATA_DIR", raising=False)
         monkeypatch.setattr(pooch, "retrieve", refuse)
         small.shorten_segments(monkeypatch.setattr)
         yield
