@@ -74,7 +74,9 @@ def test_a_pool_is_waited_for_and_leaves_the_store_of_the_local_runner(service, 
     assert all("backfill" in run.tags and run.parent_task_run_id for run in made)
     # The bars of the streams, as the artifact showed them last.
     (shown,) = (
-        a for a in service.client.read_artifacts() if a.flow_run_id == parent_of(service, made[0])
+        a
+        for a in service.client.read_artifacts()
+        if a.flow_run_id == parent_of(service, made[0]) and a.type == "progress"
     )
     assert shown.data == 100.0
     assert shown.description.count("█" * 20) == 4
