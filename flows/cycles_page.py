@@ -1,6 +1,5 @@
 """What a run leaves to look at: the last cycles of its experiment, and where they are stored."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,11 @@ from vardax_core.store import ExperimentStore
 
 SHOWN = 12
 """Cycles in the table."""
+READ = (
+    *("observations", "squared_innovation", "chi2"),
+    *("squared_error", "variance", "weight", "analysis_method", "result"),
+)
+"""The diagnostics that it is made of: one number for each cycle."""
 
 
 def show_cycles(experiment: Experiment, store: ExperimentStore) -> None:
@@ -41,12 +45,8 @@ def last_cycles(store: ExperimentStore, units: str) -> list[dict[str, str]]:
     Arguments:
         units: of the state.
     """
-    rows = (
-        store.dataset("diagnostics")
-        .isel(time=slice(-SHOWN, None))
-        .load()
-        .isel(time=slice(None, None, -1))
-    )
+    last = store.dataset("diagnostics")[list(READ)].isel(time=slice(-SHOWN, None)).load()
+    rows = last.isel(time=slice(None, None, -1))
     unit = "" if units == "1" else f" [{units}]"
 
     def ratio(above: str, below: str, root: bool = False) -> list[str]:
@@ -63,8 +63,7 @@ def last_cycles(store: ExperimentStore, units: str) -> list[dict[str, str]]:
         "made by": _named(rows["analysis_method"]),
         "result": _named(rows["result"]),
     }
-    names: Sequence[str] = tuple(columns)
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _named(codes: xr.DataArray) -> list[str]:

@@ -70,7 +70,10 @@ def test_methods_and_seeds_are_run_and_set_beside_each_other(tmp_path):
         ExperimentParameters(dataset="small", method=method, members=6, root=place).experiment()
         for method, place in (("etkf", root), ("climatology", tmp_path / "other"))
     )
-    small.catch_up(other, small.ingested_store(other), "2000-01-02T00")
+    store = small.ingested_store(other)
+    with pytest.raises(IncomparableStoresError, match="different cycles"):
+        compare_study([done, other], done)
+    small.catch_up(other, store, "2000-01-02T00")
     with pytest.raises(IncomparableStoresError, match="different cycles"):
         compare_study([done, other], done)
 

@@ -64,7 +64,8 @@ def compare_study(experiments: Sequence[Experiment], primary: Experiment) -> Stu
     for made in experiments:
         found = stored_statistics(made.recipe, made.open_store().dataset("diagnostics").load())
         times = found["time"].to_numpy()
-        periods[made.name] = (len(times), *(str(t)[:16] for t in times[[0, -1]] if len(times)))
+        ends = times[[0, -1]] if len(times) else ()
+        periods[made.name] = (len(times), *(str(time)[:16] for time in ends))
         scores = compute_scores(
             found.isel(time=slice(made.recipe.burn_in, None)), key=jax.random.key(0), resamples=0
         )
