@@ -29,6 +29,7 @@ from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.analysis.ensemble.letkf import LETKF
 from vardax_core.analysis.ensemble.localization import ring_network
+from vardax_core.analysis.history import DepartureHistory
 from vardax_core.calibration.plots.style import (
     ANALYSIS,
     BACKGROUND,
@@ -84,6 +85,7 @@ def untrained(setting: Setting, *, key) -> LocalTransformStep:
         reach=setting.reach,
         width=setting.width,
         depth=setting.depth,
+        history=None if setting.memory is None else DepartureHistory(setting.memory),
         static=static,
         key=key,
     )

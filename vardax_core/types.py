@@ -23,6 +23,10 @@ class ResultCode(IntEnum):
     NOT_CONVERGED = 5
 
 
+PAST_STATISTICS = ("departure", "chi2", "increment")
+"""What may be known of the past departures of an observation, see `Observations.past`."""
+
+
 class ErrorCovarianceError(ValueError):
     """An observation error covariance R that no analysis can use."""
 
@@ -46,12 +50,15 @@ class Observations(eqx.Module):
             in the unit of the values, positive.
         times: valid time of each row in minutes since `MINUTES_EPOCH`; the last one is the
             analysis time.
+        past: means of past departures of each observation, in the order of `PAST_STATISTICS` and
+            in units of what chance makes of them; or None where nobody keeps them.
     """
 
     values: Float[Array, "window obs"]
     mask: Bool[Array, "window obs"]
     error_sd: Float[Array, "window obs"]
     times: Int[Array, " window"]
+    past: Float[Array, "statistic obs"] | None = None
 
     @classmethod
     def from_values(
@@ -59,6 +66,7 @@ class Observations(eqx.Module):
         values: Float[Array, "window obs"],
         error_sd: Float[Array, "window obs"],
         times: Int[Array, " window"],
+        past: Float[Array, "statistic obs"] | None = None,
     ) -> "Observations":
         """Build a window from values and errors in which NaN or infinity means missing.
 
@@ -76,6 +84,7 @@ class Observations(eqx.Module):
             mask=mask,
             error_sd=jnp.where(mask, error_sd, jnp.ones_like(error_sd)),
             times=times,
+            past=past,
         )
 
     def check(self) -> None:
@@ -84,7 +93,8 @@ class Observations(eqx.Module):
         Values are looked at outside of jit only; shapes always.
 
         Raises:
-            WindowShapeError: if there is no row, or the arrays differ in shape.
+            WindowShapeError: if there is no row, or the arrays differ in shape, those of the past
+                included.
             ErrorCovarianceError: if an unmasked observation has an error that is not positive.
         """
         shape = self.values.shape
@@ -95,11 +105,19 @@ class Observations(eqx.Module):
                 f"(window,) with one row at least, got {shape}, {rest[0]}, {rest[1]} and "
                 f"{rest[2]}; for a time without observations give one row with the mask False."
             )
+        known = (len(PAST_STATISTICS), shape[1])
+        if self.past is not None and self.past.shape != known:
+            raise WindowShapeError(
+                f"Observations: past must be (statistic, obs), here {known}, got "
+                f"{self.past.shape}; give what `DepartureHistory` keeps, or None."
+            )
         _refuse_not_positive(self.mask, self.error_sd)
 
     def at_analysis_time(self) -> "Observations":
         """The same window cut down to its last row."""
-        return Observations(self.values[-1:], self.mask[-1:], self.error_sd[-1:], self.times[-1:])
+        return Observations(
+            self.values[-1:], self.mask[-1:], self.error_sd[-1:], self.times[-1:], self.past
+        )
 
 
 def _refuse_not_positive(present: Array, error_sd: Array) -> None:

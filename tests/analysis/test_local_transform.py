@@ -12,15 +12,18 @@ from vardax_core.analysis.ensemble.etkf import ETKF
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.analysis.ensemble.letkf import LETKF
 from vardax_core.analysis.ensemble.localization import ring_network
+from vardax_core.analysis.history import DepartureHistory
 from vardax_core.observations.operators import Identity
-from vardax_core.types import Observations, ResultCode
+from vardax_core.types import PAST_STATISTICS, Observations, ResultCode, WindowShapeError
 
 N, REACH, MEMBERS = 24, 2, 10
 RADIUS = 1.5
 """Of the LETKF; its taper ends at twice of it."""
+PAST = jnp.asarray(np.random.default_rng(3).normal(0, 3, (len(PAST_STATISTICS), N)))
+"""Departures that were unlike those of a good cycle; steps without a history pay no heed."""
 
 
-def random_step(first_guess, key):
+def random_step(first_guess, key, history=None):
     """A step with weights everywhere, as after training."""
     step = LocalTransformStep.create(
         Identity((N,)),
@@ -30,6 +33,7 @@ def random_step(first_guess, key):
         reach=REACH,
         width=8,
         depth=2,
+        history=history,
         key=key,
     )
     weight = 0.3 * jax.random.normal(key, step.network.last.weight.shape)
@@ -48,16 +52,23 @@ FIRST_GUESSES = {
 }
 LOCAL = ("none", "letkf")
 """First guesses that leave points alone that no observation reaches."""
+HISTORIES = {"no history": None, "history": DepartureHistory(50.0)}
+
+
+@pytest.fixture(params=HISTORIES)
+def history(request):
+    return HISTORIES[request.param]
 
 
 @pytest.fixture(params=FIRST_GUESSES)
-def step(request, key):
-    return random_step(FIRST_GUESSES[request.param](), key)
+def step(request, key, history):
+    return random_step(FIRST_GUESSES[request.param](), key, history)
 
 
-def window(values, error_sd=0.5):
+def window(values, error_sd=0.5, past=PAST):
     row = jnp.asarray(values)[None]
-    return Observations.from_values(row, jnp.full_like(row, error_sd), jnp.zeros(1, jnp.int32))
+    now = jnp.zeros(1, jnp.int32)
+    return Observations.from_values(row, jnp.full_like(row, error_sd), now, past)
 
 
 @pytest.fixture
@@ -66,8 +77,8 @@ def background(key):
 
 
 @pytest.mark.parametrize("local", LOCAL)
-def test_far_from_any_observation_the_analysis_is_the_background(local, key, background):
-    step = random_step(FIRST_GUESSES[local](), key)
+def test_far_from_any_observation_the_analysis_is_the_background(local, key, history, background):
+    step = random_step(FIRST_GUESSES[local](), key, history)
     values = jnp.full(N, jnp.nan).at[8].set(3.0)
     analysis = step(background, window(values), key=key)
     changed = np.flatnonzero(np.any(np.asarray(analysis.ensemble != background), axis=0))
@@ -98,7 +109,8 @@ def test_permuting_the_members_permutes_the_analysis(step, key, background):
 
 def test_turning_the_ring_turns_the_analysis(step, key, background):
     values = jnp.linspace(-2.0, 2.0, N)
-    turned = step(jnp.roll(background, 7, axis=1), window(jnp.roll(values, 7)), key=key)
+    past = jnp.roll(PAST, 7, axis=1)
+    turned = step(jnp.roll(background, 7, axis=1), window(jnp.roll(values, 7), past=past), key=key)
     straight = step(background, window(values), key=key)
     np.testing.assert_allclose(turned.ensemble, jnp.roll(straight.ensemble, 7, axis=1), atol=1e-9)
 
@@ -128,3 +140,20 @@ def test_ring_convolution_is_a_periodic_convolution(key):
 def test_gains_that_reach_around_the_ring_are_refused(key):
     with pytest.raises(ValueError, match="lower the reach"):
         LocalTransformStep.create(Identity((4,)), None, centre=0.0, scale=1.0, reach=2, key=key)
+
+
+def test_a_past_that_nobody_knows_is_one_as_expected(key, background):
+    step = random_step(None, key, DepartureHistory())
+    values = jnp.linspace(-2.0, 2.0, N)
+    unknown = step(background, window(values, past=None), key=key)
+    usual = step(background, window(values, past=jnp.zeros_like(PAST)), key=key)
+    np.testing.assert_array_equal(unknown.ensemble, usual.ensemble)
+    unusual = step(background, window(values), key=key)
+    assert np.any(np.asarray(unusual.ensemble != usual.ensemble))
+
+
+def test_a_past_of_other_observations_is_refused(key, background):
+    step = random_step(None, key, DepartureHistory())
+    observations = eqx.tree_at(lambda o: o.past, window(jnp.zeros(N)), PAST[:, :-1])
+    with pytest.raises(WindowShapeError, match=f"here \\(3, {N}\\), got \\(3, {N - 1}\\)"):
+        step(background, observations, key=key)

@@ -1,15 +1,20 @@
 """Laws of the forecast-analysis cycle on a small Lorenz-96 twin."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.ensemble.etkf import ETKF
+from vardax_core.analysis.history import DepartureHistory
 from vardax_core.cycling.adaptation import SpreadAdaptation
 from vardax_core.cycling.cycle import CycleInput, CycleProgram, run_segment
 from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.experiments.segments import restore_state, state_arrays
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
 from vardax_core.observations.quality import QualityCode
@@ -18,12 +23,32 @@ from vardax_core.types import Observations, ResultCode
 N, MEMBERS, CYCLES = 8, 6, 10
 KEY = jax.random.key(3)
 MODEL = Lorenz96(state_shape=(N,), forcing=8.0, step_size=0.05, interval=360)
+
+
+def local_transform(**how) -> LocalTransformStep:
+    """An amortized analysis with random weights, so that every input counts."""
+    step = LocalTransformStep.create(
+        Identity((N,)), centre=2.0, scale=4.0, reach=2, width=8, key=jax.random.key(7), **how
+    )
+    weight = step.network.last.weight
+    return eqx.tree_at(
+        lambda s: s.network.last.weight,
+        step,
+        0.1 * jax.random.normal(jax.random.key(8), weight.shape, weight.dtype),
+    )
+
+
 PROGRAM = CycleProgram(
     model=MODEL,
     step=ETKF(Identity((N,)), 1.05),
     adaptation=SpreadAdaptation(),
     score_weights=jnp.ones(N, jnp.float32),
     spread_scale=1.0,
+)
+REMEMBERING = dataclasses.replace(
+    PROGRAM,
+    step=local_transform(first_guess=ETKF(Identity((N,)), 1.05), history=DepartureHistory(5.0)),
+    adaptation=None,
 )
 
 
@@ -50,7 +75,7 @@ def values(truth):
 def cycled(truth, start):
     """Run cycles first .. last - 1 as one segment padded to `CYCLES`; what is given is NaN."""
 
-    def run(values, first=0, last=CYCLES, state=start):
+    def run(values, first=0, last=CYCLES, state=start, program=PROGRAM):
         rows = np.minimum(np.arange(first, first + CYCLES), last - 1)
         given = jnp.asarray(values[rows][:, None])
         observations = jax.vmap(Observations.from_values)(
@@ -61,7 +86,7 @@ def cycled(truth, start):
         missing = ~observations.mask[:, 0]
         quality = jnp.where(missing, int(QualityCode.MISSING), int(QualityCode.KEPT))
         state, output = run_segment(
-            PROGRAM,
+            program,
             state,
             jax.vmap(CycleInput)(
                 observations,
@@ -148,6 +173,43 @@ def test_a_departure_of_the_whole_network_is_the_fault_of_the_background(cycled,
     _, output = cycled(values)
     assert (output.quality == int(QualityCode.KEPT)).all()
     assert output.analysis.mean[4].mean() > output.background[4].mean()
+
+
+def test_the_past_of_the_departures_goes_with_the_state(cycled, values, start):
+    """Cut anywhere and taken to the store and back, it is the same; and the analysis heeds it."""
+    values[2:5, 3] = np.nan
+    first = dataclasses.replace(start, past=REMEMBERING.step.history.init(N))
+    whole_state, whole = cycled(values, state=first, program=REMEMBERING)
+    half_state, _ = cycled(values, 0, 4, first, REMEMBERING)
+    assert_same_bits(restore_state(state_arrays(half_state)), half_state)
+    state, rest = cycled(values, 4, CYCLES, restore_state(state_arrays(half_state)), REMEMBERING)
+    assert_same_bits(state, whole_state)
+    assert_same_bits(rest.analysis, jax.tree.map(lambda x: x[4:], whole.analysis))
+    forgetful = dataclasses.replace(half_state, past=jnp.zeros_like(half_state.past))
+    _, other = cycled(values, 4, CYCLES, forgetful, REMEMBERING)
+    assert np.any(other.analysis.ensemble != rest.analysis.ensemble)
+
+
+def test_the_past_is_the_mean_of_the_departures_that_are_stored(cycled, values, start):
+    values[2:5, 3] = np.nan
+    history = REMEMBERING.step.history
+    past = history.init(N)
+    first = dataclasses.replace(start, past=past)
+    state, output = cycled(values, state=first, program=REMEMBERING)
+    for cycle in range(CYCLES):
+        departure = jnp.asarray(output.background_departure[cycle])
+        increment = output.analysis.mean[cycle] - output.background[cycle].mean(axis=0)
+        past = history.update(
+            past,
+            departure,
+            jnp.asarray(increment),
+            jnp.asarray(output.background_equivalent_variance[cycle]),
+            jnp.ones(N, jnp.float32),
+            jnp.isfinite(departure),
+        )
+    # Means of departures of some tens, in single precision.
+    np.testing.assert_allclose(state.past, past, atol=1e-5)
+    assert np.abs(past).max() > 0.01
 
 
 def test_the_keys_of_every_purpose_and_cycle_differ():

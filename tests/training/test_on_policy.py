@@ -8,6 +8,7 @@ import pytest
 
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.ensemble.etkf import ETKF
+from vardax_core.analysis.history import DepartureHistory
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
 from vardax_core.training.observing import FixedNetwork, RandomNetwork
@@ -18,6 +19,7 @@ from vardax_core.training.on_policy import (
     gaussian_score,
     train_on_policy,
 )
+from vardax_core.types import PAST_STATISTICS
 
 SETTINGS = OnPolicySettings(steps=40, streams=4, members=(8,), spin_up=50, chunk=20)
 OPERATOR = Identity((12,))
@@ -25,7 +27,7 @@ MODEL = Lorenz96(state_shape=(12,))
 NETWORK = FixedNetwork(1.0)
 
 
-def untrained(first_guess):
+def untrained(first_guess, history=None):
     return LocalTransformStep.create(
         OPERATOR,
         first_guess,
@@ -34,6 +36,7 @@ def untrained(first_guess):
         reach=2,
         width=8,
         depth=2,
+        history=history,
         key=jax.random.key(0),
     )
 
@@ -115,6 +118,22 @@ def test_sizes_and_natures_share_the_streams(key):
             natures=natures,
             key=key,
         )
+
+
+def test_the_past_is_learned_from(key):
+    """Its weights move, though the past is zero at first and at the start of every gradient."""
+    step = untrained(ETKF(OPERATOR, 1.05), DepartureHistory(10.0))
+    natures = (MODEL, Lorenz96(forcing=12.0, state_shape=(12,)))
+    trained, curve = train_on_policy(step, MODEL, NETWORK, SETTINGS, natures=natures, key=key)
+    assert np.all(np.isfinite(curve))
+
+    def of_the_past(made):
+        weight = made.network.first.weight
+        taps = 2 * made.network.first.reach + 1
+        return np.asarray(weight).reshape(taps, -1, weight.shape[1])[:, -len(PAST_STATISTICS) :]
+
+    moved = np.abs(of_the_past(trained) - of_the_past(step)).max(axis=(0, 2))
+    assert np.all(moved > 1e-4)
 
 
 def test_each_share_of_the_streams_follows_its_own_nature(key):

@@ -77,6 +77,7 @@ class AbstractAnalysisStep(eqx.Module):
             jnp.where(observations.mask, observations.values, jnp.nan),
             observations.error_sd,
             observations.times,
+            observations.past,
         )
         analysis = self.analyse(background, observations, key=key)
         finite = jax.tree.reduce(

@@ -1,5 +1,6 @@
 """The forecast-analysis cycle as a pure function, and segments of it as one compiled scan."""
 
+import dataclasses
 import functools
 import math
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.history import history_of
 from vardax_core.calibration.statistics import cycle_statistics
 from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
 from vardax_core.cycling.guard import Guard
@@ -38,6 +40,8 @@ class CycleState(eqx.Module):
         spread: sums of the spread adaptation.
         trust: what the guard's monitor remembers, or None without a guard.
         smoothing: what the smoother remembers, or None without one.
+        past: means of past departures, see `DepartureHistory`, or None where the step
+            does not look at them.
     """
 
     ensemble: Float[Array, "member *state"]
@@ -46,6 +50,7 @@ class CycleState(eqx.Module):
     spread: SpreadState
     trust: TrustState | None = None
     smoothing: SmoothingState | None = None
+    past: Float[Array, "statistic obs"] | None = None
 
 
 class CycleInput(eqx.Module):
@@ -138,6 +143,7 @@ class CycleProgram(eqx.Module):
     ) -> CycleState:
         """The state before the first cycle, from an ensemble valid one interval before it."""
         adaptation = self.adaptation or SpreadAdaptation()
+        history = history_of(self.step)
         return CycleState(
             ensemble=ensemble,
             cycle=jnp.zeros((), jnp.int32),
@@ -149,6 +155,9 @@ class CycleProgram(eqx.Module):
             smoothing=None
             if self.smoother is None
             else SmoothingState.start(self.smoother, ensemble),
+            past=None
+            if history is None
+            else history.init(self.step.operator.obs_size, ensemble.dtype),
         )
 
     def run(
@@ -168,6 +177,9 @@ class CycleProgram(eqx.Module):
         observed_mean = ensemble_mean(equivalents)
         observed_variance = ensemble_spread(equivalents) ** 2
         observations, quality = self._check_first_guess(given, observed_mean, observed_variance)
+        history, past = history_of(self.step), state.past
+        if history is not None and past is not None:
+            observations = dataclasses.replace(observations, past=history.standardised(past))
 
         analysis_key = purpose(Purpose.ANALYSIS)
         method = jnp.zeros((), jnp.int32)
@@ -218,6 +230,15 @@ class CycleProgram(eqx.Module):
         now = observations.at_analysis_time()
         departure = now.values[0] - observed_mean
         residual = now.values[0] - analysed
+        if history is not None and past is not None:
+            past = history.update(
+                past,
+                departure,
+                analysed - observed_mean,
+                observed_variance,
+                now.error_sd[0],
+                now.mask[0],
+            )
         statistics = cycle_statistics(
             truth=given.truth,
             weights=self.score_weights,
@@ -269,6 +290,7 @@ class CycleProgram(eqx.Module):
             spread=spread,
             trust=trust,
             smoothing=smoothing,
+            past=past,
         )
         return following, output
 

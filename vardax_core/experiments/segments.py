@@ -149,6 +149,8 @@ def state_arrays(state: CycleState) -> dict[str, np.ndarray]:
         optional["smoothing_history"] = np.asarray(state.smoothing.history)
         optional["smoothing_truth"] = np.asarray(state.smoothing.truth)
         optional["smoothing_done"] = np.asarray(state.smoothing.done)
+    if state.past is not None:
+        optional["past_departures"] = np.asarray(state.past)
     return {
         "ensemble": np.asarray(state.ensemble),
         "cycle": np.asarray(state.cycle),
@@ -183,6 +185,7 @@ def restore_state(arrays: Mapping[str, np.ndarray]) -> CycleState:
         ),
         trust=trust,
         smoothing=smoothing,
+        past=given.get("past_departures"),
     )
 
 

@@ -51,10 +51,11 @@ class OnPolicySettings(NamedTuple):
 
 
 class _Streams(NamedTuple):
-    """Streams with ensembles of one size."""
+    """Streams with ensembles of one size, and the past of their departures if anybody looks."""
 
     truth: Float[Array, "stream *state"]
     ensemble: Float[Array, "stream member *state"]
+    past: Float[Array, "stream statistic obs"] | None
 
 
 class _Given(NamedTuple):
@@ -64,6 +65,7 @@ class _Given(NamedTuple):
     background: Float[Array, "stream member *state"]
     guess: Float[Array, "stream member *state"]
     observations: Observations
+    past: Float[Array, "stream statistic obs"] | None
     key: PRNGKeyArray
 
 
@@ -155,17 +157,18 @@ def train_on_policy(
     dtype = groups[0].truth.dtype
     weights = jax.tree.map(lambda w: w.astype(dtype), weights)
     now = jnp.zeros((1,), jnp.int32)
-    obs_size = step.operator.obs_size
+    obs_size, history = step.operator.obs_size, step.history
 
     def with_weights(w) -> LocalTransformStep:
         return eqx.tree_at(lambda s: s.network, step, eqx.combine(w, rest))
 
-    def observe(truth, k) -> Observations:
+    def observe(truth, past, k) -> Observations:
         k_network, k_error = jax.random.split(k)
         mask, error_sd = observing.draw(obs_size, dtype, key=k_network)
         values = step.operator(truth) + error_sd * jax.random.normal(k_error, (obs_size,), dtype)
         values = jnp.where(mask, values, jnp.zeros_like(values))
-        return Observations(values[None], mask[None], error_sd[None], now)
+        seen = None if history is None else history.standardised(past)
+        return Observations(values[None], mask[None], error_sd[None], now, seen)
 
     def score(w, given: _Given):
         """Weighted sum of the scores, the weights, and the ensembles of streams of one size."""
@@ -192,13 +195,32 @@ def train_on_policy(
         background = jax.vmap(lambda e, kk: model.forecast(e, now[0], key=kk))(group.ensemble, keys)
         background = _reset_diverged(background, truth, step, settings, k_reset)
         background = _shock(background, truth, settings.shock, k_shock)
-        observations = jax.vmap(observe)(truth, jax.random.split(k_noise, count))
+        observations = jax.vmap(observe)(truth, group.past, jax.random.split(k_noise, count))
         guess = background
         if step.first_guess is not None:
             guess = jax.vmap(lambda b, o, kk: step.first_guess(b, o, key=kk).ensemble)(
                 background, observations, jax.random.split(k_guess, count)
             )
-        return _Given(truth, background, guess, observations, k_loss)
+        return _Given(truth, background, guess, observations, group.past, k_loss)
+
+    def remember(past, background, ensemble, observations):
+        """The past of one stream with one more cycle."""
+        if history is None:
+            return past
+        equivalents = step.operator.ensemble(background)
+        mean = ensemble_mean(equivalents)
+        return history.update(
+            past,
+            observations.values[0] - mean,
+            step.operator(ensemble_mean(ensemble)) - mean,
+            ensemble_spread(equivalents) ** 2,
+            observations.error_sd[0],
+            observations.mask[0],
+        )
+
+    def follow(given: _Given, ensembles) -> _Streams:
+        past = jax.vmap(remember)(given.past, given.background, ensembles, given.observations)
+        return _Streams(given.truth, ensembles, past)
 
     def cycle(carry, k):
         w, opt_state, groups = carry
@@ -209,7 +231,7 @@ def train_on_policy(
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             updates, opt_state = optimizer.update(gradient, opt_state, w)
             w = optax.apply_updates(w, updates)
-        groups = tuple(_Streams(g.truth, e) for g, e in zip(given, ensembles, strict=True))
+        groups = tuple(map(follow, given, ensembles))
         error = jnp.concatenate([jnp.mean(g.ensemble, axis=1) - g.truth for g in groups])
         rmse = jnp.mean(jnp.sqrt(jnp.mean(error**2, axis=-1)))
         return (w, opt_state, groups), jnp.stack([value, rmse])
@@ -250,7 +272,11 @@ def _start(
     )
     noise = jax.random.normal(k_ensemble, (members, *shape), truth.dtype)
     noise = 2 * settings.nearness * noise
-    return _Streams(truth, jnp.moveaxis(truth[None] + noise, 0, 1))
+    past = None
+    if step.history is not None:
+        nothing = step.history.init(step.operator.obs_size, truth.dtype)
+        past = jnp.broadcast_to(nothing, (shape[0], *nothing.shape))
+    return _Streams(truth, jnp.moveaxis(truth[None] + noise, 0, 1), past)
 
 
 def _advance(

@@ -14,8 +14,10 @@ from vardax_core.analysis.amortized.ring_network import (
     ring_neighbours,
 )
 from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.history import AbstractRememberingStep, DepartureHistory
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.types import (
+    PAST_STATISTICS,
     Analysis,
     Observations,
     ResultCode,
@@ -27,7 +29,7 @@ CORRELATION_LAGS = 4
 FEATURES = 12 + CORRELATION_LAGS
 
 
-class LocalTransformStep(AbstractAnalysisStep):
+class LocalTransformStep(AbstractRememberingStep):
     """Amortized analysis on a ring: a network gives the gains, the ensemble is transformed.
 
     At every point the network sees the background mean and spread, lag correlations, innovation,
@@ -52,6 +54,8 @@ class LocalTransformStep(AbstractAnalysisStep):
         first_guess: analysis that the network corrects, or None for the background itself.
         reach: points to each side that a gain covers.
         regression: whether the network sees and weighs the members' regressions.
+        history: how past departures are kept that the network sees, or None if it does not; a
+            window without them counts as one in which they were as expected.
         static: fields that never change and that the network sees too, of order one; none by
             default.
         centre, scale: rough mean and standard deviation of the state, for scaling the inputs.
@@ -60,6 +64,7 @@ class LocalTransformStep(AbstractAnalysisStep):
     operator: AbstractObservationOperator
     network: RingNetwork
     first_guess: AbstractAnalysisStep | None
+    history: DepartureHistory | None
     static: Float[Array, "n field"]
     reach: int = eqx.field(static=True)
     regression: bool = eqx.field(static=True)
@@ -77,6 +82,7 @@ class LocalTransformStep(AbstractAnalysisStep):
         reach: int = 5,
         width: int = 64,
         depth: int = 3,
+        history: DepartureHistory | None = None,
         static: Float[Array, "n field"] | None = None,
         key: PRNGKeyArray,
     ) -> "LocalTransformStep":
@@ -96,13 +102,24 @@ class LocalTransformStep(AbstractAnalysisStep):
         if static is None:
             static = jnp.zeros((*operator.state_shape, 0))
         regression = first_guess is None
-        channels = FEATURES + static.shape[1] + (taps if regression else 0)
+        channels = FEATURES + static.shape[1]
+        channels += (taps if regression else 0) + (len(PAST_STATISTICS) if history else 0)
         outputs = (4 if regression else 2) * taps + 2
         network = RingNetwork.create(channels, outputs, width=width, depth=depth, key=key)
         if first_guess is None:
             start = network.last.bias.at[reach].set(1.0).at[taps + reach].set(0.5)
             network = eqx.tree_at(lambda n: n.last.bias, network, start)
-        return cls(operator, network, first_guess, static, reach, regression, centre, scale)
+        return cls(
+            operator=operator,
+            network=network,
+            first_guess=first_guess,
+            history=history,
+            static=static,
+            reach=reach,
+            regression=regression,
+            centre=centre,
+            scale=scale,
+        )
 
     def analyse(
         self,
@@ -156,6 +173,8 @@ class LocalTransformStep(AbstractAnalysisStep):
             gain,
             observed,
         )
+        if self.history is not None:
+            features = jnp.concatenate([features, self._of_the_past(mean, observations)], axis=1)
         taps = 2 * self.reach + 1
         gains = ring_neighbours(gain, self.reach)
         if self.regression:
@@ -186,6 +205,18 @@ class LocalTransformStep(AbstractAnalysisStep):
             result=jnp.asarray(int(ResultCode.OK), jnp.int32),
             diagnostics={"mean_inflation": jnp.mean(inflation)},
         )
+
+    def _of_the_past(
+        self, mean: Float[Array, " n"], observations: Observations
+    ) -> Float[Array, "n statistic"]:
+        """What past departures were like, on the grid."""
+        if observations.past is None:
+            return jnp.zeros((mean.shape[0], len(PAST_STATISTICS)), mean.dtype)
+        past = observations.past.astype(mean.dtype)
+        on_grid = jax.vmap(lambda x: self.operator.adjoint(mean, x))
+        count = self.operator.adjoint(mean, jnp.ones_like(past[0]))
+        known = on_grid(past) / jnp.maximum(count, 1.0)[None]
+        return jnp.clip(known, -10.0, 10.0).T
 
     def _correlations(self, normalised: Float[Array, "member n"]) -> Float[Array, "n tap"]:
         """The members' correlation of every point with its neighbours."""

@@ -1,0 +1,92 @@
+"""What the departures of every observation were like of late, for analyses that look at it."""
+
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
+
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.types import PAST_STATISTICS
+
+LARGEST = 5.0
+"""Standardised departure beyond which an observation counts no more."""
+
+
+class DepartureHistory(eqx.Module):
+    """Exponentially forgotten means of each observation's departures.
+
+    One cycle does not tell a forecast model that is wrong from one that is right; some fifty do.
+    An analysis that sees these means can inflate its ensemble, or shift it, where the model errs,
+    and leave it alone where it does not. In the order of `PAST_STATISTICS` the means are of
+
+        z,   z^2 - 1,   H(A - B) / sqrt(HBH')       with z = (O-B) / sqrt(HBH' + R)
+
+    the first two over the cycles in which the observation was used, the third over all cycles with
+    any observation. They are zero at first, which is what a cycle without a fault tends to.
+
+    Attributes:
+        memory: cycles after which a cycle's weight has fallen to 1/e.
+
+    Source: Desroziers et al. (2005), doi:10.1256/qj.05.108; Dee (2005), doi:10.1256/qj.05.137, on
+    increments that average to a bias of the model.
+    """
+
+    memory: float = eqx.field(static=True, default=50.0)
+
+    def __check_init__(self):
+        if not self.memory > 0:
+            raise ValueError(f"DepartureHistory: memory must be > 0 cycles, got {self.memory}.")
+
+    def init(
+        self, n_observations: int, dtype: DTypeLike = jnp.float32
+    ) -> Float[Array, "statistic obs"]:
+        """The means before the first cycle."""
+        return jnp.zeros((len(PAST_STATISTICS), n_observations), dtype)
+
+    def standardised(self, past: Float[Array, "statistic obs"]) -> Float[Array, "statistic obs"]:
+        """The means in units of what chance makes of them, roughly."""
+        return past * math.sqrt(2 * self.memory)
+
+    def update(
+        self,
+        past: Float[Array, "statistic obs"],
+        innovation: Float[Array, " obs"],
+        increment: Float[Array, " obs"],
+        background_variance: Float[Array, " obs"],
+        error_sd: Float[Array, " obs"],
+        used: Bool[Array, " obs"],
+    ) -> Float[Array, "statistic obs"]:
+        """Take one cycle in; what is not finite is left out.
+
+        Arguments:
+            past: the means before.
+            innovation, increment: O-B and H(A - B).
+            background_variance: diagonal of HBH'.
+            error_sd: square root of the diagonal of R.
+            used: True where the observation entered the analysis.
+        """
+        z = innovation / jnp.sqrt(background_variance + error_sd**2)
+        z = jnp.clip(z, -LARGEST, LARGEST)
+        spread = jnp.sqrt(background_variance)
+        shift = jnp.clip(increment / jnp.where(spread > 0, spread, 1.0), -LARGEST, LARGEST)
+        new = jnp.stack([z, z**2 - 1, shift])
+        known = jnp.stack([used, used, jnp.broadcast_to(jnp.any(used), used.shape)])
+        keep = math.exp(-1 / self.memory)
+        return jnp.where(known & jnp.isfinite(new), keep * past + (1 - keep) * new, past)
+
+
+class AbstractRememberingStep(AbstractAnalysisStep):
+    """An analysis that may look at past departures; whoever cycles it keeps them for it.
+
+    Attributes:
+        history: how they are kept, or None where the analysis does not look at them.
+    """
+
+    history: eqx.AbstractVar[DepartureHistory | None]
+
+
+def history_of(step: AbstractAnalysisStep) -> DepartureHistory | None:
+    """How the past departures are kept that an analysis looks at, or None if it does not."""
+    return step.history if isinstance(step, AbstractRememberingStep) else None
