@@ -8,7 +8,7 @@ import pytest
 
 from vardax_core.observations.operators import PointSampling
 from vardax_core.training.field_streams import FieldTrainingSettings, draw_stream, fit_folds
-from vardax_core.training.field_training import gaussian_crps, train_field_analysis
+from vardax_core.training.field_training import train_field_analysis
 from vardax_core.training.statistics import UnfitPeriodError
 from vardax_core.types import Observations, ResultCode
 
@@ -120,14 +120,6 @@ def test_a_stream_holds_the_truth_of_its_times(period, key):
     error = (np.asarray(stream.gridded.departures[:, -1]) - np.asarray(stream.truth))[seen]
     assert 0 < np.abs(error).max() < 2.5
     assert (np.asarray(stream.first_spread) > 0).all()
-
-
-def test_crps_of_a_gaussian_by_hand():
-    # At its own mean a unit Gaussian scores (sqrt(2) - 1) / sqrt(pi).
-    score = gaussian_crps(jnp.zeros(1), jnp.ones(1), jnp.zeros(1))
-    np.testing.assert_allclose(score, (2**0.5 - 1) / np.pi**0.5, rtol=1e-12)
-    far = gaussian_crps(jnp.zeros(1), jnp.full((1,), 1e-3), jnp.full((1,), 5.0))
-    np.testing.assert_allclose(far, 5.0, rtol=1e-3)
 
 
 def test_unfit_periods_are_refused(period):

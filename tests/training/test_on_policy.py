@@ -11,12 +11,11 @@ from vardax_core.analysis.ensemble.etkf import ETKF
 from vardax_core.analysis.history import DepartureHistory
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
+from vardax_core.training.ensemble_scores import CRPS, LocalEnergyScore
 from vardax_core.training.observing import FixedNetwork, RandomNetwork
 from vardax_core.training.on_policy import (
     OnPolicySettings,
     _advance,
-    ensemble_score,
-    gaussian_score,
     train_on_policy,
 )
 from vardax_core.types import PAST_STATISTICS
@@ -82,22 +81,15 @@ def test_a_stream_that_is_not_finite_starts_anew(key):
         assert np.all(np.isfinite(leaf))
 
 
-def test_gaussian_score_by_hand():
-    score = gaussian_score(jnp.zeros(2), jnp.full(2, 2.0), jnp.asarray([2.0, 4.0]))
-    np.testing.assert_allclose(score, np.log(2) + (0.5 * 1 + 0.5 * 4) / 2)
-
-
-def test_projections_see_dropped_correlations(key):
-    """Shuffling each point's members keeps every marginal and must cost score."""
-    draw_key, shuffle_key, score_key = jax.random.split(key, 3)
-    common = jax.random.normal(draw_key, (400, 1))
-    ensemble = jnp.broadcast_to(common, (400, 12)) + 0.1 * jax.random.normal(score_key, (400, 12))
-    truth = ensemble[0]
-    shuffled = jax.vmap(jax.random.permutation, in_axes=(0, 1), out_axes=1)(
-        jax.random.split(shuffle_key, 12), ensemble
-    )
-    good = ensemble_score(ensemble, truth, key=score_key)
-    assert ensemble_score(shuffled, truth, key=score_key) > good + 0.3
+@pytest.mark.parametrize("score", [CRPS(1.0), LocalEnergyScore(1.0)], ids=["crps", "energy"])
+def test_other_scores_train_as_well(score, key):
+    settings = SETTINGS._replace(steps=200, streams=8, chunk=50, score=score)
+    idle = settings._replace(learning_rate=1e-12)
+    curves = [
+        train_on_policy(untrained(None), MODEL, NETWORK, s, key=key)[1] for s in (settings, idle)
+    ]
+    trained, untouched = (c[2:, 0].mean() for c in curves)
+    assert trained < untouched
 
 
 def test_sizes_and_natures_share_the_streams(key):

@@ -18,6 +18,7 @@ from vardax_core.analysis.amortized.field_step import (
     recentre_and_rescale,
 )
 from vardax_core.analysis.variational.window_interpolation import WindowInterpolation
+from vardax_core.calibration.statistics import gaussian_crps
 from vardax_core.models.linear_inverse import LinearInverseModel
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.training.field_streams import (
@@ -86,19 +87,6 @@ def field_features(
     )
 
 
-def gaussian_crps(
-    mean: Float[Array, "*state"], spread: Float[Array, "*state"], truth: Float[Array, "*state"]
-) -> Float[Array, "*state"]:
-    """Continuous ranked probability score of a Gaussian, in the unit of the state.
-
-    Source: Gneiting et al. (2005), doi:10.1175/MWR2904.1, equation 5.
-    """
-    z = (truth - mean) / spread
-    density = jax.scipy.stats.norm.pdf(z)
-    inside = 2 * jax.scipy.stats.norm.cdf(z) - 1
-    return spread * (z * inside + 2 * density - jnp.pi**-0.5)
-
-
 def analyse_cycle(
     network: FieldNetwork,
     features: FieldFeatures,
@@ -126,7 +114,7 @@ def analyse_cycle(
     departure = (truth - new_mean) / new_spread
     loss = jnp.mean(jnp.log(new_spread / features.scale) + departure**2 / 2)
     if settings.crps_weight > 0:
-        score = gaussian_crps(new_mean, new_spread, truth) / features.scale
+        score = gaussian_crps(truth, new_mean, new_spread) / features.scale
         loss = loss + settings.crps_weight * jnp.mean(score)
     analysis = recentre_and_rescale(ensemble, mean, spread, climate + new_mean, new_spread)
     return loss, jax.lax.stop_gradient(analysis)

@@ -10,13 +10,12 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
-from vardax_core.analysis.amortized.ring_network import ring_neighbours
 from vardax_core.models.base import AbstractForecastModel
+from vardax_core.training.ensemble_scores import LOCAL_GAUSSIAN, AbstractEnsembleScore
 from vardax_core.training.observing import AbstractObservingSystem
 from vardax_core.training.twin_cycles import CLIMATE_BOUND
 from vardax_core.types import Observations, ensemble_mean, ensemble_spread
 
-PROJECTION_REACH = 2
 DIVERGED = 1.1
 """Climatological standard deviations from the truth at which a stream starts anew."""
 
@@ -37,6 +36,7 @@ class OnPolicySettings(NamedTuple):
             also the error with which a stream starts anew.
         bound: largest distance of a member from the climatological mean, in climatological
             standard deviations; a forecast beyond it is cut off.
+        score: of the analysis ensemble against the truth, which is to become low.
     """
 
     steps: int = 3600
@@ -48,6 +48,7 @@ class OnPolicySettings(NamedTuple):
     shock: float = 0.001
     nearness: float = 0.5
     bound: float = CLIMATE_BOUND
+    score: AbstractEnsembleScore = LOCAL_GAUSSIAN
 
 
 class _Streams(NamedTuple):
@@ -69,36 +70,6 @@ class _Given(NamedTuple):
     key: PRNGKeyArray
 
 
-def gaussian_score(
-    mean: Float[Array, "*event"], sd: Float[Array, "*event"], truth: Float[Array, "*event"]
-) -> Float[Array, ""]:
-    """Mean negative log-density of N(mean, sd^2) at the truth, without the constant."""
-    return jnp.mean(jnp.log(sd) + 0.5 * ((truth - mean) / sd) ** 2)
-
-
-def ensemble_score(
-    ensemble: Float[Array, "member n"], truth: Float[Array, " n"], *, key: PRNGKeyArray
-) -> Float[Array, ""]:
-    """Gaussian negative log score at every point and of random local projections.
-
-    The projections are unit vectors over five neighbouring points, so that the members'
-    correlations are scored as well as their spread.
-    """
-    floor = jnp.asarray(1e-3, truth.dtype)
-    pointwise = gaussian_score(ensemble_mean(ensemble), ensemble_spread(ensemble) + floor, truth)
-    weights = jax.random.normal(key, (truth.shape[0], 2 * PROJECTION_REACH + 1), truth.dtype)
-    weights = weights / jnp.linalg.norm(weights, axis=1, keepdims=True)
-
-    def project(x: Float[Array, " n"]) -> Float[Array, " n"]:
-        return jnp.sum(weights * ring_neighbours(x, PROJECTION_REACH), axis=1)
-
-    members = jax.vmap(project)(ensemble)
-    projected = gaussian_score(
-        ensemble_mean(members), ensemble_spread(members) + floor, project(truth)
-    )
-    return pointwise + projected
-
-
 def train_on_policy(
     step: LocalTransformStep,
     model: AbstractForecastModel,
@@ -112,8 +83,8 @@ def train_on_policy(
     """Train through parallel twin cycles run with the network's own analyses.
 
     Each cycle gives a truth, observations and a background; one gradient step is taken on the
-    negative log score of the analysis ensemble against the truth, and the cycle goes on from the
-    network's analysis. No gradient passes the forecast or the first guess. Now and then a stream
+    score of the analysis ensemble against the truth, and the cycle goes on from the network's
+    analysis. No gradient passes the forecast or the first guess. Now and then a stream
     is thrown off its truth, and weighs less the further it is. A stream further than `DIVERGED`
     from its truth starts anew near it; a gradient that is not finite is skipped.
 
@@ -177,7 +148,7 @@ def train_on_policy(
             given.background, given.guess, given.observations
         )
         keys = jax.random.split(given.key, given.truth.shape[0])
-        scores = jax.vmap(lambda e, x, k: ensemble_score(e, x, key=k))(ensembles, given.truth, keys)
+        scores = jax.vmap(lambda e, x, k: settings.score(e, x, key=k))(ensembles, given.truth, keys)
         error = jnp.mean(given.background, axis=1) - given.truth
         weights = 1 / (1 + jnp.mean((error / settings.nearness) ** 2, axis=-1))
         return jnp.sum(weights * scores), jnp.sum(weights), ensembles

@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.local_smoother import LocalSmoother
+from vardax_core.training.ensemble_scores import LOCAL_GAUSSIAN
 from vardax_core.training.observing import AbstractObservingSystem
-from vardax_core.training.on_policy import ensemble_score
 from vardax_core.training.twin_cycles import TwinPlan, cycle_twins
 
 
@@ -93,7 +93,7 @@ def train_smoother(
         def scores(ensembles, past, kk):
             keys = jax.random.split(kk, smoother.lag)
             return jnp.mean(
-                jax.vmap(lambda e, x, one: ensemble_score(e, x, key=one))(ensembles, past, keys)
+                jax.vmap(lambda e, x, one: LOCAL_GAUSSIAN(e, x, key=one))(ensembles, past, keys)
             )
 
         each = jax.vmap(scores)(history[:, 1:], truths[:, 1:], jax.random.split(k, plan.streams))

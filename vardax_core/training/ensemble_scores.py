@@ -1,0 +1,166 @@
+"""Proper scores of an analysis ensemble that a training may lower, each a small object."""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vardax_core.analysis.amortized.ring_network import ring_neighbours
+from vardax_core.calibration.statistics import fair_crps
+from vardax_core.types import ensemble_mean, ensemble_spread
+
+SPREAD_FLOOR = 1e-3
+"""Added to every spread, unit of the state, so that a collapsed ensemble has a score."""
+
+
+class AbstractEnsembleScore(eqx.Module):
+    """A negatively oriented score of an ensemble on a ring; lower is better."""
+
+    @abstractmethod
+    def __call__(
+        self, ensemble: Float[Array, "member n"], truth: Float[Array, " n"], *, key: PRNGKeyArray
+    ) -> Float[Array, ""]:
+        """The mean over the points.
+
+        Arguments:
+            ensemble: the analysis members.
+            truth: what they are to be like.
+            key: for scores that look at random directions.
+        """
+
+
+class GaussianScore(AbstractEnsembleScore):
+    """Negative log-density of the Gaussian with the ensemble's mean and spread at every point."""
+
+    def __call__(
+        self, ensemble: Float[Array, "member n"], truth: Float[Array, " n"], *, key: PRNGKeyArray
+    ) -> Float[Array, ""]:
+        return gaussian_score(
+            ensemble_mean(ensemble), ensemble_spread(ensemble) + SPREAD_FLOOR, truth
+        )
+
+
+class ProjectedGaussianScore(AbstractEnsembleScore):
+    """The Gaussian score of random local projections, which feels the members' correlations.
+
+    The projections are unit vectors over the points in reach, drawn anew each time.
+
+    Attributes:
+        reach: points to each side.
+    """
+
+    reach: int = eqx.field(static=True, default=2)
+
+    def __call__(
+        self, ensemble: Float[Array, "member n"], truth: Float[Array, " n"], *, key: PRNGKeyArray
+    ) -> Float[Array, ""]:
+        weights = jax.random.normal(key, (truth.shape[0], 2 * self.reach + 1), truth.dtype)
+        weights = weights / jnp.linalg.norm(weights, axis=1, keepdims=True)
+
+        def project(x: Float[Array, " n"]) -> Float[Array, " n"]:
+            return jnp.sum(weights * ring_neighbours(x, self.reach), axis=1)
+
+        return GaussianScore()(jax.vmap(project)(ensemble), project(truth), key=key)
+
+
+class CRPS(AbstractEnsembleScore):
+    """Fair continuous ranked probability score at every point, in units of `scale`.
+
+    Attributes:
+        scale: unit of the state that counts as one.
+
+    Source: Ferro (2014), doi:10.1002/qj.2270
+    """
+
+    scale: float = eqx.field(static=True)
+
+    def __check_init__(self):
+        _positive("CRPS", self.scale)
+
+    def __call__(
+        self, ensemble: Float[Array, "member n"], truth: Float[Array, " n"], *, key: PRNGKeyArray
+    ) -> Float[Array, ""]:
+        return jnp.mean(fair_crps(truth, ensemble)) / self.scale
+
+
+class LocalEnergyScore(AbstractEnsembleScore):
+    """Fair energy score of the states around every point, in units of `scale`.
+
+    It is the CRPS of vectors, here of the points in reach, and needs no Gaussian to feel how they
+    belong together.
+
+    Attributes:
+        scale: unit of the state that counts as one.
+        reach: points to each side.
+
+    Source: Gneiting and Raftery (2007), doi:10.1198/016214506000001437, equation 22; fair as in
+        Ferro (2014), doi:10.1002/qj.2270
+    """
+
+    scale: float = eqx.field(static=True)
+    reach: int = eqx.field(static=True, default=2)
+
+    def __check_init__(self):
+        _positive("LocalEnergyScore", self.scale)
+
+    def __call__(
+        self, ensemble: Float[Array, "member n"], truth: Float[Array, " n"], *, key: PRNGKeyArray
+    ) -> Float[Array, ""]:
+        members = ensemble.shape[0]
+        errors = jax.vmap(lambda x: ring_neighbours(x - truth, self.reach))(ensemble)
+        near = jnp.mean(_lengths(errors), axis=0)
+        apart = jax.lax.map(lambda one: jnp.sum(_lengths(errors - one[None]), axis=0), errors)
+        pairs = jnp.sum(apart, axis=0) / (2 * members * (members - 1))
+        return jnp.mean(near - pairs) / self.scale
+
+
+class SumOfScores(AbstractEnsembleScore):
+    """A weighted sum of scores, which is as proper as they are.
+
+    Attributes:
+        scores: its parts.
+        weights: of each; all one if there are none.
+    """
+
+    scores: tuple[AbstractEnsembleScore, ...]
+    weights: tuple[float, ...] = eqx.field(static=True, default=())
+
+    def __check_init__(self):
+        if self.weights and len(self.weights) != len(self.scores):
+            raise ValueError(
+                f"SumOfScores: expected one weight for each of {len(self.scores)} scores, got "
+                f"{len(self.weights)}."
+            )
+
+    def __call__(
+        self, ensemble: Float[Array, "member n"], truth: Float[Array, " n"], *, key: PRNGKeyArray
+    ) -> Float[Array, ""]:
+        parts = jnp.stack([score(ensemble, truth, key=key) for score in self.scores])
+        if not self.weights:
+            return jnp.sum(parts)
+        return jnp.sum(jnp.asarray(self.weights, parts.dtype) * parts)
+
+
+LOCAL_GAUSSIAN = SumOfScores((GaussianScore(), ProjectedGaussianScore()))
+"""Every point, and random projections of five neighbours."""
+
+
+def gaussian_score(
+    mean: Float[Array, "*event"], sd: Float[Array, "*event"], truth: Float[Array, "*event"]
+) -> Float[Array, ""]:
+    """Mean negative log-density of N(mean, sd^2) at the truth, without the constant."""
+    return jnp.mean(jnp.log(sd) + 0.5 * ((truth - mean) / sd) ** 2)
+
+
+def _lengths(vectors: Float[Array, "*rest tap"]) -> Float[Array, "*rest"]:
+    """Euclidean lengths whose gradient is zero, and not undefined, where they are zero."""
+    squares = jnp.sum(vectors**2, axis=-1)
+    positive = squares > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1.0)), 0.0)
+
+
+def _positive(name: str, scale: float) -> None:
+    if not scale > 0:
+        raise ValueError(f"{name}: scale must be > 0, got {scale}; give a typical spread.")
