@@ -27,6 +27,7 @@ from twins.settings import SETTINGS, Setting
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
+from vardax_core.analysis.ensemble.iterative import IterativeETKF
 from vardax_core.analysis.ensemble.letkf import LETKF
 from vardax_core.analysis.ensemble.localization import ring_network
 from vardax_core.analysis.history import DepartureHistory
@@ -71,9 +72,7 @@ SHOWN = 120
 def untrained(setting: Setting, *, key) -> LocalTransformStep:
     """The step of a setting with fresh weights."""
     operator = Identity(setting.model.state_shape)
-    guess = None
-    if setting.certainty is not None:
-        guess = FiniteSizeETKF(operator, certainty=setting.certainty)
+    guess = first_guess(setting)
     n = setting.model.state_shape[0]
     # The three variables of Lorenz-63 are no ring of equals: the network is told which is which.
     static = jnp.eye(n) if n == 3 else None
@@ -89,6 +88,16 @@ def untrained(setting: Setting, *, key) -> LocalTransformStep:
         static=static,
         key=key,
     )
+
+
+def first_guess(setting: Setting) -> AbstractAnalysisStep | None:
+    """The filter that the network of a setting corrects."""
+    operator = Identity(setting.model.state_shape)
+    if setting.certainty is None:
+        return None
+    if setting.iterations:
+        return IterativeETKF(operator, iterations=setting.iterations, certainty=setting.certainty)
+    return FiniteSizeETKF(operator, certainty=setting.certainty)
 
 
 def restored(setting: Setting, path: Path) -> LocalTransformStep:
@@ -466,6 +475,10 @@ def measure(name: str, options) -> tuple[dict, list[dict]]:
     row["reference"] = reference | {"method": label}
     print(line(f"{name}, N={setting.members}: amortized", row))
     print(line(f"  {label}", reference))
+    if setting.iterations:
+        guess = scored(cycled(setting, first_guess(setting), None, *size, key=run_key))
+        row["first_guess"] = guess
+        print(line(f"  iterative ETKF, {setting.iterations} iterations", guess))
     for age in row["lags"][1:]:
         print(line(f"  amortized, lag {age['lag']}", age))
     for age in reference["lags"][1:]:

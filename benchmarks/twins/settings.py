@@ -20,6 +20,7 @@ class Setting:
         lag: later observation times that the smoother waits for; 0 for none.
         lag_bar: largest rmse.a of the smoother.
         certainty: of the finite-size filter, first guess and reference; None for no first guess.
+        iterations: of the first guess, each with a forecast of its own; 0 for none.
         centre, scale: rough mean and standard deviation of the model's climate.
         nearness: see `OnPolicySettings`.
         streams: of the training.
@@ -40,6 +41,7 @@ class Setting:
     lag: int = 0
     lag_bar: float | None = None
     certainty: float | None = 1.0
+    iterations: int = 0
     centre: float = 2.4
     scale: float = 3.6
     nearness: float = 0.5
@@ -92,6 +94,7 @@ SETTINGS = {
         lag=3,
         lag_bar=0.52,
         nearness=1.5,
+        iterations=3,
         streams=24,
         reach=6,
         published={"LETKF N=40": 1.0, "LETKF N=100": 0.84, "iEnKS lag 2 N=100": 0.43},
@@ -104,6 +107,7 @@ SETTINGS = {
         centre=8.0,
         scale=12.0,
         nearness=1.5,
+        iterations=3,
         streams=128,
         reach=1,
         depth=3,

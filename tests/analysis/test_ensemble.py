@@ -195,6 +195,12 @@ def test_inflation_before_and_after_the_eigenvalue_problem_are_one(obs, key):
 
 
 @pytest.mark.parametrize("obs", [3, 8, 20])
+def test_a_transform_brings_its_inverse(obs, key):
+    transform = transform_of(spectrum_of(random_departures(8, obs, key)), 1.7)
+    np.testing.assert_allclose(transform.matrix @ transform.inverse, np.eye(8), atol=1e-12)
+
+
+@pytest.mark.parametrize("obs", [3, 8, 20])
 def test_chi2_without_a_matrix_of_the_observations_is_that_with_it(obs, key):
     departures = random_departures(8, obs, key)
     y, d = np.asarray(departures.anomalies), np.asarray(departures.innovation)

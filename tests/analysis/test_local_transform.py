@@ -10,6 +10,7 @@ from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.amortized.ring_network import RingConvolution, ring_neighbours
 from vardax_core.analysis.ensemble.etkf import ETKF
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
+from vardax_core.analysis.ensemble.iterative import IterativeETKF
 from vardax_core.analysis.ensemble.letkf import LETKF
 from vardax_core.analysis.ensemble.localization import ring_network
 from vardax_core.analysis.history import DepartureHistory
@@ -49,6 +50,7 @@ FIRST_GUESSES = {
     "etkf": lambda: ETKF(Identity((N,)), rotate=False),
     "finite-size": lambda: FiniteSizeETKF(Identity((N,)), rotate=False),
     "letkf": letkf,
+    "iterative": lambda: IterativeETKF(Identity((N,)), rotate=False),
 }
 LOCAL = ("none", "letkf")
 """First guesses that leave points alone that no observation reaches."""

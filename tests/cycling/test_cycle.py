@@ -10,6 +10,7 @@ import pytest
 
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.ensemble.etkf import ETKF
+from vardax_core.analysis.ensemble.iterative import IterativeETKF
 from vardax_core.analysis.history import DepartureHistory
 from vardax_core.cycling.adaptation import SpreadAdaptation
 from vardax_core.cycling.cycle import CycleInput, CycleProgram, run_segment
@@ -104,6 +105,20 @@ def cycled(truth, start):
 def assert_same_bits(one, other):
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_an_iterative_analysis_is_told_where_the_background_came_from(cycled, values, start):
+    """In every cycle that has observations; its cycles, too, are the same wherever they are cut."""
+    program = dataclasses.replace(PROGRAM, step=IterativeETKF(Identity((N,))), adaptation=None)
+    values[4] = np.nan
+    whole_state, whole = cycled(values, program=program)
+    iterated = whole.analysis.diagnostics["iterated"]
+    assert iterated[np.arange(CYCLES) != 4].mean() > 0.5
+    np.testing.assert_array_equal(whole.analysis.ensemble[4], whole.background[4])
+    state, _ = cycled(values, 0, 6, program=program)
+    state, rest = cycled(values, 6, CYCLES, state, program=program)
+    assert_same_bits(state, whole_state)
+    assert_same_bits(rest.analysis, jax.tree.map(lambda x: x[6:], whole.analysis))
 
 
 @pytest.mark.parametrize("cuts", [(5,), (3,), (1, 4, 9)])

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vardax_core.analysis.ensemble.etkf import ETKF
-from vardax_core.cycling.cycle import CycleInput, CycleProgram, possible_members
+from vardax_core.analysis.origin import possible_members
+from vardax_core.cycling.cycle import CycleInput, CycleProgram
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
 from vardax_core.types import Observations

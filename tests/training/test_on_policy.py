@@ -8,6 +8,7 @@ import pytest
 
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.ensemble.etkf import ETKF
+from vardax_core.analysis.ensemble.iterative import IterativeETKF
 from vardax_core.analysis.history import DepartureHistory
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
@@ -40,7 +41,11 @@ def untrained(first_guess, history=None):
     )
 
 
-@pytest.mark.parametrize("first_guess", [None, ETKF(OPERATOR, 1.05)], ids=["alone", "hybrid"])
+@pytest.mark.parametrize(
+    "first_guess",
+    [None, ETKF(OPERATOR, 1.05), IterativeETKF(OPERATOR, iterations=2)],
+    ids=["alone", "hybrid", "iterative"],
+)
 def test_two_trainings_give_the_same_weights(first_guess, key):
     trained = [
         train_on_policy(untrained(first_guess), MODEL, NETWORK, SETTINGS, key=key)[0]

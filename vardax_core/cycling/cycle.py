@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.history import history_of
+from vardax_core.analysis.origin import Origin, needs_origin, with_origin
 from vardax_core.calibration.statistics import cycle_statistics
 from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
 from vardax_core.cycling.guard import Guard
@@ -171,8 +172,17 @@ class CycleProgram(eqx.Module):
             key: the experiment's key; the cycle's keys are folded from it.
         """
         purpose = functools.partial(cycle_key, key, state.cycle)
-        forecast = self._forecast(state, purpose(Purpose.FORECAST))
-        background, replaced = possible_members(forecast, self.valid_range)
+        origin = Origin(
+            ensemble=state.ensemble,
+            time=state.time,
+            key=purpose(Purpose.FORECAST),
+            model=self.model,
+            steps=self.forecast_steps,
+            valid_range=self.valid_range,
+        )
+        background, replaced = origin.forecast(state.ensemble)
+        if needs_origin(self):
+            self = with_origin(self, origin)
         equivalents = self.step.operator.ensemble(background)
         observed_mean = ensemble_mean(equivalents)
         observed_variance = ensemble_spread(equivalents) ** 2
@@ -294,15 +304,6 @@ class CycleProgram(eqx.Module):
         )
         return following, output
 
-    def _forecast(self, state: CycleState, key: PRNGKeyArray) -> Float[Array, "member *state"]:
-        def body(index, ensemble):
-            time = state.time + index * self.model.interval
-            return self.model.forecast(ensemble, time, key=jax.random.fold_in(key, index))
-
-        if self.forecast_steps == 1:
-            return body(0, state.ensemble)
-        return jax.lax.fori_loop(0, self.forecast_steps, body, state.ensemble)
-
     def _check_first_guess(
         self, given: CycleInput, mean: Float[Array, " obs"], variance: Float[Array, " obs"]
     ) -> tuple[Observations, Int[Array, " obs"]]:
@@ -330,37 +331,6 @@ class CycleProgram(eqx.Module):
         )
         mask = observations.mask.at[-1].set(observations.mask[-1] & ~rejected)
         return eqx.tree_at(lambda o: o.mask, observations, mask), quality
-
-
-def possible_members(
-    ensemble: Float[Array, "member *state"], valid_range: tuple[float, float]
-) -> tuple[Float[Array, "member *state"], Int[Array, ""]]:
-    """Replace members that left the range of the possible, as a forecast that became unstable.
-
-    One such member would spoil the mean and the spread of all, in this cycle and in every later
-    one. Each becomes the mirror image of a possible member about the mean of the possible ones.
-    If there is none, the ensemble stays as it is.
-
-    Arguments:
-        ensemble: the members.
-        valid_range: smallest and largest possible value, unit of the state.
-
-    Returns:
-        The members, the possible ones bit for bit, and the number of those replaced.
-    """
-    members = ensemble.shape[0]
-    low, high = valid_range
-    flat = ensemble.reshape(members, -1)
-    possible = jnp.all(jnp.isfinite(flat) & (flat >= low) & (flat <= high), axis=1)
-    count = jnp.sum(possible, dtype=jnp.int32)
-    first_possible = jnp.argsort(~possible, stable=True).astype(jnp.int32)
-    turn = jnp.cumsum(~possible, dtype=jnp.int32) - 1
-    partner = flat[first_possible[turn % jnp.maximum(count, 1)]]
-    kept = jnp.where(possible[:, None], flat, 0.0)
-    mean = jnp.sum(kept, axis=0, keepdims=True) / jnp.maximum(count, 1).astype(flat.dtype)
-    mirrored = jnp.where(possible[:, None], flat, 2 * mean - partner)
-    repaired = jnp.where((count > 0) & (count < members), mirrored, flat)
-    return repaired.reshape(ensemble.shape), jnp.asarray(members, jnp.int32) - count
 
 
 def scan_cycles(

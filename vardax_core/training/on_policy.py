@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
+from vardax_core.analysis.origin import Origin, needs_origin, with_origin
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.training.ensemble_scores import LOCAL_GAUSSIAN, AbstractEnsembleScore
 from vardax_core.training.observing import AbstractObservingSystem
@@ -35,7 +36,7 @@ class OnPolicySettings(NamedTuple):
         nearness: error of the background, unit of the state, at which a stream's weight halves;
             also the error with which a stream starts anew.
         bound: largest distance of a member from the climatological mean, in climatological
-            standard deviations; a forecast beyond it is cut off.
+            standard deviations; a forecast beyond it is replaced, see `possible_members`.
         score: of the analysis ensemble against the truth, which is to become low.
     """
 
@@ -129,6 +130,8 @@ def train_on_policy(
     weights = jax.tree.map(lambda w: w.astype(dtype), weights)
     now = jnp.zeros((1,), jnp.int32)
     obs_size, history = step.operator.obs_size, step.history
+    reach = settings.bound * step.scale
+    valid_range = (step.centre - reach, step.centre + reach)
 
     def with_weights(w) -> LocalTransformStep:
         return eqx.tree_at(lambda s: s.network, step, eqx.combine(w, rest))
@@ -163,16 +166,28 @@ def train_on_policy(
         count = group.truth.shape[0]
         truth = _advance(natures, group.truth, k_truth)
         keys = jax.random.split(k_forecast, count)
-        background = jax.vmap(lambda e, kk: model.forecast(e, now[0], key=kk))(group.ensemble, keys)
-        background = _reset_diverged(background, truth, step, settings, k_reset)
+        origins = jax.vmap(origin_of)(group.ensemble, keys)
+        forecast, _ = jax.vmap(lambda o: o.forecast(o.ensemble))(origins)
+        background = _reset_diverged(forecast, truth, step, settings, k_reset)
         background = _shock(background, truth, settings.shock, k_shock)
         observations = jax.vmap(observe)(truth, group.past, jax.random.split(k_noise, count))
         guess = background
         if step.first_guess is not None:
-            guess = jax.vmap(lambda b, o, kk: step.first_guess(b, o, key=kk).ensemble)(
-                background, observations, jax.random.split(k_guess, count)
+            guess = jax.vmap(first_guess)(
+                background, observations, origins, jax.random.split(k_guess, count)
             )
+            if needs_origin(step.first_guess):
+                # A background that was replaced did not come from there.
+                axes = tuple(range(1, background.ndim))
+                own = jnp.all(background == forecast, axis=axes, keepdims=True)
+                guess = jnp.where(own, guess, background)
         return _Given(truth, background, guess, observations, group.past, k_loss)
+
+    def origin_of(ensemble, k) -> Origin:
+        return Origin(ensemble, now[0], k, model, steps=1, valid_range=valid_range)
+
+    def first_guess(background, observations, origin, k):
+        return with_origin(step.first_guess, origin)(background, observations, key=k).ensemble
 
     def remember(past, background, ensemble, observations):
         """The past of one stream with one more cycle."""
@@ -273,9 +288,7 @@ def _reset_diverged(
     settings: OnPolicySettings,
     key: PRNGKeyArray,
 ) -> Float[Array, "stream member *state"]:
-    """Cut off members that ran away; start streams anew whose mean is far from the truth."""
-    limit = settings.bound * step.scale
-    background = jnp.clip(background, step.centre - limit, step.centre + limit)
+    """Start streams anew whose mean is far from the truth."""
     error = jnp.mean(background, axis=1) - truth
     axes = tuple(range(1, error.ndim))
     rmse = jnp.sqrt(jnp.mean(error**2, axis=axes))

@@ -28,12 +28,14 @@ class Transform(eqx.Module):
     Attributes:
         mean_weights: weight of each anomaly in the increment of the mean.
         matrix: symmetric square root of the analysis covariance in ensemble space.
+        inverse: of the matrix.
         signal: degrees of freedom for signal, the trace of the observations' influence.
         chi2: d' (I + Y' Y)^-1 d, the normalised square of the innovation; p on average.
     """
 
     mean_weights: Float[Array, " member"]
     matrix: Float[Array, "member member"]
+    inverse: Float[Array, "member member"]
     signal: Float[Array, ""]
     chi2: Float[Array, ""]
 
@@ -164,13 +166,15 @@ def transform_of(spectrum: Spectrum, factor: float | Float[Array, ""] = 1.0) -> 
         weights = norm * basis @ (projections / (1 + values))
         identity = jnp.eye(members, dtype=values.dtype)
         matrix = identity - (basis / (root * (1 + root))[None]) @ basis.T
+        inverse = identity + (basis / (1 + root)[None]) @ basis.T
     else:
         weights = norm * factor * vectors @ (projections / (1 + values))
         matrix = (vectors / jnp.sqrt(1 + values)[None]) @ vectors.T
+        inverse = (vectors * jnp.sqrt(1 + values)[None]) @ vectors.T
     departures = spectrum.departures
     fitted = factor * (departures.anomalies.T @ weights)
     chi2 = departures.innovation @ (departures.innovation - fitted)
-    return Transform(weights, matrix, jnp.sum(values / (1 + values)), chi2)
+    return Transform(weights, matrix, inverse, jnp.sum(values / (1 + values)), chi2)
 
 
 def symmetric_transform(departures: Departures) -> Transform:
