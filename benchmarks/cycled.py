@@ -84,7 +84,7 @@ def untrained(setting: Setting, *, key) -> LocalTransformStep:
         reach=setting.reach,
         width=setting.width,
         depth=setting.depth,
-        history=None if setting.memory is None else DepartureHistory(setting.memory),
+        history=DepartureHistory(setting.memories) if setting.memories else None,
         static=static,
         key=key,
     )

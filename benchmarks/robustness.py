@@ -28,7 +28,7 @@ TRAINED = replace(
     streams=40,
     sizes=(12, 16, 24, 40),
     natures=tuple(Lorenz96(forcing=7 + 2 * i / 9) for i in range(10)),
-    memory=50.0,
+    memories=(25.0, 200.0),
 )
 HELD_OUT = tuple(
     replace(TRAINED, members=members, nature=Lorenz96(forcing=forcing))

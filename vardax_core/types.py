@@ -23,7 +23,7 @@ class ResultCode(IntEnum):
     NOT_CONVERGED = 5
 
 
-PAST_STATISTICS = ("departure", "chi2", "increment")
+PAST_STATISTICS = ("departure", "chi2", "increment", "evidence")
 """What may be known of the past departures of an observation, see `Observations.past`."""
 
 
@@ -50,8 +50,8 @@ class Observations(eqx.Module):
             in the unit of the values, positive.
         times: valid time of each row in minutes since `MINUTES_EPOCH`; the last one is the
             analysis time.
-        past: means of past departures of each observation, in the order of `PAST_STATISTICS` and
-            in units of what chance makes of them; or None where nobody keeps them.
+        past: means of past departures of each observation, in the order of `PAST_STATISTICS`, for
+            each memory, and in units of what chance makes of them; or None where nobody keeps them.
     """
 
     values: Float[Array, "window obs"]
@@ -105,11 +105,11 @@ class Observations(eqx.Module):
                 f"(window,) with one row at least, got {shape}, {rest[0]}, {rest[1]} and "
                 f"{rest[2]}; for a time without observations give one row with the mask False."
             )
-        known = (len(PAST_STATISTICS), shape[1])
-        if self.past is not None and self.past.shape != known:
+        past, kinds = self.past, len(PAST_STATISTICS)
+        if past is not None and (past.shape[0] % kinds or past.shape[1:] != shape[1:]):
             raise WindowShapeError(
-                f"Observations: past must be (statistic, obs), here {known}, got "
-                f"{self.past.shape}; give what `DepartureHistory` keeps, or None."
+                f"Observations: past must be (statistic, obs), here a multiple of {kinds} and "
+                f"{shape[1]}, got {past.shape}; give what `DepartureHistory` keeps, or None."
             )
         _refuse_not_positive(self.mask, self.error_sd)
 

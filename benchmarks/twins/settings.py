@@ -31,7 +31,7 @@ class Setting:
         nature: model of the truth; the forecast's own, without error, if there is none.
         sizes: ensemble sizes of the training; the setting's own if there are none.
         natures: of the training; the forecast's own model if there are none.
-        memory: cycles that the means of past departures go back, which the network then sees.
+        memories: cycles that the means of past departures go back, which the network then sees.
     """
 
     model: AbstractForecastModel
@@ -55,7 +55,7 @@ class Setting:
     nature: AbstractForecastModel | None = None
     sizes: tuple[int, ...] = ()
     natures: tuple[AbstractForecastModel, ...] = ()
-    memory: float | None = None
+    memories: tuple[float, ...] = ()
 
 
 SETTINGS = {

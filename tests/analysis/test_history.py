@@ -11,7 +11,7 @@ from vardax_core.analysis.history import LARGEST, DepartureHistory, history_of
 from vardax_core.observations.operators import Identity
 
 MEMORY = 4.0
-HISTORY = DepartureHistory(MEMORY)
+HISTORY = DepartureHistory((MEMORY,))
 KEEP = math.exp(-1 / MEMORY)
 USED = jnp.asarray([True, True, False])
 
@@ -31,7 +31,7 @@ def updated(past, innovation=(2.0, -1.0, 9.0), used=USED, increment=(0.5, 0.25, 
 def test_one_cycle_by_hand():
     """z is 2 and -1, z^2 - 1 is 3 and 0, and the increments are 1, 0.5 and 2 spreads."""
     past = updated(HISTORY.init(3, jnp.float64))
-    by_hand = [[2.0, -1.0, 0.0], [3.0, 0.0, 0.0], [1.0, 0.5, 2.0]]
+    by_hand = [[2.0, -1.0, 0.0], [3.0, 0.0, 0.0], [1.0, 0.5, 2.0], [1.0, 1.0, 0.0]]
     np.testing.assert_allclose(past, (1 - KEEP) * np.asarray(by_hand), rtol=1e-6, atol=1e-12)
 
 
@@ -40,7 +40,7 @@ def test_the_same_cycle_for_ever_is_its_own_mean():
     for _ in range(60):
         past = updated(past)
     # exp(-60 / 4) is 3e-7.
-    np.testing.assert_allclose(past[:, 0], [2.0, 3.0, 1.0], rtol=1e-5)
+    np.testing.assert_allclose(past[:, 0], [2.0, 3.0, 1.0, 1.0], rtol=1e-5)
     assert np.all(np.asarray(past[:2, 2]) == 0)
 
 
@@ -61,7 +61,7 @@ def test_wild_departures_count_as_large_ones_and_what_is_not_finite_not_at_all()
 
 def test_chance_makes_standardised_means_of_order_one():
     """z of independent cycles has such a mean of variance (1 - k) / (1 + k), near 1 / (2 m)."""
-    history = DepartureHistory(50.0)
+    history = DepartureHistory((50.0,))
     rng = np.random.default_rng(0)
     z = jnp.asarray(rng.normal(size=(400, 500)))
     past = history.init(500, z.dtype)
@@ -76,6 +76,21 @@ def test_only_a_step_that_asks_has_a_history():
     assert history_of(ETKF(Identity((3,)))) is None
 
 
-def test_a_memory_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="memory must be > 0 cycles, got 0"):
-        DepartureHistory(0.0)
+def test_each_memory_has_its_own_means():
+    short, long = DepartureHistory((2.0,)), DepartureHistory((9.0,))
+    both = DepartureHistory((2.0, 9.0))
+    rng = np.random.default_rng(1)
+    found = {h: h.init(4, jnp.float64) for h in (short, long, both)}
+    for row in jnp.asarray(rng.normal(size=(5, 4))):
+        ones = jnp.ones(4)
+        for history, past in found.items():
+            found[history] = history.update(past, row, row / 2, ones, ones, ones > 0)
+    apart = [h.standardised(found[h]) for h in (short, long)]
+    np.testing.assert_array_equal(both.standardised(found[both]), jnp.concatenate(apart))
+    assert both.size == 2 * short.size == len(found[both])
+
+
+@pytest.mark.parametrize("memories", [(), (0.0,), (5.0, -1.0)])
+def test_a_memory_of_nothing_is_refused(memories):
+    with pytest.raises(ValueError, match="expected memories of more than 0 cycles"):
+        DepartureHistory(memories)

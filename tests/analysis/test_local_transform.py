@@ -54,7 +54,7 @@ FIRST_GUESSES = {
 }
 LOCAL = ("none", "letkf")
 """First guesses that leave points alone that no observation reaches."""
-HISTORIES = {"no history": None, "history": DepartureHistory(50.0)}
+HISTORIES = {"no history": None, "history": DepartureHistory((50.0,))}
 
 
 @pytest.fixture(params=HISTORIES)
@@ -145,7 +145,7 @@ def test_gains_that_reach_around_the_ring_are_refused(key):
 
 
 def test_a_past_that_nobody_knows_is_one_as_expected(key, background):
-    step = random_step(None, key, DepartureHistory())
+    step = random_step(None, key, HISTORIES["history"])
     values = jnp.linspace(-2.0, 2.0, N)
     unknown = step(background, window(values, past=None), key=key)
     usual = step(background, window(values, past=jnp.zeros_like(PAST)), key=key)
@@ -155,7 +155,7 @@ def test_a_past_that_nobody_knows_is_one_as_expected(key, background):
 
 
 def test_a_past_of_other_observations_is_refused(key, background):
-    step = random_step(None, key, DepartureHistory())
+    step = random_step(None, key, HISTORIES["history"])
     observations = eqx.tree_at(lambda o: o.past, window(jnp.zeros(N)), PAST[:, :-1])
-    with pytest.raises(WindowShapeError, match=f"here \\(3, {N}\\), got \\(3, {N - 1}\\)"):
+    with pytest.raises(WindowShapeError, match=f"a multiple of 4 and {N}, got \\(4, {N - 1}\\)"):
         step(background, observations, key=key)

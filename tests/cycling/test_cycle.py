@@ -48,7 +48,9 @@ PROGRAM = CycleProgram(
 )
 REMEMBERING = dataclasses.replace(
     PROGRAM,
-    step=local_transform(first_guess=ETKF(Identity((N,)), 1.05), history=DepartureHistory(5.0)),
+    step=local_transform(
+        first_guess=ETKF(Identity((N,)), 1.05), history=DepartureHistory((5.0, 20.0))
+    ),
     adaptation=None,
 )
 

@@ -21,33 +21,42 @@ class DepartureHistory(eqx.Module):
     An analysis that sees these means can inflate its ensemble, or shift it, where the model errs,
     and leave it alone where it does not. In the order of `PAST_STATISTICS` the means are of
 
-        z,   z^2 - 1,   H(A - B) / sqrt(HBH')       with z = (O-B) / sqrt(HBH' + R)
+        z,   z^2 - 1,   H(A - B) / sqrt(HBH'),   1       with z = (O-B) / sqrt(HBH' + R)
 
-    the first two over the cycles in which the observation was used, the third over all cycles with
-    any observation. They are zero at first, which is what a cycle without a fault tends to.
+    over the cycles in which the observation was used; the third is over all cycles with any
+    observation. All are zero at first. The first three tend to zero in cycles without a fault, and
+    the last to one: it tells a model that is right from one of which nothing is known yet.
 
     Attributes:
-        memory: cycles after which a cycle's weight has fallen to 1/e.
+        memories: cycles after which a cycle's weight has fallen to 1/e; each has its own means.
 
     Source: Desroziers et al. (2005), doi:10.1256/qj.05.108; Dee (2005), doi:10.1256/qj.05.137, on
     increments that average to a bias of the model.
     """
 
-    memory: float = eqx.field(static=True, default=50.0)
+    memories: tuple[float, ...] = eqx.field(static=True, default=(25.0, 200.0))
 
     def __check_init__(self):
-        if not self.memory > 0:
-            raise ValueError(f"DepartureHistory: memory must be > 0 cycles, got {self.memory}.")
+        if not self.memories or not all(memory > 0 for memory in self.memories):
+            raise ValueError(
+                f"DepartureHistory: expected memories of more than 0 cycles, got {self.memories}."
+            )
+
+    @property
+    def size(self) -> int:
+        """Number of means of each observation."""
+        return len(self.memories) * len(PAST_STATISTICS)
 
     def init(
         self, n_observations: int, dtype: DTypeLike = jnp.float32
     ) -> Float[Array, "statistic obs"]:
         """The means before the first cycle."""
-        return jnp.zeros((len(PAST_STATISTICS), n_observations), dtype)
+        return jnp.zeros((self.size, n_observations), dtype)
 
     def standardised(self, past: Float[Array, "statistic obs"]) -> Float[Array, "statistic obs"]:
-        """The means in units of what chance makes of them, roughly."""
-        return past * math.sqrt(2 * self.memory)
+        """The means in units of what chance makes of them, roughly, and the evidence as it is."""
+        scales = [[math.sqrt(2 * memory)] * 3 + [1.0] for memory in self.memories]
+        return past * jnp.asarray(scales, past.dtype).reshape(-1, 1)
 
     def update(
         self,
@@ -71,10 +80,14 @@ class DepartureHistory(eqx.Module):
         z = jnp.clip(z, -LARGEST, LARGEST)
         spread = jnp.sqrt(background_variance)
         shift = jnp.clip(increment / jnp.where(spread > 0, spread, 1.0), -LARGEST, LARGEST)
-        new = jnp.stack([z, z**2 - 1, shift])
-        known = jnp.stack([used, used, jnp.broadcast_to(jnp.any(used), used.shape)])
-        keep = math.exp(-1 / self.memory)
-        return jnp.where(known & jnp.isfinite(new), keep * past + (1 - keep) * new, past)
+        new = jnp.stack([z, z**2 - 1, shift, jnp.ones_like(z)])
+        known = jnp.stack([used, used, jnp.broadcast_to(jnp.any(used), used.shape), used])
+        known = known & jnp.isfinite(new)
+        updated = []
+        for memory, old in zip(self.memories, jnp.split(past, len(self.memories)), strict=True):
+            keep = math.exp(-1 / memory)
+            updated.append(jnp.where(known, keep * old + (1 - keep) * new, old))
+        return jnp.concatenate(updated)
 
 
 class AbstractRememberingStep(AbstractAnalysisStep):

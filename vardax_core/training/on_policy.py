@@ -33,6 +33,8 @@ class OnPolicySettings(NamedTuple):
         chunk: gradient steps between two calls of the progress callback.
         shock: probability, in each cycle of each stream, that its ensemble is thrown off, so
             that the analysis learns to come back from a cold start and from divergence.
+        forget: probability, in each cycle of each stream, that the past of its departures is
+            forgotten, so that a step with a history learns to begin without one.
         nearness: error of the background, unit of the state, at which a stream's weight halves;
             also the error with which a stream starts anew.
         bound: largest distance of a member from the climatological mean, in climatological
@@ -47,6 +49,7 @@ class OnPolicySettings(NamedTuple):
     spin_up: int = 1000
     chunk: int = 100
     shock: float = 0.001
+    forget: float = 0.002
     nearness: float = 0.5
     bound: float = CLIMATE_BOUND
     score: AbstractEnsembleScore = LOCAL_GAUSSIAN
@@ -170,7 +173,13 @@ def train_on_policy(
         forecast, _ = jax.vmap(lambda o: o.forecast(o.ensemble))(origins)
         background = _reset_diverged(forecast, truth, step, settings, k_reset)
         background = _shock(background, truth, settings.shock, k_shock)
-        observations = jax.vmap(observe)(truth, group.past, jax.random.split(k_noise, count))
+        past = group.past
+        if past is not None:
+            gone = jax.random.bernoulli(
+                jax.random.fold_in(k_shock, 1), settings.forget, (count, 1, 1)
+            )
+            past = jnp.where(gone, 0.0, past)
+        observations = jax.vmap(observe)(truth, past, jax.random.split(k_noise, count))
         guess = background
         if step.first_guess is not None:
             guess = jax.vmap(first_guess)(
@@ -181,7 +190,7 @@ def train_on_policy(
                 axes = tuple(range(1, background.ndim))
                 own = jnp.all(background == forecast, axis=axes, keepdims=True)
                 guess = jnp.where(own, guess, background)
-        return _Given(truth, background, guess, observations, group.past, k_loss)
+        return _Given(truth, background, guess, observations, past, k_loss)
 
     def origin_of(ensemble, k) -> Origin:
         return Origin(ensemble, now[0], k, model, steps=1, valid_range=valid_range)

@@ -17,7 +17,6 @@ from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.history import AbstractRememberingStep, DepartureHistory
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.types import (
-    PAST_STATISTICS,
     Analysis,
     Observations,
     ResultCode,
@@ -103,7 +102,7 @@ class LocalTransformStep(AbstractRememberingStep):
             static = jnp.zeros((*operator.state_shape, 0))
         regression = first_guess is None
         channels = FEATURES + static.shape[1]
-        channels += (taps if regression else 0) + (len(PAST_STATISTICS) if history else 0)
+        channels += (taps if regression else 0) + (history.size if history else 0)
         outputs = (4 if regression else 2) * taps + 2
         network = RingNetwork.create(channels, outputs, width=width, depth=depth, key=key)
         if first_guess is None:
@@ -174,7 +173,8 @@ class LocalTransformStep(AbstractRememberingStep):
             observed,
         )
         if self.history is not None:
-            features = jnp.concatenate([features, self._of_the_past(mean, observations)], axis=1)
+            known = self._of_the_past(mean, observations, self.history.size)
+            features = jnp.concatenate([features, known], axis=1)
         taps = 2 * self.reach + 1
         gains = ring_neighbours(gain, self.reach)
         if self.regression:
@@ -207,11 +207,11 @@ class LocalTransformStep(AbstractRememberingStep):
         )
 
     def _of_the_past(
-        self, mean: Float[Array, " n"], observations: Observations
+        self, mean: Float[Array, " n"], observations: Observations, size: int
     ) -> Float[Array, "n statistic"]:
         """What past departures were like, on the grid."""
         if observations.past is None:
-            return jnp.zeros((mean.shape[0], len(PAST_STATISTICS)), mean.dtype)
+            return jnp.zeros((mean.shape[0], size), mean.dtype)
         past = observations.past.astype(mean.dtype)
         on_grid = jax.vmap(lambda x: self.operator.adjoint(mean, x))
         count = self.operator.adjoint(mean, jnp.ones_like(past[0]))
