@@ -181,25 +181,26 @@ class CycleProgram(eqx.Module):
             valid_range=self.valid_range,
         )
         background, replaced = origin.forecast(state.ensemble)
-        if needs_origin(self):
-            self = with_origin(self, origin)
+        step, guard = self.step, self.guard
+        if needs_origin((step, guard)):
+            step, guard = with_origin((step, guard), origin)
         equivalents = self.step.operator.ensemble(background)
         observed_mean = ensemble_mean(equivalents)
         observed_variance = ensemble_spread(equivalents) ** 2
         observations, quality = self._check_first_guess(given, observed_mean, observed_variance)
-        history, past = history_of(self.step), state.past
+        history, past = history_of(step), state.past
         if history is not None and past is not None:
             observations = dataclasses.replace(observations, past=history.standardised(past))
 
         analysis_key = purpose(Purpose.ANALYSIS)
         method = jnp.zeros((), jnp.int32)
         trust, trust_score = state.trust, jnp.full((), jnp.nan, background.dtype)
-        if self.guard is None or trust is None:
-            raw = self.step(background, observations, key=analysis_key)
+        if guard is None or trust is None:
+            raw = step(background, observations, key=analysis_key)
         else:
             rejected = given.observations.mask[-1] & ~observations.mask[-1]
-            verdict = self.guard.judge(
-                self.step,
+            verdict = guard.judge(
+                step,
                 background,
                 observations,
                 rejected,
@@ -225,7 +226,7 @@ class CycleProgram(eqx.Module):
                 diagnostics=raw.diagnostics,
             )
             spread = self.adaptation.update(
-                state.spread, self.step, background, observations, key=purpose(Purpose.ADAPTATION)
+                state.spread, step, background, observations, key=purpose(Purpose.ADAPTATION)
             )
 
         analysed = self.step.operator(analysis.mean)
