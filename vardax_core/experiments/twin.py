@@ -145,7 +145,7 @@ def train(
     model = forecast_model(recipe)
     operator = Identity(model.state_shape)
     key = cycle_key(experiment_key(settings.training.seed), 0, Purpose.TRAINING)
-    network_key, run_key, monitor_key, spread_key = jax.random.split(key, 4)
+    network_key, run_key, monitor_key = jax.random.split(key, 3)
     climatology = free_run_climatology(model)
     observing = FixedNetwork(recipe.observation.error_sd)
     step = amortized_step(operator, climatology, key=network_key)
@@ -165,7 +165,7 @@ def train(
         climatology.mean[0],
         SPREAD_PLAN._replace(members=settings.members),
         rounds=SPREAD_ROUNDS,
-        key=spread_key,
+        key=jax.random.fold_in(monitor_key, 1),
     )
     monitor = calibrated_monitor(
         trained,

@@ -8,6 +8,7 @@ import pytest
 from vardax_core.calibration.gates.context import GateContext
 from vardax_core.calibration.gates.operators import (
     AdjointGate,
+    Derivatives,
     ForwardGate,
     LinearGaussianGate,
     derivatives,
@@ -50,6 +51,21 @@ def test_an_error_in_one_direction_is_found(key, size):
     assert not bad.passed
     assert 0.9 < bad.statistic < 1.1
     assert "wrong direction" in bad.message
+
+
+def test_the_median_is_judged_and_no_case_may_be_as_large_as_the_response():
+    def judged(*ratios):
+        return AdjointGate(tuple(Derivatives(r, 1.0, 4) for r in ratios)).check(EMPTY)
+
+    assert judged(0.1, 0.05, 0.4).passed
+    assert judged(0.1, 0.05, 0.4).statistic == 0.1
+    assert not judged(0.1, 0.3, 0.4).passed
+    # Of two in the middle the larger one counts.
+    assert not judged(0.1, 0.1, 0.3, 0.3).passed
+    reversed_once = judged(0.1, 0.05, 2.0)
+    assert not reversed_once.passed
+    assert "in any case: 2, allowed 1" in reversed_once.message
+    assert not judged(0.1, 0.05, float("nan")).passed
 
 
 def test_an_oracle_without_response_divides_by_nothing(key):
