@@ -4,7 +4,9 @@ Every setting is trained on policy for some minutes, then eight streams are cycl
 ensemble filter without a network on the same nature run and the same observations. Streams start
 near the truth, as DAPPER's do; training and scoring have keys of their own. A row with a lag is a
 fixed-lag smoother behind the same analysis: it uses so many later observation times, and is trained
-for a while of its own once the analysis is.
+for a while of its own once the analysis is. Where forecasts are far from linear the network
+corrects an iterative filter, which forecasts the ensemble again for each of its iterations; the
+settings "at once" are the same without.
 
 Published column: DAPPER 1.7.1 with the same number of members where one is known.
 

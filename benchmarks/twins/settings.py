@@ -1,6 +1,6 @@
 """The twin experiments that the benchmarks cycle."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.lorenz63 import Lorenz63
@@ -117,3 +117,5 @@ SETTINGS = {
         Lorenz96(), RandomNetwork(), 24, None, certainty=1.0, nearness=0.7, letkf=True
     ),
 }
+for _name in ("spantini2019", "sakov2012"):
+    SETTINGS[f"{_name} at once"] = replace(SETTINGS[_name], iterations=0, lag=0, lag_bar=None)
