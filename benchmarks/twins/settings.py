@@ -119,3 +119,12 @@ SETTINGS = {
 }
 for _name in ("spantini2019", "sakov2012"):
     SETTINGS[f"{_name} at once"] = replace(SETTINGS[_name], iterations=0, lag=0, lag_bar=None)
+SETTINGS["lorenz96 dt 0.2"] = Setting(
+    Lorenz96(step_size=0.05, n_steps=4, interval=1440),
+    FixedNetwork(1.0),
+    24,
+    None,
+    iterations=3,
+    nearness=0.7,
+    published={"EnKF-N N=24": 0.429, "iEnKS lag 4 N=20": 0.284},
+)
