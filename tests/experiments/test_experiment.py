@@ -144,7 +144,7 @@ def test_a_store_of_an_earlier_version_is_refused_in_a_sentence(done):
     made = small.experiment_of(done, Method.ETKF)
     diagnostics = made.open_store().dataset("diagnostics")
     earlier = diagnostics.rename(crps_fair_sum="crps_fair").drop_vars("innovation_sum_variance")
-    with pytest.raises(StructureError, match="crps_fair_sum.*earlier version.*another --root"):
+    with pytest.raises(StructureError, match=r"crps_fair_sum.*earlier version.*another --root"):
         stored_statistics(made.recipe, earlier)
 
 
