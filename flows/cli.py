@@ -354,14 +354,20 @@ def serve(
 
     `VARDAX_AUTH=user:password` asks everyone for that password.
     """
-    from flows.serve import Service, ServiceError, watch
+    from flows.processes import ServiceError, ServiceFailedError
+    from flows.root_lock import RootBusyError
+    from flows.serve import Service, watch
 
     service = Service((root or default_root()).resolve(), host, port, database, workers, console)
     try:
-        with service.running() as processes:
-            watch(service, processes)
+        with service.running() as keeper:
+            watch(service, keeper)
     except ServiceError as error:
         fail(error, ExitCode.WRONG_INPUT)
+    except RootBusyError as error:
+        fail(error, ExitCode.BUSY)
+    except ServiceFailedError as error:
+        fail(error, ExitCode.FAILED)
 
 
 @app.command(name="open")

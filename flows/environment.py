@@ -11,6 +11,10 @@ WEBHOOK_VARIABLE = "VARDAX_WEBHOOK"
 """URL that is called when an alert begins or ends."""
 AUTH_VARIABLE = "VARDAX_AUTH"
 """user:password that the service asks for."""
+SERVICE_VARIABLE = "VARDAX_SERVICE"
+"""Root of the service that a process belongs to; the service sets it."""
+RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
+"""The flow run that a process executes; Prefect sets it."""
 DEFAULT_ROOT = ".vardax"
 
 EMBEDDED = {
