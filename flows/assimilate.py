@@ -20,6 +20,7 @@ from vardax_core.experiments.assimilate import Assimilation, SegmentReport, pend
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.validation import prepare_proven
 from vardax_core.store import ExperimentStore, SupersededError
+from vardax_core.words import counted
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="segment-{label}")
@@ -41,6 +42,7 @@ def assimilate(
     tag_run(experiment)
     logger = get_run_logger()
     made = experiment.experiment()
+    target.check(made.recipe)
     if reason := hold_of(made):
         logger.warning("%s: %s", made.name, reason)
         return ended(reason, 0, HELD)
@@ -70,7 +72,7 @@ def assimilate(
                 show_cycles(made, store)
                 return ended(reason, done, HELD)
     show_cycles(made, store)
-    return ended(f"{done} cycles", done)
+    return ended(counted(done, "cycle"), done)
 
 
 def available_until(made: Experiment, target: TargetParameters) -> datetime | None:
@@ -109,4 +111,5 @@ def _line(report: SegmentReport) -> str:
     rate = report.cycles / max(report.seconds, 1e-9)
     facts: dict[str, Any] = {"flagged": report.flagged, "cycles/s": f"{rate:.0f}"}
     tail = ", ".join(f"{k} {v}" for k, v in facts.items())
-    return f"{report.cycles} cycles to {_label(np.array([report.last]))} committed ({tail})"
+    last = _label(np.array([report.last]))
+    return f"{counted(report.cycles, 'cycle')} to {last} committed ({tail})"

@@ -11,6 +11,7 @@ from vardax_core.data import ingest as make_observations
 from vardax_core.data.timeaxis import instant_to_minutes, minutes_to_instant
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.store import StoreNotFoundError
+from vardax_core.words import counted
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="ingest-{experiment.name}")
@@ -47,6 +48,6 @@ def ingest(experiment: ExperimentParameters) -> int:
     logger = get_run_logger()
     made = experiment.experiment()
     new = ingest_observations(made, experiment)
-    message = f"{new} new observation times" if new else "up to date"
+    message = counted(new, "new observation time") if new else "up to date"
     logger.info("%s: %s in %s", made.name, message, made.store_location)
     return ended(message, new)

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.flows, pytest.mark.ladder, pytest.mark.timeout(900)]
 
 def committed(root):
     try:
-        store = ExperimentStore.open(root / "experiments" / "lorenz96" / "etkf")
+        store = ExperimentStore.open(root / "experiments" / "demonstration" / "etkf")
     except StoreNotFoundError:
         return 0
     return store.tip().cycles

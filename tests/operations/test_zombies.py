@@ -119,7 +119,7 @@ class Serve:
             return 0
 
     def store(self) -> ExperimentStore:
-        return ExperimentStore.open(self.root / "experiments" / "lorenz96" / "etkf")
+        return ExperimentStore.open(self.root / "experiments" / "demonstration" / "etkf")
 
     def goes_on(self, before: int) -> None:
         """Wait for more cycles, and see that none is missing or double."""

@@ -10,6 +10,7 @@ from vardax_core.calibration.headline import Headline, change
 from vardax_core.calibration.plots.style import short, unit_label
 from vardax_core.calibration.scores import Score, Scores
 from vardax_core.types import ResultCode
+from vardax_core.words import counted
 
 RATIO_LIMITS = (0.9, 1.1)
 """Spread/RMSE within which the spread is called calibrated."""
@@ -152,7 +153,8 @@ def _pictures(pictures: Shown) -> str:
 def _five_numbers(lately: Headline) -> str:
     if not lately.cycles:
         return "The period is too short for a comparison with the cycles before."
-    header = ["", f"last {lately.cycles} cycles", f"the {lately.cycles} before", "change"]
+    last = "last cycle" if lately.cycles == 1 else f"last {lately.cycles} cycles"
+    header = ["", last, f"the {lately.cycles} before", "change"]
     if lately.validated:
         header.append("when validated")
     rows = []
@@ -226,7 +228,8 @@ def _detail(scores: Mapping[str, Scores]) -> str:
 def _how(scores: Scores, variable: str, units: str) -> str:
     estimators = "\n".join(f"- **{s.label}**: {s.estimator}" for s in scores.values.values())
     interval = (
-        f"95 % intervals: circular block bootstrap in time, blocks of {scores.block} cycles."
+        "95 % intervals: circular block bootstrap in time, blocks of "
+        f"{counted(scores.block, 'cycle')}."
         if scores.block
         else "No confidence intervals: the period is too short."
     )

@@ -18,6 +18,7 @@ from vardax_core.calibration.headline import headline
 from vardax_core.calibration.page import PageContent, page
 from vardax_core.calibration.plots.style import write_atomically
 from vardax_core.calibration.scores import Scores, compute_scores
+from vardax_core.words import counted
 
 FIRST_PICTURES = 3
 """Pictures on the part of the page that is read in a minute."""
@@ -252,5 +253,5 @@ def _period(report: ReportInput, statistics: Mapping[str, xr.Dataset]) -> dict[s
         "first cycle": first,
         "last cycle": last,
         "cycles": f"{len(times)}, of which {scored} scored against a truth",
-        "burn-in": f"{report.burn_in} cycles before them are not scored",
+        "burn-in": f"{counted(report.burn_in, 'cycle')} before them, not scored",
     }

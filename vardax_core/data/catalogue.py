@@ -1,12 +1,13 @@
 """The recipes that are there: the `datasets` folder."""
 
-import os
 import pathlib
 
 import yaml
 
 from vardax_core.data.errors import RecipeError
-from vardax_core.data.recipe import Recipe, did_you_mean, validate_recipe
+from vardax_core.data.recipe import Recipe, validate_recipe
+from vardax_core.paths import folder_setting
+from vardax_core.words import did_you_mean
 
 _CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -20,12 +21,8 @@ def datasets_dir() -> pathlib.Path:
     Raises:
         RecipeError: if there is no such folder.
     """
-    named = os.environ.get("VARDAX_DATASETS_DIR")
-    places = (
-        [pathlib.Path(named).expanduser()]
-        if named
-        else [_CHECKOUT / "datasets", pathlib.Path.cwd() / "datasets"]
-    )
+    named = folder_setting("VARDAX_DATASETS_DIR")
+    places = [named] if named else [_CHECKOUT / "datasets", pathlib.Path.cwd() / "datasets"]
     for place in places:
         if any(place.glob("*/recipe.yaml")):
             return place

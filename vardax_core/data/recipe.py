@@ -4,11 +4,10 @@ A recipe says where observations come from; how they are assimilated belongs to 
 """
 
 import datetime
-import difflib
 import hashlib
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -23,7 +22,9 @@ from pydantic import (
 )
 
 from vardax_core.data.errors import RecipeError
+from vardax_core.data.faults import check_whole
 from vardax_core.data.timeaxis import duration_to_minutes, instant_to_minutes
+from vardax_core.words import faults_of
 
 _DURATION = re.compile(r"(\d+)\s*(min|h|d)")
 _ISO_UNIT = {"min": "PT{}M", "h": "PT{}H", "d": "P{}D"}
@@ -81,12 +82,6 @@ FileName = Annotated[str, AfterValidator(_plain_file_name)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
-    """A clause that offers the nearest known word, empty when none is near."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else "."
-
-
 LATER_SECTIONS = frozenset({"late", "screening", "binning"})
 """Optional sections that are left out of a digest where they are absent."""
 
@@ -96,19 +91,14 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _refuse_unknown_keys(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        known = list(cls.model_fields)
-        unknown = [str(key) for key in values if key not in known]
-        if unknown:
-            raise ValueError(
-                " ".join(f"unknown key '{key}'{did_you_mean(key, known)}" for key in unknown)
-                + f" Valid keys: {', '.join(known)}."
-            )
-        return values
+    def _with_all_faults(cls, values: Any, check: Callable[[Any], Any]) -> Any:
+        return check_whole(cls, values, check, cls._faults)
+
+    def _faults(self) -> Iterable[str]:
+        """What is wrong between values that are each right."""
+        return ()
 
     @model_serializer(mode="wrap")
     def _without_absent(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
@@ -129,11 +119,9 @@ class Variable(Section):
     valid_min: float = Field(description="values below are gross errors, in `units`")
     valid_max: float = Field(description="values above are gross errors, in `units`")
 
-    @model_validator(mode="after")
-    def _ordered(self) -> "Variable":
+    def _faults(self) -> Iterator[str]:
         if not self.valid_min < self.valid_max:
-            raise ValueError(f"valid_min {self.valid_min} must be below valid_max {self.valid_max}")
-        return self
+            yield f"valid_min {self.valid_min} must be below valid_max {self.valid_max}"
 
 
 class Period(Section):
@@ -142,11 +130,9 @@ class Period(Section):
     start: Instant = Field(description="first instant (UTC)")
     end: Instant = Field(description="last instant (UTC)")
 
-    @model_validator(mode="after")
-    def _ordered(self) -> "Period":
+    def _faults(self) -> Iterator[str]:
         if self.end < self.start:
-            raise ValueError(f"end {self.end.isoformat()} is before start {self.start.isoformat()}")
-        return self
+            yield f"end {self.end.isoformat()} is before start {self.start.isoformat()}"
 
 
 class Window(Section):
@@ -188,12 +174,10 @@ class FileSource(Section):
         default=None, description="one of `files` that the xarray tutorial data offer for download"
     )
 
-    @model_validator(mode="after")
-    def _tutorial_has_a_checksum(self) -> "FileSource":
+    def _faults(self) -> Iterator[str]:
         names = [file.name for file in self.files]
         if self.tutorial is not None and self.tutorial not in names:
-            raise ValueError(f"tutorial '{self.tutorial}' must be one of the files {names}")
-        return self
+            yield f"tutorial '{self.tutorial}' must be one of the files {names}"
 
 
 class EveryPoint(Section):
@@ -271,7 +255,9 @@ class Binning(Section):
 class Recipe(Section):
     """Where the observations of one data set come from."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name of the data set's folder")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100, description="name of the data set's folder"
+    )
     title: str = Field(min_length=1, description="one line for people")
     attribution: str = Field(min_length=1, description="what any use of the data must say")
     variable: Variable
@@ -292,22 +278,25 @@ class Recipe(Section):
     )
     binning: Binning | None = Field(default=None, description="averaging of stations in cells")
 
-    @model_validator(mode="after")
-    def _times_fit(self) -> "Recipe":
+    def _faults(self) -> Iterator[str]:
+        yield from self._faults_of_times()
+        yield from self._faults_of_twin()
+
+    def _faults_of_times(self) -> Iterator[str]:
         if self.training is not None and self.training.end >= self.period.start:
-            raise ValueError(
+            yield (
                 f"training ends at {self.training.end.isoformat()}, which must be before period "
                 f"starts at {self.period.start.isoformat()}: a method is scored on later days only"
             )
         if (self.period.end - self.period.start) % self.cycle_interval:
-            raise ValueError(
+            yield (
                 f"period must hold a whole number of cycles of {self.cycle_interval}: it runs from "
                 f"{self.period.start.isoformat()} to {self.period.end.isoformat()}"
             )
         # Rounded up, and not times x spacing, which may be longer than a timedelta can be.
         fit = -(-self.cycle_interval // self.window.spacing)
         if self.window.times > fit:
-            raise ValueError(
+            yield (
                 f"a window of {self.window.times} times every {self.window.spacing} is longer than "
                 f"the cycle of {self.cycle_interval}: an observation would be used twice"
             )
@@ -316,27 +305,24 @@ class Recipe(Section):
             ("window.spacing", self.window.spacing),
         ):
             if length % self.observation.interval:
-                raise ValueError(
+                yield (
                     f"{key} {length} must be a multiple of observation.interval "
                     f"{self.observation.interval}"
                 )
-        return self
 
-    @model_validator(mode="after")
-    def _twin_fits(self) -> "Recipe":
+    def _faults_of_twin(self) -> Iterator[str]:
         if self.source.kind != "twin":
-            return self
+            return
         if len(self.state_dims) != 1:
-            raise ValueError(
+            yield (
                 f"state_dims of the model {self.source.model} is one dimension, got "
                 f"{list(self.state_dims)}"
             )
         if self.observation.interval % self.source.step_interval:
-            raise ValueError(
+            yield (
                 f"observation.interval {self.observation.interval} must be a multiple of "
                 f"source.step_interval {self.source.step_interval}"
             )
-        return self
 
     @property
     def digest(self) -> str:
@@ -388,10 +374,12 @@ def validate_recipe(values: Any, where: str | pathlib.Path) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         faults = [
-            f"  {'.'.join(str(part) for part in fault['loc']) or 'recipe'}: "
-            f"{fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors(include_url=False)
+            f"  {fault}" for fault in faults_of(error, lambda path: _dotted(path) or "recipe")
         ]
         raise RecipeError(
             f"{where}: not a valid recipe.\n" + "\n".join(faults) + "\nCorrect these keys."
         ) from error
+
+
+def _dotted(path: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, path))

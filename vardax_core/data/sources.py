@@ -1,7 +1,6 @@
 """Where a nature run is found, and how its file becomes a checked dataset."""
 
 import hashlib
-import os
 import pathlib
 
 import numpy as np
@@ -20,6 +19,7 @@ from vardax_core.data.errors import (
 from vardax_core.data.places import content_sha256, open_place
 from vardax_core.data.recipe import FileSource, Recipe, SourceFile
 from vardax_core.data.timeaxis import from_minutes
+from vardax_core.paths import folder_setting
 
 _ALIASES = {"lat": "latitude", "lon": "longitude", "valid_time": "time"}
 _COORDINATE_ATTRS = {
@@ -36,8 +36,7 @@ gives its present one."""
 
 def default_cache_dir() -> pathlib.Path:
     """The folder of downloaded files: `VARDAX_CACHE_DIR`, or `~/.cache/vardax`."""
-    named = os.environ.get("VARDAX_CACHE_DIR")
-    return pathlib.Path(named).expanduser() if named else pathlib.Path.home() / ".cache/vardax"
+    return folder_setting("VARDAX_CACHE_DIR") or pathlib.Path.home() / ".cache/vardax"
 
 
 def sha256_of(path: pathlib.Path) -> str:
@@ -62,9 +61,7 @@ def locate(
         SourceNotFoundError: listing every place searched.
         ChecksumError: if a file of the right name has another content.
     """
-    named = os.environ.get("VARDAX_DATA_DIR")
-    if data_dir is None and named:
-        data_dir = pathlib.Path(named).expanduser()
+    data_dir = folder_setting("VARDAX_DATA_DIR") if data_dir is None else data_dir
     cache_dir = default_cache_dir() if cache_dir is None else cache_dir
     searched = []
     for folder in (data_dir, cache_dir):

@@ -26,6 +26,7 @@ from vardax_core.observations.quality import (
     check_bounds,
     flag_attributes,
 )
+from vardax_core.words import counted
 
 
 def twin_model(source: TwinSource) -> Lorenz96:
@@ -125,8 +126,9 @@ def draw_network(recipe: Recipe, grid_shape: tuple[int, ...]) -> np.ndarray:
     free = np.setdiff1d(np.arange(size), network)
     if withheld.count > free.size:
         raise RecipeError(
-            f"Recipe '{recipe.name}': screening.withheld places {withheld.count} stations beside "
-            f"the network, which leaves {free.size} points of the grid; lower its count, or take "
+            f"Recipe '{recipe.name}': screening.withheld places "
+            f"{counted(withheld.count, 'station')} beside the network, which leaves "
+            f"{counted(free.size, 'point')} of the grid; lower its count, or take "
             "them from the network (beside: false)."
         )
     drawn = np.random.default_rng(withheld.seed).choice(free, withheld.count, replace=False)

@@ -49,12 +49,14 @@ class Comparison:
         scores: by method.
         microseconds: time of a cycle, by method.
         new: False if the report on just these cycles was there already.
+        left_out: why other methods are not in it, by method.
     """
 
     markdown: Path
     scores: dict[str, Scores]
     microseconds: dict[str, float]
     new: bool
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def compare(

@@ -21,6 +21,7 @@ from vardax_core.experiments.settings import (
     Method,
     analysis_chain,
     experiment_digest,
+    require_training,
     segment_cycles,
     smoothed_methods,
 )
@@ -40,6 +41,7 @@ from vardax_core.store import (
 )
 from vardax_core.training.registry import ModelRegistry, ModelVersion
 from vardax_core.types import ResultCode
+from vardax_core.words import counted
 
 
 class SourceChangedError(ValueError):
@@ -71,9 +73,10 @@ class Experiment:
         known = smoothed_methods(self.recipe)
         if self.settings.lag and self.settings.method not in known:
             raise LagError(
-                f"{self.recipe.name}: a lag of {self.settings.lag} cycles needs a method whose "
-                f"members are carried from cycle to cycle ({', '.join(known) or 'none here'}), got "
-                f"{self.settings.method}; choose one of them, or a lag of 0."
+                f"{self.recipe.name}: a lag of {counted(self.settings.lag, 'cycle')} needs a "
+                "method whose members are carried from cycle to cycle "
+                f"({', '.join(known) or 'none here'}), got {self.settings.method}; "
+                "choose one of them, or a lag of 0."
             )
 
     @property
@@ -239,8 +242,10 @@ class Experiment:
             path: where the file of the nature run is; see `open_nature_run`.
 
         Raises:
+            RecipeError: if the source is a file and there is no such period.
             SourceError: if the file cannot be used.
         """
+        require_training(self.recipe)
         period = self.recipe.training
         if period is None:
             return None

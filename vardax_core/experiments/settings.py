@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from vardax_core.data.errors import RecipeError
 from vardax_core.data.recipe import Duration, Recipe
 from vardax_core.data.timeaxis import duration_to_minutes
 
@@ -140,6 +141,20 @@ def available_methods(recipe: Recipe) -> tuple[Method, ...]:
     if recipe.source.kind == "twin":
         return tuple(Method)
     return (Method.CLIMATOLOGY, Method.OPTIMAL_INTERPOLATION, Method.AMORTIZED)
+
+
+def require_training(recipe: Recipe) -> None:
+    """Refuse a recipe that gives no method anything to learn from.
+
+    Raises:
+        RecipeError: its source is a file, and it has no training period.
+    """
+    if recipe.source.kind != "twin" and recipe.training is None:
+        raise RecipeError(
+            f"Recipe '{recipe.name}' has no period 'training', from which every method learns "
+            "before it can be run; add one to the recipe, with a start and an end before "
+            f"{recipe.period.start:%Y-%m-%dT%H:%M}, where its period begins."
+        )
 
 
 def smoothed_methods(recipe: Recipe) -> tuple[Method, ...]:

@@ -31,6 +31,7 @@ from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.prepared import Progress
 from vardax_core.experiments.settings import Method
 from vardax_core.experiments.stored_statistics import stored_statistics
+from vardax_core.words import counted
 
 FEWEST_CYCLES = 8
 SPREAD_FAULT = "the spread does not tell the error"
@@ -247,8 +248,9 @@ def judge_trial(
     cycles = (last - first) // recipe.cycle_interval + 1
     if cycles < FEWEST_CYCLES:
         why = (
-            f"the last {plan.share:.0%} of the training period hold {max(cycles, 0)} cycles, of "
-            f"{FEWEST_CYCLES} that are needed; train on a longer period"
+            f"the last {plan.share:.0%} of the training period hold "
+            f"{counted(max(cycles, 0), 'cycle')}, of {FEWEST_CYCLES} that are needed; "
+            "train on a longer period"
         )
         return Judgement((unsaid("trial", why),), {}, {"trial": "none"})
     trial = run_trial(experiment, path, plan, progress)
@@ -259,7 +261,8 @@ def judge_trial(
     names = ("rmse", "spread_over_rmse", "coverage_90", "crps_gaussian")
     scores = {name: float(np.mean([found[part][name] for part in usual])) for name in names}
     provenance = {
-        "trial": f"{trial.cycles} cycles, {trial.days}, of {len(found) - 2} networks",
+        "trial": f"{counted(trial.cycles, 'cycle')}, {trial.days}, of "
+        f"{counted(len(found) - 2, 'network')}",
         "sibling": f"trained on all but the last {plan.share:.0%} of the training period",
     }
     return Judgement(results, scores, provenance)

@@ -14,6 +14,7 @@ from vardax_core.monitoring.alerts import AlertBook
 from vardax_core.monitoring.base import Finding, Severity
 from vardax_core.monitoring.situation import Situation
 from vardax_core.store import ExperimentStore
+from vardax_core.words import counted
 
 SERIES_CYCLES = 160
 NUMBERS = ("observations", "o-b mean", "chi2", "spread", "calibration")
@@ -108,12 +109,12 @@ def dashboard(
     """The page as Markdown with its picture inside."""
     by_name = {finding.check: finding for finding in findings}
     fresh = by_name["freshness"]
-    late = fresh.remark if fresh.value is None else f"{fresh.value:g} cycles behind"
+    late = fresh.remark if fresh.value is None else f"{counted(fresh.value, 'cycle')} behind"
     lines = [
         f"# {experiment.name}",
         "",
         f"**{verdict(findings, situation)}** Last analysis {situation.last} UTC ({late}); "
-        f"{store.tip().cycles} cycles in `{store.location}`; looked at "
+        f"{counted(store.tip().cycles, 'cycle')} in `{store.location}`; looked at "
         f"{situation.now:%Y-%m-%d %H:%M} UTC.",
         "",
     ]

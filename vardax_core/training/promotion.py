@@ -10,6 +10,7 @@ from typing import Any
 from vardax_core.calibration.gates.report import REPORT
 from vardax_core.calibration.plots.style import write_atomically
 from vardax_core.training.registry import ModelRegistry, ModelVersion
+from vardax_core.words import counted
 
 GATES = "gates"
 """Folder of the gate report, beside the weights."""
@@ -151,8 +152,8 @@ def rollback(registry: ModelRegistry, name: str) -> Champion:
     state = _read(registry, name)
     if len(state["history"]) < 2:
         raise NoChampionError(
-            f"{registry.root}: model {name!r} has {len(state['history'])} champions so far; there "
-            "is none to go back to."
+            f"{registry.root}: model {name!r} has {counted(len(state['history']), 'champion')} so "
+            "far; there is none to go back to."
         )
     *kept, last = state["history"]
     withdrawn = {**state["withdrawn"], last["version"]: _now()}
