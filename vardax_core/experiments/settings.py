@@ -28,6 +28,9 @@ class Method(StrEnum):
     AMORTIZED = "amortized"
 
 
+FALLBACKS = (Method.ETKF, Method.OPTIMAL_INTERPOLATION)
+"""What may step in for the amortized analysis of a twin, in this order."""
+
 TRAINING_REVISION = 7
 """Part of the digest of trained weights; raised when a change of code changes what they mean."""
 
@@ -149,10 +152,10 @@ def smoothed_methods(recipe: Recipe) -> tuple[Method, ...]:
 
 def analysis_chain(recipe: Recipe, method: Method) -> tuple[str, ...]:
     """The methods that may make an analysis, by their number in the store: the chosen one, those
-    that step in for it, and the background."""
+    that step in for it, the background, and members drawn from the climate."""
     guarded = method is Method.AMORTIZED and recipe.source.kind == "twin"
-    fallbacks = (Method.ETKF.value, Method.OPTIMAL_INTERPOLATION.value) if guarded else ()
-    return (method.value, *fallbacks, "background")
+    fallbacks = tuple(fallback.value for fallback in FALLBACKS) if guarded else ()
+    return (method.value, *fallbacks, "background", "climate")
 
 
 SEGMENT_BYTES = 4 * 2**20

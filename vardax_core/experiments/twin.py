@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray
 
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.amortized.ring_network import RingNetwork
@@ -20,8 +20,14 @@ from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.cycling.trust import DepartureMonitor
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.twin import twin_model
+from vardax_core.experiments.fallback import FALLBACK
 from vardax_core.experiments.prepared import Prepared, Progress, experiment_key, load_trained
-from vardax_core.experiments.settings import ExperimentSettings, Method, training_digest
+from vardax_core.experiments.settings import (
+    FALLBACKS,
+    ExperimentSettings,
+    Method,
+    training_digest,
+)
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import Climatology
 from vardax_core.models.lorenz96 import Lorenz96
@@ -29,10 +35,11 @@ from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.operators import Identity
 from vardax_core.training.observing import FixedNetwork
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
+from vardax_core.training.promotion import gate_provenance
 from vardax_core.training.registry import ModelRegistry, ModelVersion
 from vardax_core.training.spread_calibration import calibrate_spread
 from vardax_core.training.trusted_cycles import calibrated_monitor
-from vardax_core.training.twin_cycles import TwinPlan
+from vardax_core.training.twin_cycles import TwinPlan, climate_range
 
 FACTORY = "ring-network"
 SIMULATED = "simulated"
@@ -105,12 +112,12 @@ def amortized_step(
     operator: AbstractObservationOperator, climatology: Climatology, *, key: PRNGKeyArray
 ) -> LocalTransformStep:
     """The hybrid amortized analysis, untrained: a finite-size ETKF that a network corrects."""
-    variance = jnp.mean(jnp.sum(climatology.square_root**2, axis=-1))
+    centre, scale = _climate(climatology)
     return LocalTransformStep.create(
         operator,
         ensemble_filter(operator, None),
-        centre=round(float(jnp.mean(climatology.mean)), 2),
-        scale=round(float(jnp.sqrt(variance)), 2),
+        centre=centre,
+        scale=scale,
         key=key,
     )
 
@@ -233,6 +240,7 @@ def prepare(
             guard = Guard(
                 DepartureMonitor.from_numbers(version.manifest["metadata"]["monitor"]),
                 (ensemble_filter(operator, None), _interpolation(operator, climatology)),
+                chosen_fallbacks(version),
             )
     program = CycleProgram(
         model=forecast,
@@ -241,5 +249,21 @@ def prepare(
         score_weights=jnp.ones(model.state_shape, jnp.float32),
         spread_scale=recipe.observation.error_sd,
         guard=guard,
+        valid_range=climate_range(*_climate(climatology)),
     )
     return Prepared(program, climatology, settings.members, versions)
+
+
+def _climate(climatology: Climatology) -> tuple[float, float]:
+    """Rough mean and standard deviation of a climate."""
+    variance = jnp.mean(jnp.sum(climatology.square_root**2, axis=-1))
+    return round(float(jnp.mean(climatology.mean)), 2), round(float(jnp.sqrt(variance)), 2)
+
+
+def chosen_fallbacks(version: ModelVersion) -> Bool[Array, " fallback"] | None:
+    """Which of `FALLBACKS` the gates found better than an analysis that is not trusted; None for
+    weights whose gates did not compare them, which fall back on all."""
+    chosen = gate_provenance(version).get(FALLBACK)
+    if chosen is None:
+        return None
+    return jnp.asarray([fallback.value == chosen for fallback in FALLBACKS])

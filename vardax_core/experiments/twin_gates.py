@@ -14,12 +14,18 @@ from vardax_core.calibration.gates.sets import gates_for
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.experiments import twin
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.fallback import FallbackPlan, trial_record, try_fallbacks
 from vardax_core.experiments.held_out import HeldOut, HeldOutPlan, pair_scores, twin_pairs
 from vardax_core.experiments.prepared import experiment_key
+from vardax_core.experiments.settings import FALLBACKS
 from vardax_core.observations.operators import Identity
+from vardax_core.training.observing import FixedNetwork
 
 FORGIVEN = Tolerance(bias=0.1, spread=1.1)
 """Faults of the analysis in a cycle that do not keep it from work."""
+
+MODEL_ERROR = 0.25
+"""Largest share by which the forcing of a truth is off in the trial of the fallbacks."""
 
 
 def adjoint_gate(
@@ -56,11 +62,15 @@ def judge_twin(experiment: Experiment, plan: HeldOutPlan) -> Judgement:
     """Run the gates on pairs from the cycle of a trained analysis."""
     settings, recipe = experiment.settings, experiment.recipe
     model = twin.forecast_model(recipe)
-    prepared = twin.prepare(
-        recipe, settings, experiment.registry, Identity(model.state_shape)
-    ).in_precision(settings.precision)
+    variable = recipe.variable
+    prepared = (
+        twin.prepare(recipe, settings, experiment.registry, Identity(model.state_shape))
+        .within(variable.valid_min, variable.valid_max)
+        .in_precision(settings.precision)
+    )
     key = cycle_key(experiment_key(settings.training.seed), 0, Purpose.VALIDATION)
     pair_key, rank_key, adjoint_key = jax.random.split(key, 3)
+    trial_key = jax.random.fold_in(key, 3)
     held_out = twin_pairs(
         prepared.program,
         prepared.climatology,
@@ -74,11 +84,27 @@ def judge_twin(experiment: Experiment, plan: HeldOutPlan) -> Judgement:
         *gates_for(context, FORGIVEN),
         adjoint_gate(prepared.program.step, oracle, held_out, key=adjoint_key),
     )
+    trial = try_fallbacks(
+        prepared.program,
+        [method.value for method in FALLBACKS],
+        prepared.climatology,
+        FixedNetwork(recipe.observation.error_sd),
+        MODEL_ERROR * abs(model.forcing) * model.step_size * model.n_steps,
+        FallbackPlan(
+            streams=max(2, plan.streams // 2),
+            settle=plan.settle,
+            cycles=plan.per_stream * plan.gap,
+            members=settings.members,
+        ),
+        key=trial_key,
+    )
     return Judgement(
         run_gates(gates, context),
         pair_scores(held_out.pairs),
         {
             "pairs": f"{context.n} of {plan.streams} independent twins, {plan.gap} cycles apart",
             "forgiven": f"bias {FORGIVEN.bias} sd, ratio of spreads {FORGIVEN.spread}",
+            "model error": f"forcing off by up to {MODEL_ERROR:.0%}",
+            **trial_record(trial),
         },
     )

@@ -90,6 +90,16 @@ def _require_passed(version: ModelVersion) -> None:
         )
 
 
+def gate_provenance(version: ModelVersion) -> dict[str, str]:
+    """What the gates of a version recorded beside their results; nothing if they never ran on
+    these weights."""
+    path = gates_folder(version) / REPORT
+    if not path.is_file():
+        return {}
+    kept = json.loads(path.read_text())["provenance"]
+    return kept if kept.get("weights sha256") == version.sha256 else {}
+
+
 def override_reason(version: ModelVersion) -> str | None:
     """Why a version may go to work although a gate failed, or None."""
     path = gates_folder(version) / OVERRIDE
