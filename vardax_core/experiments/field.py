@@ -30,6 +30,7 @@ from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import Climatology
 from vardax_core.models.linear_inverse import LinearInverseModel
 from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.training.convergence import judged
 from vardax_core.training.field_training import (
     FieldAnalysis,
     FieldTrainingSettings,
@@ -107,7 +108,8 @@ def train(
             fields, times, latitude, longitude, plan, key=key, on_step=on_step
         )
         factory, hyperparameters = ANALYSIS, _analysis_hyperparameters(model, plan)
-        metrics = {"loss_curve": losses}
+        verdict = judged([step for step, _ in losses], [loss for _, loss in losses])
+        metrics = {"loss_curve": losses, "convergence": verdict.numbers()}
     else:
         statistics = fit_window_statistics(
             fields,

@@ -28,7 +28,7 @@ class Method(StrEnum):
     AMORTIZED = "amortized"
 
 
-TRAINING_REVISION = 7
+TRAINING_REVISION = 8
 """Part of the digest of trained weights; raised when a change of code changes what they mean."""
 
 DEFAULT_SEED = 1

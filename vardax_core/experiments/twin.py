@@ -27,6 +27,7 @@ from vardax_core.models.climatology import Climatology
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.operators import Identity
+from vardax_core.training.convergence import judged
 from vardax_core.training.observing import FixedNetwork
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
 from vardax_core.training.registry import ModelRegistry, ModelVersion
@@ -39,9 +40,9 @@ SIMULATED = "simulated"
 """The data digest of what was learned from simulations."""
 FREE_RUN_STEPS = 20000
 SPIN_UP_STEPS = 1000
-SPREAD_PLAN = TwinPlan(streams=32, cycles=300, spin_up=100)
-SPREAD_ROUNDS = 2
-"""Of the correction of the spread after training: two rounds, since its effect is not linear."""
+SPREAD_PLAN = TwinPlan(streams=32, cycles=120, spin_up=60)
+SPREAD_TRIALS, SPREAD_REPEATS = 5, 2
+"""Moves tried after training, and measurements of each, if the noise needs them."""
 
 
 def model_name(recipe: Recipe) -> str:
@@ -150,21 +151,23 @@ def train(
     observing = FixedNetwork(recipe.observation.error_sd)
     step = amortized_step(operator, climatology, key=network_key)
     total = settings.training.steps
+    plan = OnPolicySettings(steps=total, members=(settings.members,))
     trained, curve = train_on_policy(
         step,
         model,
         observing,
-        OnPolicySettings(steps=total, members=(settings.members,)),
+        plan,
         key=run_key,
         progress=lambda done, loss, rmse: progress(done, total, {"loss": loss, "rmse": rmse}),
     )
-    trained, spread_over_rmse = calibrate_spread(
+    trained, spread = calibrate_spread(
         trained,
         model,
         observing,
         climatology.mean[0],
         SPREAD_PLAN._replace(members=settings.members),
-        rounds=SPREAD_ROUNDS,
+        trials=SPREAD_TRIALS,
+        repeats=SPREAD_REPEATS,
         key=jax.random.fold_in(monitor_key, 1),
     )
     monitor = calibrated_monitor(
@@ -191,8 +194,9 @@ def train(
             "training_digest": training_digest(recipe, settings, SIMULATED),
             "settings": settings.training.model_dump(mode="json"),
             "data_digest": SIMULATED,
-            "spread_over_rmse": spread_over_rmse.tolist(),
+            "spread": spread.numbers(),
             "monitor": monitor.numbers(),
+            "convergence": judged(plan.looks, curve[:, 0].tolist()).numbers(),
             "loss_curve": [[float(v) for v in row] for row in np.asarray(curve)],
         },
     )
