@@ -8,13 +8,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from vardax_core.observations.base import (
-    AbstractObservationOperator,
+    AbstractLocalOperator,
+    LocalRows,
     OperatorShapeError,
     OutsideDomainError,
 )
 
 
-class LinearMatrix(AbstractObservationOperator):
+class LinearMatrix(AbstractLocalOperator):
     """H given by its matrix over the flattened state.
 
     Attributes:
@@ -43,8 +44,12 @@ class LinearMatrix(AbstractObservationOperator):
     def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:
         return self.matrix @ state.reshape(-1)
 
+    def rows(self, state: Float[Array, "*state"]) -> LocalRows:
+        everywhere = jnp.broadcast_to(jnp.arange(self.matrix.shape[1])[None], self.matrix.shape)
+        return LocalRows(everywhere, self.matrix.astype(state.dtype))
 
-class WeightedPoints(AbstractObservationOperator):
+
+class WeightedPoints(AbstractLocalOperator):
     """Every observation a weighted sum of a few grid points; H is never formed.
 
     Attributes:
@@ -64,6 +69,9 @@ class WeightedPoints(AbstractObservationOperator):
     def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:
         values = jnp.take(state.reshape(-1), self.indices)
         return jnp.sum(self.weights.astype(values.dtype) * values, axis=1)
+
+    def rows(self, state: Float[Array, "*state"]) -> LocalRows:
+        return LocalRows(self.indices, self.weights.astype(state.dtype))
 
 
 def _cells(

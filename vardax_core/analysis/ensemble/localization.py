@@ -16,19 +16,24 @@ class LocalizationError(ValueError):
 def gaspari_cohn(distance: Float[Array, "*any"], half_width: float) -> Float[Array, "*any"]:
     """The compactly supported fifth-order correlation; zero from twice the half-width on.
 
+    With r = distance / half_width it is 1 - 5 r^2 / 3 + 5 r^3 / 8 + r^4 / 2 - r^5 / 4 up to 1 and
+    from there (2 - r)^4 (r^2 + 2 r - 1 / 2) / (12 r), the published polynomial in factors: so it
+    lies in [0, 1] in any precision.
+
     Arguments:
-        distance: not negative, in the unit of `half_width`.
+        distance: not negative, in the unit of `half_width`; one that is not known (NaN) counts as
+            out of reach.
         half_width: called c in the source; about 1.82 standard deviations of the Gaussian that
             the function resembles.
 
     Source: Gaspari and Cohn (1999), doi:10.1002/qj.49712555417, equation 4.10
     """
-    r = distance / half_width
-    near = 1 + r**2 * (-5 / 3 + r * (5 / 8 + r * (1 / 2 - r / 4)))
-    safe = jnp.maximum(r, 1.0)
-    far = 4 - 5 * safe + safe**2 * (5 / 3 + safe * (5 / 8 + safe * (-1 / 2 + safe / 12)))
-    far = far - 2 / (3 * safe)
-    return jnp.where(r <= 1, near, jnp.where(r < 2, far, 0.0))
+    r = jnp.where(distance <= 0, 0.0, distance / half_width)
+    r = jnp.where(r < 2, r, 2.0)
+    low, high = jnp.minimum(r, 1.0), jnp.maximum(r, 1.0)
+    near = 1 + low**2 * (-5 / 3 + low * (5 / 8 + low * (1 / 2 - low / 4)))
+    far = (2 - high) ** 4 * (high * (high + 2) - 0.5) / (12 * high)
+    return jnp.where(r <= 1, near, far)
 
 
 class LocalNetwork(eqx.Module):

@@ -174,3 +174,18 @@ def orthogonal_pseudo_inverse(
     kept = squares > floor
     weights = jnp.where(kept, 1 / jnp.where(kept, squares, 1.0), 0.0) ** 2
     return (root @ (weights * (root.T @ state.reshape(-1)))).reshape(state.shape)
+
+
+def resolved_variance(
+    error_variance: Float[Array, " obs"], covariance: Float[Array, "obs obs"]
+) -> Float[Array, " obs"]:
+    """R, raised to where H B H' + R has a Cholesky factor in the precision at hand.
+
+    The factorisation of a positive semi-definite matrix may fail by eps times its trace; an
+    observation with an error of less than that is taken to have it, a share of sqrt(eps p) of the
+    background's standard deviation.
+
+    Source: Higham (2002), Accuracy and Stability of Numerical Algorithms, theorem 10.7.
+    """
+    floor = jnp.finfo(covariance.dtype).eps * jnp.trace(covariance)
+    return jnp.maximum(error_variance, floor)

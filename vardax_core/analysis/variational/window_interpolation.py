@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.variational.covariance import resolved_variance
 from vardax_core.models.climatology import Climatology
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.types import Analysis, Observations, ResultCode, ensemble_mean
@@ -80,8 +81,9 @@ def window_gain(
     departures = blocks.transpose(0, 2, 1, 3).reshape(size, size)
     both = used[:, None] & used[None, :]
     # A missing observation becomes one of unit variance that is tied to nothing.
-    diagonal = jnp.where(used, error_sd.reshape(-1) ** 2, 1.0)
-    total = jnp.where(both, departures, 0.0) + jnp.diag(diagonal)
+    departures = jnp.where(both, departures, 0.0)
+    variance = resolved_variance(error_sd.reshape(-1) ** 2, departures)
+    total = departures + jnp.diag(jnp.where(used, variance, 1.0))
     return WindowGain(
         cross=jnp.where(used[:, None], cross[steps].reshape(size, -1), 0.0),
         total=total,
