@@ -15,6 +15,7 @@ from vardax_core.data.ingest import Ingested, ingest
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import from_minutes, to_minutes
 from vardax_core.experiments import field, twin
+from vardax_core.experiments.capacity import require_memory
 from vardax_core.experiments.prepared import Prepared, Progress
 from vardax_core.experiments.settings import (
     ExperimentSettings,
@@ -135,7 +136,14 @@ class Experiment:
         return ExperimentStore.open(self.store_location, expected_digest=self.digest)
 
     def create_store(self, ingested: Ingested) -> ExperimentStore:
-        """Make the store for the grid and the network of ingested observations."""
+        """Make the store for the grid and the network of ingested observations.
+
+        Raises:
+            GridTooLargeError: if the method cannot learn about that grid on this machine.
+        """
+        if self.recipe.training is not None:
+            shape = tuple(ingested.nature_run.sizes[dim] for dim in self.recipe.state_dims)
+            require_memory(self.recipe, self.settings, shape)
         record = {
             "name": self.name,
             "digest": self.digest,

@@ -96,6 +96,15 @@ class DenseCovariance(AbstractBackgroundCovariance):
         scale = jnp.sqrt(jnp.where(values > floor, values, 0.0))
         return cls(matrix=matrix, root=vectors * scale[None], state_shape=state_shape)
 
+    @classmethod
+    def from_table(
+        cls, matrix: Float[Array, "n n"], state_shape: tuple[int, ...]
+    ) -> "DenseCovariance":
+        """Factorise a covariance that was fitted in double precision, see `principal_axes`."""
+        vectors, deviation = principal_axes(matrix)
+        root = jnp.asarray(vectors * deviation, matrix.dtype)
+        return cls(matrix=matrix, root=root, state_shape=state_shape)
+
     @property
     def rank(self) -> int:
         return self.root.shape[1]
@@ -163,6 +172,20 @@ class LowRankCovariance(AbstractBackgroundCovariance):
 
     def variance(self) -> Float[Array, "*state"]:
         return jnp.sum(self.root**2, axis=1).reshape(self.state_shape)
+
+
+def principal_axes(
+    table: Float[Array, "n n"],
+) -> tuple[Float[np.ndarray, "n rank"], Float[np.ndarray, " rank"]]:
+    """Eigenvectors of a covariance, in float64, and the standard deviations along them.
+
+    Eigenvalues below the table's own rounding are dropped. In the precision of the table the axes,
+    and with them draws of members, would hang on its last digits.
+    """
+    matrix = np.asarray(table, np.float64)
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    keep = values > 10 * float(jnp.finfo(table.dtype).eps) * values[-1]
+    return vectors[:, keep], np.sqrt(values[keep])
 
 
 def orthogonal_pseudo_inverse(
