@@ -11,12 +11,17 @@ from prefect.cache_policies import NO_CACHE
 from flows.cycles_page import show_cycles
 from flows.events import COMMITTED, tell
 from flows.hold import HELD, hold_of
-from flows.ingest import ingest_observations
+from flows.ingest import ingest_observations, warn
 from flows.naming import ended, run_name, say_period, tag_run
 from flows.parameters import ExperimentParameters, TargetParameters
 from flows.progress import track
 from vardax_core.data.timeaxis import from_minutes, instant_to_minutes
-from vardax_core.experiments.assimilate import Assimilation, SegmentReport, pending_cycles
+from vardax_core.experiments.assimilate import (
+    Assimilation,
+    SegmentReport,
+    pending_cycles,
+    waiting_cycles,
+)
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.validation import prepare_proven
 from vardax_core.store import ExperimentStore, SupersededError
@@ -98,7 +103,14 @@ def due_cycles(made: Experiment, store: ExperimentStore, target: TargetParameter
     )
     if last < made.recipe.period.start:
         return np.empty(0, "datetime64[m]")
-    return pending_cycles(made, store, from_minutes(np.asarray([instant_to_minutes(last)]))[0])
+    target_time = from_minutes(np.asarray([instant_to_minutes(last)]))[0]
+    waiting = waiting_cycles(made, store, target_time)
+    if len(waiting):
+        s = "" if len(waiting) == 1 else "s"
+        warn(
+            f"{made.name}: {len(waiting)} cycle{s} from {_label(waiting[:1])} wait for observations"
+        )
+    return pending_cycles(made, store, target_time)
 
 
 def _label(times: np.ndarray) -> str:

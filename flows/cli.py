@@ -61,10 +61,12 @@ def datasets() -> None:
 
     with exit_codes():
         table = Table("name", "what it is", "period", "methods", title="data sets")
+        origin = {"twin": "a run of its model", "file": "the fields of a file"}
         for name in list_recipes():
             recipe = load_recipe(name)
             period = f"{recipe.period.start:%Y-%m-%d} to {recipe.period.end:%Y-%m-%d}"
-            table.add_row(name, recipe.title, period, ", ".join(available_methods(recipe)))
+            what = f"{recipe.title}; observations simulated from {origin[recipe.source.kind]}"
+            table.add_row(name, what, period, ", ".join(available_methods(recipe)))
         console.print(table)
 
 

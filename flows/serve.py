@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -153,7 +152,9 @@ class Service:
             )
 
     def _automation(self, processes: "Processes", file: Path) -> None:
-        name = yaml.safe_load(file.read_text())["name"]
+        from vardax_core.data.yamlfile import read_yaml
+
+        name = read_yaml(file.read_text())["name"]
         known = self.post("automations/filter", {})
         if name not in {automation["name"] for automation in known}:
             processes.run("automation " + name, ["automation", "create", "--from-file", str(file)])

@@ -12,7 +12,7 @@ from vardax_core.data import PeriodError
 from vardax_core.data.twin import mask_truth, observe
 from vardax_core.experiments.assimilate import pending_cycles
 from vardax_core.experiments.comparison import IncomparableStoresError, compare
-from vardax_core.experiments.experiment import SourceChangedError
+from vardax_core.experiments.continuity import SourceChangedError
 from vardax_core.experiments.settings import Method
 from vardax_core.observations.quality import QualityCode
 from vardax_core.store import ForeignExperimentError, StoreNotFoundError, content_digest

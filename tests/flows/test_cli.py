@@ -76,7 +76,8 @@ def refused(result, code, *told):
 def test_the_data_sets_are_listed(vardax):
     result = vardax("datasets")
     assert result.exit_code == 0
-    for word in ("lorenz96", "era5-t2m-uk", "small", "climatology", "etkf", "amortized"):
+    words = ("lorenz96", "era5-t2m-uk", "small", "climatology", "etkf", "amortized", "simulated")
+    for word in words:
         assert word in result.stdout
 
 

@@ -186,7 +186,7 @@ def test_a_run_that_adds_cycles_has_its_period_in_its_name(runs):
 
 def test_states_say_what_was_done(runs):
     messages = {name: [run.state.message for run in found] for name, found in runs.items()}
-    assert messages["ingest-lorenz96-etkf"] == ["30 new observation times"]
+    assert messages["ingest-lorenz96-etkf"] == ["30 new observation times (simulated)"]
     assert messages["train-lorenz96-amortized"][0].startswith("trained version ")
     assert messages["validate-lorenz96-amortized"][0].startswith("champion 0001-")
     assert messages["assimilate-lorenz96-amortized"] == ["30 cycles"]

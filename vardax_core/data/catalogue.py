@@ -7,6 +7,7 @@ import yaml
 
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.recipe import Recipe, did_you_mean, validate_recipe
+from vardax_core.data.yamlfile import read_yaml
 
 _CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -63,7 +64,7 @@ def read_recipe(path: pathlib.Path) -> Recipe:
         RecipeError: if it cannot be read or is not valid.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(values, dict):

@@ -3,18 +3,14 @@
 A recipe says where observations come from; how they are assimilated belongs to an experiment.
 """
 
-import datetime
 import difflib
 import hashlib
 import pathlib
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -23,62 +19,8 @@ from pydantic import (
 )
 
 from vardax_core.data.errors import RecipeError
+from vardax_core.data.scalars import Duration, FileName, Instant, Integer, Interval, Number, Seed
 from vardax_core.data.timeaxis import duration_to_minutes, instant_to_minutes
-
-_DURATION = re.compile(r"(\d+)\s*(min|h|d)")
-_ISO_UNIT = {"min": "PT{}M", "h": "PT{}H", "d": "P{}D"}
-
-
-def _read_duration(value: object) -> object:
-    if isinstance(value, datetime.timedelta):
-        return value
-    short = _DURATION.fullmatch(str(value).strip())
-    if short is not None:
-        return _ISO_UNIT[short[2]].format(short[1])
-    if not str(value).startswith("P"):
-        raise ValueError(
-            f"write a duration as '3h', '30min', '1d' or ISO 8601 'PT3H', got {value!r}"
-        )
-    return value
-
-
-def _whole_minutes(value: datetime.timedelta) -> datetime.timedelta:
-    if value < datetime.timedelta(0) or value % datetime.timedelta(minutes=1):
-        raise ValueError(f"a duration is a whole number of minutes and not negative, got {value}")
-    return value
-
-
-def _positive(value: datetime.timedelta) -> datetime.timedelta:
-    if not value:
-        raise ValueError("this duration must be longer than zero")
-    return value
-
-
-def _plain_file_name(value: str) -> str:
-    if value in {"", ".", ".."} or "/" in value or "\\" in value or "\0" in value:
-        raise ValueError(
-            f"{value!r} is not a plain file name; a recipe names files only, the folders that are "
-            "searched for them are the user's choice"
-        )
-    return value
-
-
-def _as_utc(value: datetime.datetime) -> datetime.datetime:
-    if value.tzinfo is None:
-        value = value.replace(tzinfo=datetime.UTC)
-    value = value.astimezone(datetime.UTC)
-    if value.second or value.microsecond:
-        raise ValueError(f"an instant is a whole minute, got {value.isoformat()}")
-    return value
-
-
-Duration = Annotated[
-    datetime.timedelta, BeforeValidator(_read_duration), AfterValidator(_whole_minutes)
-]
-Interval = Annotated[Duration, AfterValidator(_positive)]
-Instant = Annotated[datetime.datetime, AfterValidator(_as_utc)]
-FileName = Annotated[str, AfterValidator(_plain_file_name)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
@@ -126,8 +68,8 @@ class Variable(Section):
     )
     long_name: str = Field(description="name for readers")
     units: str = Field(min_length=1, description="UDUNITS string; a source must state the same")
-    valid_min: float = Field(description="values below are gross errors, in `units`")
-    valid_max: float = Field(description="values above are gross errors, in `units`")
+    valid_min: Number = Field(description="values below are gross errors, in `units`")
+    valid_max: Number = Field(description="values above are gross errors, in `units`")
 
     @model_validator(mode="after")
     def _ordered(self) -> "Variable":
@@ -152,7 +94,7 @@ class Period(Section):
 class Window(Section):
     """The observation times of one cycle, the last of which is the analysis time."""
 
-    times: int = Field(ge=1, description="number of observation times")
+    times: Integer = Field(ge=1, description="number of observation times")
     spacing: Interval = Field(description="time between two of them")
 
 
@@ -161,11 +103,11 @@ class TwinSource(Section):
 
     kind: Literal["twin"]
     model: Literal["lorenz96"] = Field(description="model that makes the nature run")
-    size: int = Field(default=40, ge=4, description="number of variables")
-    forcing: float = Field(default=8.0, description="the model's F")
-    step_size: float = Field(default=0.05, gt=0, description="Runge-Kutta step in model time")
+    size: Integer = Field(default=40, ge=4, description="number of variables")
+    forcing: Number = Field(default=8.0, description="the model's F")
+    step_size: Number = Field(default=0.05, gt=0, description="Runge-Kutta step in model time")
     step_interval: Interval = Field(description="valid time that one step stands for")
-    spin_up_steps: int = Field(ge=0, description="steps before the first state that is kept")
+    spin_up_steps: Integer = Field(ge=0, description="steps before the first state that is kept")
     seed: Seed = Field(description="of the initial state")
 
 
@@ -177,7 +119,8 @@ class SourceFile(Section):
 
 
 class FileSource(Section):
-    """A nature run in a GRIB or NetCDF file."""
+    """A nature run in a file: gridded fields that are taken for the truth, from which observations
+    are simulated. Real observations cannot enter by it."""
 
     kind: Literal["file"]
     variable: str = Field(description="name of the variable in the file")
@@ -206,14 +149,14 @@ class RandomPoints(Section):
     """Stations at grid points drawn without replacement and fixed in time."""
 
     kind: Literal["random_points"]
-    count: int = Field(ge=1, description="number of stations")
+    count: Integer = Field(ge=1, description="number of stations")
     seed: Seed = Field(description="of the draw of the stations")
 
 
 class LateStations(Section):
     """Stations, drawn at random and fixed in time, whose observations arrive later."""
 
-    count: int = Field(ge=1, description="number of them")
+    count: Integer = Field(ge=1, description="number of them")
     delay: Interval = Field(description="added to the delay of the others")
     seed: Seed = Field(description="of the draw")
 
@@ -221,7 +164,7 @@ class LateStations(Section):
 class ObservationNoise(Section):
     """How the nature run is observed."""
 
-    error_sd: float = Field(gt=0, description="standard deviation of the error, in `units`")
+    error_sd: Number = Field(gt=0, description="standard deviation of the error, in `units`")
     interval: Interval = Field(description="time between two observations of a station")
     arrival_delay: Duration = Field(description="from valid time to arrival")
     seed: Seed = Field(description="of the observation errors")
@@ -231,16 +174,18 @@ class ObservationNoise(Section):
 class BuddyCheck(Section):
     """A comparison of every station with those around it; see `flag_unlike_neighbours`."""
 
-    radius: float = Field(gt=0, description="how far a neighbour may be, in units of the axes")
-    expected_sd: float = Field(gt=0, description="usual difference within the radius, in `units`")
-    k: float = Field(default=4.0, gt=0, description="tolerance in standard deviations")
-    fewest: int = Field(default=3, ge=1, description="neighbours without which nothing is judged")
+    radius: Number = Field(gt=0, description="how far a neighbour may be, in units of the axes")
+    expected_sd: Number = Field(gt=0, description="usual difference within the radius, in `units`")
+    k: Number = Field(default=4.0, gt=0, description="tolerance in standard deviations")
+    fewest: Integer = Field(
+        default=3, ge=1, description="neighbours without which nothing is judged"
+    )
 
 
 class WithheldStations(Section):
     """Stations, drawn at random and fixed in time, by which analyses are verified."""
 
-    count: int = Field(ge=1, description="number of them")
+    count: Integer = Field(ge=1, description="number of them")
     seed: Seed = Field(description="of the draw")
     beside: bool = Field(
         default=False,
@@ -252,8 +197,8 @@ class WithheldStations(Section):
 class Screening(Section):
     """Quality control of observations before they meet a background."""
 
-    blacklist: tuple[int, ...] = Field(default=(), description="stations that are not used")
-    thinning: float | None = Field(
+    blacklist: tuple[Integer, ...] = Field(default=(), description="stations that are not used")
+    thinning: Number | None = Field(
         default=None, gt=0, description="side of a box that keeps one station, units of the axes"
     )
     buddy_check: BuddyCheck | None = Field(default=None, description="comparison with neighbours")
@@ -265,7 +210,7 @@ class Screening(Section):
 class Binning(Section):
     """Superobservations in place of the stations of a dense network; see `bin_stations`."""
 
-    points: int = Field(ge=2, description="grid points along a side of a cell")
+    points: Integer = Field(ge=2, description="grid points along a side of a cell")
 
 
 class Recipe(Section):
@@ -280,7 +225,9 @@ class Recipe(Section):
         default=None, description="period a method may learn from; before `period`"
     )
     period: Period = Field(description="first and last analysis time")
-    burn_in: int = Field(ge=0, description="cycles at the start of the period that are not scored")
+    burn_in: Integer = Field(
+        ge=0, description="cycles at the start of the period that are not scored"
+    )
     cycle_interval: Interval = Field(description="time between two analyses")
     window: Window
     latency: Duration = Field(description="real time to wait after an analysis time")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -11,10 +12,12 @@ import xarray as xr
 
 from vardax_core.calibration.dataset import EXTRA_DIMENSIONS, SQUARED, UNITLESS, squared_unit
 from vardax_core.calibration.statistics import cycle_statistics, smoothed_statistics
+from vardax_core.data.account import origin_of
 from vardax_core.data.ingest import Ingested, ingest
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.timeaxis import from_minutes, to_minutes
+from vardax_core.data.timeaxis import to_minutes
 from vardax_core.experiments import field, twin
+from vardax_core.experiments.continuity import overlap_with, source_digest
 from vardax_core.experiments.prepared import Prepared, Progress
 from vardax_core.experiments.settings import (
     ExperimentSettings,
@@ -40,10 +43,6 @@ from vardax_core.store import (
 )
 from vardax_core.training.registry import ModelRegistry, ModelVersion
 from vardax_core.types import ResultCode
-
-
-class SourceChangedError(ValueError):
-    """The source of a store's observations is not the one that it began with."""
 
 
 class LagError(ValueError):
@@ -143,15 +142,24 @@ class Experiment:
             "method": self.settings.method.value,
             "settings": self.settings.model_dump(mode="json"),
             "attribution": self.recipe.attribution,
-            "source_sha256": _source(ingested.nature_run),
+            "observations": origin_of(self.recipe),
+            "source_sha256": source_digest(ingested.nature_run),
         }
         return ExperimentStore.create(self.store_location, self._layout(ingested), record)
 
-    def append_observations(self, store: ExperimentStore, ingested: Ingested) -> int:
+    def append_observations(
+        self,
+        store: ExperimentStore,
+        ingested: Ingested,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> int:
         """Add the observations and truths that the store lacks; the number of new times.
 
         The source may have grown since: it is then another one as a whole, and must agree with
-        the store wherever it overlaps it.
+        the store at every time that both have; see `overlap_with`.
+
+        Arguments:
+            tell: called with what somebody who runs this should see.
 
         Raises:
             SourceChangedError: if they come from another source than those in the store.
@@ -159,13 +167,9 @@ class Experiment:
         last = store.tip("observations").last_time
         minutes = to_minutes(ingested.observations["time"].values)
         new = minutes > (np.iinfo(np.int64).min if last is None else last)
-        expected, got = store.experiment["source_sha256"], _source(ingested.nature_run)
-        if expected != got and not self._continues(store, ingested, minutes[~new]):
-            raise SourceChangedError(
-                f"{store.location}: its observations were drawn from a file with sha256 "
-                f"{expected}, these from one with {got} that does not continue it; go on with the "
-                "first file, or use another root."
-            )
+        overlap = overlap_with(store, ingested)
+        for warning in overlap.warnings() if overlap else ():
+            tell(warning)
         if not new.any():
             return 0
         observations = ingested.observations.isel(time=new)
@@ -183,26 +187,15 @@ class Experiment:
                 )
             },
         }
+        record = {"kind": "ingest", "source_sha256": source_digest(ingested.nature_run)}
         with store.writer(wait=60.0) as writer:
-            writer.append(groups, minutes[new], metadata={"kind": "ingest", "source_sha256": got})
+            writer.append(groups, minutes[new], metadata=record)
         return int(new.sum())
 
     def _stored(self, values: np.ndarray) -> np.ndarray:
         """Values as they are stored: floats in the precision of the experiment."""
         dtype = self.settings.dtype if values.dtype.kind == "f" else values.dtype
         return np.ascontiguousarray(values, dtype)
-
-    def _continues(self, store: ExperimentStore, ingested: Ingested, common: np.ndarray) -> bool:
-        """Whether a source agrees with the store at times (minutes) that both have."""
-        if not common.size:
-            return False
-        name, times = self.recipe.variable.name, from_minutes(common)
-        dims = ("time", *self.recipe.state_dims)
-        there, given = (
-            run[name].sel(time=times).transpose(*dims).to_numpy().astype(np.float32)
-            for run in (store.dataset("nature_run"), ingested.nature_run)
-        )
-        return there.shape == given.shape and np.array_equal(there, given, equal_nan=True)
 
     def segment_length(self, state_size: int) -> int:
         """Cycles of a segment, for a state of so many numbers."""
@@ -248,7 +241,7 @@ class Experiment:
 
     def trained_version(self, training_run: xr.Dataset | None) -> ModelVersion | None:
         """What was learned with these settings from these data, or None."""
-        return self.trained_from(None if training_run is None else _source(training_run))
+        return self.trained_from(None if training_run is None else source_digest(training_run))
 
     def trained_from(self, source: str | None) -> ModelVersion | None:
         """What was learned with these settings from the file with that sha256, or None.
@@ -332,10 +325,6 @@ class Experiment:
             lag=self.settings.lag,
             chunks=ChunkPlan(segment_length=self.segment_length(math.prod(shape))),
         )
-
-
-def _source(nature_run: xr.Dataset) -> str:
-    return str(nature_run.attrs.get("source_sha256", "simulated"))
 
 
 def _coordinate(dataset: xr.Dataset, name: str) -> Coordinate:
