@@ -16,7 +16,10 @@ def train_method(experiment: Experiment, parameters: ExperimentParameters) -> st
     if experiment.trained_version(training_run) is not None:
         return None
     with track(f"train {experiment.name}", experiment.training_steps) as tracker:
-        return experiment.train(training_run, tracker).path.name
+        version = experiment.train(training_run, tracker)
+    for note in version.manifest["metadata"].get("notes", []):
+        get_run_logger().warning("%s: %s", experiment.name, note)
+    return version.path.name
 
 
 @flow(name="train", flow_run_name=run_name("train"), persist_result=False)

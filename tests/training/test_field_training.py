@@ -7,25 +7,32 @@ import numpy as np
 import pytest
 
 from vardax_core.observations.operators import PointSampling
-from vardax_core.training.field_streams import FieldTrainingSettings, draw_stream, fit_folds
+from vardax_core.state.grids import LatLon
+from vardax_core.training.field_streams import (
+    FieldTrainingSettings,
+    ObservingNetwork,
+    draw_stream,
+    fit_folds,
+)
 from vardax_core.training.field_training import train_field_analysis
 from vardax_core.training.statistics import UnfitPeriodError
 from vardax_core.types import Observations, ResultCode
 
-LATITUDE = np.linspace(52.0, 50.0, 5)
-LONGITUDE = np.linspace(0.0, 3.0, 6)
+GRID = LatLon.from_degrees(np.linspace(52.0, 50.0, 5), np.linspace(0.0, 3.0, 6))
 SETTINGS = FieldTrainingSettings(
     blocks=2,
     streams=2,
     draws=3,
     cycles=3,
-    station_counts=(6, 12),
+    densities=(1.0, 2.0),
     amplitude=(1.0, 1.0),
     members=4,
     modes=3,
     hidden=6,
     dilations=(1,),
 )
+NETWORK = ObservingNetwork(stations=6, error_sd=(0.5, 0.5))
+ERROR = jnp.asarray(NETWORK.error_sd, jnp.float32)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +40,7 @@ def period():
     """Twelve days of a smooth field that forgets itself in a few hours, with a daily cycle."""
     rng = np.random.default_rng(0)
     hours = np.arange(24 * 12)
-    place = np.stack(np.meshgrid(LATITUDE, LONGITUDE, indexing="ij"), -1).reshape(-1, 2)
+    place = GRID.points()
     apart = np.linalg.norm(place[:, None] - place[None], axis=-1)
     root = np.linalg.cholesky(np.exp(-apart) + 1e-9 * np.eye(30))
     states = np.zeros((len(hours), 30))
@@ -49,8 +56,8 @@ def trained(period):
     progress = []
     analysis = train_field_analysis(
         *period,
-        LATITUDE,
-        LONGITUDE,
+        GRID,
+        NETWORK,
         SETTINGS,
         key=jax.random.key(0),
         on_step=lambda step, loss: progress.append((step, loss)),
@@ -66,7 +73,7 @@ def test_progress_counts_every_step_with_a_finite_loss(trained):
 
 def test_training_moves_the_network_and_is_repeatable(period, trained):
     analysis, _ = trained
-    again = train_field_analysis(*period, LATITUDE, LONGITUDE, SETTINGS, key=jax.random.key(0))
+    again = train_field_analysis(*period, GRID, NETWORK, SETTINGS, key=jax.random.key(0))
     assert float(jnp.abs(analysis.network.head.weight).max()) > 0
     for one, two in zip(jax.tree.leaves(analysis), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(one, two)
@@ -99,17 +106,17 @@ def test_a_fold_is_not_fitted_on_its_own_block(period):
     spoiled = fields.copy()
     half = len(times) // 2
     spoiled[:half] += np.random.default_rng(1).standard_normal((half, 5, 6))
-    folds = fit_folds(fields, times, LATITUDE, LONGITUDE, SETTINGS)
-    other = fit_folds(spoiled, times, LATITUDE, LONGITUDE, SETTINGS)
+    folds = fit_folds(fields, times, GRID, SETTINGS)
+    other = fit_folds(spoiled, times, GRID, SETTINGS)
     np.testing.assert_array_equal(folds.statistics.covariances[0], other.statistics.covariances[0])
     assert not np.allclose(folds.statistics.covariances[1], other.statistics.covariances[1])
 
 
 def test_a_stream_holds_the_truth_of_its_times(period, key):
     fields, times = period
-    folds = fit_folds(fields, times, LATITUDE, LONGITUDE, SETTINGS)
+    folds = fit_folds(fields, times, GRID, SETTINGS)
     fold = jax.tree.map(lambda x: x[1], folds)
-    stream = draw_stream(fold, SETTINGS, 6, key=key)
+    stream = draw_stream(fold, SETTINGS, 6, ERROR, key=key)
     np.testing.assert_array_equal(np.diff(stream.times), 180)
     rows = np.asarray(stream.times) // 60
     climate = jax.vmap(fold.statistics.climatology.mean_at)(stream.times)
@@ -122,13 +129,10 @@ def test_a_stream_holds_the_truth_of_its_times(period, key):
     assert (np.asarray(stream.first_spread) > 0).all()
 
 
-def test_unfit_periods_are_refused(period):
+def test_a_period_that_is_too_short_is_refused_with_what_it_needs(period):
     fields, times = period
-    holes = np.delete(np.arange(len(times)), 7)
-    with pytest.raises(UnfitPeriodError, match="without gaps"):
+    # Two halves of two cycles each: the window of three hours and one interval of three.
+    with pytest.raises(UnfitPeriodError, match="needs 12 states"):
         train_field_analysis(
-            fields[holes], times[holes], LATITUDE, LONGITUDE, SETTINGS, key=jax.random.key(0)
+            fields[:11], times[:11], GRID, NETWORK, SETTINGS, key=jax.random.key(0)
         )
-    many = FieldTrainingSettings(blocks=20, cycles=10)
-    with pytest.raises(UnfitPeriodError, match="a stream spans 30"):
-        train_field_analysis(fields, times, LATITUDE, LONGITUDE, many, key=jax.random.key(0))

@@ -18,6 +18,9 @@ COVERAGE_LIMITS = (0.87, 0.93)
 CHI2_LIMITS = (0.8, 1.25)
 """Innovation chi2 per observation within which the statistics are called consistent."""
 
+BY_AREA = "Every point of the grid counts by the area of its cell, in all scores."
+ALIKE = "All points of the grid count the same, in all scores."
+
 TABLE = ("rmse", "spread", "spread_over_rmse", "crps_gaussian", "coverage_90")
 """Scores of the comparison at the top; few, so that no column of it is cut off."""
 
@@ -98,6 +101,7 @@ class PageContent:
         qc_counts: observations by quality-control code.
         tables: tables of the primary method in detail, by heading: header and rows.
         provenance: what the numbers come from.
+        by_area: whether points count by their area, or all the same.
     """
 
     title: str
@@ -111,6 +115,7 @@ class PageContent:
     qc_counts: Mapping[str, int]
     tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]]
     provenance: Mapping[str, str]
+    by_area: bool = False
 
 
 Shown = Sequence[tuple[str, str]]
@@ -128,6 +133,7 @@ def page(content: PageContent, first: Shown, others: Shown) -> str:
         "# Detail",
         "## Methods",
         _comparison(c.primary, c.scores, c.microseconds),
+        BY_AREA if c.by_area else ALIKE,
     ]
     for heading, (header, rows) in c.tables.items():
         if rows:

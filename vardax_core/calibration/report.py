@@ -76,6 +76,7 @@ class ReportInput:
         burn_in: cycles at the start that are not scored.
         recent: cycles that "lately" means; half of the period by default.
         regions: names of the quarters of the grid, see `region_names`; none for no table.
+        by_area: whether points count by their area, or all the same.
         validated: scores in the gates of the primary method's weights, by name.
         key: for the bootstrap.
     """
@@ -91,6 +92,7 @@ class ReportInput:
     burn_in: int = 0
     recent: int | None = None
     regions: Sequence[str] = ()
+    by_area: bool = False
     validated: Mapping[str, float] = field(default_factory=dict)
     key: PRNGKeyArray = field(default_factory=lambda: jax.random.key(0))
 
@@ -156,6 +158,7 @@ def write_report(folder: str | Path, report: ReportInput) -> ReportPaths:
         microseconds={m.name: m.microseconds_per_cycle for m in report.methods},
         result_codes={m.name: np.asarray(m.result_codes) for m in report.methods},
         qc_counts=report.qc_counts,
+        by_area=report.by_area,
         tables=_tables(report, statistics[report.primary], scores[report.primary]),
         provenance={**report.provenance, **_period(report, statistics)},
     )

@@ -12,6 +12,7 @@ from vardax_core.data.errors import SourceFormatError, SourceReplacedError
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.screening import screen
 from vardax_core.data.sources import IDENTITY, open_nature_run
+from vardax_core.data.space import state_grid
 from vardax_core.data.timeaxis import instant_to_minutes
 from vardax_core.data.twin import mask_truth, observe, simulate_nature_run
 
@@ -72,7 +73,8 @@ def ingest(
             )
         )
     nature_run = validate(mask_truth(raw, recipe), nature_run_schema(recipe))
-    screened = screen(observe(raw, recipe), recipe)
+    grid = state_grid(raw, recipe)
+    screened = screen(observe(raw, recipe), recipe, grid)
     observations = validate(bin_stations(screened, raw, recipe), observations_schema(recipe))
     return Ingested(observations, nature_run, recipe)
 

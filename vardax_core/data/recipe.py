@@ -231,7 +231,11 @@ class ObservationNoise(Section):
 class BuddyCheck(Section):
     """A comparison of every station with those around it; see `flag_unlike_neighbours`."""
 
-    radius: float = Field(gt=0, description="how far a neighbour may be, in units of the axes")
+    radius: float = Field(
+        gt=0,
+        description="how far a neighbour may be, in units of the axes; degrees of a great circle "
+        "where these are latitude and longitude",
+    )
     expected_sd: float = Field(gt=0, description="usual difference within the radius, in `units`")
     k: float = Field(default=4.0, gt=0, description="tolerance in standard deviations")
     fewest: int = Field(default=3, ge=1, description="neighbours without which nothing is judged")

@@ -20,6 +20,8 @@ from vardax_core.data.errors import (
 from vardax_core.data.places import content_sha256, open_place
 from vardax_core.data.recipe import FileSource, Recipe, SourceFile
 from vardax_core.data.timeaxis import from_minutes
+from vardax_core.state.axis import GridError
+from vardax_core.state.coordinates import grid_of
 
 _ALIASES = {"lat": "latitude", "lon": "longitude", "valid_time": "time"}
 _COORDINATE_ATTRS = {
@@ -164,13 +166,18 @@ def open_nature_run(
     for name, coordinate in dataset.coords.items():
         if name != "time":
             dataset[name] = coordinate.astype(np.float32)
-        dataset[name].attrs = dict(_COORDINATE_ATTRS.get(str(name), {"long_name": str(name)}))
+        dataset[name].attrs = _coordinate_attrs(str(name), field[name].attrs)
     dataset.attrs = global_attributes(recipe) | {
         "source_file": opened.name,
         "source_sha256": digest,
     }
     dataset.encoding |= {IDENTITY: (identity, opened.identity), "source": str(path)}
     return dataset
+
+
+def _coordinate_attrs(name: str, given: dict) -> dict[str, str]:
+    meant = {key: given[key] for key in ("standard_name", "units", "axis") if key in given}
+    return dict(_COORDINATE_ATTRS.get(name, {"long_name": name} | meant))
 
 
 def _digest_of(field: xr.DataArray, path: str | pathlib.Path) -> str:
@@ -200,8 +207,16 @@ def _read_variable(
     field = field.rename({d: _ALIASES[str(d)] for d in field.dims if str(d) in _ALIASES})
     field = field.reset_coords([c for c in field.coords if c not in field.dims], drop=True)
     _check_axes(field, recipe, path)
+    _check_grid(field, recipe, path)
     _check_units(field, recipe, path)
     return field.transpose("time", *recipe.state_dims)
+
+
+def _check_grid(field: xr.DataArray, recipe: Recipe, path: str | pathlib.Path) -> None:
+    try:
+        grid_of(field, recipe.state_dims)
+    except GridError as error:
+        raise SourceFormatError(f"{path}: {error}") from error
 
 
 def _check_units(field: xr.DataArray, recipe: Recipe, path: str | pathlib.Path) -> None:

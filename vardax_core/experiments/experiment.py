@@ -13,8 +13,10 @@ from vardax_core.calibration.dataset import EXTRA_DIMENSIONS, SQUARED, UNITLESS,
 from vardax_core.calibration.statistics import cycle_statistics, smoothed_statistics
 from vardax_core.data.ingest import Ingested, ingest
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.space import state_space
 from vardax_core.data.timeaxis import from_minutes, to_minutes
 from vardax_core.experiments import field, twin
+from vardax_core.experiments.capacity import require_memory
 from vardax_core.experiments.prepared import Prepared, Progress
 from vardax_core.experiments.settings import (
     ExperimentSettings,
@@ -24,9 +26,11 @@ from vardax_core.experiments.settings import (
     segment_cycles,
     smoothed_methods,
 )
+from vardax_core.experiments.weighting import point_weights, weighting_record
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.operators import Identity, PointSampling
 from vardax_core.observations.quality import QualityCode
+from vardax_core.state.space import StateSpace
 from vardax_core.store import (
     ChunkPlan,
     Coordinate,
@@ -135,7 +139,14 @@ class Experiment:
         return ExperimentStore.open(self.store_location, expected_digest=self.digest)
 
     def create_store(self, ingested: Ingested) -> ExperimentStore:
-        """Make the store for the grid and the network of ingested observations."""
+        """Make the store for the grid and the network of ingested observations.
+
+        Raises:
+            GridTooLargeError: if the method cannot learn about that grid on this machine.
+        """
+        if self.recipe.training is not None:
+            shape = tuple(ingested.nature_run.sizes[dim] for dim in self.recipe.state_dims)
+            require_memory(self.recipe, self.settings, shape)
         record = {
             "name": self.name,
             "digest": self.digest,
@@ -144,6 +155,7 @@ class Experiment:
             "settings": self.settings.model_dump(mode="json"),
             "attribution": self.recipe.attribution,
             "source_sha256": _source(ingested.nature_run),
+            **weighting_record(state_space(ingested.nature_run, self.recipe).grid),
         }
         return ExperimentStore.create(self.store_location, self._layout(ingested), record)
 
@@ -213,6 +225,14 @@ class Experiment:
         """Cycles of a segment, for the state of the store."""
         truth = store.dataset("nature_run")
         return self.segment_length(math.prod(truth.sizes[dim] for dim in self.recipe.state_dims))
+
+    def space(self, store: ExperimentStore) -> StateSpace:
+        """What a state of the store holds, and where its points are.
+
+        Raises:
+            SourceFormatError: if its coordinates are not understood.
+        """
+        return state_space(store.dataset("nature_run"), self.recipe)
 
     def operator(self, store: ExperimentStore) -> AbstractObservationOperator:
         """The observation operator of the store's network."""
@@ -290,6 +310,7 @@ class Experiment:
                 operator,
                 stations=self._stations(store),
                 data=store.experiment["source_sha256"],
+                weights=point_weights(store, self.space(store).grid),
             )
         variable = self.recipe.variable
         prepared = prepared.within(variable.valid_min, variable.valid_max)

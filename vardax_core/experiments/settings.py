@@ -28,7 +28,7 @@ class Method(StrEnum):
     AMORTIZED = "amortized"
 
 
-TRAINING_REVISION = 7
+TRAINING_REVISION = 8
 """Part of the digest of trained weights; raised when a change of code changes what they mean."""
 
 DEFAULT_SEED = 1
@@ -196,7 +196,7 @@ def training_digest(recipe: Recipe, settings: ExperimentSettings, data: str) -> 
     """Digest of all that decides trained weights.
 
     Arguments:
-        recipe: which stations were drawn, and the noise, do not matter.
+        recipe: which stations were drawn, and the noise, do not matter; how many there are, does.
         settings: the experiment's.
         data: digest of the training data.
     """
@@ -205,6 +205,9 @@ def training_digest(recipe: Recipe, settings: ExperimentSettings, data: str) -> 
         name: plain[name] for name in ("variable", "training", "cycle_interval", "window", "source")
     }
     kept["network"] = {"kind": recipe.network.kind}
+    if recipe.training is not None:
+        kept["network"] = {k: v for k, v in plain["network"].items() if k != "seed"}
+        kept |= {name: plain[name] for name in ("binning", "screening") if name in plain}
     kept["error_sd"] = recipe.observation.error_sd
     kept["revision"] = TRAINING_REVISION
     if settings.precision == "bfloat16":

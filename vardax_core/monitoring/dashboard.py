@@ -27,8 +27,7 @@ def latest_picture(
 ) -> Figure | None:
     """The last analysis and the departures before it; None while there is no cycle.
 
-    Of the fields it reads mean and spread of one cycle, and no ensemble. Of a state with more than
-    two dimensions it shows the last two, at the first place of the others.
+    Of the fields it reads mean and spread of one cycle, and no ensemble.
     """
     if not len(situation.cycles):
         return None
@@ -36,20 +35,21 @@ def latest_picture(
     name = recipe.variable.name
     analysis = store.dataset("analysis").isel(time=-1)
     when = analysis["time"].to_numpy()
-    leading = dict.fromkeys(recipe.state_dims[:-2], 0)
-    shown = recipe.state_dims[-2:]
+    dims, grid = recipe.state_dims, experiment.space(store).grid
+    positions = np.moveaxis(np.asarray(grid.positions()), -1, 0)
     observations = store.dataset("observations").sel(time=when)
     values = observations[name].to_numpy().astype(float)
     there = np.isfinite(values)
-    places = np.stack([observations[d].to_numpy().astype(float) for d in shown], axis=1)
+    places = grid.points()[observations["grid_index"].to_numpy()]
     mean, spread = (
-        analysis[f"{name}_{which}"].isel(leading).transpose(*shown).to_numpy().astype(float)
+        analysis[f"{name}_{which}"].transpose(*dims).to_numpy().astype(float)
         for which in ("mean", "spread")
     )
     state = LatestState(
         mean=mean,
         spread=spread,
-        positions={dim: analysis[dim].to_numpy().astype(float) for dim in shown},
+        positions=dict(zip(dims, positions, strict=True)),
+        aspect=grid.aspect(),
         observed=places[there],
         values=values[there],
         title=f"{recipe.variable.long_name}, {when.astype('datetime64[m]')!s} UTC",

@@ -11,10 +11,6 @@ class OperatorShapeError(ValueError):
     """An observation operator whose parts do not fit together, or not the state."""
 
 
-class OutsideDomainError(ValueError):
-    """An observation that lies outside the grid it is to be compared with."""
-
-
 class AbstractObservationOperator(eqx.Module):
     """A map H from one state to the observation space.
 

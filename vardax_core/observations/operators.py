@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from vardax_core.observations.base import AbstractObservationOperator, OutsideDomainError
+from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.state.grids import OutsideDomainError
 
 
 class Identity(AbstractObservationOperator):
