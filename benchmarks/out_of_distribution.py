@@ -33,7 +33,7 @@ from vardax_core.cycling.cycle import CycleInput
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.trust import CHECKS
 from vardax_core.experiments.twin import free_run_climatology
-from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.models.lorenz96 import Lorenz96, Lorenz96Settings
 from vardax_core.observations.operators import Identity
 from vardax_core.training.trusted_cycles import calibrated_monitor
 from vardax_core.training.twin_cycles import TwinPlan, climate_range, twin_program
@@ -172,7 +172,7 @@ def main():
         valid_range=possible,
         key=jax.random.fold_in(key, 2),
     )
-    climatology = free_run_climatology(SETTING.model)
+    climatology = free_run_climatology(Lorenz96Settings(), SETTING.model.interval)
     root = climatology.square_root
     interpolation = OptimalInterpolation(operator, DenseCovariance.from_matrix(root @ root.T, (N,)))
     guarded = replace(alone, guard=Guard(monitor, (filter_step, interpolation)))

@@ -77,7 +77,7 @@ def monitor(
         situation, findings = look(made, store, target, book)
         table = Table("check", "found", "soft limits", "hard limits", "cycle", title=made.name)
         for finding in findings:
-            value = finding.remark if finding.value is None else f"{finding.value:.4g}"
+            value = finding.shown
             table.add_row(
                 finding.check,
                 f"{finding.statistic}: {value}",

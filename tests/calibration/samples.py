@@ -49,6 +49,7 @@ def _linear_cycles(keys, sd, claimed, size, members):
             innovation=innovation,
             residual=(1 - gain) * innovation,
             background_variance=jnp.broadcast_to(4 * sd**2, truth.shape),
+            mean_background_variance=4 * sd**2 / jnp.sum(used.astype(truth.dtype)),
             error_sd=jnp.ones_like(truth),
             used=used,
             withheld=~used,

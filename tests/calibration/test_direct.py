@@ -8,7 +8,7 @@ import scoringrules
 
 from vardax_core.calibration.dataset import statistics_dataset
 from vardax_core.calibration.scores import DEFINITIONS, LEVEL_90, compute_scores
-from vardax_core.calibration.statistics import cycle_statistics
+from vardax_core.calibration.statistics import cycle_statistics, mean_equivalent_variance
 
 from .samples import dates, sample
 
@@ -39,6 +39,7 @@ def scores(cycles):
             innovation=observed - first,
             residual=observed - mean,
             background_variance=jnp.var(background, axis=0, ddof=1),
+            mean_background_variance=mean_equivalent_variance(background, jnp.ones(SIZE, bool)),
             error_sd=jnp.full(SIZE, 0.5),
             used=jnp.ones(SIZE, bool),
             withheld=jnp.arange(SIZE) < 2,
@@ -66,6 +67,7 @@ def test_scores_from_sums_are_those_of_the_ensembles(cycles, scores):
         "bias": np.mean(mean - truth),
         "mae": np.mean(np.abs(mean - truth)),
         "spread": np.mean(np.sqrt(np.mean(sd**2, axis=1))),
+        "spread_over_rmse": np.sqrt(np.mean(sd**2) / np.mean((mean - truth) ** 2)),
         "crps_gaussian": np.mean(scoringrules.crps_normal(truth, mean, sd)),
         "crps_fair": np.mean(
             scoringrules.crps_ensemble(truth, ensemble, m_axis=1, estimator="fair")

@@ -15,9 +15,9 @@ from vardax_core.calibration.headline import (
     change,
     headline,
 )
-from vardax_core.calibration.page import verdict
 from vardax_core.calibration.regions import region_index, region_names
 from vardax_core.calibration.scores import compute_scores
+from vardax_core.calibration.verdict import calibration_verdict
 
 from .samples import sample
 
@@ -131,4 +131,4 @@ def test_without_truth_withheld_observations_speak_first(steady, key):
     count = float(scores.sums["withheld_observations"])
     # The mean of count squares of unit normal numbers: four of its standard deviations.
     assert abs(scores["withheld_chi2"] - 1) < 4 * (2 / count) ** 0.5
-    assert verdict(scores, "x").startswith("**Calibrated** by withheld observations")
+    assert str(calibration_verdict(scores, "x")).startswith("**Calibrated**: x has a chi2 of ")

@@ -10,7 +10,6 @@ import pytest
 from matplotlib.image import imread
 
 from vardax_core.calibration import plots
-from vardax_core.calibration.page import verdict
 from vardax_core.calibration.report import (
     MAX_EMBEDDED_BYTES,
     MethodResult,
@@ -20,6 +19,7 @@ from vardax_core.calibration.report import (
     write_report,
 )
 from vardax_core.calibration.scores import compute_scores
+from vardax_core.calibration.verdict import calibration_verdict
 
 from .samples import dates, sample
 
@@ -180,7 +180,21 @@ def test_embedded_page_stays_under_its_limit(tmp_path):
 )
 def test_verdict_follows_the_numbers(key, claimed, word):
     scores = compute_scores(sample(key, cycles=100, claimed=claimed), key=key, resamples=0)
-    assert verdict(scores, "x").startswith(f"**{word}**")
+    assert str(calibration_verdict(scores, "x")).startswith(f"**{word}**")
+
+
+def test_what_chance_explains_is_no_verdict(key):
+    """Spread/RMSE of .85 with an interval that reaches to 1 does not say overconfident."""
+    data = sample(key, cycles=100, claimed=0.85)
+    scores = compute_scores(data, key=key)
+    assert calibration_verdict(scores, "x").word == "Overconfident"
+    wide = dataclasses.replace(scores.values["spread_over_rmse"], lower=0.7, upper=1.0)
+    unsure = dataclasses.replace(scores, values={**scores.values, "spread_over_rmse": wide})
+    found = calibration_verdict(unsure, "x")
+    assert found.calibrated is None
+    assert "0.85 (0.70 to 1.00)" in str(found)
+    few = compute_scores(data.isel(time=slice(0, 19)), key=key, resamples=0)
+    assert calibration_verdict(few, "x").calibrated is None
 
 
 def _without_truth(data):

@@ -26,7 +26,7 @@ def test_scores_worked_by_hand(key):
     np.testing.assert_allclose(scores["rmse_pooled"], np.sqrt(20 / 8))
     assert scores["spread"] == 0.75
     np.testing.assert_allclose(scores["spread_pooled"], np.sqrt(5 / 8))
-    assert scores["spread_over_rmse"] == scores["spread_over_rmse_pooled"] == 0.5
+    assert scores["spread_over_rmse"] == 0.5
     assert scores["desroziers_error_sd"] == 1.0
     np.testing.assert_allclose(scores["desroziers_background_sd"], np.sqrt(2.0))
     assert scores.values["rmse"].units == "K"
@@ -50,7 +50,7 @@ def test_rank_flatness_worked_by_hand():
 def test_overconfident_and_calibrated_are_told_apart(key):
     calibrated = compute_scores(sample(key, cycles=300), key=key)
     narrow = compute_scores(sample(key, cycles=300, claimed=0.7), key=key)
-    good, bad = (s.values["spread_over_rmse_pooled"] for s in (calibrated, narrow))
+    good, bad = (s.values["spread_over_rmse"] for s in (calibrated, narrow))
     assert good.lower < good.value < good.upper
     assert bad.upper < 0.75
     # P(|z| < 0.7 * 1.645) = 0.7504; n = 12000 gives a standard error of 0.004.
@@ -121,7 +121,11 @@ TRUTH_SUMS = ("cycles", "weight", "squared_weight", "ensemble_weight", "rmse")
         (_empty, "innovation_chi2", "no cycle"),
         (lambda key: _zeroed(key, TRUTH_SUMS), "rmse", "truth"),
         (lambda key: _zeroed(key, TRUTH_SUMS), "rank_p_value", "truth"),
-        (lambda key: _zeroed(key, ["ensemble_weight", "crps_fair"]), "crps_fair", "two members"),
+        (
+            lambda key: _zeroed(key, ["ensemble_weight", "crps_fair_sum"]),
+            "crps_fair",
+            "two members",
+        ),
         (lambda key: _zeroed(key, ["observations"]), "residual_rms", "no observation"),
         (lambda key: _zeroed(key, ["rmse", "squared_error"]), "spread_over_rmse", "not positive"),
     ],

@@ -9,8 +9,10 @@ import pytest
 import scoringrules
 
 from vardax_core.calibration import statistics as st
+from vardax_core.calibration.dataset import statistics_dataset
+from vardax_core.calibration.scores import compute_scores
 
-from .samples import linear_cycles
+from .samples import dates, linear_cycles
 
 STATISTICS = jax.jit(st.cycle_statistics)
 
@@ -32,6 +34,7 @@ def small_cycle(key, dtype=jnp.float64, **changes):
         "innovation": array(2.0, -1.0, 7.0),
         "residual": array(1.0, -0.5, 7.0),
         "background_variance": array(3.0, 1.0, 1.0),
+        "mean_background_variance": jnp.asarray(1.75, dtype),
         "error_sd": array(1.0, 1.0, 1.0),
         "used": jnp.array([True, True, False]),
         "withheld": jnp.array([False, False, True]),
@@ -66,7 +69,7 @@ def test_sums_worked_by_hand(key, dtype):
         "background_rmse": math.sqrt(1 / weight),
         "background_spread": math.sqrt(3 / weight),
         # Point 1: mean |x - y| = 0.5, pairs 2 (0.6 + 0.3 + 0.3) / 12 = 0.2. Point 2: 1 - 1.6 / 6.
-        "crps_fair": (0.5 - 0.2) + 0.5 * (1.0 - 1.6 / 6),
+        "crps_fair_sum": (0.5 - 0.2) + 0.5 * (1.0 - 1.6 / 6),
         "observations": 2,
         "innovation": 1.0,
         "squared_innovation": 5.0,
@@ -75,6 +78,7 @@ def test_sums_worked_by_hand(key, dtype):
         "innovation_residual": 2.5,
         "observed_background_variance": 4.0,
         "error_variance": 2.0,
+        "innovation_sum_variance": 2**2 * 1.75 + 2.0,
         "chi2": 4 / 4 + 1 / 2,
         "withheld_observations": 1,
         "withheld_residual": 6.0,
@@ -128,6 +132,7 @@ def test_any_state_shape(key, shape):
         innovation=observed,
         residual=observed,
         background_variance=observed,
+        mean_background_variance=jnp.ones(()),
         error_sd=observed,
         used=observed > 1,
         withheld=observed > 1,
@@ -195,7 +200,7 @@ def test_zero_spread_scores_as_a_point_forecast(key):
 def test_one_member_has_no_fair_crps(key):
     sums = small_cycle(key, ensemble=jnp.array([[1.2, 1.6]]))
     assert float(sums["ensemble_weight"]) == 0.0
-    assert float(sums["crps_fair"]) == 0.0
+    assert float(sums["crps_fair_sum"]) == 0.0
     np.testing.assert_array_equal(sums["rank_histogram"], [1.0, 0.5])
 
 
@@ -244,9 +249,42 @@ def test_calibrated_cycles_are_found_calibrated(key):
     # A calibrated Gaussian has expected CRPS s / sqrt(pi); its standard deviation is below s.
     mean_sd = 0.2
     expected = mean_sd / np.sqrt(np.pi)
-    assert abs(total["crps_gaussian"] / n - expected) < 5 * 1.1 * mean_sd / np.sqrt(n)
-    assert abs(total["crps_fair"] / n - expected) < 5 * 1.5 * mean_sd / np.sqrt(n)
+    assert abs(total["crps_gaussian_sum"] / n - expected) < 5 * 1.1 * mean_sd / np.sqrt(n)
+    assert abs(total["crps_fair_sum"] / n - expected) < 5 * 1.5 * mean_sd / np.sqrt(n)
     count = total["observations"]
     assert abs(total["chi2"] / count - 1) < 5 * np.sqrt(2 / count)
     # Desroziers: E (O-A)(O-B) = R = 1 with variance 2 R^2 at the optimal gain.
     assert abs(total["innovation_residual"] / count - 1) < 5 * np.sqrt(2 / count)
+
+
+def test_what_has_the_name_of_a_score_is_that_score(key):
+    """A reader of the diagnostics takes `rmse` for an RMSE; an undivided sum has another name."""
+    sums = small_cycle(key)
+    data = statistics_dataset({k: np.asarray(v)[None] for k, v in sums.items()}, dates(1))
+    scores = compute_scores(data, key=key, resamples=0)
+    shared = set(scores.values) & set(sums)
+    assert {"rmse", "spread", "energy_score"} <= shared
+    for name in shared:
+        np.testing.assert_allclose(scores[name], float(sums[name]), rtol=1e-6, err_msg=name)
+    assert "ensemble_weight" in data["crps_fair_sum"].attrs["comment"]
+
+
+def test_limits_of_the_mean_innovation_hold_for_correlated_background_errors(key):
+    """Background errors of which half the variance is common to all 60 observations: the mean
+    innovation has the variance 0.5 + 0.5 / 60 + 0.25 / 60, sixteen times that of independent ones.
+    Of 400 cycles 5 +- 1.1 % are beyond 1.96 expected standard deviations; 39 members know their
+    variance to a fifth, which makes it 5.7 %."""
+    cycles, members, size = 400, 39, 60
+
+    def one(k):
+        keys = jax.random.split(k, 3)
+        common = jax.random.normal(keys[0], (members + 1, 1))
+        own = jax.random.normal(keys[1], (members + 1, size))
+        fields = math.sqrt(0.5) * (common + own)
+        innovation = fields[0] + 0.5 * jax.random.normal(keys[2], (size,))
+        used = jnp.ones(size, bool)
+        variance = st.mean_equivalent_variance(fields[1:], used) + 0.25 / size
+        return jnp.abs(jnp.mean(innovation)) > 1.96 * jnp.sqrt(variance)
+
+    share = float(jnp.mean(jax.vmap(one)(jax.random.split(key, cycles))))
+    assert 0.02 < share < 0.095

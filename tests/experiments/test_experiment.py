@@ -14,8 +14,10 @@ from vardax_core.experiments.assimilate import pending_cycles
 from vardax_core.experiments.comparison import IncomparableStoresError, compare
 from vardax_core.experiments.experiment import SourceChangedError
 from vardax_core.experiments.settings import Method
+from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.observations.quality import QualityCode
 from vardax_core.store import ForeignExperimentError, StoreNotFoundError, content_digest
+from vardax_core.store.errors import StructureError
 from vardax_core.training.registry import ModelNotFoundError, WeightsChecksumError
 from vardax_core.types import ResultCode
 
@@ -136,6 +138,14 @@ def test_a_store_of_other_settings_is_refused(done):
             small.experiment_of(done, Method.ETKF, **changed).open_store()
     with pytest.raises(StoreNotFoundError, match="etkf-seed-9"):
         small.experiment_of(done, Method.ETKF, seed=9).open_store()
+
+
+def test_a_store_of_an_earlier_version_is_refused_in_a_sentence(done):
+    made = small.experiment_of(done, Method.ETKF)
+    diagnostics = made.open_store().dataset("diagnostics")
+    earlier = diagnostics.rename(crps_fair_sum="crps_fair").drop_vars("innovation_sum_variance")
+    with pytest.raises(StructureError, match=r"crps_fair_sum.*earlier version.*another --root"):
+        stored_statistics(made.recipe, earlier)
 
 
 def test_observations_of_another_file_are_refused(done, observed):

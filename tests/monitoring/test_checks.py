@@ -5,10 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from vardax_core.calibration.verdict import Verdict
 from vardax_core.monitoring import checks
 from vardax_core.monitoring.base import AbstractCheck, Limits, Severity, judge
-from vardax_core.monitoring.robust import robust_factor, robust_range
+from vardax_core.monitoring.dashboard import verdict
+from vardax_core.monitoring.robust import limits_around, robust_factor, robust_range
 from vardax_core.monitoring.situation import SCALARS, Situation
 from vardax_core.store.hold import Hold
 
@@ -77,20 +81,20 @@ class TestRobustLimits:
     def test_reference_value(self):
         """The median of 1 to 13 is 7, the median of the distances from it 3, which is 4.4478
         standard deviations of a Gaussian."""
-        low, high = robust_range(np.arange(1.0, 14.0), least=0.0)
+        low, high = robust_range(np.arange(1.0, 14.0), least=0.0)[:2]
         assert low == pytest.approx(7 - 6 * 4.447807, abs=1e-5)
         assert high == pytest.approx(7 + 6 * 4.447807, abs=1e-5)
 
     def test_a_constant_past_leaves_the_least_width(self):
-        assert robust_range(np.full(20, 3.0), least=0.5) == (2.5, 3.5)
-        assert robust_factor(np.full(20, 3.0), least=2.0) == pytest.approx((1.5, 6.0))
+        assert robust_range(np.full(20, 3.0), least=0.5)[:2] == (2.5, 3.5)
+        assert robust_factor(np.full(20, 3.0), least=2.0)[:2] == pytest.approx((1.5, 6.0))
 
     def test_a_third_of_wild_values_moves_them_by_less_than_the_width_itself(self):
         rng = np.random.default_rng(0)
         clean = rng.normal(size=120)
         wild = np.where(np.arange(120) % 3 == 0, 1e6, clean)
-        low, high = robust_range(clean, least=0.0)
-        _, moved = robust_range(wild, least=0.0)
+        low, high = robust_range(clean, least=0.0)[:2]
+        moved = robust_range(wild, least=0.0).high
         assert moved - high < high - low
 
     def test_too_few_values_give_none(self):
@@ -102,6 +106,66 @@ class TestRobustLimits:
         assert limits.crossed(2.0) == (Severity.INFO, None)
         assert limits.crossed(1.5) == (Severity.WARNING, 2.0)
         assert limits.crossed(0.5) == (Severity.ERROR, 1.0)
+
+
+positive = st.floats(1e-3, 1e3)
+
+
+@given(
+    past=st.lists(st.floats(-1e3, 1e3), min_size=12, max_size=40),
+    half=positive,
+    least=st.floats(0, 10),
+)
+def test_a_warning_comes_before_its_error(past, half, least):
+    """Of a wildly varying past as of a steady one; they coincide only where the median of the past
+    is an error itself."""
+    usual = robust_range(np.asarray(past), least=least)
+    limits = limits_around(usual, hard_low=-half, hard_high=half)
+    assert limits.hard_low <= limits.soft_low
+    assert limits.soft_high <= limits.hard_high
+    if abs(usual.centre) < half and usual.outer_high > usual.high:
+        assert limits.hard_low < limits.soft_low
+        assert limits.soft_high < limits.hard_high
+
+
+def test_limits_of_a_past_that_exceeds_the_hard_ones():
+    """Mean O-B between -5 and 6.4 in usual cycles: an error is beyond these, not at 1.65."""
+    past = np.random.default_rng(0).normal(0.7, 0.95, size=160)
+    usual = robust_range(past, least=0.1)
+    limits = limits_around(usual, hard_low=-1.65, hard_high=1.65)
+    assert limits.hard_low < limits.soft_low < -3.5
+    assert 5 < limits.soft_high < limits.hard_high
+    lasting = limits_around(robust_range(past + 9, least=0.1), hard_low=-1.65, hard_high=1.65)
+    assert lasting.crossed(9.7) == (Severity.ERROR, 1.65)
+
+
+@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.name)
+def test_every_check_warns_before_its_error_whatever_the_past_was(check):
+    made = situation()
+    rng = np.random.default_rng(1)
+    for name, values in made.statistics.items():
+        if name not in ("result", "analysis_method"):
+            values *= rng.lognormal(0.0, 1.5, size=values.size)
+    made.statistics["innovation"][:] = 40 * rng.normal(size=CYCLES)
+    limits = check.look(made).limits
+    if limits.soft_low is not None and limits.hard_low is not None:
+        assert limits.soft_low > limits.hard_low
+    if limits.soft_high is not None and limits.hard_high is not None:
+        assert limits.soft_high < limits.hard_high
+
+
+@pytest.mark.parametrize(
+    ("calibrated", "expected"),
+    [(True, Severity.INFO), (None, Severity.INFO), (False, Severity.WARNING)],
+)
+def test_not_all_is_well_where_a_report_says_otherwise(calibrated, expected):
+    judged = Verdict("Overconfident", calibrated, ": x has spread/RMSE 0.70")
+    made = situation(verdict=judged)
+    findings = [judge(check, made) for check in checks.CHECKS]
+    assert max(f.severity for f in findings) is expected
+    said = verdict(findings, made)
+    assert ("All is well" in said) is (expected is Severity.INFO)
+    assert "Overconfident: x has spread/RMSE 0.70" in said
 
 
 class TestObservations:

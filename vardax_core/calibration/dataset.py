@@ -34,17 +34,63 @@ EXTRA_DIMENSIONS = {
 UNITLESS = {
     *("cycles", "weight", "squared_weight", "non_finite_weight", "ensemble_weight"),
     *("coverage", "pit_histogram", "rank_histogram", "binned_weight", "observations", "chi2"),
-    *("signal", "region_weight", "region_covered", "withheld_observations", "withheld_chi2"),
+    *("signal_sum", "region_weight", "region_covered", "withheld_observations", "withheld_chi2"),
     *("smoothed_cycles", "smoothed_weight"),
 }
 SQUARED = {
     *("squared_error", "variance", "background_squared_error", "background_variance"),
     *("binned_variance", "binned_squared_error", "squared_innovation", "squared_residual"),
     *("innovation_residual", "observed_background_variance", "error_variance"),
-    *("region_squared_error", "region_variance"),
+    *("region_squared_error", "region_variance", "innovation_sum_variance"),
     *("withheld_squared_residual", "withheld_squared_innovation"),
     *("smoothed_squared_error", "smoothed_variance"),
 }
+
+
+PER_CYCLE = {
+    *("rmse", "spread", "background_rmse", "background_spread", "energy_score", "cycles"),
+    *("smoothed_rmse", "smoothed_spread", "smoothed_cycles"),
+}
+"""What is a score, or a count, of each cycle as a whole; all else are sums."""
+
+OBSERVATION_SUMS = {
+    *("innovation", "squared_innovation", "innovation_sum_variance", "residual", "chi2"),
+    *("squared_residual", "innovation_residual", "observed_background_variance"),
+    *("error_variance", "signal_sum"),
+}
+ENSEMBLE_SUMS = {"crps_fair_sum"}
+
+
+def divisor(name: str) -> str | None:
+    """The sum by which a stored sum is divided to give a mean; None for what is none."""
+    if name in PER_CYCLE or name.endswith(("weight", "observations")):
+        return None
+    if name in OBSERVATION_SUMS:
+        return "observations"
+    if name in ENSEMBLE_SUMS:
+        return "ensemble_weight"
+    for prefix, by in (
+        ("withheld_", "withheld_observations"),
+        ("smoothed_", "smoothed_weight"),
+        ("region_", "region_weight"),
+        ("binned_", "binned_weight"),
+    ):
+        if name.startswith(prefix):
+            return by
+    return "weight"
+
+
+def described_sum(name: str, units: str) -> dict[str, str]:
+    """CF attributes of a stored statistic of a state in `units`, with what to divide it by."""
+    unit = "1" if name in UNITLESS else squared_unit(units) if name in SQUARED else units
+    words, by = name.removesuffix("_sum").replace("_", " "), divisor(name)
+    if by is None:
+        return {"long_name": f"verification: {words}", "units": unit}
+    return {
+        "long_name": f"verification: sum of {words}",
+        "units": unit,
+        "comment": f"a sum; divided by {by}, or by the sum of {by} over a period, it is the mean",
+    }
 
 
 def squared_unit(units: str) -> str:
@@ -105,8 +151,8 @@ def statistics_dataset(
                 f"{len(times)} times; stack the statistics of the cycles along the first axis."
             )
         dimensions = ("time", EXTRA_DIMENSIONS[name]) if name in EXTRA_DIMENSIONS else ("time",)
-        unit = "1" if name in UNITLESS else squared_unit(units) if name in SQUARED else units
-        variables[name] = (dimensions, array, {"units": unit, "cell_methods": "area: sum"})
+        attributes = {**described_sum(name, units), "cell_methods": "area: sum"}
+        variables[name] = (dimensions, array, attributes)
     coordinates = {
         name: coordinate
         for name, coordinate in bin_coordinates(spread_scale=spread_scale).items()

@@ -9,61 +9,11 @@ import numpy as np
 from vardax_core.calibration.headline import Headline, change
 from vardax_core.calibration.plots.style import short, unit_label
 from vardax_core.calibration.scores import Score, Scores
+from vardax_core.calibration.verdict import calibration_verdict
 from vardax_core.types import ResultCode
-
-RATIO_LIMITS = (0.9, 1.1)
-"""Spread/RMSE within which the spread is called calibrated."""
-COVERAGE_LIMITS = (0.87, 0.93)
-"""Share of truths inside the 90 % interval within which the interval is called calibrated."""
-CHI2_LIMITS = (0.8, 1.25)
-"""Innovation chi2 per observation within which the statistics are called consistent."""
 
 TABLE = ("rmse", "spread", "spread_over_rmse", "crps_gaussian", "coverage_90")
 """Scores of the comparison at the top; few, so that no column of it is cut off."""
-
-
-def verdict(scores: Scores, name: str) -> str:
-    """One sentence that says whether the analysis is calibrated, from the numbers alone."""
-    ratio, coverage = scores["spread_over_rmse"], scores["coverage_90"]
-    chi2 = scores["innovation_chi2"]
-    if not scores.cycles:
-        return f"**No verdict** on {name}: the period holds no cycle."
-    if np.isfinite(ratio) and np.isfinite(coverage):
-        facts = (
-            f"spread/RMSE {ratio:.2f}, the 90 % interval covers {100 * coverage:.1f} % of truths"
-        )
-        return f"**{_judge(ratio, coverage)}**: {name} has {facts}."
-    reason = scores.values["spread_over_rmse"].reason
-    withheld = scores["withheld_chi2"]
-    if np.isfinite(withheld):
-        low, high = CHI2_LIMITS
-        word = "Overconfident" if withheld > high else "Underconfident"
-        word = "Calibrated" if low <= withheld <= high else word
-        return (
-            f"**{word}** by withheld observations: {name} has a chi2 of {withheld:.2f} for each of "
-            f"them; {reason}."
-        )
-    if np.isfinite(chi2):
-        low, high = CHI2_LIMITS
-        word = "Innovations larger" if chi2 > high else "Innovations smaller"
-        word = "Innovations consistent" if low <= chi2 <= high else word
-        against = "with" if low <= chi2 <= high else "than"
-        return (
-            f"**{word} {against} the assumed statistics**: {name} has an innovation chi2 of "
-            f"{chi2:.2f} per observation; calibration cannot be said, for {reason}."
-        )
-    return f"**No verdict** on {name}: {reason}, and no observation was used."
-
-
-def _judge(ratio: float, coverage: float) -> str:
-    if ratio < RATIO_LIMITS[0]:
-        return "Overconfident"
-    if ratio > RATIO_LIMITS[1]:
-        return "Underconfident"
-    if COVERAGE_LIMITS[0] <= coverage <= COVERAGE_LIMITS[1]:
-        return "Calibrated"
-    side = "narrow" if coverage < COVERAGE_LIMITS[0] else "wide"
-    return f"Spread calibrated on average, intervals too {side}"
 
 
 def number(score: Score) -> str:
@@ -122,7 +72,7 @@ def page(content: PageContent, first: Shown, others: Shown) -> str:
     c = content
     parts = [
         f"# {c.title}",
-        verdict(c.scores[c.primary], c.primary),
+        str(calibration_verdict(c.scores[c.primary], c.primary)),
         _five_numbers(c.headline),
         _pictures(first),
         "# Detail",

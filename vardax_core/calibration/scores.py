@@ -106,6 +106,10 @@ def _root(name: str, count: str) -> Callable[[Sums], Numbers]:
     return lambda s: np.sqrt(divide(s[name], s[count]))
 
 
+def _spread_over_rmse(prefix: str = "") -> Callable[[Sums], Numbers]:
+    return lambda s: np.sqrt(divide(s[f"{prefix}variance"], s[f"{prefix}squared_error"]))
+
+
 def _root_of_positive(value: Numbers) -> Numbers:
     return np.sqrt(np.where(value >= 0, value, np.nan))
 
@@ -116,6 +120,12 @@ def _desroziers_background(s: Sums) -> Numbers:
 
 _TIME_MEAN = "time mean over the cycles"
 _POOLED = "over all points of all cycles together"
+_RATIO = f"root of mean variance over mean squared error, {_POOLED}"
+_TARGET = (
+    "1 if mean and spread are those of the truth given the observations; for M members that are "
+    "equals of the truth and their plain average sqrt(M / (M + 1)), Fortin et al. (2014), "
+    "doi:10.1175/JHM-D-14-0008.1"
+)
 _DESROZIERS = "Desroziers et al. (2005), doi:10.1256/qj.05.108"
 
 DEFINITIONS = (
@@ -144,24 +154,18 @@ DEFINITIONS = (
         _root("variance", "weight"), "weight", interval=True,
     ),
     ScoreDefinition(
-        "spread_over_rmse", "spread/RMSE", "ratio of the two time means; 1 if calibrated",
-        lambda s: divide(s["spread"], s["rmse"]), "cycles", False, True,
-    ),
-    ScoreDefinition(
-        "spread_over_rmse_pooled", "spread/RMSE (pooled)",
-        "root of mean variance over mean squared error; 1 if calibrated "
-        "(Fortin et al. 2014, doi:10.1175/JHM-D-14-0008.1)",
-        lambda s: np.sqrt(divide(s["variance"], s["squared_error"])), "weight", False, True,
+        "spread_over_rmse", "spread/RMSE", f"{_RATIO}; {_TARGET}",
+        _spread_over_rmse(), "weight", False, True,
     ),
     ScoreDefinition(
         "crps_gaussian", "CRPS (Gaussian)",
         "closed form for N(mean, spread^2), Gneiting et al. (2005), doi:10.1175/MWR2904.1",
-        _mean("crps_gaussian", "weight"), "weight", interval=True,
+        _mean("crps_gaussian_sum", "weight"), "weight", interval=True,
     ),
     ScoreDefinition(
         "crps_fair", "CRPS (fair ensemble)",
         "of the members, fair estimator, Ferro (2014), doi:10.1002/qj.2270",
-        _mean("crps_fair", "ensemble_weight"), "ensemble_weight", interval=True,
+        _mean("crps_fair_sum", "ensemble_weight"), "ensemble_weight", interval=True,
     ),
     ScoreDefinition(
         "energy_score", "energy score (fair)",
@@ -186,8 +190,8 @@ DEFINITIONS = (
         _mean("background_spread", "cycles"), "cycles", interval=True,
     ),
     ScoreDefinition(
-        "background_spread_over_rmse", "background spread/RMSE", "ratio of the two time means",
-        lambda s: divide(s["background_spread"], s["background_rmse"]), "cycles", False, True,
+        "background_spread_over_rmse", "background spread/RMSE", _RATIO,
+        _spread_over_rmse("background_"), "weight", False, True,
     ),
     ScoreDefinition(
         "background_bias", "background bias", "mean of background mean - truth",
@@ -224,7 +228,7 @@ DEFINITIONS = (
         "signal", "degrees of freedom for signal per observation",
         "mean of (O-A)(A-B)/R: what the analysis takes from an observation, 0 to 1 "
         "(Lupu et al. 2011, doi:10.1175/2010MWR3404.1)",
-        _mean("signal", "observations"), "observations", False, True,
+        _mean("signal_sum", "observations"), "observations", False, True,
     ),
     ScoreDefinition(
         "assumed_error_sd", "observation error sd (assumed)", "root of mean R",
@@ -274,8 +278,8 @@ SMOOTHED_DEFINITIONS = (
         _mean("smoothed_spread", "smoothed_cycles"), "smoothed_cycles", interval=True,
     ),
     ScoreDefinition(
-        "smoothed_spread_over_rmse", "smoothed spread/RMSE", "ratio of the two time means",
-        lambda s: divide(s["smoothed_spread"], s["smoothed_rmse"]), "smoothed_cycles", False, True,
+        "smoothed_spread_over_rmse", "smoothed spread/RMSE", _RATIO,
+        _spread_over_rmse("smoothed_"), "smoothed_weight", False, True,
     ),
     ScoreDefinition(
         "smoothed_bias", "smoothed bias", "mean of smoothed mean - truth",

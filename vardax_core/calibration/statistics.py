@@ -13,6 +13,7 @@ from jax.scipy.special import ndtr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vardax_core.calibration.regions import QUARTERS, region_index
+from vardax_core.types import ensemble_spread
 
 COVERAGE_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Nominal levels of the central intervals whose coverage is counted."""
@@ -111,6 +112,16 @@ def truth_rank(
     return below + jax.random.randint(key, truth.shape, 0, ties + 1, jnp.int32)
 
 
+def mean_equivalent_variance(
+    equivalents: Float[Array, "member obs"], used: Bool[Array, " obs"]
+) -> Float[Array, ""]:
+    """Variance over the members of the mean of the used observations' equivalents, with the
+    M - 1 divisor: what correlated background errors leave of it; 0 for one member or none used."""
+    count = jnp.sum(used.astype(equivalents.dtype))
+    means = jnp.sum(jnp.where(used[None], equivalents, 0.0), axis=1) / jnp.maximum(count, 1.0)
+    return ensemble_spread(means) ** 2
+
+
 def cycle_statistics(
     *,
     truth: Float[Array, "*state"],
@@ -123,6 +134,7 @@ def cycle_statistics(
     innovation: Float[Array, " obs"],
     residual: Float[Array, " obs"],
     background_variance: Float[Array, " obs"],
+    mean_background_variance: Float[Array, ""],
     error_sd: Float[Array, " obs"],
     used: Bool[Array, " obs"],
     withheld: Bool[Array, " obs"],
@@ -146,6 +158,8 @@ def cycle_statistics(
         innovation: O-B of each observation.
         residual: O-A of each observation.
         background_variance: diagonal of H B H'.
+        mean_background_variance: of the mean of the used observations' equivalents, see
+            `mean_equivalent_variance`.
         error_sd: square root of the diagonal of R.
         used: True where the observation entered the analysis.
         withheld: True where there is an observation that no analysis may see.
@@ -160,16 +174,17 @@ def cycle_statistics(
         `non_finite_weight`, `ensemble_weight` (the weight if there are two members); `error`
         (analysis mean - truth), `absolute_error`, `squared_error`, `variance`, and of the cycle
         as a whole `rmse` and `spread` (root of the weighted mean variance); the same six with
-        the prefix `background_`; `crps_gaussian`, `crps_fair`; `energy_score` of the cycle as a
-        whole, in the norm root of weighted mean square; `coverage` (level),
+        the prefix `background_`; `crps_gaussian_sum`, `crps_fair_sum`; `energy_score` of the
+        cycle as a whole, in the norm root of weighted mean square; `coverage` (level),
         `pit_histogram` (pit_bin), `rank_histogram` (rank); `binned_weight`, `binned_variance`,
         `binned_squared_error` (spread_bin); over the points of each quarter of the grid
         `region_weight`, `region_error`, `region_squared_error`, `region_variance` and
         `region_covered`, the weight inside the central 90 % interval (region). Sums over used
         observations: `observations`, `innovation`, `squared_innovation`, `residual`,
         `squared_residual`, `innovation_residual`, `observed_background_variance`,
-        `error_variance`; `chi2`, the sum of innovation^2 / (H B H' + R) with diagonals only; and
-        `signal`, that of residual (innovation - residual) / R, whose expectation is the degrees
+        `error_variance`; `innovation_sum_variance`, what the variance of the sum of innovations
+        is expected to be; `chi2`, the sum of innovation^2 / (H B H' + R) with diagonals only; and
+        `signal_sum`, that of residual (innovation - residual) / R, whose expectation is the degrees
         of freedom for signal. Sums over withheld observations: `withheld_observations`,
         `withheld_residual`, `withheld_squared_residual`, `withheld_squared_innovation`, and
         `withheld_chi2`, that of residual^2 / (H A H' + R), 1 each if the analysis is calibrated.
@@ -202,8 +217,10 @@ def cycle_statistics(
         "ensemble_weight": weight if several else jnp.zeros_like(weight),
         **analysis,
         **{f"background_{name}": value for name, value in background.items()},
-        "crps_gaussian": jnp.sum(w * gaussian_crps(truth, mean, spread)),
-        "crps_fair": jnp.sum(w * fair_crps(truth, ensemble)) if several else jnp.zeros_like(weight),
+        "crps_gaussian_sum": jnp.sum(w * gaussian_crps(truth, mean, spread)),
+        "crps_fair_sum": (
+            jnp.sum(w * fair_crps(truth, ensemble)) if several else jnp.zeros_like(weight)
+        ),
         "energy_score": _energy_score(truth, ensemble, w, weight) if several else 0 * weight,
         "coverage": jax.vmap(lambda half: jnp.sum(jnp.where(jnp.abs(z) <= half, w, 0.0)))(
             half_widths
@@ -214,7 +231,9 @@ def cycle_statistics(
         "binned_variance": _histogram(spread_bin, w * spread**2, SPREAD_BINS),
         "binned_squared_error": _histogram(spread_bin, w * (mean - truth) ** 2, SPREAD_BINS),
         **_region_sums(w, mean - truth, spread, jnp.abs(z) <= HALF_WIDTHS[LEVEL_90]),
-        **_observation_sums(innovation, residual, background_variance, error_sd, used),
+        **_observation_sums(
+            innovation, residual, background_variance, mean_background_variance, error_sd, used
+        ),
         **_withheld_sums(
             withheld_innovation, withheld_residual, withheld_variance, error_sd, withheld
         ),
@@ -282,7 +301,12 @@ def _region_sums(weights: Array, error: Array, spread: Array, covered: Array) ->
 
 
 def _observation_sums(
-    innovation: Array, residual: Array, background_variance: Array, error_sd: Array, used: Array
+    innovation: Array,
+    residual: Array,
+    background_variance: Array,
+    mean_background_variance: Array,
+    error_sd: Array,
+    used: Array,
 ) -> dict[str, Array]:
     used = used & jnp.isfinite(innovation) & jnp.isfinite(residual)
     innovation = jnp.where(used, innovation, 0.0)
@@ -290,8 +314,14 @@ def _observation_sums(
     background_variance = jnp.where(used, background_variance, 0.0)
     error_variance = jnp.where(used, error_sd, 0.0) ** 2
     total = jnp.where(used, background_variance + error_variance, 1.0)
+    count = jnp.sum(used.astype(innovation.dtype))
     return {
-        "observations": jnp.sum(used.astype(innovation.dtype)),
+        "observations": count,
+        "innovation_sum_variance": (
+            count**2
+            * jnp.where(jnp.isfinite(mean_background_variance), mean_background_variance, 0)
+            + jnp.sum(error_variance)
+        ),
         "innovation": jnp.sum(innovation),
         "squared_innovation": jnp.sum(innovation**2),
         "residual": jnp.sum(residual),
@@ -300,7 +330,7 @@ def _observation_sums(
         "observed_background_variance": jnp.sum(background_variance),
         "error_variance": jnp.sum(error_variance),
         "chi2": jnp.sum(innovation**2 / total),
-        "signal": jnp.sum(
+        "signal_sum": jnp.sum(
             residual * (innovation - residual) / jnp.where(used, error_variance, 1.0)
         ),
     }

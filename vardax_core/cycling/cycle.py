@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.history import history_of
 from vardax_core.analysis.origin import Origin, needs_origin, with_origin
-from vardax_core.calibration.statistics import cycle_statistics
+from vardax_core.calibration.statistics import cycle_statistics, mean_equivalent_variance
 from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.keys import Purpose, cycle_key
@@ -261,6 +261,7 @@ class CycleProgram(eqx.Module):
             innovation=departure,
             residual=residual,
             background_variance=observed_variance,
+            mean_background_variance=mean_equivalent_variance(equivalents, now.mask[0]),
             error_sd=now.error_sd[0],
             used=now.mask[0],
             withheld=withheld,

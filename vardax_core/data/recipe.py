@@ -8,7 +8,7 @@ import difflib
 import hashlib
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -17,6 +17,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
+    SerializeAsAny,
     ValidationError,
     model_serializer,
     model_validator,
@@ -24,6 +26,8 @@ from pydantic import (
 
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.timeaxis import duration_to_minutes, instant_to_minutes
+from vardax_core.models.registry import model_settings
+from vardax_core.models.settings import AbstractModelSettings
 
 _DURATION = re.compile(r"(\d+)\s*(min|h|d)")
 _ISO_UNIT = {"min": "PT{}M", "h": "PT{}H", "d": "P{}D"}
@@ -87,6 +91,28 @@ def did_you_mean(word: str, known: list[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else "."
 
 
+def refuse_unknown_keys(
+    values: Iterable[object], known: list[str], valid: list[str] | None = None
+) -> None:
+    """Refuse keys that a section does not know.
+
+    Arguments:
+        values: the keys that are there.
+        known: those that may be.
+        valid: those that are named in the message, by default `known`.
+
+    Raises:
+        ValueError: naming each unknown key, with the nearest that is valid.
+    """
+    names = known if valid is None else valid
+    unknown = [str(key) for key in values if key not in known]
+    if unknown:
+        raise ValueError(
+            " ".join(f"unknown key '{key}'{did_you_mean(key, names)}" for key in unknown)
+            + f" Valid keys: {', '.join(names)}."
+        )
+
+
 LATER_SECTIONS = frozenset({"late", "screening", "binning"})
 """Optional sections that are left out of a digest where they are absent."""
 
@@ -99,15 +125,8 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_keys(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        known = list(cls.model_fields)
-        unknown = [str(key) for key in values if key not in known]
-        if unknown:
-            raise ValueError(
-                " ".join(f"unknown key '{key}'{did_you_mean(key, known)}" for key in unknown)
-                + f" Valid keys: {', '.join(known)}."
-            )
+        if isinstance(values, dict):
+            refuse_unknown_keys(values, list(cls.model_fields))
         return values
 
     @model_serializer(mode="wrap")
@@ -157,16 +176,69 @@ class Window(Section):
 
 
 class TwinSource(Section):
-    """A nature run made by a forecast model."""
+    """A nature run made by a forecast model; the model's own settings stand beside these keys.
+
+    With `forecast`, the forecasts are made by the same model with these settings changed.
+    """
 
     kind: Literal["twin"]
-    model: Literal["lorenz96"] = Field(description="model that makes the nature run")
-    size: int = Field(default=40, ge=4, description="number of variables")
-    forcing: float = Field(default=8.0, description="the model's F")
-    step_size: float = Field(default=0.05, gt=0, description="Runge-Kutta step in model time")
+    model: str = Field(description="name of the model that makes the nature run")
+    settings: SerializeAsAny[AbstractModelSettings] = Field(description="of that model")
     step_interval: Interval = Field(description="valid time that one step stands for")
     spin_up_steps: int = Field(ge=0, description="steps before the first state that is kept")
     seed: Seed = Field(description="of the initial state")
+    forecast: dict[str, JsonValue] | None = Field(
+        default=None, description="settings in which the forecast model differs from the truth's"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_settings(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or isinstance(values.get("settings"), BaseModel):
+            return values
+        name = values.get("model")
+        if not isinstance(name, str):
+            return values
+        if "settings" in values:
+            raise ValueError(
+                f"unknown key 'settings': write the settings of the model {name} beside its name"
+            )
+        settings = model_settings(name)
+        own, given = {}, {}
+        for key, value in values.items():
+            (own if key in cls.model_fields else given)[key] = value
+        keys = [*settings.model_fields, *(key for key in cls.model_fields if key != "settings")]
+        refuse_unknown_keys(given, list(settings.model_fields), keys)
+        return {**own, "settings": settings.model_validate(given)}
+
+    @model_validator(mode="after")
+    def _models_can_be_built(self) -> "TwinSource":
+        minutes = duration_to_minutes(self.step_interval)
+        truth = self.settings.build(minutes)
+        if self.forecast_settings.build(minutes).state_shape != truth.state_shape:
+            raise ValueError(
+                "forecast: the settings of the forecast model change the shape of the state; leave "
+                "out those that do"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _beside_each_other(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        plain: dict[str, Any] = write(self)
+        flat: dict[str, Any] = {}
+        for key, value in plain.items():
+            if key == "settings":
+                flat |= value
+            elif key != "forecast" or value is not None:
+                flat[key] = value
+        return flat
+
+    @property
+    def forecast_settings(self) -> AbstractModelSettings:
+        """The settings of the model that makes the forecasts."""
+        changes = self.forecast or {}
+        refuse_unknown_keys(changes, list(type(self.settings).model_fields))
+        return type(self.settings).model_validate(self.settings.model_dump() | changes)
 
 
 class SourceFile(Section):
@@ -326,10 +398,11 @@ class Recipe(Section):
     def _twin_fits(self) -> "Recipe":
         if self.source.kind != "twin":
             return self
-        if len(self.state_dims) != 1:
+        shape = self.source.settings.state_shape
+        if len(self.state_dims) != len(shape):
             raise ValueError(
-                f"state_dims of the model {self.source.model} is one dimension, got "
-                f"{list(self.state_dims)}"
+                f"state_dims: a state of the model {self.source.model} has {len(shape)} "
+                f"dimensions, {shape} points; got {list(self.state_dims)}"
             )
         if self.observation.interval % self.source.step_interval:
             raise ValueError(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from vardax_core.calibration.dataset import EXTRA_DIMENSIONS, SQUARED, UNITLESS, squared_unit
+from vardax_core.calibration.dataset import EXTRA_DIMENSIONS, described_sum
 from vardax_core.calibration.statistics import cycle_statistics, smoothed_statistics
 from vardax_core.data.ingest import Ingested, ingest
 from vardax_core.data.recipe import Recipe
@@ -24,6 +24,7 @@ from vardax_core.experiments.settings import (
     segment_cycles,
     smoothed_methods,
 )
+from vardax_core.experiments.stored_statistics import refuse_older_store
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.operators import Identity, PointSampling
 from vardax_core.observations.quality import QualityCode
@@ -278,7 +279,9 @@ class Experiment:
         Raises:
             ModelNotFoundError: if the method was not trained yet.
             PrecisionError: if JAX does not have the experiment's precision switched on.
+            StructureError: if an earlier version made the store.
         """
+        refuse_older_store(store.root()["diagnostics"])
         operator = self.operator(store)
         if self.recipe.source.kind == "twin":
             prepared = twin.prepare(self.recipe, self.settings, self.registry, operator)
@@ -365,6 +368,7 @@ def _diagnostics(
             innovation=obs,
             residual=obs,
             background_variance=obs,
+            mean_background_variance=jnp.zeros(()),
             error_sd=obs,
             used=obs > 0,
             withheld=obs > 0,
@@ -378,10 +382,8 @@ def _diagnostics(
         statistics |= jax.eval_shape(lambda: smoothed_statistics(state, state, state, state))
     found = {}
     for name, array in statistics.items():
-        unit = "1" if name in UNITLESS else squared_unit(units) if name in SQUARED else units
         sizes = {EXTRA_DIMENSIONS[name]: array.shape[0]} if array.ndim else {}
-        attrs = {"long_name": f"verification sum: {name.replace('_', ' ')}", "units": unit}
-        found[name] = Diagnostic(sizes=sizes, attrs=attrs)
+        found[name] = Diagnostic(sizes=sizes, attrs=described_sum(name, units))
     codes = {
         "long_name": "how the analysis ended",
         "flag_values": [int(code) for code in ResultCode],

@@ -137,11 +137,9 @@ def pair_scores(pairs: Pairs) -> dict[str, float]:
     mean, spread = jnp.mean(draws, axis=1), jnp.std(draws, axis=1, ddof=1)
     axes = tuple(range(1, truth.ndim))
     error = mean - truth
-    rmse = jnp.mean(jnp.sqrt(jnp.mean(error**2, axis=axes)))
-    mean_spread = jnp.mean(jnp.sqrt(jnp.mean(spread**2, axis=axes)))
     found = {
-        "rmse": rmse,
-        "spread_over_rmse": mean_spread / rmse,
+        "rmse": jnp.mean(jnp.sqrt(jnp.mean(error**2, axis=axes))),
+        "spread_over_rmse": jnp.sqrt(jnp.mean(spread**2) / jnp.mean(error**2)),
         "coverage_90": jnp.mean(jnp.abs(error) <= HALF_WIDTHS[LEVEL_90] * spread),
         "crps_gaussian": jnp.mean(gaussian_crps(truth, mean, spread)),
     }

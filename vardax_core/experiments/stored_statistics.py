@@ -1,12 +1,37 @@
 """The statistics that a store keeps of each cycle, as scores are computed from them."""
 
+from collections.abc import Iterable
+
 import xarray as xr
 
 from vardax_core.calibration.dataset import statistics_dataset
 from vardax_core.data.recipe import Recipe
+from vardax_core.store.errors import StructureError
 
 NOT_SUMS = ("result", "spread_factor", "analysis_method", "trust_score", "replaced_members")
 """Diagnostics of a store that are no sums of statistics."""
+
+
+LATEST = ("crps_fair_sum", "innovation_sum_variance")
+"""Statistics that stores of earlier versions lack, or hold under another name."""
+
+
+def refuse_older_store(diagnostics: Iterable[object]) -> None:
+    """Refuse to score or continue a store whose diagnostics are those of an earlier version.
+
+    Arguments:
+        diagnostics: names of the variables in that group.
+
+    Raises:
+        StructureError: if statistics of this version are missing.
+    """
+    missing = [name for name in LATEST if name not in set(diagnostics)]
+    if missing:
+        raise StructureError(
+            f"diagnostics: expected {', '.join(missing)}, which a store made by an earlier version "
+            "of vardax does not hold. Its analyses can be opened and exported as before; to score "
+            "or to continue it, assimilate its period again in a store of its own (another --root)."
+        )
 
 
 def stored_statistics(recipe: Recipe, diagnostics: xr.Dataset) -> xr.Dataset:
@@ -15,7 +40,11 @@ def stored_statistics(recipe: Recipe, diagnostics: xr.Dataset) -> xr.Dataset:
     Arguments:
         recipe: of the experiment.
         diagnostics: the store's group.
+
+    Raises:
+        StructureError: if an earlier version made the store.
     """
+    refuse_older_store(diagnostics.data_vars)
     return statistics_dataset(
         {str(n): a.to_numpy() for n, a in diagnostics.data_vars.items() if n not in NOT_SUMS},
         diagnostics["time"].to_numpy(),

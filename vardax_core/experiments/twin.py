@@ -1,10 +1,12 @@
 """Experiments on a simulated truth: the model is known, so learning needs no data."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.amortized.ring_network import RingNetwork
@@ -19,12 +21,12 @@ from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.cycling.trust import DepartureMonitor
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.twin import twin_model
+from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.experiments.prepared import Prepared, Progress, experiment_key, load_trained
 from vardax_core.experiments.settings import ExperimentSettings, Method, training_digest
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import Climatology
-from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.models.settings import AbstractModelSettings
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.operators import Identity
 from vardax_core.training.observing import FixedNetwork
@@ -49,8 +51,8 @@ def model_name(recipe: Recipe) -> str:
     return f"{recipe.name}-amortized"
 
 
-def forecast_model(recipe: Recipe) -> Lorenz96:
-    """The model of a twin, which makes its truth and its forecasts.
+def forecast_model(recipe: Recipe) -> AbstractForecastModel:
+    """The model that makes a twin's forecasts.
 
     Raises:
         ValueError: if the recipe is no twin.
@@ -60,28 +62,60 @@ def forecast_model(recipe: Recipe) -> Lorenz96:
             f"Recipe '{recipe.name}': expected a source of kind twin, got {recipe.source.kind}; "
             "use the experiments on a data set."
         )
-    return twin_model(recipe.source)
+    source = recipe.source
+    return source.forecast_settings.build(duration_to_minutes(source.step_interval))
 
 
-def free_run_climatology(model: Lorenz96) -> Climatology:
-    """Mean and covariance of a long free run of the forecast model itself.
+def recipe_climatology(recipe: Recipe) -> Climatology:
+    """Find the climatology of the model that makes a twin's forecasts.
+
+    Raises:
+        ValueError: if the recipe is no twin.
+    """
+    model = forecast_model(recipe)
+    return free_run_climatology(recipe.source.forecast_settings, model.interval)
+
+
+def free_run_climatology(settings: AbstractModelSettings, interval: int) -> Climatology:
+    """Find mean and covariance of a long free run of the forecast model itself.
 
     The run has its own fixed seed and never meets the nature run.
+
+    Arguments:
+        settings: of the model.
+        interval: minutes of valid time that one of its steps stands for.
+
+    Raises:
+        ValueError: if the run is not finite.
     """
+    model = settings.build(interval)
     key = jax.random.key(96)
-    start = model.forcing + jax.random.normal(key, model.state_shape, jnp.float32)
+    start = settings.start("float32", key=key)
     states = jax.jit(
         lambda x: model.trajectory(x, jnp.zeros((), jnp.int32), FREE_RUN_STEPS, key=key)
     )(start)
-    run = np.asarray(states[SPIN_UP_STEPS:], np.float64)
-    covariance = np.cov(run.T)
-    root = np.linalg.cholesky(covariance)
+    run = np.asarray(states[SPIN_UP_STEPS:], np.float64).reshape(-1, math.prod(model.state_shape))
+    if not np.isfinite(run).all():
+        raise ValueError(
+            f"The free run of the model {settings.name} is not finite; shorten its step_size."
+        )
+    root = _square_root(np.cov(run.T)).reshape(*model.state_shape, -1)
+    run = run.reshape(-1, *model.state_shape)
     return Climatology(
         mean=jnp.asarray(run.mean(axis=0)[None], jnp.float32),
         square_root=jnp.asarray(root, jnp.float32),
         interval=model.interval,
         state_shape=model.state_shape,
     )
+
+
+def _square_root(covariance: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n rank"]:
+    """Take a square root of a covariance, of low rank where some direction never varies."""
+    values, vectors = np.linalg.eigh(covariance)
+    varies = values > values[-1] * len(values) * np.finfo(np.float32).eps
+    if varies.all():
+        return np.linalg.cholesky(covariance)
+    return vectors[:, varies] * np.sqrt(values[varies])
 
 
 def ensemble_filter(
@@ -96,7 +130,7 @@ def ensemble_filter(
 def _interpolation(
     operator: AbstractObservationOperator, climatology: Climatology
 ) -> OptimalInterpolation:
-    root = climatology.square_root
+    root = climatology.square_root.reshape(-1, climatology.square_root.shape[-1])
     covariance = DenseCovariance.from_matrix(root @ root.T, climatology.state_shape)
     return OptimalInterpolation(operator, covariance)
 
@@ -146,7 +180,7 @@ def train(
     operator = Identity(model.state_shape)
     key = cycle_key(experiment_key(settings.training.seed), 0, Purpose.TRAINING)
     network_key, run_key, monitor_key = jax.random.split(key, 3)
-    climatology = free_run_climatology(model)
+    climatology = recipe_climatology(recipe)
     observing = FixedNetwork(recipe.observation.error_sd)
     step = amortized_step(operator, climatology, key=network_key)
     total = settings.training.steps
@@ -210,7 +244,7 @@ def prepare(
         ModelNotFoundError: if the method needs a network that was not trained.
     """
     model = forecast_model(recipe)
-    climatology = free_run_climatology(model)
+    climatology = recipe_climatology(recipe)
     forecast: AbstractForecastModel = model
     step: AbstractAnalysisStep
     guard = None

@@ -66,12 +66,14 @@ class Look:
         cycles: their analysis times (datetime64).
         limits: what the values are held against.
         remark: why there is no value, where there is none.
+        words: what the value says, where words say it better than the number.
     """
 
     values: np.ndarray
     cycles: np.ndarray
     limits: Limits
     remark: str = ""
+    words: str = ""
 
 
 class Finding(Value):
@@ -86,6 +88,7 @@ class Finding(Value):
         limits: all limits of the check.
         cycle: analysis time of the value (ISO 8601), or None.
         remark: why nothing can be said, or empty.
+        words: what was found, where words say it better than the value.
     """
 
     check: str
@@ -96,10 +99,18 @@ class Finding(Value):
     limits: Limits
     cycle: str | None
     remark: str = ""
+    words: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The value, or what is said in its place."""
+        if self.value is None:
+            return self.remark
+        return self.words or f"{self.value:.4g}"
 
     def __str__(self) -> str:
-        if self.value is None:
-            return f"{self.statistic}: {self.remark}"
+        if self.value is None or self.words:
+            return f"{self.statistic}: {self.shown}"
         where = f" at {self.cycle}" if self.cycle else ""
         beyond = "" if self.limit is None else f", limit {self.limit:.4g}"
         return f"{self.statistic} {self.value:.4g}{where}{beyond}"
@@ -151,4 +162,5 @@ def judge(check: AbstractCheck, situation: Situation, kept: Limits | None = None
         limit=limit,
         limits=limits,
         cycle=cycle,
+        words=look.words,
     )

@@ -7,12 +7,15 @@ import numpy as np
 from scipy import stats
 
 from vardax_core.calibration.scores import divide
+from vardax_core.calibration.verdict import FEWEST_CYCLES
 from vardax_core.monitoring.base import AbstractCheck, Limits, Look
-from vardax_core.monitoring.robust import FEWEST, robust_factor, robust_range, soft
+from vardax_core.monitoring.robust import FEWEST, limits_around, robust_factor, robust_range
 from vardax_core.monitoring.situation import HISTORY_DAYS, Situation
 from vardax_core.types import ResultCode
 
 DAY = timedelta(days=1)
+SHARE_OF_HARD = 0.8
+"""Of a hard limit, where the past would put the soft one beyond it."""
 FELL_BACK = (ResultCode.OUT_OF_DISTRIBUTION, ResultCode.NON_FINITE, ResultCode.FAILED)
 
 
@@ -53,15 +56,15 @@ class ObservationCount(AbstractCheck):
         usual = count[situation.reference]
         found = robust_range(usual, least=self.least_share * _median(usual))
         gaps = usual.size > 0 and np.mean(usual == 0) > self.usual_gaps
-        limits = Limits(
-            soft_low=None if found is None else found[0], hard_low=None if gaps else 1.0
-        )
+        limits = limits_around(found, hard_low=None if gaps else 1.0)
+        limits = limits.model_copy(update={"soft_high": None})
         return Look(count[situation.recent], situation.judged_cycles, limits, "no cycle yet")
 
 
 class MeanInnovation(AbstractCheck):
     """The mean of O-B over the observations of a cycle: a bias of the background or of an
-    instrument. More than one standard deviation of a single O-B is an error."""
+    instrument. More than one standard deviation of a single O-B is an error, unless correlated
+    errors of the background explain it."""
 
     name: ClassVar[str] = "o-b mean"
     statistic: ClassVar[str] = "mean O-B"
@@ -77,7 +80,7 @@ class MeanInnovation(AbstractCheck):
         usual = predicted[situation.reference]
         sd = _median(usual if np.isfinite(usual).any() else predicted)
         found = robust_range(mean[situation.reference], least=self.least_sd * sd)
-        limits = soft(found, hard_low=-self.hard_sd * sd, hard_high=self.hard_sd * sd)
+        limits = limits_around(found, hard_low=-self.hard_sd * sd, hard_high=self.hard_sd * sd)
         return Look(mean[situation.recent], situation.judged_cycles, limits, NO_OBSERVATIONS)
 
 
@@ -101,7 +104,8 @@ class InnovationChi2(AbstractCheck):
         by_chance = 0.0
         if np.isfinite(fewest):
             by_chance = float(stats.chi2.isf(self.false_alarms, fewest) / fewest)
-        limits = soft(found, hard_low=self.hard_low, hard_high=max(self.hard_high, by_chance))
+        most = max(self.hard_high, by_chance)
+        limits = limits_around(found, hard_low=self.hard_low, hard_high=most)
         return Look(chi2[situation.recent], situation.judged_cycles, limits, NO_OBSERVATIONS)
 
 
@@ -122,10 +126,8 @@ class SpreadCollapse(AbstractCheck):
         usual = spread[situation.reference]
         found = robust_factor(usual, least=self.least_factor)
         least = self.hard_share_of_error * _median(error)
-        limits = Limits(
-            soft_low=None if found is None else found[0],
-            hard_low=max(least, _median(usual) / self.hard_factor),
-        )
+        collapsed = max(least, _median(usual) / self.hard_factor)
+        limits = limits_around(found, hard_low=collapsed).model_copy(update={"soft_high": None})
         return Look(spread[situation.recent], situation.judged_cycles, limits, NO_OBSERVATIONS)
 
 
@@ -148,8 +150,9 @@ class FallbackRate(AbstractCheck):
         now = fell[observed][-many:]
         share = float(np.mean(usual)) if usual.size >= FEWEST else 0.0
         noise = np.sqrt(share * (1 - share) / max(1, now.size))
+        usual_high = max(self.soft_share, share + 6 * float(noise))
         limits = Limits(
-            soft_high=max(self.soft_share, share + 6 * float(noise)), hard_high=self.hard_share
+            soft_high=min(usual_high, SHARE_OF_HARD * self.hard_share), hard_high=self.hard_share
         )
         value = float(np.mean(now)) if now.size else np.nan
         return Look(np.asarray([value]), situation.end, limits, NO_OBSERVATIONS)
@@ -161,7 +164,7 @@ class CalibrationDrift(AbstractCheck):
 
     name: ClassVar[str] = "calibration"
     statistic: ClassVar[str] = "spread / RMSE"
-    fewest_cycles: int = 20
+    fewest_cycles: int = FEWEST_CYCLES
     fewest_blocks: int = 5
     least_factor: float = 1.3
     hard_factor: float = 2.0
@@ -179,8 +182,28 @@ class CalibrationDrift(AbstractCheck):
         ratio = np.sqrt(divide(sums[0], sums[1]))
         ratio[sums[2] < self.fewest_cycles] = np.nan
         found = robust_factor(ratio[1:], least=self.least_factor, fewest=self.fewest_blocks)
-        limits = soft(found, hard_low=1 / self.hard_factor, hard_high=self.hard_factor)
+        limits = limits_around(found, hard_low=1 / self.hard_factor, hard_high=self.hard_factor)
         return Look(ratio[:1], situation.end[: ratio.size], limits, "too few cycles yet")
+
+
+class CalibrationVerdict(AbstractCheck):
+    """Whether the analyses of the last days are calibrated, in the words of a report on them."""
+
+    name: ClassVar[str] = "verdict"
+    statistic: ClassVar[str] = "calibration of the last days"
+
+    def look(self, situation: Situation) -> Look:
+        verdict, value = situation.verdict, np.nan
+        if verdict is not None and verdict.calibrated is not None:
+            value = 0.0 if verdict.calibrated else 1.0
+        words = "" if verdict is None else f"{verdict.word}{verdict.facts}"
+        return Look(
+            np.asarray([value]),
+            situation.end,
+            Limits(soft_high=0.5),
+            "too few cycles yet",
+            words=words,
+        )
 
 
 class DiskSpace(AbstractCheck):
@@ -234,6 +257,7 @@ CHECKS: tuple[AbstractCheck, ...] = (
     SpreadCollapse(),
     FallbackRate(),
     CalibrationDrift(),
+    CalibrationVerdict(),
     DiskSpace(),
     GateExpiry(),
     ForgottenHold(),

@@ -12,11 +12,11 @@ from vardax_core.calibration.scores import divide
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.monitoring.alerts import AlertBook
 from vardax_core.monitoring.base import Finding, Severity
-from vardax_core.monitoring.situation import Situation
+from vardax_core.monitoring.situation import HISTORY_DAYS, Situation
 from vardax_core.store import ExperimentStore
 
 SERIES_CYCLES = 160
-NUMBERS = ("observations", "o-b mean", "chi2", "spread", "calibration")
+NUMBERS = ("observations", "o-b mean", "chi2", "spread", "calibration", "verdict")
 """The checks whose values stand on the dashboard."""
 CHANGES = 5
 MARKS = {Severity.INFO: "well", Severity.WARNING: "warning", Severity.ERROR: "**error**"}
@@ -77,10 +77,9 @@ def findings_table(findings: Sequence[Finding]) -> str:
     ]
     for finding in sorted(findings, key=lambda f: -f.severity):
         soft, hard = finding.limits.described()
-        value = finding.remark if finding.value is None else f"{finding.value:.4g}"
         mark = "" if finding.value is None else MARKS[finding.severity]
         lines.append(
-            f"| {mark} | {finding.check} | {finding.statistic}: {value} | {soft} | "
+            f"| {mark} | {finding.check} | {finding.statistic}: {finding.shown} | {soft} | "
             f"{hard} | {finding.cycle or ''} |"
         )
     return "\n".join(lines)
@@ -91,11 +90,15 @@ def verdict(findings: Sequence[Finding], situation: Situation) -> str:
     if situation.hold is not None:
         return f"{str(situation.hold).capitalize()}"
     bad = [f for f in findings if f.severity is not Severity.INFO]
-    if not bad:
-        return "All is well."
-    worst = max(bad, key=lambda f: f.severity)
-    more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
-    return f"{worst.severity.name.capitalize()}: {worst}{more}."
+    text = "All is well."
+    if bad:
+        worst = max(bad, key=lambda f: f.severity)
+        more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+        text = f"{worst.severity.name.capitalize()}: {worst}{more}."
+    judged = situation.verdict
+    if judged is None or judged.calibrated is False:
+        return text
+    return f"{text} Last {HISTORY_DAYS} days: {judged.word}{judged.facts}."
 
 
 def dashboard(

@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import jax
 import numpy as np
+import xarray as xr
 
+from vardax_core.calibration.scores import Scores, compute_scores
+from vardax_core.calibration.verdict import Verdict, calibration_verdict
 from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.experiments.validation import is_gated, trained_name
 from vardax_core.store import ExperimentStore
 from vardax_core.store.hold import Hold, held
@@ -23,6 +28,7 @@ SCALARS = (
 """The diagnostics that are read: one number for each cycle."""
 HISTORY_DAYS = 20
 """Days before the judged cycles from which soft limits are made."""
+DAYS = np.timedelta64(HISTORY_DAYS, "D")
 DRIFT_DAYS = 200
 """Days that the calibration of the last `HISTORY_DAYS` is compared with."""
 FEWEST_JUDGED = 4
@@ -45,6 +51,8 @@ class Situation:
         hold: the hold on the experiment, or None.
         free_bytes: free on the disk of stores, models and reports.
         proven: when the champion was promoted, None if nothing is gated or there is none.
+        scores: of the settled cycles of the last `HISTORY_DAYS`; None if there is none.
+        verdict: on the calibration in these cycles, as a report on them would have it.
     """
 
     now: datetime
@@ -58,6 +66,8 @@ class Situation:
     hold: Hold | None
     free_bytes: int
     proven: datetime | None
+    scores: Scores | None = None
+    verdict: Verdict | None = None
 
     @property
     def recent(self) -> slice:
@@ -117,19 +127,34 @@ def survey(
     since = oldest - np.timedelta64(DRIFT_DAYS + HISTORY_DAYS, "D")
     first = int(np.searchsorted(times, since, side="right"))
     rows = diagnostics[list(SCALARS)].isel(time=slice(first, None)).load()
+    settled = start + recipe.burn_in * interval
+    scores = _recent_scores(experiment, diagnostics, max(settled, last - DAYS + interval))
     return Situation(
         now=now.astimezone(UTC),
         cycles=times[first:],
         statistics={name: rows[name].to_numpy().astype(float) for name in SCALARS},
         judged=judged,
-        settled=start + recipe.burn_in * interval,
+        settled=settled,
         interval=interval,
         last=last,
         due=None if due is None else _minute(due),
         hold=held(store.location),
         free_bytes=shutil.disk_usage(_existing(experiment.root)).free,
         proven=_proven(experiment),
+        scores=scores,
+        verdict=None if scores is None else calibration_verdict(scores, experiment.name),
     )
+
+
+def _recent_scores(
+    experiment: Experiment, diagnostics: xr.Dataset, since: np.datetime64
+) -> Scores | None:
+    recent = diagnostics.sel(time=slice(since, None))
+    if not recent.sizes["time"]:
+        return None
+    statistics = stored_statistics(experiment.recipe, recent.load())
+    units = experiment.recipe.variable.units
+    return compute_scores(statistics, key=jax.random.key(0), units=units)
 
 
 def _minute(instant: datetime) -> np.datetime64:

@@ -285,19 +285,18 @@ def spread_error(scores: Mapping[str, Scores], *, primary: str, units: str = "1"
 
 
 def innovation_series(statistics: xr.Dataset, *, name: str, units: str = "1") -> Figure:
-    """O-B of every cycle against the limits that the assumed HBH' + R gives, and chi2 per
+    """O-B of every cycle against the limits that the background ensemble and R give, and chi2 per
     observation, whose expectation is 1.
 
-    The limits are +- 1.96 standard errors of the mean of as many independent innovations; the
-    running mean is over a fortieth of the period.
+    The limits are +- 1.96 standard deviations of the mean innovation, background errors correlated
+    as the members are; the running mean is over a fortieth of the period.
     """
     figure = new_figure(9.5, 4.2)
     above, below = figure.subplots(2, 1, sharex=True)
     times, count = statistics["time"].values, statistics["observations"].values
     mean = divide(statistics["innovation"].values, count)
     chi2 = divide(statistics["chi2"].values, count)
-    assumed = statistics["observed_background_variance"] + statistics["error_variance"]
-    limit = 1.96 * np.sqrt(divide(assumed.values, count**2))
+    limit = 1.96 * np.sqrt(divide(statistics["innovation_sum_variance"].values, count**2))
     width = max(1, len(times) // 40)
     mean_title, chi2_title = f"O-B mean of each cycle, {name}", "(O-B)² / (HBH' + R) of each cycle"
     dress(above, title=mean_title, y=unit_label("O-B", units), grid="y")
