@@ -51,23 +51,27 @@ def network_of(recipe, draw, count):
 
 
 def cycled(recipe, method, root, ingested, steps, until):
-    """Scores of one method on one network; it is trained if nobody did before."""
+    """Scores of one method on one network; it is trained for the data set's if nobody did before.
+
+    `recipe` has that network.
+    """
     settings = default_settings(recipe, method)
     if steps:
         settings = settings.model_copy(update={"training": TrainingSettings(steps=steps)})
     stores = str(root / "stores" / f"{recipe.network.count}-{recipe.network.seed}")
     made = Experiment(recipe, settings, root, stores)
+    learner = Experiment(load_recipe(DATASET), settings, root, stores)
     training = recipe.training
     days = slice(training.start.replace(tzinfo=None), training.end.replace(tzinfo=None))
     learned = ingested.nature_run.sel(time=days)
-    if made.trained_version(learned) is None:
+    if learner.trained_version(learned) is None:
         begin = time.perf_counter()
-        made.train(learned, lambda *_: None)
+        learner.train(learned, lambda *_: None)
         print(f"{method.value} trained in {time.perf_counter() - begin:.0f} s", file=sys.stderr)
     store = made.create_store(ingested)
     made.append_observations(store, ingested)
     times = pending_cycles(made, store, until)
-    for _ in Assimilation(made, store, made.prepare(store)).run(times):
+    for _ in Assimilation(made, store, learner.prepare(store)).run(times):
         pass
     diagnostics = store.dataset("diagnostics").load()
     statistics = stored_statistics(recipe, diagnostics)

@@ -23,7 +23,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from cycled import restored, trained
+from twins.learning import restored, trained
 from twins.settings import SETTINGS
 
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
@@ -33,7 +33,7 @@ from vardax_core.cycling.cycle import CycleInput
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.trust import CHECKS
 from vardax_core.experiments.twin import free_run_climatology
-from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.models.lorenz96 import Lorenz96, Lorenz96Settings
 from vardax_core.observations.operators import Identity
 from vardax_core.training.trusted_cycles import calibrated_monitor
 from vardax_core.training.twin_cycles import TwinPlan, climate_range, twin_program
@@ -152,11 +152,11 @@ def main():
     operator = Identity((N,))
     filter_step = FiniteSizeETKF(operator, certainty=2.0)
     if options.quick:
-        step, steps, seconds = filter_step, 0, 0.0
+        step, training = filter_step, {}
     elif options.weights:
-        step, steps, seconds = restored(SETTING, options.weights / "lorenz96.eqx"), 0, 0.0
+        step, training = restored(SETTING, options.weights / "lorenz96.eqx"), {}
     else:
-        step, steps, seconds = trained(SETTING, options.minutes, options.steps, key=key, say=say)
+        step, training = trained(SETTING, options.minutes, options.steps, key=key, say=say)
     possible = climate_range(SETTING.centre, SETTING.scale)
     alone = twin_program(SETTING.model, step, valid_range=possible)
     size = TwinPlan(
@@ -172,7 +172,7 @@ def main():
         valid_range=possible,
         key=jax.random.fold_in(key, 2),
     )
-    climatology = free_run_climatology(SETTING.model)
+    climatology = free_run_climatology(Lorenz96Settings(), SETTING.model.interval)
     root = climatology.square_root
     interpolation = OptimalInterpolation(operator, DenseCovariance.from_matrix(root @ root.T, (N,)))
     guarded = replace(alone, guard=Guard(monitor, (filter_step, interpolation)))
@@ -185,7 +185,8 @@ def main():
     # The share of quiet runs, carried over to runs of 1000 cycles.
     false_alarms = 1 - (1 - alarms.any(axis=1).mean()) ** (1000 / quiet_cycles)
     threshold = float(monitor.threshold)
-    print(f"trained {steps} steps in {seconds / 60:.1f} min, threshold {threshold:.2f} sd")
+    steps, minutes = training.get("steps", 0), training.get("training_minutes", 0.0)
+    print(f"trained {steps} steps in {minutes:.1f} min, threshold {threshold:.2f} sd")
     print(f"false alarms in 1000 cycles: {false_alarms:.3f} ({options.trials} quiet runs)")
     print(f"{'fault':20}{'seen':>7}{'median cycles':>15}{'guarded':>9}{'alone':>8}{'filter':>8}")
     rows, bars = {}, []
@@ -228,7 +229,7 @@ def main():
         "checks": CHECKS,
         "trials": options.trials,
         "quiet_cycles": quiet_cycles,
-        "training_minutes": seconds / 60,
+        "training_minutes": minutes,
         "device": jax.devices()[0].device_kind,
     }
     found = [

@@ -18,8 +18,10 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
-from cycled import BURN_IN, cycled, line, restored, scored, trained, tuned_letkf
+from twins.learning import restored, trained
+from twins.scoring import BURN_IN, cycled, line, scored
 from twins.settings import SETTINGS
+from twins.tuning import tuned_letkf
 
 from vardax_core.models.lorenz96 import Lorenz96
 
@@ -53,11 +55,11 @@ def analysis(setting, options, key):
 
     if options.weights:
         return restored(setting, options.weights / "robustness.eqx"), 0.0
-    step, _, seconds = trained(setting, options.minutes, options.steps, key=key, say=say)
+    step, training = trained(setting, options.minutes, options.steps, key=key, say=say)
     if options.save:
         options.save.mkdir(parents=True, exist_ok=True)
         eqx.tree_serialise_leaves(options.save / "robustness.eqx", step.network)
-    return step, seconds / 60
+    return step, training["training_minutes"]
 
 
 def main():

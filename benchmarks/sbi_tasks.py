@@ -210,6 +210,7 @@ def evaluate(task_name, head_type, budget, *, n_observations, n_samples, setting
         "minus_log_q": float(-jnp.mean(log_q)),
         "training_seconds": round(seconds, 1),
         "steps": result.steps[-1],
+        "convergence": result.convergence.words,
     }
 
 

@@ -11,15 +11,21 @@ from prefect.cache_policies import NO_CACHE
 from flows.cycles_page import show_cycles
 from flows.events import COMMITTED, tell
 from flows.hold import HELD, hold_of
-from flows.ingest import ingest_observations
+from flows.ingest import ingest_observations, warn
 from flows.naming import ended, run_name, say_period, tag_run
 from flows.parameters import ExperimentParameters, TargetParameters
 from flows.progress import track
 from vardax_core.data.timeaxis import from_minutes, instant_to_minutes
-from vardax_core.experiments.assimilate import Assimilation, SegmentReport, pending_cycles
+from vardax_core.experiments.assimilate import (
+    Assimilation,
+    SegmentReport,
+    pending_cycles,
+    waiting_cycles,
+)
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.validation import prepare_proven
 from vardax_core.store import ExperimentStore, SupersededError
+from vardax_core.words import counted
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="segment-{label}")
@@ -41,6 +47,7 @@ def assimilate(
     tag_run(experiment)
     logger = get_run_logger()
     made = experiment.experiment()
+    target.check(made.recipe)
     if reason := hold_of(made):
         logger.warning("%s: %s", made.name, reason)
         return ended(reason, 0, HELD)
@@ -70,7 +77,7 @@ def assimilate(
                 show_cycles(made, store)
                 return ended(reason, done, HELD)
     show_cycles(made, store)
-    return ended(f"{done} cycles", done)
+    return ended(counted(done, "cycle"), done)
 
 
 def available_until(made: Experiment, target: TargetParameters) -> datetime | None:
@@ -98,7 +105,14 @@ def due_cycles(made: Experiment, store: ExperimentStore, target: TargetParameter
     )
     if last < made.recipe.period.start:
         return np.empty(0, "datetime64[m]")
-    return pending_cycles(made, store, from_minutes(np.asarray([instant_to_minutes(last)]))[0])
+    target_time = from_minutes(np.asarray([instant_to_minutes(last)]))[0]
+    waiting = waiting_cycles(made, store, target_time)
+    if len(waiting):
+        s = "" if len(waiting) == 1 else "s"
+        warn(
+            f"{made.name}: {len(waiting)} cycle{s} from {_label(waiting[:1])} wait for observations"
+        )
+    return pending_cycles(made, store, target_time)
 
 
 def _label(times: np.ndarray) -> str:
@@ -109,4 +123,5 @@ def _line(report: SegmentReport) -> str:
     rate = report.cycles / max(report.seconds, 1e-9)
     facts: dict[str, Any] = {"flagged": report.flagged, "cycles/s": f"{rate:.0f}"}
     tail = ", ".join(f"{k} {v}" for k, v in facts.items())
-    return f"{report.cycles} cycles to {_label(np.array([report.last]))} committed ({tail})"
+    last = _label(np.array([report.last]))
+    return f"{counted(report.cycles, 'cycle')} to {last} committed ({tail})"

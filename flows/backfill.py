@@ -20,6 +20,7 @@ from flows.runners import Job, Runner, locally, on_dask
 from vardax_core.experiments.backfill import Backfill
 from vardax_core.experiments.validation import prepare_proven
 from vardax_core.store import SupersededError
+from vardax_core.words import counted
 
 RUNNERS: dict[str, Runner] = {"local": locally, "dask": on_dask, "pool": in_pool}
 ROWS = 32
@@ -40,6 +41,7 @@ def backfill(
     tag_run(experiment)
     logger = get_run_logger()
     made = experiment.experiment()
+    plan.check(made.recipe)
     if reason := hold_of(made):
         logger.warning("%s: %s", made.name, reason)
         return ended(reason, 0, HELD)
@@ -90,7 +92,7 @@ def backfill(
             seam.ratio,
         )
     show_cycles(made, store)
-    return ended(f"{len(times)} cycles in {plan.streams} streams", len(times))
+    return ended(f"{counted(len(times), 'cycle')} in {counted(plan.streams, 'stream')}", len(times))
 
 
 class _Show:

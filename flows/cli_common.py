@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
+from rich.table import Table
 
-from flows.environment import configure, default_root, require_server
+from flows.environment import chosen_root, configure, require_server
 
-console = Console()
+console = Console(markup=False, emoji=False)
+"""It prints paths, units and titles, whose brackets are none of its own."""
 errors = Console(stderr=True)
 
 Dataset = Annotated[str, typer.Argument(help="Name of a recipe, see `vardax datasets`.")]
@@ -31,7 +34,7 @@ Source = Annotated[
     ),
 ]
 Root = Annotated[
-    Path | None,
+    str | None,
     typer.Option("--root", help="Folder of models, stores and reports [VARDAX_ROOT or .vardax]."),
 ]
 Members = Annotated[int | None, typer.Option("--members", help="Ensemble members.", min=2)]
@@ -68,6 +71,22 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log of 
 
 
 DISK_REFUSES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+WRONG_PATHS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP}
+OPTIONS = {
+    "dataset": "DATASET",
+    "station_draw": "--draw",
+    "station_draws": "--draws",
+    "source_path": "--source",
+    "training_steps": "--steps",
+}
+"""Options whose names are not those of their fields."""
+
+
+LONGEST_LINE = 1000
+
+
+class OptionError(ValueError):
+    """An option with a value that it cannot have."""
 
 
 class ExitCode(IntEnum):
@@ -84,20 +103,33 @@ class ExitCode(IntEnum):
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Turn the library's errors into one readable message and an exit code."""
+    from pydantic import ValidationError
+
     from vardax_core.store import StorageError, StoreBusyError
+    from vardax_core.words import faults_of
 
     try:
         yield
     except StoreBusyError as error:
         fail(error, ExitCode.BUSY)
     except StorageError as error:
-        fail(error, ExitCode.STORAGE)
+        fail(error, ExitCode.WRONG_INPUT if error.errno in WRONG_PATHS else ExitCode.STORAGE)
+    except ValidationError as error:
+        fail(OptionError("\n".join(faults_of(error, _option))), ExitCode.WRONG_INPUT)
     except (ValueError, FileNotFoundError) as error:
         fail(error, ExitCode.WRONG_INPUT)
     except OSError as error:
-        if error.errno not in DISK_REFUSES:
+        if error.errno not in DISK_REFUSES | WRONG_PATHS:
             raise
-        fail(error, ExitCode.STORAGE)
+        wrong = error.errno in WRONG_PATHS
+        fail(error, ExitCode.WRONG_INPUT if wrong else ExitCode.STORAGE)
+
+
+def _option(field: tuple[int | str, ...]) -> str:
+    if not field:
+        return ""
+    name = str(field[0])
+    return OPTIONS.get(name, f"--{name.replace('_', '-')}")
 
 
 def fail(error: Exception, code: ExitCode) -> None:
@@ -119,10 +151,17 @@ def called(flow: Callable[..., Any], *arguments: Any) -> Any:
     return naming.called(flow, *arguments)
 
 
-def prepare(root: Path | None, verbose: bool) -> Path:
+def place_of_root(option: str | None) -> Path:
+    """The folder of all runs; a command ends here if the option names none."""
+    with exit_codes():
+        return chosen_root(option)
+
+
+def prepare(root: str | None, verbose: bool) -> Path:
     """Set up Prefect before it is imported; returns the root."""
-    chosen = (root or default_root()).resolve()
-    configure(chosen)
+    with exit_codes():
+        chosen = place_of_root(root)
+        configure(chosen)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
     return chosen
 
@@ -143,7 +182,12 @@ def checked_parameters(
 ):
     """The checked parameters; what is wrong with them shows before Prefect starts."""
     from flows.parameters import ExperimentParameters
+    from vardax_core.data import load_recipe
+    from vardax_core.paths import path_or_url
 
+    load_recipe(dataset)
+    if source is not None:
+        path_or_url(source, "--source")
     parameters = ExperimentParameters(
         dataset=dataset,
         root=root,
@@ -159,6 +203,52 @@ def checked_parameters(
     )
     parameters.experiment()
     return parameters
+
+
+def checked_target(parameters, until: datetime | None):
+    """The checked target of a run, before anything is made for it."""
+    from flows.parameters import TargetParameters
+
+    target = TargetParameters(until=until)
+    target.check(parameters.recipe())
+    return target
+
+
+def checked_reason(override: str | None) -> str | None:
+    """The reason of an override, if there is one.
+
+    Raises:
+        OptionError: it says nothing.
+    """
+    if override is not None and not override.strip():
+        raise OptionError("--override: expected a reason, got none; say why in words.")
+    return override
+
+
+def parts_of(text: str, option: str) -> list[str]:
+    """The values of an option that takes several by commas.
+
+    Raises:
+        OptionError: there is none.
+    """
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not found:
+        raise OptionError(f"{option}: expected values by commas, got {text!r}.")
+    return found
+
+
+def show(table: Table) -> None:
+    """Print a table so that no word of it is cut off, however narrow the terminal is."""
+    for column in table.columns:
+        words = " ".join(map(str, (column.header, *column.cells))).split()
+        column.min_width = max(map(cell_len, words), default=1)
+    least = console.measure(table, options=console.options.update_width(LONGEST_LINE)).minimum
+    wide = (
+        console
+        if least <= console.width
+        else Console(width=least, file=console.file, markup=False, emoji=False)
+    )
+    wide.print(table)
 
 
 def say_if_held(parameters) -> bool:

@@ -22,6 +22,7 @@ from flows.cli_common import (
     console,
     exit_codes,
     prepare,
+    show,
 )
 
 app = typer.Typer()
@@ -85,7 +86,7 @@ def monitor(
                 finding.cycle or "",
                 style=STYLES[finding.severity],
             )
-        console.print(table)
+        show(table)
         console.print(verdict(findings, situation), markup=False)
         for name, alert in book.active.items():
             console.print(
@@ -110,7 +111,9 @@ def hold(
         from vardax_core.store.hold import hold as hold_store
 
         made = checked_parameters(dataset, folder, method=method, draw=draw).experiment()
-        console.print(f"{made.name}: {hold_store(made.store_location, reason)}", markup=False)
+        found = hold_store(made.store_location, reason)
+        console.print(f"{made.name}: {found}", markup=False, soft_wrap=True)
+        console.print(f"store:  {made.store_location}", markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from flows.cli_common import (
+    OPTIONS,
     Dataset,
     Draw,
     Members,
@@ -17,8 +18,10 @@ from flows.cli_common import (
     Verbose,
     called,
     checked_parameters,
+    checked_reason,
     console,
     exit_codes,
+    parts_of,
     prepare,
 )
 
@@ -65,18 +68,21 @@ def study(
         )
         from flows.parameters import BackfillParameters, StudyParameters
         from flows.study import study as study_flow
+        from vardax_core.words import counted
 
+        lists = {"methods": methods, "seeds": seeds, "station_draws": draws}
         matrix = StudyParameters.model_validate(
-            {"methods": _parts(methods), "seeds": _parts(seeds), "station_draws": _parts(draws)}
+            {
+                name: parts_of(text, OPTIONS.get(name, f"--{name}"))
+                for name, text in lists.items()
+                if text is not None
+            }
         )
         plan = BackfillParameters.model_validate(
             {"until": until, "streams": streams, "overlap": overlap, "runner": runner}
         )
+        plan.check(parameters.recipe())
         matrix.cases(parameters)
-        found = called(study_flow, parameters, matrix, plan, override)
-        console.print(f"{len(found.rows)} experiments")
+        found = called(study_flow, parameters, matrix, plan, checked_reason(override))
+        console.print(counted(len(found.rows), "experiment"))
         console.print(f"report: {found.markdown}", soft_wrap=True)
-
-
-def _parts(text: str | None) -> list[str]:
-    return [part.strip() for part in (text or "").split(",") if part.strip()]

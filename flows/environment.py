@@ -11,7 +11,13 @@ WEBHOOK_VARIABLE = "VARDAX_WEBHOOK"
 """URL that is called when an alert begins or ends."""
 AUTH_VARIABLE = "VARDAX_AUTH"
 """user:password that the service asks for."""
+SERVICE_VARIABLE = "VARDAX_SERVICE"
+"""Root of the service that a process belongs to; the service sets it."""
+RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
+"""The flow run that a process executes; Prefect sets it."""
 DEFAULT_ROOT = ".vardax"
+FOLDER_VARIABLES = (ROOT_VARIABLE, "VARDAX_DATASETS_DIR", "VARDAX_DATA_DIR", "VARDAX_CACHE_DIR")
+"""Variables that name folders of this machine."""
 
 EMBEDDED = {
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
@@ -39,21 +45,62 @@ class ServerError(ValueError):
 
 
 def default_root() -> Path:
-    """The folder of all runs: the variable VARDAX_ROOT, or `.vardax` where one stands."""
-    return Path(os.environ.get(ROOT_VARIABLE, DEFAULT_ROOT))
+    """The folder of all runs: the variable VARDAX_ROOT, or `.vardax` where one stands.
+
+    Raises:
+        PathError: the variable names no folder of this machine.
+    """
+    from vardax_core.paths import folder_setting
+
+    return folder_setting(ROOT_VARIABLE) or Path(DEFAULT_ROOT)
 
 
 def default_stores() -> str | None:
-    """Where stores are kept: the variable VARDAX_STORES, or None for below the root."""
-    return os.environ.get(STORES_VARIABLE)
+    """Where stores are kept: the variable VARDAX_STORES, or None for below the root.
+
+    Raises:
+        PathError: the variable names no place.
+    """
+    from vardax_core.paths import path_or_url, setting
+
+    named = setting(STORES_VARIABLE)
+    return None if named is None else path_or_url(named, STORES_VARIABLE)
+
+
+def chosen_root(option: str | Path | None) -> Path:
+    """The folder of all runs that an option names, or the default.
+
+    Paths in variables are made absolute, so that processes that are started from here, elsewhere,
+    take them for the same places.
+
+    Raises:
+        PathError: the option or a variable names no folder of this machine.
+    """
+    from vardax_core.paths import folder_setting, is_url, local_path
+
+    for variable in FOLDER_VARIABLES:
+        folder = folder_setting(variable)
+        if folder is not None:
+            os.environ[variable] = str(folder.absolute())
+    stores = default_stores()
+    if stores is not None:
+        os.environ[STORES_VARIABLE] = stores if is_url(stores) else str(Path(stores).absolute())
+    return (default_root() if option is None else local_path(option, "--root")).resolve()
 
 
 def configure(root: Path) -> None:
-    """Set what Prefect and JAX need before they are imported, unless the user has set it.
+    """Set what Prefect and JAX need before they are at work, unless the user has set it.
 
     Without `PREFECT_API_URL` every command runs with a server of its own, embedded in the
     process, whose database lies in `root`.
     """
+    import jax
+
+    from vardax_core.paths import setting
+
+    for variable in ("PREFECT_API_URL", "PREFECT_HOME"):
+        if setting(variable) is None:
+            os.environ.pop(variable, None)
     wanted = dict(ALWAYS)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = (root / COMPILED["JAX_COMPILATION_CACHE_DIR"]).resolve()
@@ -63,10 +110,15 @@ def configure(root: Path) -> None:
         home = (root / "prefect").resolve()
         home.mkdir(parents=True, exist_ok=True)
         wanted["PREFECT_HOME"] = str(home)
-    elif AUTH_VARIABLE in os.environ:
-        wanted["PREFECT_API_AUTH_STRING"] = os.environ[AUTH_VARIABLE]
+    elif secret := setting(AUTH_VARIABLE):
+        wanted["PREFECT_API_AUTH_STRING"] = secret
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
+    if "JAX_COMPILATION_CACHE_DIR" in wanted:
+        # JAX reads its variables when it is imported, which may have been before.
+        shortest = float(os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"])
+        jax.config.update("jax_compilation_cache_dir", wanted["JAX_COMPILATION_CACHE_DIR"])
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", shortest)
 
 
 def require_server() -> None:

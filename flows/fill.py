@@ -8,6 +8,7 @@ from flows.parameters import ExperimentParameters, ShareParameters
 from flows.progress import track
 from flows.shares import SUPERSEDED, run_share
 from vardax_core.store import SupersededError
+from vardax_core.words import counted
 
 
 @flow(name="fill", flow_run_name=run_name("fill"), persist_result=False)
@@ -27,12 +28,12 @@ def fill(experiment: ExperimentParameters, share: ShareParameters) -> int:
                 rate = (report.cycles + report.spin_up) / max(report.seconds, 1e-9)
                 tracker(number, total, {"cycles/s": rate})
                 logger.info(
-                    "%s: group %d, commit %d of %d: %d cycles and %d of spin-up (%.0f cycles/s)",
+                    "%s: group %d, commit %d of %d: %s and %d of spin-up (%.0f cycles/s)",
                     made.name,
                     share.group + 1,
                     number,
                     total,
-                    report.cycles,
+                    counted(report.cycles, "cycle"),
                     report.spin_up,
                     rate,
                 )
@@ -42,4 +43,5 @@ def fill(experiment: ExperimentParameters, share: ShareParameters) -> int:
     except SupersededError as error:
         logger.warning("%s: superseded: %s", made.name, error)
         return ended(SUPERSEDED, cycles)
-    return ended(f"{cycles} cycles of group {share.group + 1}" if cycles else "up to date", cycles)
+    done = f"{counted(cycles, 'cycle')} of group {share.group + 1}"
+    return ended(done if cycles else "up to date", cycles)

@@ -30,7 +30,7 @@ def look(
     created = store.history()[-1].written_at
     now = target.moment(runtime.flow_run.scheduled_start_time)
     due = None
-    if target.follow != "period":
+    if target.follow != "period" or target.until is not None:
         due = target.instant(experiment.recipe, now, created)
     situation = survey(experiment, store, now=now, due=due, seen=book.seen)
     return situation, assess(CHECKS, situation, book)

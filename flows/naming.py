@@ -12,6 +12,7 @@ from flows.events import wait_for_no_server
 from flows.lifeline import outlive_readers
 from flows.parameters import ExperimentParameters
 from flows.progress import if_the_server_answers
+from vardax_core.words import counted
 
 T = TypeVar("T")
 
@@ -76,7 +77,7 @@ def say_period(times: np.ndarray, streams: int | None = None) -> None:
     """
     first, last = (str(time.astype("datetime64[m]")) for time in times[[0, -1]])
     parts = [str(prefect.runtime.flow_run.name), f"{first} to {last}"]
-    parts += [] if streams is None else [f"{streams} streams"]
+    parts += [] if streams is None else [counted(streams, "stream")]
     with (
         if_the_server_answers("the run keeps its name"),
         get_client(sync_client=True) as client,

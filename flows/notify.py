@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from uuid import UUID
 
-import yaml
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.schemas.automations import Automation, AutomationCore
 from pydantic import SecretStr, ValidationError
 
 from flows.environment import WEBHOOK_VARIABLE
+from vardax_core.data.yamlfile import read_yaml
 
 BLOCK = "vardax-alerts"
 FILE = Path(__file__).resolve().parents[1] / "deployments" / "alerts.yaml"
@@ -26,7 +26,7 @@ class WebhookError(ValueError):
 def automation(block: UUID) -> AutomationCore:
     """The automation of `deployments/alerts.yaml` that calls a block."""
     text = string.Template(FILE.read_text()).substitute(WEBHOOK=block)
-    return AutomationCore.model_validate(yaml.safe_load(text))
+    return AutomationCore.model_validate(read_yaml(text))
 
 
 def set_up(url: str) -> UUID:

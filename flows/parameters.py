@@ -1,15 +1,18 @@
 """What the flows are called with; the UI makes its forms of these models."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 import jax
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from flows.environment import default_root, default_stores
+from flows.fields import Form, Root, Seed, Source, Stores
 from flows.threads import fit_threads
 from vardax_core.data import Recipe, load_recipe
+from vardax_core.data.errors import PeriodError, SourceError, SourceNotFoundError
 from vardax_core.data.recipe import Duration, Instant
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import (
@@ -18,35 +21,34 @@ from vardax_core.experiments.settings import (
     TrainingSettings,
     available_methods,
     default_settings,
+    require_training,
     smoothed_methods,
     variant_of,
 )
+from vardax_core.paths import is_url
+from vardax_core.words import faults_of
 
 DEMONSTRATION_CYCLE = timedelta(minutes=1)
 """Time between two cycles of a demonstration."""
 
 
-class _Parameters(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DatasetParameters(_Parameters):
+class DatasetParameters(Form):
     """A data set, and where to find and keep its files."""
 
     dataset: str = Field("lorenz96", description="Name of a recipe; `vardax datasets` lists them.")
     station_draw: int | None = Field(
         None, ge=0, description="Another random draw of the stations, for recipes that draw them."
     )
-    source_path: str | Path | None = Field(
+    source_path: Source | None = Field(
         None,
         description="GRIB or NetCDF file, zarr or icechunk directory, or s3:// or https:// URL "
         "to read instead of the file that the recipe finds.",
     )
-    root: Path = Field(
+    root: Root = Field(
         default_factory=default_root,
         description="Folder of models, stores and reports; if empty, VARDAX_ROOT or .vardax.",
     )
-    stores: str | None = Field(
+    stores: Stores | None = Field(
         default_factory=default_stores,
         description="Folder or s3://bucket/prefix of the stores; empty: VARDAX_STORES, or below "
         "the root.",
@@ -69,7 +71,7 @@ class ExperimentParameters(DatasetParameters):
         le=2,
         description="Factor on the analysis anomalies of the ETKF; empty: found in each analysis.",
     )
-    seed: int | None = Field(None, ge=0, description="Seed of everything random in the cycle.")
+    seed: Seed | None = Field(None, description="Seed of everything random in the cycle.")
     cut_off: Duration | None = Field(
         None,
         description="Use only what arrived so long after an analysis time, such as 3h; empty: "
@@ -87,7 +89,7 @@ class ExperimentParameters(DatasetParameters):
         "network alone, beside float32.",
     )
     training_steps: int | None = Field(None, ge=1, description="Gradient steps of the training.")
-    training_seed: int | None = Field(None, ge=0, description="Seed of the training.")
+    training_seed: Seed | None = Field(None, description="Seed of the training.")
 
     @property
     def variant(self) -> str:
@@ -99,15 +101,23 @@ class ExperimentParameters(DatasetParameters):
 
         Raises:
             RecipeError: if there is no such recipe, or it is not valid.
-            ValueError: if the recipe has not what the method needs.
+            SourceNotFoundError: if `source_path` names nothing.
+            ValueError: if the recipe has not what the method needs, or nothing reads a field.
         """
         recipe = self.recipe()
         fit_threads(recipe)
+        require_training(recipe)
+        self._require_source(recipe)
         if self.method not in available_methods(recipe):
             known = ", ".join(available_methods(recipe))
             raise ValueError(
                 f"Recipe '{recipe.name}' has no method {self.method.value!r}; choose one of "
                 f"{known}."
+            )
+        if self.inflation is not None and self.method is not Method.ETKF:
+            raise ValueError(
+                f"inflation is that of the method etkf, and {self.method.value} has none; leave it "
+                "out."
             )
         settings = default_settings(recipe, self.method).model_dump()
         training = settings["training"]
@@ -118,19 +128,43 @@ class ExperimentParameters(DatasetParameters):
             settings |= {} if value is None else {key: value}
         if self.precision == "float64":
             jax.config.update("jax_enable_x64", True)
-        chosen = ExperimentSettings(**{**settings, "training": TrainingSettings(**training)})
+        try:
+            chosen = ExperimentSettings(**{**settings, "training": TrainingSettings(**training)})
+        except ValidationError as error:
+            raise ValueError("; ".join(faults_of(error))) from error
         return Experiment(recipe, chosen, self.root, self.stores)
 
+    def _require_source(self, recipe: Recipe) -> None:
+        if self.source_path is None:
+            return
+        if recipe.source.kind == "twin":
+            raise SourceError(
+                f"Recipe '{recipe.name}' makes its own nature run with a model, so that nothing "
+                f"would read {self.source_path}; leave the source out, or choose a data set from "
+                "files (`vardax datasets`)."
+            )
+        if not is_url(self.source_path) and not Path(self.source_path).exists():
+            raise SourceNotFoundError(
+                f"{self.source_path}: there is no such file; correct the path of the source."
+            )
+
     def of_method(self, method: Method) -> "ExperimentParameters":
-        """The same with another method; without the lag where the method has none, and in float32
-        where it has no network to be in bfloat16."""
+        """The same with another method; without lag and inflation where the method has none, and
+        in float32 where it has no network to be in bfloat16."""
         lag = self.lag if method in smoothed_methods(self.recipe()) else 0
         half = self.precision == "bfloat16" and method is not Method.AMORTIZED
         precision = "float32" if half else self.precision
-        return self.model_copy(update={"method": method, "lag": lag, "precision": precision})
+        inflation = self.inflation if method is Method.ETKF else None
+        return self.model_copy(
+            update={"method": method, "lag": lag, "precision": precision, "inflation": inflation}
+        )
+
+    def beside(self, methods: Iterable[Method] | None) -> tuple[Method, ...]:
+        """Each of some methods once, and the experiment's own if it is not among them."""
+        return tuple(dict.fromkeys((*(methods or ()), self.method)))
 
 
-class TargetParameters(_Parameters):
+class TargetParameters(Form):
     """How far to go."""
 
     until: Instant | None = Field(
@@ -145,6 +179,22 @@ class TargetParameters(_Parameters):
             "that advances one cycle a minute since the store was made."
         ),
     )
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse a last analysis time that no cycle of a recipe can have.
+
+        Raises:
+            PeriodError: naming the period.
+        """
+        if self.until is None:
+            return
+        start, end = recipe.period.start, recipe.period.end
+        if self.until < start or (self.follow == "period" and self.until > end):
+            first, until, last = (f"{t:%Y-%m-%dT%H:%M}" for t in (start, self.until, end))
+            raise PeriodError(
+                f"Recipe '{recipe.name}': asked for cycles until {until}, but its period runs from "
+                f"{first} to {last}; choose a time in it."
+            )
 
     def instant(
         self,
@@ -210,6 +260,22 @@ class BackfillParameters(TargetParameters):
         "fill/streams-on-gpu is the one for GPUs.",
     )
 
+    @model_validator(mode="after")
+    def _every_field_is_read(self) -> "BackfillParameters":
+        on_dask, in_pool = self.runner == "dask", self.runner == "pool"
+        for name, read, by in (
+            ("dask_address", on_dask, "runner dask"),
+            ("workers", on_dask and self.dask_address is None, "runner dask without dask_address"),
+            ("deployment", in_pool, "runner pool"),
+        ):
+            given = getattr(self, name)
+            if not read and given != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"nothing reads {name} {given!r} with runner {self.runner}; leave it out, or "
+                    f"choose {by}"
+                )
+        return self
+
     @property
     def width(self) -> int:
         """Streams of a group."""
@@ -219,15 +285,13 @@ class BackfillParameters(TargetParameters):
 MOST_CASES = 100
 
 
-class StudyParameters(_Parameters):
+class StudyParameters(Form):
     """What experiments are run beside each other: every method with every seed and network."""
 
     methods: tuple[Method, ...] = Field(
         (), description="Analysis methods; empty: all that the data set has."
     )
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (1, 2), min_length=1, description="Seeds of the cycle."
-    )
+    seeds: tuple[Seed, ...] = Field((1, 2), min_length=1, description="Seeds of the cycle.")
     station_draws: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (),
         description="Random draws of the stations, for recipes that draw them; empty: the one of "
@@ -248,6 +312,13 @@ class StudyParameters(_Parameters):
         Raises:
             RecipeError, ValueError: one of them is not possible, or they are too many.
         """
+        for name, there in (("seed", self.seeds), ("station_draw", self.station_draws)):
+            given = getattr(experiment, name)
+            if given is not None and there and given not in there:
+                raise ValueError(
+                    f"A study runs the {name}s {', '.join(map(str, there))}, so that nothing reads "
+                    f"the experiment's {name} {given}; leave it out, or put it among them."
+                )
         methods = self.methods or available_methods(experiment.recipe())
         draws = self.station_draws or (experiment.station_draw,)
         found = tuple(
@@ -266,7 +337,7 @@ class StudyParameters(_Parameters):
         return found
 
 
-class ShareParameters(_Parameters):
+class ShareParameters(Form):
     """One group of streams of a backfill, as its worker is told."""
 
     first: int = Field(ge=0, description="First cycle of the backfill, from the period's start.")

@@ -18,6 +18,7 @@ from flows.naming import tags_of
 from flows.parameters import ShareParameters
 from flows.runners import Job, RunnerError
 from flows.shares import SUPERSEDED
+from vardax_core.words import counted
 
 POLL = 2.0
 """Seconds between two looks at the runs."""
@@ -152,16 +153,20 @@ class _Pool:
         if pool is None or time.monotonic() - self._reminded < REMIND:
             return
         if self._client.read_work_pool(pool).is_paused:
-            self._say("work pool %r is paused, and %d runs wait; resume it: prefect work-pool "
-                      "resume %s", pool, waiting, pool)  # fmt: skip
+            self._say(
+                "work pool %r is paused, and %s for it; resume it: prefect work-pool resume %s",
+                pool,
+                _waits(waiting),
+                pool,
+            )
             return
         workers = self._client.read_workers_for_work_pool(pool)
         if not any(worker.status == "ONLINE" for worker in workers):
             self._say(
-                "work pool %r has no worker, and %d runs wait for one; start one: "
+                "work pool %r has no worker, and %s for one; start one: "
                 "PREFECT_API_URL=%s prefect worker start --pool %s",
                 pool,
-                waiting,
+                _waits(waiting),
                 self._client.api_url,
                 pool,
             )
@@ -185,3 +190,7 @@ class _Pool:
         """Cancel the runs of a backfill that is cancelled itself."""
         for run in self._runs.values():
             self._client.set_flow_run_state(run, Cancelling())
+
+
+def _waits(runs: int) -> str:
+    return f"{counted(runs, 'run')} {'waits' if runs == 1 else 'wait'}"

@@ -1,5 +1,6 @@
 """Flow: the calibration report on the methods of one data set."""
 
+import dataclasses
 import datetime
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from pydantic import Field
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
 from vardax_core.calibration.report import markdown_with_embedded_pictures
+from vardax_core.experiments.comparable import comparable
 from vardax_core.experiments.comparison import Comparison, compare
 from vardax_core.experiments.settings import Method
 
@@ -26,13 +28,15 @@ def write_comparison(
     recent_days: float | None = None,
 ) -> Comparison:
     """Write the report beside the stores and as an artifact."""
-    made = [experiment.of_method(m).experiment() for m in methods]
-    primary = made[methods.index(experiment.method)]
+    chosen = experiment.beside(methods)
+    made = [experiment.of_method(m).experiment() for m in chosen]
+    primary = made[chosen.index(experiment.method)]
+    made, left_out = comparable(made, primary)
     recent = None
     if recent_days is not None:
         interval = primary.recipe.cycle_interval
         recent = max(1, int(datetime.timedelta(days=recent_days) / interval))
-    result = compare(made, primary, recent)
+    result = dataclasses.replace(compare(made, primary, recent), left_out=left_out)
     if result.new:
         create_markdown_artifact(
             markdown_with_embedded_pictures(result.markdown),
@@ -54,12 +58,16 @@ def report(
 
     Arguments:
         experiment: which one the report is about.
-        methods: methods of the same data set to set beside it; none by default.
-        recent_days: days that are set beside as many before; half of the period by default.
+        methods: methods of the same data set to set beside it; empty: none. What has no cycle, or
+            others than the experiment, is left out, and the run says so.
+        recent_days: days that are set beside as many before; empty: half of the period.
     """
     tag_run(experiment)
     logger = get_run_logger()
-    result = write_comparison(experiment, methods or (experiment.method,), recent_days)
+    result = write_comparison(experiment, methods or (), recent_days)
     message = f"written to {result.markdown}" if result.new else "up to date"
+    for method, reason in result.left_out.items():
+        logger.warning("report: %s is left out: %s", method, reason)
+        message += f"; without {method}: {reason}"
     logger.info("report: %s", message)
     return ended(message, result)

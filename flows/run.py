@@ -36,14 +36,22 @@ def run(
     target: TargetParameters = TargetParameters(),  # noqa: B008 (frozen)
     override: str | None = None,
 ) -> RunSummary:
-    """Ingest, train, validate, assimilate and report, for a method and those beside it."""
+    """Ingest, train, validate, assimilate and report, for a method and those beside it.
+
+    Arguments:
+        experiment: the method that the report is about, and what all have in common.
+        methods: methods to run beside it; empty: all that the data set has.
+        target: how far to go.
+        override: why weights may go to work although a gate fails; empty: they may not.
+    """
     tag_run(experiment)
-    chosen = methods or available_methods(experiment.recipe())
-    if experiment.method not in chosen:
-        chosen = (*chosen, experiment.method)
+    target.check(experiment.recipe())
+    chosen = experiment.beside(methods or available_methods(experiment.recipe()))
+    cases = [experiment.of_method(method) for method in chosen]
+    for each in cases:
+        each.experiment()
     changed = False
-    for method in chosen:
-        each = experiment.of_method(method)
+    for each in cases:
         changed |= bool(called(ingest, each))
         if each.experiment().needs_training:
             changed |= bool(called(train, each))

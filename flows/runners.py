@@ -14,6 +14,7 @@ from flows.parameters import BackfillParameters, ExperimentParameters, SharePara
 from flows.shares import SUPERSEDED, fill_share
 from vardax_core.experiments.backfill import Backfill, RoundReport
 from vardax_core.store import ExperimentStore, SupersededError
+from vardax_core.words import counted
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -63,9 +64,11 @@ class Job:
         }
 
     def portable(self) -> dict:
-        """The experiment's parameters for another process, in JSON."""
+        """The experiment's parameters for another process, in JSON; no stream reads a source."""
         root = self.experiment.root.absolute()
-        return self.experiment.model_copy(update={"root": root}).model_dump(mode="json")
+        stores = self.experiment.stores or str(root / "experiments")
+        changes = {"root": root, "stores": stores, "source_path": None}
+        return self.experiment.model_copy(update=changes).model_dump(mode="json")
 
     def superseded(self, group: int) -> SupersededError:
         """The error of a group that another process runs too."""
@@ -119,7 +122,7 @@ def on_dask(job: Job) -> Iterator[None]:
             for number, share in shares.items()
         }
         address = client.scheduler_info(n_workers=0)["address"]
-        logger.info("%d groups of streams on Dask at %s", len(shares), address)
+        logger.info("%s of streams on Dask at %s", counted(len(shares), "group"), address)
         warned = False
         while futures:
             for number in [n for n, future in futures.items() if future.done()]:
@@ -136,10 +139,10 @@ def on_dask(job: Job) -> Iterator[None]:
             if not client.scheduler_info(n_workers=-1)["workers"] and not warned:
                 warned = True
                 logger.warning(
-                    "The Dask cluster at %s has no worker, and %d groups of streams wait for one; "
-                    "start one: dask worker %s",
+                    "The Dask cluster at %s has no worker for %s of streams; start one: "
+                    "dask worker %s",
                     address,
-                    len(futures),
+                    counted(len(futures), "group"),
                     address,
                 )
             yield

@@ -3,34 +3,43 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
+from types import FrameType
 
 import httpx
-import yaml
 from rich.console import Console
 from rich.table import Table
 
-from flows.environment import ALWAYS, AUTH_VARIABLE, ROOT_VARIABLE, WEBHOOK_VARIABLE
+from flows.environment import (
+    ALWAYS,
+    AUTH_VARIABLE,
+    ROOT_VARIABLE,
+    SERVICE_VARIABLE,
+    WEBHOOK_VARIABLE,
+)
+from flows.keeper import Keeper, Pool
+from flows.processes import HOME, Processes, ServiceError, ServiceFailedError, end, left_behind
+from flows.root_lock import root_lock
+from flows.service_api import Api
 
-HOME = Path(__file__).resolve().parents[1]
 DEPLOYMENTS = HOME / "deployments"
 CPU_POOLS = ("cpu", "streams")
 """A backfill in the first waits for runs in the second, and takes none of their places."""
+CONTROL = "control"
+"""Pool of what must not wait behind other runs."""
+CONTROL_RUNS = 4
+"""Flow runs at a time of that pool; they are short."""
+CONTROL_QUERY = 3
+"""Seconds between two looks of its worker for runs."""
+LEASES = "prefect.server.concurrency.lease_storage.filesystem"
+STOPS = (signal.SIGINT, signal.SIGTERM)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-HEARTBEAT = 30
-"""Seconds between two heartbeats of a flow run; the zombie automation waits for three."""
-GRACE = 30.0
-"""Seconds that a worker has to end before it is killed."""
-
-
-class ServiceError(ValueError):
-    """The service cannot start or go on."""
 
 
 @dataclass
@@ -72,7 +81,11 @@ class Service:
             "PREFECT_HOME": str(self.root / "prefect"),
             "PREFECT_API_URL": self.url,
             "PREFECT_SERVER_UI_API_URL": "/api",
-            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
+            "PREFECT_SERVER_LOG_RETRYABLE_ERRORS": "true",
+            SERVICE_VARIABLE: str(self.root),
+            # In memory, a server that is started again would end the runs at work: their leases
+            # are lost.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
         }
         if self.database:
             settings["PREFECT_API_DATABASE_CONNECTION_URL"] = self.database
@@ -86,8 +99,13 @@ class Service:
         """Refuse what cannot work, warn of what is not safe.
 
         Raises:
-            ServiceError: if the port is taken or the password has no user.
+            ServiceError: the port is taken, the password has no user, or the webhook is no URL.
         """
+        webhook = os.environ.get(WEBHOOK_VARIABLE, "")
+        if webhook and not webhook.startswith(("http://", "https://")):
+            raise ServiceError(
+                f"{WEBHOOK_VARIABLE}: expected an http or https URL, got no such thing."
+            )
         secret = os.environ.get(AUTH_VARIABLE, "")
         if secret and ":" not in secret:
             raise ServiceError(f"{AUTH_VARIABLE}: expected user:password, got no colon.")
@@ -105,90 +123,77 @@ class Service:
             "what listens there, or choose another with --port."
         )
 
+    def pools(self) -> dict[str, Pool]:
+        """The work pools and their workers on this machine."""
+        found = {name: Pool(self.cpu_workers, {name: self.cpu_workers}) for name in CPU_POOLS}
+        often = {CONTROL: {"PREFECT_WORKER_QUERY_SECONDS": str(CONTROL_QUERY)}}
+        found[CONTROL] = Pool(CONTROL_RUNS, {CONTROL: CONTROL_RUNS}, often)
+        devices = {f"gpu-{device}": {"CUDA_VISIBLE_DEVICES": device} for device in gpus()}
+        found["gpu"] = Pool(max(1, len(devices)), dict.fromkeys(devices, 1), devices)
+        return found
+
+    @cached_property
+    def api(self) -> Api:
+        """The server's API."""
+        return Api(self.url, os.environ.get(AUTH_VARIABLE, ""))
+
     @contextmanager
-    def running(self) -> Iterator["Processes"]:
-        """Start everything, and stop it in the right order: workers first, the server last."""
-        self.check()
-        self.logs.mkdir(parents=True, exist_ok=True)
-        (self.root / "prefect").mkdir(parents=True, exist_ok=True)
-        processes = Processes(self.logs, self.environment(), self.console)
-        before = signal.signal(signal.SIGTERM, _interrupt)
+    def running(self) -> Iterator[Keeper]:
+        """Start everything, and stop it in the right order: workers first, the server last.
+
+        Raises:
+            RootBusyError: another service works on the root.
+            ServiceError: it is asked for what it cannot do.
+            ServiceFailedError: a part of it does not run.
+        """
         try:
-            self._start(processes)
-            yield processes
-        finally:
-            processes.stop()
-            signal.signal(signal.SIGTERM, before)
-
-    def _start(self, processes: "Processes") -> None:
-        server = ["server", "start", "--host", self.host, "--port", str(self.port)]
-        processes.start("server", server)
-        self._wait_for_server(processes)
-        devices = gpus()
-        pools = dict.fromkeys(CPU_POOLS, self.cpu_workers) | {"gpu": max(1, len(devices))}
-        for pool, limit in pools.items():
-            create = ["work-pool", "create", pool, "--type", "process", "--overwrite"]
-            create += ["--base-job-template", str(DEPLOYMENTS / "pools" / "process.json")]
-            processes.run("work pool " + pool, create)
-            processes.run(
-                "limit of " + pool, ["work-pool", "set-concurrency-limit", pool, str(limit)]
-            )
-        file = DEPLOYMENTS / "prefect.yaml"
-        deploy = ["--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
-        processes.run("deployments", deploy)
-        for automation in ("zombies.yaml", "stillborn.yaml"):
-            self._automation(processes, DEPLOYMENTS / automation)
-        if os.environ.get(WEBHOOK_VARIABLE):
-            processes.run("webhook of alerts", [], module="flows.notify")
-        worker = ["worker", "start", "--type", "process"]
-        for pool in CPU_POOLS:
-            named = ["--pool", pool, "--name", pool, "--limit", str(self.cpu_workers)]
-            processes.start(f"worker-{pool}", [*worker, *named])
-        for device in devices:
-            name = f"gpu-{device}"
-            processes.start(
-                f"worker-{name}",
-                [*worker, "--pool", "gpu", "--name", name, "--limit", "1"],
-                CUDA_VISIBLE_DEVICES=device,
-            )
-
-    def _automation(self, processes: "Processes", file: Path) -> None:
-        name = yaml.safe_load(file.read_text())["name"]
-        known = self.post("automations/filter", {})
-        if name not in {automation["name"] for automation in known}:
-            processes.run("automation " + name, ["automation", "create", "--from-file", str(file)])
-
-    def _wait_for_server(self, processes: "Processes", seconds: float = 180.0) -> None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            processes.check("server")
+            self.logs.mkdir(parents=True, exist_ok=True)
+            (self.root / "prefect").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServiceError(
+                f"The root {self.root} cannot be written to ({error.strerror}): give another with "
+                "--root."
+            ) from error
+        with root_lock(self.root, f"http://{self.host}:{self.port}"):
+            end(left_behind(self.root))
+            self.check()
+            processes = Processes(self.logs, self.environment(), self.console)
+            keeper = Keeper(self.api, processes, self.pools(), self.root, self.console)
+            # A shell that starts it in the background has Ctrl-C ignored.
+            before = {number: signal.signal(number, _interrupt) for number in STOPS}
             try:
-                if httpx.get(f"{self.url}/health", timeout=5, auth=self._auth()).is_success:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.3)
-        raise ServiceError(
-            f"The server did not answer within {seconds:g} s; see {self.logs / 'server.log'}."
-        )
+                self._start(keeper)
+                yield keeper
+            finally:
+                for number in STOPS:
+                    signal.signal(number, signal.SIG_IGN)
+                keeper.stop()
+                for number, handler in before.items():
+                    signal.signal(number, handler)
 
-    def post(self, path: str, body: dict) -> list[dict]:
-        """What the API answers to a filter."""
-        answer = httpx.post(f"{self.url}/{path}", json=body, timeout=30, auth=self._auth())
-        answer.raise_for_status()
-        return answer.json()
-
-    def _auth(self) -> tuple[str, str] | None:
-        user, colon, password = os.environ.get(AUTH_VARIABLE, "").partition(":")
-        return (user, password) if colon else None
+    def _start(self, keeper: Keeper) -> None:
+        try:
+            keeper.start_server(self.host, self.port)
+            keeper.make_pools(DEPLOYMENTS / "pools" / "process.json")
+        except httpx.HTTPError as error:
+            raise ServiceFailedError(
+                f"The server refused a call while the service started ({error}); see "
+                f"{self.logs / 'server.log'}."
+            ) from error
+        file = str(DEPLOYMENTS / "prefect.yaml")
+        deploy = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", file]
+        keeper.processes.run("deployments", deploy)
+        if os.environ.get(WEBHOOK_VARIABLE):
+            keeper.processes.run("webhook of alerts", ["flows.notify"])
+        keeper.start_workers()
 
     def describe(self) -> Table:
         """What is served, at a glance."""
         table = Table(title="vardax serve", box=None)
         for heading in ("deployment", "pool", "schedule", "what it does"):
             table.add_column(heading, no_wrap=heading != "what it does")
-        flows = {flow["id"]: flow["name"] for flow in self.post("flows/filter", {})}
-        for made in self.post("deployments/filter", {"sort": "NAME_ASC"}):
+        flows = {flow["id"]: flow["name"] for flow in self.api.post("flows/filter", {})}
+        for made in self.api.post("deployments/filter", {"sort": "NAME_ASC"}):
             schedules = [
                 s["schedule"].get("cron", "") + ("" if s["active"] else " (off)")
                 for s in made["schedules"]
@@ -208,145 +213,14 @@ class Service:
             "sort": "END_TIME_DESC",
             "limit": 50,
         }
-        return list(reversed(self.post("flow_runs/filter", wanted)))
+        return list(reversed(self.api.post("flow_runs/filter", wanted)))
 
 
-class Processes:
-    """The children of the service, each with a log file, in sessions of their own.
-
-    A terminal's Ctrl-C reaches the service alone, which then stops them in order.
-    """
-
-    def __init__(self, logs: Path, environment: dict[str, str], console: Console):
-        self._logs = logs
-        self._environment = environment
-        self._console = console
-        self._running: dict[str, tuple[subprocess.Popen, list[str], dict[str, str]]] = {}
-
-    def start(self, name: str, arguments: list[str], **more: str) -> None:
-        """Start `prefect` with these arguments and keep it running."""
-        with (self._logs / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", *arguments],
-                cwd=HOME,
-                env={**self._environment, **more},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        self._running[name] = (process, arguments, more)
-        self._console.print(f"started {name} (process {process.pid})", style="dim")
-
-    def run(self, what: str, arguments: list[str], module: str = "prefect") -> None:
-        """Run a module, `prefect` unless it says another, with these arguments to its end.
-
-        Raises:
-            ServiceError: if it fails, with the last lines of what it said.
-        """
-        done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            cwd=HOME,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        with (self._logs / "setup.log").open("a") as log:
-            log.write(f"== {what}\n{done.stdout}{done.stderr}\n")
-        if done.returncode:
-            tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
-            raise ServiceError(f"{what}: {module} {' '.join(arguments[:1])} failed:\n{tail}")
-
-    def check(self, name: str) -> None:
-        """Raise if a process that everything depends on has ended."""
-        process = self._running[name][0]
-        if process.poll() is not None:
-            tail = (self._logs / f"{name}.log").read_text(errors="replace").splitlines()[-8:]
-            raise ServiceError(
-                f"The {name} ended with code {process.returncode}; its last lines:\n"
-                + "\n".join(tail)
-            )
-
-    def revive(self) -> list[str]:
-        """Start workers that have ended again; their names."""
-        ended = [
-            name
-            for name, (process, _, _) in self._running.items()
-            if name != "server" and process.poll() is not None
-        ]
-        for name in ended:
-            _, arguments, more = self._running[name]
-            self.start(name, arguments, **more)
-        return ended
-
-    def stop(self) -> None:
-        """Stop the workers, wait for them and for the flow runs that they started, then the server:
-        a worker ignores being asked to stop while the server is gone, and a run outlives it."""
-        names = [name for name in self._running if name != "server"]
-        runs = [run for name in names for run in _children(self._running[name][0].pid)]
-        for group in (names, ["server"] if "server" in self._running else []):
-            if group != names:
-                self._wait_for_runs(runs)
-            for name in group:
-                _signal(self._running[name][0], signal.SIGTERM)
-            deadline = time.monotonic() + GRACE
-            for name in group:
-                process = self._running[name][0]
-                try:
-                    process.wait(max(0.1, deadline - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    _signal(process, signal.SIGKILL)
-                    process.wait()
-                self._console.print(f"stopped {name}", style="dim")
-        self._running.clear()
-
-    def _wait_for_runs(self, runs: list[int]) -> None:
-        """Give flow runs time to end, then end them; the store has what they committed."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            deadline = time.monotonic() + GRACE
-            while any(map(_alive, runs)) and time.monotonic() < deadline:
-                time.sleep(0.2)
-            for run in filter(_alive, runs):
-                os.kill(run, number)
-                self._console.print(f"ended a flow run (process {run})", style="dim")
-
-
-def _children(pid: int) -> list[int]:
-    """Processes that a process has started, where the system lists them under /proc."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it ended meanwhile
-            continue
-        if parent == pid:
-            found.append(int(stat.parent.name))
-    return found
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _signal(process: subprocess.Popen, number: signal.Signals) -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, number)
-
-
-def watch(service: Service, processes: Processes) -> None:
-    """Say what is served and how every run ends, until Ctrl-C or SIGTERM.
+def watch(service: Service, keeper: Keeper) -> None:
+    """Keep everything running and say how every run ends, until Ctrl-C or SIGTERM.
 
     Raises:
-        ServiceError: if the server ends by itself.
+        ServiceFailedError: the server ends again and again.
     """
     try:
         service.console.print(service.describe())
@@ -357,10 +231,8 @@ def watch(service: Service, processes: Processes) -> None:
         seen, after = set(), datetime.now(UTC) - timedelta(seconds=5)
         while True:
             time.sleep(2.0)
-            processes.check("server")
-            for name in processes.revive():
-                service.console.print(f"[bold yellow]warning[/]: {name} had ended; started again")
             try:
+                keeper.keep()
                 ended = service.ended_runs(after.isoformat())
             except httpx.HTTPError as error:
                 service.console.print(f"the server does not answer: {type(error).__name__}")
@@ -371,6 +243,10 @@ def watch(service: Service, processes: Processes) -> None:
                     _tell(service.console, run)
     except KeyboardInterrupt:
         service.console.print("stopping: workers first, then the server")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _tell(console: Console, run: dict) -> None:

@@ -13,6 +13,7 @@ from flows.validate import validate
 from vardax_core.calibration.report import markdown_with_embedded_pictures
 from vardax_core.experiments.study import Study, compare_study
 from vardax_core.experiments.validation import is_gated
+from vardax_core.words import counted
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="compare-{experiment.dataset}")
@@ -24,7 +25,7 @@ def write_study(cases: tuple[ExperimentParameters, ...], experiment: ExperimentP
     create_markdown_artifact(
         markdown_with_embedded_pictures(study.markdown),
         key=f"study-{primary.recipe.name}",
-        description=f"{len(made)} experiments with {primary.recipe.name}",
+        description=f"{counted(len(made), 'experiment')} with {primary.recipe.name}",
     )
     return study
 
@@ -42,6 +43,7 @@ def study(
     """
     tag_run(experiment)
     logger = get_run_logger()
+    plan.check(experiment.recipe())
     cases = matrix.cases(experiment)
     with track(f"study {experiment.dataset}", len(cases)) as tracker:
         for number, case in enumerate(cases, 1):
@@ -52,9 +54,9 @@ def study(
                 called(validate, case, override)
             cycles = called(backfill, case, plan)
             name = f"{made.name}, seed {made.settings.seed}"
-            logger.info("%s: %s (%d of %d)", name, f"{cycles} new cycles", number, len(cases))
+            logger.info("%s: %s (%d of %d)", name, counted(cycles, "new cycle"), number, len(cases))
             tracker(number, len(cases), {})
     result = write_study(cases, experiment)
-    message = f"{len(cases)} experiments, written to {result.markdown}"
+    message = f"{counted(len(cases), 'experiment')}, written to {result.markdown}"
     logger.info("study: %s", message)
     return ended(message, result)

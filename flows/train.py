@@ -1,22 +1,29 @@
 """Flow: what a method must learn before it can be cycled."""
 
+import logging
+
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
-from flows.progress import track
+from flows.progress import console, track
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.training.convergence import verdicts_of
+from vardax_core.training.registry import ModelVersion
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="train-{experiment.name}")
-def train_method(experiment: Experiment, parameters: ExperimentParameters) -> str | None:
+def train_method(experiment: Experiment, parameters: ExperimentParameters) -> ModelVersion | None:
     """Train, unless the registry holds the result; the version if it is new."""
     training_run = experiment.training_run(parameters.source_path)
     if experiment.trained_version(training_run) is not None:
         return None
     with track(f"train {experiment.name}", experiment.training_steps) as tracker:
-        return experiment.train(training_run, tracker).path.name
+        version = experiment.train(training_run, tracker)
+    for note in version.manifest["metadata"].get("notes", []):
+        get_run_logger().warning("%s: %s", experiment.name, note)
+    return version
 
 
 @flow(name="train", flow_run_name=run_name("train"), persist_result=False)
@@ -28,6 +35,12 @@ def train(experiment: ExperimentParameters) -> str | None:
     if not made.needs_training:
         return ended("nothing to learn", None)
     version = train_method(made, experiment)
-    message = f"trained version {version}" if version else "up to date"
-    logger.info("%s: %s", made.name, message)
-    return ended(message, version)
+    if version is None:
+        logger.info("%s: up to date", made.name)
+        return ended("up to date", None)
+    name, verdicts = version.path.name, verdicts_of(version.manifest["metadata"])
+    logger.info("%s: trained version %s", made.name, name)
+    for finished, words in verdicts:
+        logger.log(logging.INFO if finished else logging.WARNING, "%s: %s", made.name, words)
+        console.print(words, style="dim" if finished else "yellow")
+    return ended(" ".join([f"trained version {name}.", *(words for _, words in verdicts)]), name)

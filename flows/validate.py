@@ -7,6 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows.events import PROMOTED, tell
+from flows.fields import is_empty
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
 from flows.progress import track
@@ -35,8 +36,14 @@ def check_gates(experiment: Experiment, path: str | Path | None) -> str:
 @flow(name="validate", flow_run_name=run_name("validate"), persist_result=False)
 def validate(experiment: ExperimentParameters, override: str | None = None) -> str | None:
     """Check the gates and make the weights the champion; refuse if one fails and no reason is given
-    for going on."""
+    for going on.
+
+    Arguments:
+        experiment: whose weights.
+        override: why they may go to work although a gate fails; empty: they may not.
+    """
     tag_run(experiment)
+    override = None if is_empty(override) else override
     logger = get_run_logger()
     made = experiment.experiment()
     if not is_gated(made):

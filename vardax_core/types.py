@@ -21,6 +21,7 @@ class ResultCode(IntEnum):
     NON_FINITE = 3
     FAILED = 4
     NOT_CONVERGED = 5
+    OUT_OF_RANGE = 6
 
 
 PAST_STATISTICS = ("departure", "chi2", "increment", "evidence")

@@ -24,8 +24,8 @@ from vardax_core.analysis.ensemble.localization import (
     sphere_network,
 )
 from vardax_core.analysis.ensemble.transform import EnsembleSizeError
-from vardax_core.observations.base import OutsideDomainError
 from vardax_core.observations.operators import PointSampling
+from vardax_core.state.grids import OutsideDomainError
 from vardax_core.types import ErrorCovarianceError, Observations, ResultCode, WindowShapeError
 
 VALUES = jnp.array([1.0, 2.0, 3.0, 4.0])

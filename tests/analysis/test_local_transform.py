@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vardax_core.analysis.amortized.local_departures import LocalDepartures
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.amortized.ring_network import RingConvolution, ring_neighbours
 from vardax_core.analysis.ensemble.etkf import ETKF
@@ -14,7 +15,10 @@ from vardax_core.analysis.ensemble.iterative import IterativeETKF
 from vardax_core.analysis.ensemble.letkf import LETKF
 from vardax_core.analysis.ensemble.localization import ring_network
 from vardax_core.analysis.history import DepartureHistory
-from vardax_core.observations.operators import Identity
+from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.observations.linear import LinearMatrix, WeightedPoints
+from vardax_core.observations.nonlinear import absolute, clipped, logarithm, square
+from vardax_core.observations.operators import Identity, PointSampling
 from vardax_core.types import PAST_STATISTICS, Observations, ResultCode, WindowShapeError
 
 N, REACH, MEMBERS = 24, 2, 10
@@ -159,3 +163,105 @@ def test_a_past_of_other_observations_is_refused(key, background):
     observations = eqx.tree_at(lambda o: o.past, window(jnp.zeros(N)), PAST[:, :-1])
     with pytest.raises(WindowShapeError, match=f"a multiple of 4 and {N}, got \\(4, {N - 1}\\)"):
         step(background, observations, key=key)
+
+
+class Foreign(AbstractObservationOperator):
+    """An operator from elsewhere, that does not say which points it looks at."""
+
+    state_shape: tuple[int, ...] = eqx.field(static=True)
+
+    @property
+    def obs_size(self):
+        return 3
+
+    def __call__(self, state):
+        return jnp.sinh(state[jnp.array([2, 9, 14])]) - state[jnp.array([3, 10, 15])]
+
+
+OPERATORS = {
+    "identity": lambda: Identity((N,)),
+    "points": lambda: PointSampling(jnp.array([2, 7, 7, 19]), (N,)),
+    "weighted": lambda: WeightedPoints(
+        jnp.array([[0, 1], [8, 9], [N - 1, 0]]),
+        jnp.array([[0.25, 0.75], [0.5, 0.5], [2.0, -1.0]]),
+        (N,),
+    ),
+    "matrix": lambda: LinearMatrix(jnp.asarray(np.random.default_rng(2).normal(size=(5, N))), (N,)),
+    "absolute": lambda: absolute((N,)),
+    "square": lambda: square((N,)),
+    "logarithm": lambda: logarithm((N,)),
+    "clipped": lambda: clipped((N,), lower=-1.9, upper=1.9),
+    "square_of_points": lambda: square((2,)) @ PointSampling(jnp.array([4, 11]), (N,)),
+    "points_of_square": lambda: PointSampling(jnp.array([4, 11]), (N,)) @ square((N,)),
+    "matrix_of_points": lambda: (
+        LinearMatrix(jnp.array([[1.0, -2.0], [0.5, 0.5]]), (2,))
+        @ PointSampling(jnp.array([4, 5]), (N,))
+    ),
+    "foreign": lambda: Foreign((N,)),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_an_untrained_increment_is_the_scalar_kalman_update_of_any_operator(name, key):
+    """One observation at a time, of a state of both signs: increments s_i^2 H'_i d / (H S H' + R).
+
+    With a spread of .01 every H is linear across the members to 2 %, the curvature of the
+    logarithm at the smallest state; the floor of the spread, .001, is part of s.
+    """
+    operator = OPERATORS[name]()
+    step = LocalTransformStep.create(
+        operator, None, centre=0.0, scale=1e-3, reach=REACH, width=8, depth=2, key=key
+    )
+    signs = jnp.where(jnp.arange(N) % 2 == 0, 1.0, -1.0)
+    mean = signs * jnp.linspace(0.5, 2.5, N)
+    draws = jax.random.normal(key, (40, N))
+    draws = (draws - jnp.mean(draws, axis=0)[None]) / jnp.std(draws, axis=0, ddof=1)[None]
+    background = mean[None] + 0.01 * draws
+    slopes = jax.jacobian(operator)(mean)
+    spread = 0.01 + 1e-6
+    departure, chosen = 0.02, jnp.eye(operator.obs_size, dtype=bool)
+    explained = spread**2 * jnp.sum(slopes**2, axis=1)
+    error = jnp.sqrt(jnp.maximum(explained, 1e-4))
+    values = jnp.where(chosen, operator(mean)[None] + departure, jnp.nan)
+    analyse = jax.vmap(lambda v, e: step(background, window(v, e, past=None), key=key).mean)
+    found = jax.jit(analyse)(values, error) - mean[None]
+    wanted = spread**2 * slopes * departure / (explained + error**2)[:, None]
+    largest = jnp.max(jnp.abs(wanted), axis=1, keepdims=True)
+    assert float(jnp.max(jnp.abs(found - wanted) / (largest + 1e-9))) < 0.03
+
+
+def test_points_are_put_on_the_grid_as_by_the_adjoint(key, background):
+    """Averages over the observations of a point, to the bit: trained weights have met these."""
+    operator = PointSampling(jnp.array([2, 7, 7, 19]), (N,))
+    error_sd, mask = jnp.array([0.3, 0.7, 1.1, 0.2]), jnp.array([1.0, 1.0, 1.0, 0.0])
+    departures, mean = jnp.array([0.1, 0.7, -0.2, 5.0]), jnp.mean(background, axis=0)
+
+    @jax.jit
+    def both(background):
+        spread = jnp.std(background, axis=0, ddof=1)
+        seen = LocalDepartures.of(operator, background, spread, mask, error_sd)
+        count = operator.adjoint(mean, mask)
+        averages = [operator.adjoint(mean, x * mask) for x in (departures, error_sd)]
+        departure, error = (x / jnp.maximum(count, 1.0) for x in averages)
+        error = jnp.where(count > 0, error, 1.0)
+        return (seen.on_grid(departures), seen.error_sd, seen.weights), (departure, error, count)
+
+    for one, other in zip(*both(background), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_where_members_turn_back_an_observation_says_little(key):
+    """|x| of members on both sides of zero: no increment beyond what they agree on."""
+    operator = absolute((N,))
+    step = LocalTransformStep.create(
+        operator, None, centre=0.0, scale=1.0, reach=REACH, width=8, depth=2, key=key
+    )
+    draws = jax.random.normal(key, (40, N))
+    anomalies = draws - jnp.mean(draws, axis=0)[None]
+    values = jnp.full(N, 2.0)
+    analyse = jax.jit(lambda b, v: step(b, window(v), key=key).mean)
+    far = analyse(anomalies + 10.0, values + 9.0) - 10.0
+    both = analyse(anomalies + 0.01, values) - 0.01
+    assert float(jnp.min(far)) > 0.5
+    assert float(jnp.max(jnp.abs(both))) < 0.5
+    assert float(jnp.mean(jnp.abs(both))) < 0.2 * float(jnp.mean(far))

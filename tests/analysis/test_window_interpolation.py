@@ -123,6 +123,32 @@ def test_draws_have_the_analysis_error_covariance(tables, key):
     np.testing.assert_allclose(analysis.ensemble.mean(axis=0), analysis.mean, rtol=1e-9)
 
 
+def test_another_unit_scales_the_analysis_and_its_members(tables, key):
+    """Also with a missing observation; a power of two moves no digit of the result."""
+    unit = 2.0**-20
+    observations = eqx.tree_at(lambda o: o.mask, window(), window().mask.at[1, 2].set(False))
+    step = interpolation(tables)
+    scaled = eqx.tree_at(
+        lambda s: (s.climatology.mean, s.covariances, s.root, s.inverse_root),
+        step,
+        (
+            unit * step.climatology.mean,
+            unit**2 * step.covariances,
+            unit * step.root,
+            step.inverse_root / unit,
+        ),
+    )
+    given = eqx.tree_at(
+        lambda o: (o.values, o.error_sd),
+        observations,
+        (unit * observations.values, unit * observations.error_sd),
+    )
+    one = analyse(step, background(), observations, key=key)
+    two = analyse(scaled, unit * background(), given, key=key)
+    for name in ("ensemble", "mean", "spread"):
+        np.testing.assert_array_equal(getattr(two, name), unit * getattr(one, name))
+
+
 def test_order_of_stations_does_not_matter(tables, key):
     observations, order = window(), np.array([2, 0, 3, 1])
     shuffled = Observations(

@@ -18,6 +18,7 @@ from vardax_core.calibration.headline import (
 from vardax_core.calibration.regions import region_index, region_names
 from vardax_core.calibration.scores import compute_scores
 from vardax_core.calibration.verdict import calibration_verdict
+from vardax_core.state.grids import LatLon, Plane, Ring
 
 from .samples import sample
 
@@ -91,10 +92,13 @@ def test_quarters_cover_the_grid(shape):
 
 
 def test_quarters_are_named_by_their_coordinates():
-    names = region_names({"y": np.array([50.0, 52.0, 54.0]), "x": np.array([0.0, 1.0])}, ("y", "x"))
+    plane = Plane.from_axes(np.array([50.0, 52.0, 54.0]), np.array([0.0, 1.0]))
+    names = region_names(plane, ("y", "x"))
     assert names[0] == "y 50 to 52, x 0 to 0"
     assert names[3] == "y 54 to 54, x 1 to 1"
-    assert region_names({"x": np.array([7.0])}, ("x",)) == ["x 7 to 7", "-", "-", "-"]
+    assert region_names(Ring(1), ("x",)) == ["x 0 to 0", "-", "-", "-"]
+    pacific = LatLon.from_degrees(np.array([0.0, 1.0]), np.array([178.0, 179, -180, -179]))
+    assert region_names(pacific, ("lat", "lon"))[1] == "lat 0 to 0, lon 180 to 181"
 
 
 def test_quarters_and_parts_add_up_to_the_whole(steady, key):

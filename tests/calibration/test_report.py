@@ -20,6 +20,7 @@ from vardax_core.calibration.report import (
 )
 from vardax_core.calibration.scores import compute_scores
 from vardax_core.calibration.verdict import calibration_verdict
+from vardax_core.state.grids import LatLon
 
 from .samples import dates, sample
 
@@ -31,8 +32,7 @@ def field_panel(truth=None):
         background=truth + 1,
         analysis=truth + 0.1,
         spread=np.full((9, 13), 0.3),
-        latitude=np.linspace(58, 50, 9),
-        longitude=np.linspace(-10, 2, 13),
+        grid=LatLon.from_degrees(np.linspace(58, 50, 9), np.linspace(-10, 2, 13)),
         stations=np.array([[55.0, -3.0], [52.0, 0.0]]),
         title="2 m temperature, 2019-03-21T00",
     )

@@ -91,6 +91,23 @@ def test_the_background_is_the_last_resort(case, key):
     assert int(verdict.analysis.result) == ResultCode.OUT_OF_DISTRIBUTION
 
 
+@pytest.mark.parametrize(("better", "method"), [((False, False), 0), ((False, True), 2)])
+def test_only_a_fallback_that_is_better_replaces_what_is_not_trusted(case, key, better, method):
+    other = ETKF(OPERATOR, 1.1)
+    which = dataclasses.replace(guard(0.0, FALLBACK, other), better=jnp.asarray(better))
+    verdict = judged(which, STEP, case, key)
+    same(verdict, eqx.filter_jit((STEP, FALLBACK, other)[method])(*case, key=key))
+    assert int(verdict.method) == method
+    assert int(verdict.analysis.result) == ResultCode.OUT_OF_DISTRIBUTION
+
+
+def test_what_failed_falls_back_even_if_no_fallback_is_better(case, key):
+    which = dataclasses.replace(guard(0.0, FALLBACK), better=jnp.asarray([False]))
+    verdict = judged(which, Broken(OPERATOR), case, key)
+    same(verdict, eqx.filter_jit(FALLBACK)(*case, key=key))
+    assert (int(verdict.method), int(verdict.analysis.result)) == (1, ResultCode.NON_FINITE)
+
+
 def test_a_cycle_without_observations_needs_no_fallback(case, key):
     background, window = case
     empty = eqx.tree_at(lambda o: o.mask, window, jnp.zeros_like(window.mask))

@@ -4,9 +4,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from vardax_core.analysis.ensemble.etkf import ETKF
-from vardax_core.analysis.origin import possible_members
+from vardax_core.analysis.possible import Climate, possible_members
 from vardax_core.cycling.cycle import CycleInput, CycleProgram
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
@@ -38,6 +41,38 @@ def test_where_none_is_possible_the_ensemble_stays():
     assert int(replaced) == 3
 
 
+CLIMATE = Climate(jnp.asarray(0.0), jnp.asarray(2.0))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    arrays(
+        np.float64,
+        st.tuples(st.integers(2, 6), st.just(3)),
+        elements=st.floats(-30, 30) | st.sampled_from([np.nan, np.inf, -np.inf, 1e300]),
+    )
+)
+def test_with_a_climate_every_ensemble_becomes_possible(values):
+    """And what was possible stays; what was beyond by less than a standard deviation of the
+    climate becomes the bound, and is not counted."""
+    ensemble = jnp.asarray(values)
+    repaired, replaced = possible_members(
+        ensemble, RANGE, CLIMATE, time=jnp.zeros((), jnp.int32), key=jax.random.key(0)
+    )
+    assert np.isfinite(repaired).all()
+    assert (np.abs(repaired) <= 10).all()
+    near = np.abs(values) <= 12
+    mine = np.isfinite(values).all(axis=1) & near.all(axis=1)
+    np.testing.assert_array_equal(repaired[mine], np.clip(values[mine], *RANGE))
+    assert int(replaced) == len(values) - mine.sum()
+
+
+def test_mirror_images_stay_in_the_range():
+    ensemble = jnp.array([[9.0, 0.0], [-9.0, 0.0], [9.5, 0.0], [9.5, 0.0], [jnp.nan, 0.0]])
+    repaired, _ = possible_members(ensemble, (-9.5, 9.5))
+    assert (np.abs(repaired) <= 9.5).all()
+
+
 def test_a_lost_member_does_not_end_the_chain(key):
     """Without the replacement the mean of every later background would not be finite."""
     n, members = 8, 6
@@ -54,9 +89,9 @@ def test_a_lost_member_does_not_end_the_chain(key):
     one = jnp.ones((1, n))
     truth = jnp.full(n, 2.4)
     window = Observations(truth[None], one > 0, one, jnp.zeros(1, jnp.int32))
-    given = CycleInput(window, jnp.zeros(n, jnp.int32), truth, jnp.asarray(True))
-    state, output = eqx.filter_jit(program.run)(start, given, key=key)
+    one_cycle = CycleInput(window, jnp.zeros(n, jnp.int32), truth, jnp.asarray(True))
+    state, output = eqx.filter_jit(program.run)(start, one_cycle, key=key)
     assert int(output.replaced_members) == 1
     assert np.isfinite(state.ensemble).all()
-    _, output = eqx.filter_jit(program.run)(state, given, key=key)
+    _, output = eqx.filter_jit(program.run)(state, one_cycle, key=key)
     assert int(output.replaced_members) == 0

@@ -96,7 +96,7 @@ def test_a_recipe_at_fault_names_the_key_and_the_repair(dotted, value, told):
 @pytest.mark.parametrize(
     ("dotted", "value", "told"),
     [
-        ("state_dims", ["y", "x"], "one dimension"),
+        ("state_dims", ["y", "x"], "state_dims: a state of the model lorenz96 has 1 dimension"),
         ("source.step_interval", "12h", "multiple of source.step_interval"),
         ("source.model", "lorenz97", "lorenz96"),
     ],

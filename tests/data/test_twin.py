@@ -25,6 +25,7 @@ from vardax_core.data import (
 )
 from vardax_core.data.recipe import validate_recipe
 from vardax_core.data.screening import screen
+from vardax_core.data.space import state_grid
 from vardax_core.data.twin import draw_noise
 from vardax_core.observations.quality import QualityCode
 
@@ -218,7 +219,7 @@ def test_stations_beside_the_network_change_nothing_of_it():
     with_them, without = (observe(nature, recipe) for recipe in (ERA5, alone))
     assert with_them.sizes["station"] == without.sizes["station"] + 9
     xr.testing.assert_identical(with_them.isel(station=slice(81)), without)
-    codes = screen(with_them, ERA5)["quality_control"]
+    codes = screen(with_them, ERA5, state_grid(nature, ERA5))["quality_control"]
     assert (codes[:, 81:] == QualityCode.WITHHELD).all()
     xr.testing.assert_identical(codes[:, :81], with_them["quality_control"][:, :81])
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vardax_core.experiments.twin import ensemble_filter, free_run_climatology
-from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.models.lorenz96 import Lorenz96, Lorenz96Settings
 from vardax_core.observations.operators import Identity
 from vardax_core.types import Observations
 
@@ -15,7 +15,10 @@ CYCLES, MEMBERS, RUNS = 300, 24, 8
 def test_every_cold_start_settles():
     """Settled runs stay near 0.18, lost ones near the climatological 3.6: 1 tells them apart."""
     model, operator = Lorenz96(), Identity((40,))
-    step, climatology = ensemble_filter(operator, None), free_run_climatology(Lorenz96())
+    step, climatology = (
+        ensemble_filter(operator, None),
+        free_run_climatology(Lorenz96Settings(), 360),
+    )
 
     def drawn(key, n):
         draws = jax.random.normal(key, (n, 40), jnp.float32)

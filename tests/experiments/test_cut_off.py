@@ -10,7 +10,8 @@ from tests.experiments import small
 from vardax_core.data import ingest
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.recipe import validate_recipe
-from vardax_core.experiments.experiment import Experiment, SourceChangedError
+from vardax_core.experiments.continuity import SourceChangedError
+from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import ExperimentSettings, Method, experiment_digest
 from vardax_core.observations.quality import QualityCode
 from vardax_core.store import content_digest, groups_digest

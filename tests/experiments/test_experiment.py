@@ -12,12 +12,13 @@ from vardax_core.data import PeriodError
 from vardax_core.data.twin import mask_truth, observe
 from vardax_core.experiments.assimilate import pending_cycles
 from vardax_core.experiments.comparison import IncomparableStoresError, compare
-from vardax_core.experiments.experiment import SourceChangedError
+from vardax_core.experiments.continuity import SourceChangedError
 from vardax_core.experiments.settings import Method
 from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.observations.quality import QualityCode
 from vardax_core.store import ForeignExperimentError, StoreNotFoundError, content_digest
 from vardax_core.store.errors import StructureError
+from vardax_core.training.convergence import verdicts_of
 from vardax_core.training.registry import ModelNotFoundError, WeightsChecksumError
 from vardax_core.types import ResultCode
 
@@ -166,6 +167,18 @@ def test_an_untrained_method_says_what_to_train(tmp_path, observed):
     with pytest.raises(ModelNotFoundError, match="vardax train"):
         small.catch_up(made, store)
     assert store.tip().cycles == 0
+
+
+def test_a_training_leaves_its_verdicts_beside_its_weights(root):
+    version = small.experiment_of(root, Method.AMORTIZED).trained_version(None)
+    metadata = version.manifest["metadata"]
+    (finished, words), (_, spread) = verdicts_of(metadata)
+    assert not finished
+    assert words == "Training of 20 steps is too short to tell whether it is done."
+    assert f"{small.MEMBERS} members" in spread
+    before, after = (metadata["spread"][when][0]["ratio"] for when in ("before", "after"))
+    assert abs(np.log(after)) <= abs(np.log(before))
+    assert verdicts_of({"loss_curve": []}) == []
 
 
 def test_one_flipped_bit_of_the_weights_stops_before_the_first_cycle(root, observed):

@@ -93,6 +93,7 @@ def test_weights_go_to_work_after_their_trial_and_damaged_ones_do_not(trained):
 
     name = field.model_name(RECIPE, Method.AMORTIZED)
     manifest = version.manifest
+    assert manifest["metadata"]["convergence"]["words"].startswith("Training")
     model, _ = trained.registry.load(name, version.version, factories=field.FACTORIES)
     # So sure of its statistics that it hardly listens to the observations.
     damaged = eqx.tree_at(

@@ -5,6 +5,7 @@ A few seconds of examples in `make test`; `VARDAX_FUZZ_SECONDS` sets how long th
 
 import copy
 import dataclasses
+import math
 import os
 import time
 
@@ -85,7 +86,7 @@ def small_enough(recipe):
     return (
         source.kind == "twin"
         and days < 40
-        and source.size <= ENTRIES
+        and math.prod(source.settings.state_shape) <= ENTRIES
         and source.spin_up_steps < 1000
         and recipe.observation.interval.total_seconds() >= 3600
         and recipe.window.times <= ENTRIES

@@ -59,7 +59,7 @@ def prefect_api():
 def vardax(tmp_path):
     def run(*arguments, root=tmp_path / "root"):
         words = [str(a) for a in arguments]
-        if words[0] not in ("datasets", "open"):
+        if words[0] not in ("datasets", "models", "open") and "--root" not in words:
             words += ["--root", str(root)]
         return CliRunner().invoke(app, words, env={"COLUMNS": "200"})
 
@@ -76,8 +76,21 @@ def refused(result, code, *told):
 def test_the_data_sets_are_listed(vardax):
     result = vardax("datasets")
     assert result.exit_code == 0
-    for word in ("lorenz96", "era5-t2m-uk", "small", "climatology", "etkf", "amortized"):
+    words = ("lorenz96", "era5-t2m-uk", "small", "climatology", "etkf", "amortized", "simulated")
+    for word in words:
         assert word in result.stdout
+
+
+def test_the_models_are_listed_with_their_settings(vardax):
+    result = vardax("models")
+    assert result.exit_code == 0
+    for word in ("lorenz63", "lorenz96-two-scale", "kuramoto-sivashinsky", "2 x 64 x 64"):
+        assert word in result.stdout
+    result = vardax("models", "lorenz96")
+    for word in ("forcing", "the model's F", "8", "step_size"):
+        assert word in result.stdout
+    told = ("no model 'lorenz69'", "Did you mean 'lorenz96'")
+    refused(vardax("models", "lorenz69"), ExitCode.WRONG_INPUT, *told)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +109,59 @@ def test_a_misspelt_key_of_a_recipe_offers_the_right_one(vardax):
         refused(vardax(*command), ExitCode.WRONG_INPUT, *told)
 
 
+def test_one_broken_recipe_hides_no_other(vardax):
+    folder = Path(os.environ["VARDAX_DATASETS_DIR"])
+    text = (folder / "small" / "recipe.yaml").read_text()
+    era5 = (folder / "era5-t2m-uk" / "recipe.yaml").read_text()
+    for name, wrong in {
+        "broken": text.replace("burn_in:", "burnin:"),
+        "unlearned": re.sub(r"\ntraining:\n(  .*\n)+", "\n", era5),
+        "x" * 251: text,
+    }.items():
+        (folder / name).mkdir()
+        named = re.sub(r"\bname: (small|era5-t2m-uk)\b", f"name: {name}", wrong, count=1)
+        (folder / name / "recipe.yaml").write_text(named)
+    result = vardax("datasets")
+    told = ("'burnin'", "'unlearned' has no period 'training'", "at most 100 characters, got 'xxx")
+    refused(result, ExitCode.WRONG_INPUT, *told)
+    for name in ("lorenz96", "era5-t2m-uk", "small"):
+        assert name in result.stdout
+    told = "'unlearned' has no period 'training', from which every method learns"
+    for command in ("run", "train", "assimilate"):
+        refused(vardax(command, "unlearned", "-m", "oi"), ExitCode.WRONG_INPUT, told)
+    refused(vardax("hold", "x" * 251, "--reason", "long"), ExitCode.WRONG_INPUT, "100 characters")
+
+
+def test_a_source_that_is_not_there_is_refused_by_name(vardax):
+    told = ("SourceNotFoundError", "/nonexistent: there is no such file")
+    result = vardax("assimilate", "era5-t2m-uk", "-m", "oi", "--source", "/nonexistent")
+    refused(result, ExitCode.WRONG_INPUT, *told)
+
+
+def test_a_root_that_can_be_none_is_told(vardax, tmp_path):
+    (tmp_path / "file").write_text("")
+    for root, told in (
+        (tmp_path / "file", "Not a directory"),
+        (tmp_path / ("x" * 300), "too long"),
+    ):
+        result = vardax("assimilate", "small", "-m", "climatology", root=root)
+        refused(result, ExitCode.WRONG_INPUT, told)
+
+
+def test_what_learns_nothing_is_said_to(vardax):
+    for command, told in (("train", "learns nothing"), ("validate", "has no gates")):
+        result = vardax(command, "small", "-m", "etkf")
+        assert result.exit_code == 0, result.output
+        assert told in result.stdout
+
+
 def test_a_method_that_is_not_there_is_refused(vardax):
-    refused(vardax("run", "small", "-m", "letkf"), ExitCode.WRONG_INPUT, "'oi', 'etkf'")
+    told = (
+        "OptionError: --method: unknown 'letkf'; did you mean 'etkf'? Choose one of climatology, "
+    )
+    result = vardax("run", "small", "-m", "letkf")
+    refused(result, ExitCode.WRONG_INPUT, told)
+    assert "http" not in result.stderr
     told = ("no method 'etkf'", "climatology, oi, amortized")
     refused(vardax("run", "era5-t2m-uk", "-m", "etkf"), ExitCode.WRONG_INPUT, *told)
 
@@ -109,15 +173,28 @@ def test_a_draw_where_nothing_is_drawn_is_refused(vardax):
 @pytest.mark.parametrize(
     ("option", "value", "told"),
     [
-        ("--runner", "slurm", "'local', 'dask' or 'pool'"),
-        ("--dask-address", "somewhere", "dask_address"),
-        ("--deployment", "streams", "deployment"),
-        ("--group", "5000", "less than or equal to 4096"),
+        ("--runner", "slurm", "--runner: unknown 'slurm'. Choose one of local, dask, pool."),
+        ("--dask-address", "somewhere", "--dask-address: string should match pattern"),
+        ("--dask-address", "tcp://a:1", "with runner local; leave it out, or choose runner dask"),
+        ("--workers", "5", "with runner local; leave it out, or choose runner dask"),
+        ("--deployment", "streams", "--deployment: string should match pattern"),
+        ("--deployment", "fill/elsewhere", "leave it out, or choose runner pool"),
+        ("--group", "5000", "less than or equal to 4096, got 5000"),
+        ("--until", "1999-12-31", "its period runs from 2000-01-01T00:00 to 2000-01-08T06:00"),
+        ("--until", "2000-02-01", "its period runs from 2000-01-01T00:00 to 2000-01-08T06:00"),
+        ("--source", "/nonexistent", "makes its own nature run with a model"),
+        ("--source", "", "--source: expected a path on this machine, got ''"),
+        ("--seed", str(2**32), "--seed: input should be less than 4294967296"),
+        ("--root", "s3://bucket/x", "--root: expected a path on this machine, got the URL"),
+        ("--root", "~nobody-has-this-name", "no home folder"),
     ],
 )
-def test_a_plan_that_is_none_is_refused_before_anything_runs(vardax, option, value, told):
+def test_an_option_that_cannot_be_is_refused_before_anything_runs(
+    vardax, tmp_path, option, value, told
+):
     result = vardax("backfill", "small", "-m", "climatology", option, value)
-    refused(result, ExitCode.WRONG_INPUT, "BackfillParameters", told)
+    refused(result, ExitCode.WRONG_INPUT, told)
+    assert not (tmp_path / "root" / "experiments").exists()
 
 
 def test_a_server_that_does_not_answer_is_named_at_once(vardax, monkeypatch):
@@ -280,6 +357,22 @@ class TestFlows:
         assert result.exit_code == 0
         for words in ("2000-01-08T06:00", "background", "diagnostics", "30"):
             assert words in result.stdout
+
+    def test_a_run_does_what_is_asked_and_no_more(self, vardax, tmp_path):
+        """And the empty store of another method is no obstacle to its report."""
+        folder = tmp_path / "root" / "experiments" / "small"
+        small.ingested_store(small.experiment_of(tmp_path / "root", Method.ETKF))
+        options = ("small", "--members", str(small.MEMBERS), "--steps", "20")
+        result = vardax("run", *options, "-m", "climatology")
+        assert result.exit_code == 0, result.stderr
+        assert {p.name for p in folder.iterdir() if p.is_dir()} == {"climatology", "etkf", "report"}
+        assert not (tmp_path / "root" / "models").exists()
+        report = vardax("report", *options, "-m", "climatology")
+        assert report.exit_code == 0, report.stderr
+        told = "without etkf: it has no cycle, climatology 30 cycles to 2000-01-08T06:00"
+        assert told in report.stdout
+        told = "small/etkf: there is no cycle in its store yet: assimilate it first"
+        refused(vardax("report", *options, "-m", "etkf"), ExitCode.WRONG_INPUT, told)
 
     def test_weights_must_pass_their_gates_before_they_cycle(self, vardax, monkeypatch):
         options = ("small", "--members", "6", "--steps", "2")

@@ -119,7 +119,7 @@ def test_an_end_that_no_other_run_would_mend_ends_the_backfill(watched, state, e
 
 def test_a_pool_without_workers_is_named_with_the_command_that_starts_one(watched, caplog):
     list(watched(Server([Scheduled()] * 9, workers=("OFFLINE",)), looks=8))
-    told = f"'streams' has no worker, and 1 runs wait for one; start one: PREFECT_API_URL={URL}"
+    told = f"'streams' has no worker, and 1 run waits for one; start one: PREFECT_API_URL={URL}"
     assert caplog.text.count(told) == 1
     assert "prefect worker start --pool streams" in caplog.text
 

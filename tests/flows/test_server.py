@@ -27,6 +27,7 @@ from flows.assimilate import assimilate
 from flows.cycles_page import SHOWN
 from flows.environment import ALWAYS
 from flows.parameters import ExperimentParameters
+from tests.support import ROOT
 from vardax_core.data.catalogue import datasets_dir
 
 pytestmark = [pytest.mark.flows, pytest.mark.timeout(900)]
@@ -63,15 +64,15 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def server(home: Path) -> Iterator[str]:
-    """A server with a database of its own; the address of its API."""
+def server(home: Path, module: str = "prefect") -> Iterator[str]:
+    """A server with a database of its own, of Prefect or of the service; its API's address."""
     port = free_port()
     log = home / "server.log"
-    command = [sys.executable, "-m", "prefect", "server", "start"]
+    command = [sys.executable, "-m", module, "server", "start"]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
-            env=environment(home, PREFECT_SERVER_UI_API_URL="/api"),
+            env=environment(home, PREFECT_SERVER_UI_API_URL="/api", PYTHONPATH=str(ROOT)),
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -186,7 +187,7 @@ def test_a_run_that_adds_cycles_has_its_period_in_its_name(runs):
 
 def test_states_say_what_was_done(runs):
     messages = {name: [run.state.message for run in found] for name, found in runs.items()}
-    assert messages["ingest-lorenz96-etkf"] == ["30 new observation times"]
+    assert messages["ingest-lorenz96-etkf"] == ["30 new observation times (simulated)"]
     assert messages["train-lorenz96-amortized"][0].startswith("trained version ")
     assert messages["validate-lorenz96-amortized"][0].startswith("champion 0001-")
     assert messages["assimilate-lorenz96-amortized"] == ["30 cycles"]

@@ -82,9 +82,10 @@ def test_methods_and_seeds_are_run_and_set_beside_each_other(tmp_path):
     ("options", "told"),
     [
         (("--seeds", "1,1"), "each one once"),
-        (("--seeds", ""), "at least 1 item"),
-        (("--seeds", "one"), "valid integer"),
-        (("--methods", "etkf,kriging"), "climatology"),
+        (("--seeds", ""), "--seeds: expected values by commas"),
+        (("--seeds", "one"), "--seeds: input should be a valid integer"),
+        (("--methods", "etkf,kriging"), "--methods: unknown 'kriging'"),
+        (("--draw", "3", "--draws", "1,2"), "leave the draw out"),
         (("--draws", "1,2"), "leave the draw out"),
         (("--seeds", ",".join(map(str, range(MOST_CASES)))), "too large"),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import Climatology
+from vardax_core.models.drifting import Drifting
 from vardax_core.models.kuramoto_sivashinsky import KuramotoSivashinsky
 from vardax_core.models.linear import LinearModel
 from vardax_core.models.lorenz63 import Lorenz63
@@ -81,6 +82,7 @@ MODELS = {
         AdditiveNoise(Lorenz63(), 0.1),
         jnp.array([1.5, -1.5, 25.5]),
     ),
+    "drifting": lambda: (Drifting(Lorenz63(), jnp.asarray(0.1)), jnp.array([1.5, -1.5, 25.5])),
     "perturbed_tendency": lambda: (
         PerturbedTendency(Lorenz63(), 0.1),
         jnp.array([1.5, -1.5, 25.5]),

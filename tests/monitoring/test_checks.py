@@ -40,6 +40,7 @@ def situation(changes=None, **fields) -> Situation:
         "variance": 10.0,
         "result": 0,
         "analysis_method": 0,
+        "replaced_members": 0,
     }
     assert exact.keys() == set(SCALARS)
     statistics = {name: np.full(CYCLES, float(value)) for name, value in exact.items()}
@@ -263,6 +264,19 @@ class TestFallback:
         assert severity(checks.FallbackRate(), result=3) is Severity.WARNING
         gone = {"result": 1, "observations": 0, "analysis_method": 3}
         assert severity(checks.FallbackRate(), **gone) is Severity.INFO
+
+
+class TestLostMembers:
+    @pytest.mark.parametrize(
+        ("lost", "expected"), [(0, Severity.INFO), (1, Severity.INFO), (2, Severity.WARNING)]
+    )
+    def test_members_that_diverge_warn_though_the_analyses_are_ok(self, lost, expected):
+        assert severity(checks.LostMembers(), replaced_members=lost) is expected
+
+    def test_what_is_usual_does_not(self):
+        made = situation()
+        made.statistics["replaced_members"][:] = 2
+        assert judge(checks.LostMembers(), made).severity is Severity.INFO
 
 
 class TestDrift:

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vardax_core.observations.linear import LinearMatrix, averaging_kernel, bilinear
+from vardax_core.observations.linear import LinearMatrix, averaging_kernel, interpolation
 from vardax_core.observations.nonlinear import absolute, clipped, logarithm, square
 from vardax_core.observations.operators import Identity, PointSampling
+from vardax_core.state.grids import LatLon, OutsideDomainError, Plane
 
 OPERATORS = {
     "identity_1d": lambda: Identity(state_shape=(6,)),
@@ -19,12 +20,9 @@ OPERATORS = {
     "matrix": lambda: LinearMatrix(
         jnp.asarray(np.random.default_rng(2).normal(size=(4, 6))), (2, 3)
     ),
-    "bilinear": lambda: bilinear(
-        np.arange(4.0),
-        30.0 * np.arange(12),
-        np.array([0.5, 3.0]),
-        np.array([45.0, 350.0]),
-        period_x=360.0,
+    "interpolation": lambda: interpolation(
+        LatLon.from_degrees(np.arange(4.0), 30.0 * np.arange(12)),
+        np.array([[0.5, 45.0], [3.0, 350.0]]),
     ),
     "averaging_kernel": lambda: averaging_kernel(
         np.array([[0.2, 0.8], [0.5, 0.5]]), np.array([2, 5]), (2, 2, 3)
@@ -143,36 +141,27 @@ def test_a_network_is_built_inside_a_jitted_function():
     np.testing.assert_array_equal(still, [2.0, 0.0])
 
 
-def test_bilinear_interpolation_is_exact_for_a_bilinear_field():
+def test_interpolation_is_exact_for_a_bilinear_field():
     y, x = np.array([0.0, 1.0, 3.0]), np.array([0.0, 2.0, 3.0, 7.0])
     field = jnp.asarray(2.0 + 3.0 * y[:, None] - x[None] + 0.5 * y[:, None] * x[None])
     points_y, points_x = np.array([0.0, 0.5, 2.0, 3.0]), np.array([7.0, 1.0, 5.5, 0.0])
     expected = 2.0 + 3.0 * points_y - points_x + 0.5 * points_y * points_x
-    np.testing.assert_allclose(bilinear(y, x, points_y, points_x)(field), expected, rtol=1e-12)
+    operator = interpolation(Plane.from_axes(y, x), np.stack([points_y, points_x], axis=1))
+    np.testing.assert_allclose(operator(field), expected, rtol=1e-12)
 
 
 def test_longitudes_close():
     """Between 330 and 0 (= 360) degrees, a third of the way."""
     field = jnp.zeros((2, 12)).at[:, 11].set(3.0).at[:, 0].set(6.0)
-    operator = bilinear(
-        np.arange(2.0),
-        30.0 * np.arange(12),
-        np.array([0.5, 0.5, 0.5]),
-        np.array([340.0, -20.0, 700.0]),
-        period_x=360.0,
-    )
+    globe = LatLon.from_degrees(np.arange(2.0), 30.0 * np.arange(12))
+    operator = interpolation(globe, np.array([[0.5, 340.0], [0.5, -20.0], [0.5, 700.0]]))
     np.testing.assert_allclose(operator(field), [4.0, 4.0, 4.0], rtol=1e-12)
 
 
 @pytest.mark.parametrize(("y", "x"), [(-0.1, 1.0), (1.0, 3.1), (float("nan"), 1.0)])
 def test_a_point_off_the_grid_is_refused(y, x):
-    with pytest.raises(ValueError, match="lies outside the domain"):
-        bilinear(np.arange(3.0), np.arange(4.0), np.array([y]), np.array([x]))
-
-
-def test_a_grid_that_does_not_increase_is_refused():
-    with pytest.raises(ValueError, match="one increasing axis"):
-        bilinear(np.array([1.0, 0.0]), np.arange(4.0), np.array([0.5]), np.array([1.0]))
+    with pytest.raises(OutsideDomainError, match="outside the domain"):
+        interpolation(Plane.from_axes(np.arange(3.0), np.arange(4.0)), np.array([[y, x]]))
 
 
 def test_an_averaging_kernel_weights_the_levels_of_its_column():

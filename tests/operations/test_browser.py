@@ -32,7 +32,7 @@ def service(tmp_path_factory):
     folder = tmp_path_factory.mktemp("service")
     recipe = yaml.safe_load((datasets_dir() / "lorenz96" / "recipe.yaml").read_text())
     recipe |= {"burn_in": 20, "period": recipe["period"] | {"end": "2000-03-01T00:00:00Z"}}
-    for name in ("lorenz96", DATASET):  # the demonstration has the first
+    for name in ("demonstration", "lorenz96", DATASET):
         (folder / "datasets" / name).mkdir(parents=True)
         text = yaml.safe_dump(recipe | {"name": name})
         (folder / "datasets" / name / "recipe.yaml").write_text(text)

@@ -4,22 +4,22 @@ import importlib
 import os
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import yaml
-from prefect.events.schemas.automations import AutomationCore
 from prefect.types import DateTime
 from rich.console import Console
 
-from flows import serve
+from flows import processes
+from flows.environment import RUN_VARIABLE, SERVICE_VARIABLE
 from flows.parameters import (
     BackfillParameters,
     ExperimentParameters,
     MonitorParameters,
     TargetParameters,
 )
-from flows.serve import DEPLOYMENTS, HEARTBEAT, HOME, Processes, Service, ServiceError
+from flows.processes import Processes, ServiceError, runs_at_work
+from flows.serve import CONTROL, DEPLOYMENTS, HOME, Service
 from vardax_core.data import load_recipe
 from vardax_core.data.timeaxis import instant_to_minutes
 from vardax_core.experiments.settings import training_digest
@@ -40,9 +40,10 @@ def test_a_deployment_s_flow_takes_its_parameters(made):
     checked = flow.validate_parameters(made["parameters"] | asked)
     assert checked["experiment"].experiment()
     assert made["description"]
-    assert made["work_pool"]["name"] in ("cpu", "gpu")
-    # Two runs of one experiment would only wait for each other's lock.
-    assert made["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+    assert made["work_pool"]["name"] in ("cpu", "gpu", CONTROL)
+    if made["work_pool"]["name"] != CONTROL:
+        # Two runs of one experiment would only wait for each other's lock.
+        assert made["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
 
 
 def test_groups_of_streams_do_not_wait_in_the_pool_of_their_backfill():
@@ -53,6 +54,12 @@ def test_groups_of_streams_do_not_wait_in_the_pool_of_their_backfill():
     assert BackfillParameters().deployment in pools
     (backfill,) = (made for made in CALLED if made["name"] == "backfill")
     assert backfill["work_pool"]["name"] not in pools.values()
+
+
+def test_hold_and_release_wait_for_no_other_run():
+    pools = {made["name"]: made["work_pool"]["name"] for made in CALLED}
+    assert [name for name, pool in pools.items() if pool == CONTROL] == ["hold", "release"]
+    assert not any("concurrency_limit" in made for made in CALLED if pools[made["name"]] == CONTROL)
 
 
 def test_names_are_unique():
@@ -82,24 +89,6 @@ def test_the_late_stream_waits_for_what_the_early_one_cannot_have():
     assert early.settings.cut_off < early.recipe.latency < late.settings.cut_off
     assert len({str(made.store_location) for made in (early, late)}) == 2
     assert len({training_digest(made.recipe, made.settings, "") for made in (early, late)}) == 1
-
-
-def test_zombies_are_given_three_heartbeats():
-    automation = AutomationCore.model_validate(
-        yaml.safe_load((DEPLOYMENTS / "zombies.yaml").read_text())
-    )
-    assert automation.trigger.within == timedelta(seconds=3 * HEARTBEAT)
-
-
-def test_a_run_that_never_began_is_known_by_an_event_that_comes_at_once():
-    automation = AutomationCore.model_validate(
-        yaml.safe_load((DEPLOYMENTS / "stillborn.yaml").read_text())
-    )
-    # State changes of scheduled runs reach automations after 15 minutes.
-    assert automation.trigger.after == {"prefect.flow-run.pull-step.executed"}
-    assert "prefect.flow-run.heartbeat" in automation.trigger.expect
-    assert automation.trigger.within < timedelta(minutes=3)
-    assert FILE["pull"]
 
 
 RECIPE = load_recipe("lorenz96")
@@ -155,6 +144,19 @@ def test_a_password_without_a_user_is_refused(tmp_path, monkeypatch):
     assert "secret" not in str(refused.value)
 
 
+def test_a_webhook_that_is_no_url_is_refused_before_anything_is_started(tmp_path, monkeypatch):
+    monkeypatch.setenv("VARDAX_WEBHOOK", "ftp://somewhere")
+    with pytest.raises(ServiceError, match="VARDAX_WEBHOOK: expected an http or https URL"):
+        Service(tmp_path, port=1).check()
+
+
+def test_a_root_that_cannot_be_written_to_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    service = Service(tmp_path / "file" / "root", port=1)
+    with pytest.raises(ServiceError, match=r"Not a directory.*--root"), service.running():
+        pass
+
+
 def test_an_open_address_without_a_password_warns(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("VARDAX_AUTH", raising=False)
     Service(tmp_path, host="0.0.0.0", port=1).check()
@@ -174,24 +176,22 @@ def test_passwords_travel_in_the_environment_alone(tmp_path, monkeypatch):
 
 def test_flow_runs_that_outlive_their_worker_are_ended(tmp_path, monkeypatch, capsys):
     """A worker that starts a run in a session of its own and ends at once when it is asked to."""
-    monkeypatch.setattr(serve, "GRACE", 1.0)
+    monkeypatch.setattr(processes, "PATIENCE", 0.5)
     run = "import time; time.sleep(300)"
     worker = (
-        "import subprocess, sys\n"
-        f"child = subprocess.Popen([sys.executable, '-c', {run!r}], start_new_session=True)\n"
-        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
-        "child.wait()\n"
+        "import os, subprocess, sys\n"
+        f"variables = os.environ | {{{RUN_VARIABLE!r}: 'a-run'}}\n"
+        f"command = [sys.executable, '-c', {run!r}]\n"
+        "subprocess.Popen(command, env=variables, start_new_session=True).wait()\n"
     )
-    (tmp_path / "prefect.py").write_text(worker)
-    processes = Processes(tmp_path, os.environ | {"PYTHONPATH": str(tmp_path)}, Console())
-    monkeypatch.setattr(serve, "HOME", tmp_path)
-    processes.start("worker-cpu", [])
-    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+    (tmp_path / "worker.py").write_text(worker)
+    variables = os.environ | {SERVICE_VARIABLE: str(tmp_path)}
+    started = Processes(tmp_path, variables, Console())
+    monkeypatch.setattr(processes, "HOME", tmp_path)
+    started.start("worker-cpu", ["worker"])
+    while not runs_at_work(tmp_path):
         time.sleep(0.05)
-    child = int((tmp_path / "pid").read_text())
-    processes.stop()
+    ((child,),) = runs_at_work(tmp_path).values()
+    started.stop(["worker-cpu"], [child])
     assert f"ended a flow run (process {child})" in capsys.readouterr().out
-    deadline = time.monotonic() + 30
-    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{child}").exists()
+    assert not runs_at_work(tmp_path)

@@ -1,5 +1,7 @@
 """The training loop: it finds known posteriors, resumes bit for bit, and stops at nonsense."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -154,6 +156,8 @@ def test_training_stops_when_validation_no_longer_improves(key, tmp_path):
     validation = simulate(jax.random.key(2), 200)
     result = fit(make_posterior(hidden_dim=32), source, validation, settings=settings, key=key)
     assert result.steps[-1] < 3000
+    assert result.convergence.finished
+    assert "no better loss since step" in result.convergence.words
     assert result.steps[-1] - result.best_step == 3 * 50
     # The best may be the start itself, a linear fit, before any step.
     assert result.best_loss <= min(result.validation_loss)
@@ -163,6 +167,23 @@ def test_training_stops_when_validation_no_longer_improves(key, tmp_path):
     assert (tmp_path / "losses.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_training_that_is_too_short_goes_on_until_it_is_done(key):
+    """Steps of .001 do not bring a standardised mean to its place in 80; each round has a schedule
+    of its own, so that the first is the same whatever follows."""
+    source = SimulatorSource(lambda k: simulate(k, 64), jax.random.key(3))
+    validation = simulate(jax.random.key(4), 400)
+    short = FitSettings(n_steps=80, check_every=10, patience=None, ema=0.9)
+    once = fit(make_posterior(), source, validation, settings=short, key=key)
+    longer = dataclasses.replace(short, longest=2)
+    more = fit(make_posterior(), source, validation, settings=longer, key=key)
+    assert not once.convergence.finished
+    assert "give it more steps" in once.convergence.words
+    assert once.steps[-1] == 80
+    assert more.steps[-1] == 160
+    assert more.validation_loss[:8] == once.validation_loss
+    assert more.best_loss < once.best_loss - once.convergence.brought
+
+
 def test_scalings_are_kept_through_training(key):
     before = make_posterior()
     source = ArraySource(simulate(jax.random.key(1), 300), batch_size=64)
@@ -170,6 +191,37 @@ def test_scalings_are_kept_through_training(key):
     assert_same(before.head.scaling, after.head.scaling)
     assert_same(before.input_scaling, after.input_scaling)
     assert any(not np.array_equal(a, b) for a, b in zip(leaves(before), leaves(after), strict=True))
+
+
+def test_a_training_killed_in_its_second_round_ends_with_the_same_weights(key, tmp_path):
+    source = ArraySource(simulate(jax.random.key(1), 300), batch_size=64, seed=2)
+    validation = simulate(jax.random.key(2), 100)
+    settings = FitSettings(n_steps=40, check_every=10, patience=None, longest=2)
+    path = tmp_path / "training.eqx"
+    whole = fit(make_posterior(), source, validation, settings=settings, key=key)
+    assert whole.steps[-1] == 80
+
+    def kill_at(end):
+        def kill(step, *_):
+            if step == end:
+                raise KeyboardInterrupt
+
+        return kill
+
+    for end in (40, 60):
+        with pytest.raises(KeyboardInterrupt):
+            fit(
+                make_posterior(),
+                source,
+                validation,
+                settings=settings,
+                key=key,
+                checkpoint=path,
+                on_check=kill_at(end),
+            )
+    resumed = fit(make_posterior(), source, validation, settings=settings, key=key, checkpoint=path)
+    assert_same(resumed.posterior, whole.posterior)
+    assert resumed.validation_loss == whole.validation_loss
 
 
 def test_settings_that_mean_nothing_are_refused():

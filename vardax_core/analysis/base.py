@@ -29,7 +29,8 @@ class AbstractAnalysisStep(eqx.Module):
     whatever the method: an observation whose value is not finite counts as missing, as does one
     whose error is not positive where no value can be looked at (inside jit); without an
     observation the analysis is the background bit for bit, and an analysis that is not finite is
-    replaced by the background; the result code says so.
+    replaced by the background; the result code says so. Where that is not finite either, the
+    analysis has FAILED.
 
     Attributes:
         operator: observation operator H of the network of this step.
@@ -63,8 +64,8 @@ class AbstractAnalysisStep(eqx.Module):
             key: for perturbed observations, rotations and samples.
 
         Returns:
-            The analysis, with result code OK, NO_OBSERVATIONS or NON_FINITE, or the code that
-            the method itself set.
+            The analysis, with result code OK, NO_OBSERVATIONS, NON_FINITE or FAILED, or the code
+            that the method itself set.
 
         Raises:
             BackgroundShapeError, WindowShapeError: if the background or the observations do not
@@ -93,6 +94,8 @@ class AbstractAnalysisStep(eqx.Module):
         keep = finite & observed
         code = jnp.where(finite, analysis.result, int(ResultCode.NON_FINITE))
         code = jnp.where(observed, code, int(ResultCode.NO_OBSERVATIONS))
+        nothing_left = ~keep & ~jnp.all(jnp.isfinite(background))
+        code = jnp.where(nothing_left, int(ResultCode.FAILED), code)
         return Analysis(
             ensemble=jnp.where(keep, analysis.ensemble, background),
             mean=jnp.where(keep, analysis.mean, ensemble_mean(background)),

@@ -5,10 +5,10 @@ from typing import TypeVar
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.possible import Climate, Range, possible_members
 from vardax_core.models.base import AbstractForecastModel
 
 Tree = TypeVar("Tree", bound=PyTree)
@@ -24,6 +24,7 @@ class Origin(eqx.Module):
         model: forecast model.
         steps: model steps from there to the background.
         valid_range: smallest and largest possible value of the state, see `possible_members`.
+        climate: whence members are drawn where too few are possible, or None.
     """
 
     ensemble: Float[Array, "member *state"]
@@ -31,7 +32,8 @@ class Origin(eqx.Module):
     key: PRNGKeyArray
     model: AbstractForecastModel
     steps: int = eqx.field(static=True)
-    valid_range: tuple[float, float] = eqx.field(static=True)
+    valid_range: Range = eqx.field(static=True)
+    climate: Climate | None = None
 
     def forecast(
         self, ensemble: Float[Array, "member *state"]
@@ -47,7 +49,13 @@ class Origin(eqx.Module):
             ensemble = body(0, ensemble)
         else:
             ensemble = jax.lax.fori_loop(0, self.steps, body, ensemble)
-        return possible_members(ensemble, self.valid_range)
+        return possible_members(
+            ensemble,
+            self.valid_range,
+            self.climate,
+            time=self.time + self.steps * self.model.interval,
+            key=jax.random.fold_in(self.key, self.steps),
+        )
 
 
 class AbstractIterativeStep(AbstractAnalysisStep):
@@ -76,34 +84,3 @@ def with_origin(tree: Tree, origin: Origin) -> Tree:
 
 def _is_iterative(part: object) -> bool:
     return isinstance(part, AbstractIterativeStep)
-
-
-def possible_members(
-    ensemble: Float[Array, "member *state"], valid_range: tuple[float, float]
-) -> tuple[Float[Array, "member *state"], Int[Array, ""]]:
-    """Replace members that left the range of the possible, as a forecast that became unstable.
-
-    One such member would spoil the mean and the spread of all, in this cycle and in every later
-    one. Each becomes the mirror image of a possible member about the mean of the possible ones.
-    If there is none, the ensemble stays as it is.
-
-    Arguments:
-        ensemble: the members.
-        valid_range: smallest and largest possible value, unit of the state.
-
-    Returns:
-        The members, the possible ones bit for bit, and the number of those replaced.
-    """
-    members = ensemble.shape[0]
-    low, high = valid_range
-    flat = ensemble.reshape(members, -1)
-    possible = jnp.all(jnp.isfinite(flat) & (flat >= low) & (flat <= high), axis=1)
-    count = jnp.sum(possible, dtype=jnp.int32)
-    first_possible = jnp.argsort(~possible, stable=True).astype(jnp.int32)
-    turn = jnp.cumsum(~possible, dtype=jnp.int32) - 1
-    partner = flat[first_possible[turn % jnp.maximum(count, 1)]]
-    kept = jnp.where(possible[:, None], flat, 0.0)
-    mean = jnp.sum(kept, axis=0, keepdims=True) / jnp.maximum(count, 1).astype(flat.dtype)
-    mirrored = jnp.where(possible[:, None], flat, 2 * mean - partner)
-    repaired = jnp.where((count > 0) & (count < members), mirrored, flat)
-    return repaired.reshape(ensemble.shape), jnp.asarray(members, jnp.int32) - count

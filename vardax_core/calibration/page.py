@@ -11,6 +11,10 @@ from vardax_core.calibration.plots.style import short, unit_label
 from vardax_core.calibration.scores import Score, Scores
 from vardax_core.calibration.verdict import calibration_verdict
 from vardax_core.types import ResultCode
+from vardax_core.words import counted
+
+BY_AREA = "Every point of the grid counts by the area of its cell, in all scores."
+ALIKE = "All points of the grid count the same, in all scores."
 
 TABLE = ("rmse", "spread", "spread_over_rmse", "crps_gaussian", "coverage_90")
 """Scores of the comparison at the top; few, so that no column of it is cut off."""
@@ -48,6 +52,7 @@ class PageContent:
         qc_counts: observations by quality-control code.
         tables: tables of the primary method in detail, by heading: header and rows.
         provenance: what the numbers come from.
+        by_area: whether points count by their area, or all the same.
     """
 
     title: str
@@ -61,6 +66,7 @@ class PageContent:
     qc_counts: Mapping[str, int]
     tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]]
     provenance: Mapping[str, str]
+    by_area: bool = False
 
 
 Shown = Sequence[tuple[str, str]]
@@ -78,6 +84,7 @@ def page(content: PageContent, first: Shown, others: Shown) -> str:
         "# Detail",
         "## Methods",
         _comparison(c.primary, c.scores, c.microseconds),
+        BY_AREA if c.by_area else ALIKE,
     ]
     for heading, (header, rows) in c.tables.items():
         if rows:
@@ -102,7 +109,8 @@ def _pictures(pictures: Shown) -> str:
 def _five_numbers(lately: Headline) -> str:
     if not lately.cycles:
         return "The period is too short for a comparison with the cycles before."
-    header = ["", f"last {lately.cycles} cycles", f"the {lately.cycles} before", "change"]
+    last = "last cycle" if lately.cycles == 1 else f"last {lately.cycles} cycles"
+    header = ["", last, f"the {lately.cycles} before", "change"]
     if lately.validated:
         header.append("when validated")
     rows = []
@@ -176,7 +184,8 @@ def _detail(scores: Mapping[str, Scores]) -> str:
 def _how(scores: Scores, variable: str, units: str) -> str:
     estimators = "\n".join(f"- **{s.label}**: {s.estimator}" for s in scores.values.values())
     interval = (
-        f"95 % intervals: circular block bootstrap in time, blocks of {scores.block} cycles."
+        "95 % intervals: circular block bootstrap in time, blocks of "
+        f"{counted(scores.block, 'cycle')}."
         if scores.block
         else "No confidence intervals: the period is too short."
     )

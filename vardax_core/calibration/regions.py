@@ -1,9 +1,11 @@
 """Quarters of a grid, so that a fault in one part of the domain is seen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
+
+from vardax_core.state.grids import AbstractGrid
 
 QUARTERS = 4
 """Regions of every grid; those of a grid with fewer points are empty."""
@@ -20,18 +22,16 @@ def region_index(shape: tuple[int, ...]) -> Int[np.ndarray, "*state"]:
     return np.broadcast_to(2 * rows[:, None] + columns, shape)
 
 
-def region_names(coordinates: Mapping[str, np.ndarray], dims: Sequence[str]) -> list[str]:
+def region_names(grid: AbstractGrid, dims: Sequence[str]) -> list[str]:
     """What a reader calls the quarters: the span of the coordinates in each, "-" where empty.
 
     Arguments:
-        coordinates: values along each dimension.
-        dims: dimensions of a state, in order.
+        grid: of the state.
+        dims: names of its dimensions, in order.
     """
-    index = region_index(tuple(len(coordinates[dim]) for dim in dims))
-    places = np.meshgrid(*(np.asarray(coordinates[dim]) for dim in dims), indexing="ij")
-    divided = list(zip(dims, places, strict=True))[-2:]
+    index, positions = region_index(grid.shape), np.asarray(grid.positions())
     return [
-        ", ".join(_span(dim, place[index == quarter]) for dim, place in divided)
+        ", ".join(_span(dim, positions[index == quarter, k]) for k, dim in enumerate(dims))
         if np.any(index == quarter)
         else "-"
         for quarter in range(QUARTERS)

@@ -18,6 +18,7 @@ from vardax_core.calibration.headline import headline
 from vardax_core.calibration.page import PageContent, page
 from vardax_core.calibration.plots.style import write_atomically
 from vardax_core.calibration.scores import Scores, compute_scores
+from vardax_core.words import counted
 
 FIRST_PICTURES = 3
 """Pictures on the part of the page that is read in a minute."""
@@ -76,6 +77,7 @@ class ReportInput:
         burn_in: cycles at the start that are not scored.
         recent: cycles that "lately" means; half of the period by default.
         regions: names of the quarters of the grid, see `region_names`; none for no table.
+        by_area: whether points count by their area, or all the same.
         validated: scores in the gates of the primary method's weights, by name.
         key: for the bootstrap.
     """
@@ -91,6 +93,7 @@ class ReportInput:
     burn_in: int = 0
     recent: int | None = None
     regions: Sequence[str] = ()
+    by_area: bool = False
     validated: Mapping[str, float] = field(default_factory=dict)
     key: PRNGKeyArray = field(default_factory=lambda: jax.random.key(0))
 
@@ -156,6 +159,7 @@ def write_report(folder: str | Path, report: ReportInput) -> ReportPaths:
         microseconds={m.name: m.microseconds_per_cycle for m in report.methods},
         result_codes={m.name: np.asarray(m.result_codes) for m in report.methods},
         qc_counts=report.qc_counts,
+        by_area=report.by_area,
         tables=_tables(report, statistics[report.primary], scores[report.primary]),
         provenance={**report.provenance, **_period(report, statistics)},
     )
@@ -252,5 +256,5 @@ def _period(report: ReportInput, statistics: Mapping[str, xr.Dataset]) -> dict[s
         "first cycle": first,
         "last cycle": last,
         "cycles": f"{len(times)}, of which {scored} scored against a truth",
-        "burn-in": f"{report.burn_in} cycles before them are not scored",
+        "burn-in": f"{counted(report.burn_in, 'cycle')} before them, not scored",
     }

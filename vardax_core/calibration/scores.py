@@ -17,6 +17,7 @@ Sums = Mapping[str, Numbers]
 NO_TRUTH = "no point with a truth was scored"
 NO_OBSERVATIONS = "no observation was used"
 ONE_MEMBER = "the fair estimator needs a truth and at least two members"
+NOTHING_FINITE = "a cycle left no finite member"
 NOT_SMOOTHED = "no smoothed analysis with a truth was scored"
 NOTHING_WITHHELD = "no observation was withheld"
 REASONS = {
@@ -394,4 +395,6 @@ def _reason(value: float, sums: Sums, needs: str, cycles: int) -> str | None:
         return "the period holds no cycle"
     if not sums[needs] > 0:
         return REASONS[needs]
+    if np.isnan(sums["rmse"]):
+        return NOTHING_FINITE
     return "not defined: the quantity under the fraction or the root is not positive"

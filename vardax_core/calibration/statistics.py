@@ -147,7 +147,8 @@ def cycle_statistics(
     """The sums of one cycle; all floating-point arrays have one dtype.
 
     A point is scored where its weight is positive and its truth finite. A scored point where the
-    analysis or the background is not finite goes to `non_finite_weight` and to no other sum.
+    analysis or the background is not finite goes to `non_finite_weight` and to no other sum; if
+    there is no other, the `rmse` and `spread` of the cycle are NaN.
 
     Arguments:
         truth: true state; NaN where it is not known.
@@ -201,8 +202,9 @@ def cycle_statistics(
     truth, mean, spread = clean(truth), clean(mean), clean(spread)
     ensemble = jax.vmap(clean)(ensemble)
     weight = jnp.sum(w)
-    analysis = _moment_sums(w, mean - truth, spread)
-    background = _moment_sums(w, clean(background_mean) - truth, clean(background_spread))
+    lost = jnp.any(wanted) & ~jnp.any(scored)
+    analysis = _moment_sums(w, mean - truth, spread, lost)
+    background = _moment_sums(w, clean(background_mean) - truth, clean(background_spread), lost)
     z = _standardised(truth - mean, spread)
     half_widths = jnp.asarray(HALF_WIDTHS, w.dtype)
     pit_bin = jnp.clip(jnp.floor(ndtr(z) * PIT_BINS), 0, PIT_BINS - 1).astype(jnp.int32)
@@ -270,7 +272,9 @@ def _energy_score(truth: Array, ensemble: Array, weights: Array, weight: Array) 
     return jnp.where(weight > 0, fair_energy_score(truth, ensemble, share), 0.0)
 
 
-def _moment_sums(weights: Array, error: Array, spread: Array) -> dict[str, Array]:
+def _moment_sums(
+    weights: Array, error: Array, spread: Array, lost: Array | bool = False
+) -> dict[str, Array]:
     weight = jnp.sum(weights)
     squared_error = jnp.sum(weights * error**2)
     variance = jnp.sum(weights * spread**2)
@@ -280,8 +284,8 @@ def _moment_sums(weights: Array, error: Array, spread: Array) -> dict[str, Array
         "absolute_error": jnp.sum(weights * jnp.abs(error)),
         "squared_error": squared_error,
         "variance": variance,
-        "rmse": jnp.sqrt(squared_error / divisor),
-        "spread": jnp.sqrt(variance / divisor),
+        "rmse": jnp.where(lost, jnp.nan, jnp.sqrt(squared_error / divisor)),
+        "spread": jnp.where(lost, jnp.nan, jnp.sqrt(variance / divisor)),
     }
 
 

@@ -7,7 +7,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
-from vardax_core.types import Analysis, Observations
+from vardax_core.analysis.possible import Possible
+from vardax_core.types import Analysis, Observations, ResultCode
 
 
 class SpreadState(eqx.Module):
@@ -88,6 +89,27 @@ class SpreadAdaptation(eqx.Module):
             result=analysis.result,
             diagnostics={**analysis.diagnostics, "spread_factor": factor},
         )
+
+    def adapted(
+        self, analysis: Analysis, state: SpreadState, possible: Possible
+    ) -> tuple[Analysis, Float[Array, ""]]:
+        """The analysis with the spread that past cycles ask for, and the factor on it.
+
+        Only an analysis with the code OK is changed, and only if what comes out is possible; its
+        diagnostics stay.
+        """
+        ok = analysis.result == int(ResultCode.OK)
+        factor = jnp.where(ok, self.factor(state), 1.0).astype(analysis.spread.dtype)
+        scaled = possible.analysis(self.apply(analysis, factor), analysis.ensemble)
+        keep = ok & (scaled.result == int(ResultCode.OK))
+        found = Analysis(
+            ensemble=jnp.where(keep, scaled.ensemble, analysis.ensemble),
+            mean=analysis.mean,
+            spread=jnp.where(keep, scaled.spread, analysis.spread),
+            result=analysis.result,
+            diagnostics=analysis.diagnostics,
+        )
+        return found, factor
 
     def update(
         self,

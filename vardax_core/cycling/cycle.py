@@ -12,23 +12,22 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.history import history_of
 from vardax_core.analysis.origin import Origin, needs_origin, with_origin
+from vardax_core.analysis.possible import Climate, Possible, drawn_back, unusable
 from vardax_core.calibration.statistics import cycle_statistics, mean_equivalent_variance
 from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
+from vardax_core.cycling.first_guess import check_first_guess
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.cycling.recovery import collapsed, misfits, restarted
 from vardax_core.cycling.smoother import AbstractSmoother, Smoothed, SmoothingState, smooth
 from vardax_core.cycling.trust import TrustState
 from vardax_core.models.base import AbstractForecastModel
-from vardax_core.observations.quality import QualityCode, first_guess_check
 from vardax_core.types import (
     Analysis,
     Observations,
-    ResultCode,
     ensemble_mean,
     ensemble_spread,
 )
-
-HALF_NORMAL_MEDIAN = 0.6745
 
 
 class CycleState(eqx.Module):
@@ -85,7 +84,7 @@ class CycleOutput(eqx.Module):
         quality: quality-control codes after the first-guess check.
         spread_factor: factor that the adaptation put on the spread.
         method: 0 where the program's own step made the analysis, else which fallback, see
-            `Verdict`.
+            `Verdict`; one more than the background for members drawn from the climate.
         trust_score: of the guard's monitor, NaN without a guard.
         statistics: sums for verification, see `cycle_statistics`.
         replaced_members: how many members' forecasts were impossible.
@@ -120,7 +119,10 @@ class CycleProgram(eqx.Module):
         guard: when not to trust the step and what to do then, or None.
         smoother: corrects earlier analyses by later ones beside the cycle, or None.
         valid_range: smallest and largest possible value of the state; a member with a forecast
-            beyond is replaced, see `possible_members`.
+            beyond is replaced, see `possible_members`, and an analysis beyond is not taken, see
+            `Possible`.
+        climate: of the state; bounds the spread of analyses, see `drawn_back`, and gives members
+            where there are no others. None where it is not known.
     """
 
     model: AbstractForecastModel
@@ -133,6 +135,7 @@ class CycleProgram(eqx.Module):
     guard: Guard | None = None
     smoother: AbstractSmoother | None = None
     valid_range: tuple[float, float] = eqx.field(static=True, default=(-math.inf, math.inf))
+    climate: Climate | None = None
 
     @property
     def interval(self) -> int:
@@ -179,7 +182,9 @@ class CycleProgram(eqx.Module):
             model=self.model,
             steps=self.forecast_steps,
             valid_range=self.valid_range,
+            climate=self.climate,
         )
+        possible = Possible(self.valid_range, self.climate)
         background, replaced = origin.forecast(state.ensemble)
         step, guard = self.step, self.guard
         if needs_origin((step, guard)):
@@ -187,7 +192,13 @@ class CycleProgram(eqx.Module):
         equivalents = self.step.operator.ensemble(background)
         observed_mean = ensemble_mean(equivalents)
         observed_variance = ensemble_spread(equivalents) ** 2
-        observations, quality = self._check_first_guess(given, observed_mean, observed_variance)
+        observations, quality = check_first_guess(
+            given.observations,
+            given.quality,
+            observed_mean,
+            observed_variance,
+            limit=self.first_guess_limit,
+        )
         history, past = history_of(step), state.past
         if history is not None and past is not None:
             observations = dataclasses.replace(observations, past=history.standardised(past))
@@ -196,7 +207,8 @@ class CycleProgram(eqx.Module):
         method = jnp.zeros((), jnp.int32)
         trust, trust_score = state.trust, jnp.full((), jnp.nan, background.dtype)
         if guard is None or trust is None:
-            raw = step(background, observations, key=analysis_key)
+            raw = possible.analysis(step(background, observations, key=analysis_key), background)
+            method = jnp.where(unusable(raw), 1, method).astype(method.dtype)
         else:
             rejected = given.observations.mask[-1] & ~observations.mask[-1]
             verdict = guard.judge(
@@ -207,26 +219,39 @@ class CycleProgram(eqx.Module):
                 observed_mean,
                 observed_variance,
                 trust,
+                possible=possible,
                 key=analysis_key,
             )
             raw, method = verdict.analysis, verdict.method
             trust, trust_score = verdict.trust, verdict.score
         analysis, spread, factor = raw, state.spread, jnp.ones((), background.dtype)
         if self.adaptation is not None:
-            factor = jnp.where(
-                raw.result == int(ResultCode.OK), self.adaptation.factor(state.spread), 1.0
-            ).astype(background.dtype)
-            adapted = self.adaptation.apply(raw, factor)
-            keep = raw.result == int(ResultCode.OK)
-            analysis = Analysis(
-                ensemble=jnp.where(keep, adapted.ensemble, raw.ensemble),
-                mean=raw.mean,
-                spread=jnp.where(keep, adapted.spread, raw.spread),
-                result=raw.result,
-                diagnostics=raw.diagnostics,
-            )
-            spread = self.adaptation.update(
+            analysis, factor = self.adaptation.adapted(raw, state.spread, possible)
+            updated = self.adaptation.update(
                 state.spread, step, background, observations, key=purpose(Purpose.ADAPTATION)
+            )
+            spread = jax.tree.map(
+                lambda new, old: jnp.where(unusable(raw), old, new), updated, state.spread
+            )
+        now = observations.at_analysis_time()
+        departure = now.values[0] - observed_mean
+        if self.climate is not None:
+            analysis = drawn_back(analysis, self.climate)
+            given_up = collapsed(observed_variance, now.error_sd[0], now.mask[0]) & misfits(
+                departure, observed_variance, now.error_sd[0], now.mask[0]
+            )
+            analysis, method = restarted(
+                analysis,
+                method,
+                given_up,
+                observations,
+                observed_mean,
+                number=2 + (0 if guard is None else len(guard.fallbacks)),
+                climate=self.climate,
+                valid_range=self.valid_range,
+                operator=self.step.operator,
+                time=state.time + self.interval,
+                key=purpose(Purpose.INITIAL),
             )
 
         analysed = self.step.operator(analysis.mean)
@@ -238,8 +263,6 @@ class CycleProgram(eqx.Module):
             withheld = ~observed & jnp.isfinite(given.withheld)
             values = jnp.where(withheld, given.withheld, values)
         reported = observed | withheld
-        now = observations.at_analysis_time()
-        departure = now.values[0] - observed_mean
         residual = now.values[0] - analysed
         if history is not None and past is not None:
             past = history.update(
@@ -305,34 +328,6 @@ class CycleProgram(eqx.Module):
             past=past,
         )
         return following, output
-
-    def _check_first_guess(
-        self, given: CycleInput, mean: Float[Array, " obs"], variance: Float[Array, " obs"]
-    ) -> tuple[Observations, Int[Array, " obs"]]:
-        """Reject what is far from the background, in units of what is usual in this cycle.
-
-        Where most departures are larger than HBH' + R expects, the background is at fault and
-        not the observations: the limit then grows with the median departure.
-        """
-        observations = given.observations
-        now = observations.at_analysis_time()
-        innovation = now.values[0] - mean
-        standardised = jnp.abs(innovation) / jnp.sqrt(variance + now.error_sd[0] ** 2)
-        usual = jnp.nanmedian(jnp.where(now.mask[0], standardised, jnp.nan)) / HALF_NORMAL_MEDIAN
-        scale = jnp.maximum(jnp.where(jnp.isfinite(usual), usual, 1.0), 1.0)
-        kept, _ = first_guess_check(
-            innovation / scale,
-            variance,
-            now.error_sd[0],
-            now.mask[0],
-            k=self.first_guess_limit,
-        )
-        rejected = now.mask[0] & ~kept
-        quality = jnp.where(
-            rejected, jnp.asarray(int(QualityCode.FIRST_GUESS), given.quality.dtype), given.quality
-        )
-        mask = observations.mask.at[-1].set(observations.mask[-1] & ~rejected)
-        return eqx.tree_at(lambda o: o.mask, observations, mask), quality
 
 
 def scan_cycles(

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.branches import where_wanted
+from vardax_core.analysis.possible import Possible, unusable
 from vardax_core.cycling.trust import DepartureMonitor, TrustState, departure_checks
 from vardax_core.types import (
     Analysis,
@@ -36,17 +38,22 @@ class Verdict(eqx.Module):
 class Guard(eqx.Module):
     """A monitor of the departures, and what is done when it does not trust an analysis.
 
-    The method is always run, for the monitor judges its departures. Where the monitor does not
-    trust it, or the method failed, the fallbacks are tried in their order until one succeeds; the
-    background is the last resort. A cycle without observations keeps its background.
+    The method is always run, for the monitor judges its departures. Where the method failed, the
+    fallbacks are tried in their order until one succeeds, and the background is the last resort.
+    Where the monitor does not trust it, so are those fallbacks that are better than an analysis
+    that is not trusted; if none is, the analysis stays, and its result says that it is not
+    trusted. A cycle without observations keeps its background.
 
     Attributes:
         monitor: judges the cycles.
-        fallbacks: other methods of the same network, tried in this order.
+        fallbacks: other methods of the same observing network, tried in this order.
+        better: which of the fallbacks replace an analysis that is not trusted; None for all of
+            them, and then the background.
     """
 
     monitor: DepartureMonitor
     fallbacks: tuple[AbstractAnalysisStep, ...]
+    better: Bool[Array, " fallback"] | None = None
 
     def judge(
         self,
@@ -58,6 +65,7 @@ class Guard(eqx.Module):
         observed_variance: Float[Array, " obs"],
         trust: TrustState,
         *,
+        possible: Possible = Possible(),  # noqa: B008 (frozen)
         key: PRNGKeyArray,
     ) -> Verdict:
         """Analyse one cycle with the first method of the chain that can be used.
@@ -69,9 +77,10 @@ class Guard(eqx.Module):
             observed_mean, observed_variance: of the background members' equivalents of the
                 observations.
             trust: state of the monitor before the cycle.
+            possible: what every analysis is held against.
             key: for the methods, of which one makes the analysis.
         """
-        own = step(background, observations, key=key)
+        own = possible.analysis(step(background, observations, key=key), background)
         now = observations.at_analysis_time()
         checks, stations = departure_checks(
             now.values[0] - observed_mean,
@@ -87,16 +96,20 @@ class Guard(eqx.Module):
         nothing = own.result == int(ResultCode.NO_OBSERVATIONS)
         trusted = self.monitor.trusts(following)
         out = jnp.asarray(int(ResultCode.OUT_OF_DISTRIBUTION), own.result.dtype)
-        reason = jnp.where(trusted | nothing | _failed(own), own.result, out)
+        failed = unusable(own)
+        reason = jnp.where(trusted | nothing | failed, own.result, out)
         chosen = _plain(own)
         method = jnp.zeros((), jnp.int32)
-        wanted = ~nothing & (~trusted | _failed(own))
+        doubted = ~nothing & ~trusted & ~failed
+        failed = failed & ~nothing
         for number, fallback in enumerate(self.fallbacks, start=1):
-            other = _if_wanted(wanted, fallback, background, observations, key, chosen)
-            good = wanted & ~_failed(other)
+            better = True if self.better is None else self.better[number - 1]
+            wanted = failed | (doubted & better)
+            other = _if_wanted(wanted, fallback, possible, background, observations, key, chosen)
+            good = wanted & ~unusable(other)
             chosen = jax.tree.map(lambda a, b, g=good: jnp.where(g, a, b), other, chosen)
             method = jnp.where(good, number, method)
-            wanted = wanted & ~good
+            failed, doubted = failed & ~good, doubted & ~good
         resort = Analysis(
             ensemble=background,
             mean=ensemble_mean(background),
@@ -104,6 +117,7 @@ class Guard(eqx.Module):
             result=own.result,
             diagnostics={},
         )
+        wanted = failed | doubted if self.better is None else failed
         chosen = jax.tree.map(lambda a, b: jnp.where(wanted, a, b), resort, chosen)
         method = jnp.where(wanted, len(self.fallbacks) + 1, method)
         analysis = Analysis(
@@ -120,48 +134,21 @@ class Guard(eqx.Module):
 def _if_wanted(
     wanted: Bool[Array, ""],
     fallback: AbstractAnalysisStep,
+    possible: Possible,
     background: Float[Array, "member *state"],
     observations: Observations,
     key: PRNGKeyArray,
     chosen: Analysis,
 ) -> Analysis:
-    """The fallback's analysis where it is wanted, else what was chosen before.
-
-    Side by side with others a branch would become both of its sides for all of them; here the
-    fallback runs only in cycles in which at least one of them wants it.
-    """
-    arrays, static = eqx.partition(fallback, eqx.is_array)
+    """The fallback's analysis where it is wanted, else what was chosen before."""
+    arrays, static = eqx.partition((fallback, possible), eqx.is_array)
 
     def analyse(arrays, background, observations, key):
-        return _plain(eqx.combine(arrays, static)(background, observations, key=key))
+        fallback, possible = eqx.combine(arrays, static)
+        made = fallback(background, observations, key=key)
+        return _plain(possible.analysis(made, background))
 
-    @jax.custom_batching.custom_vmap
-    def either(wanted, given, chosen):
-        return jax.lax.cond(wanted, lambda: analyse(*given), lambda: chosen)
-
-    @either.def_vmap
-    def _(size, batched, wanted, given, chosen):
-        def spread_out(leaf, is_batched):
-            return leaf if is_batched else jnp.broadcast_to(leaf, (size, *leaf.shape))
-
-        wanted, given, chosen = jax.tree.map(spread_out, (wanted, given, chosen), tuple(batched))
-
-        def some():
-            other = jax.vmap(analyse)(*given)
-            return jax.vmap(lambda w, a, b: jax.tree.map(lambda x, y: jnp.where(w, x, y), a, b))(
-                wanted, other, chosen
-            )
-
-        result = jax.lax.cond(jnp.any(wanted), some, lambda: chosen)
-        return result, jax.tree.map(lambda _: True, result)
-
-    return either(wanted, (arrays, background, observations, key), chosen)
-
-
-def _failed(analysis: Analysis) -> Bool[Array, ""]:
-    return (analysis.result == int(ResultCode.NON_FINITE)) | (
-        analysis.result == int(ResultCode.FAILED)
-    )
+    return where_wanted(wanted, analyse, (arrays, background, observations, key), chosen)
 
 
 def _plain(analysis: Analysis) -> Analysis:

@@ -5,6 +5,8 @@ import itertools
 
 import numpy as np
 
+from vardax_core.words import counted
+
 TOO_FEW = 2
 """Cycles that a stream must keep at least."""
 
@@ -54,9 +56,9 @@ def cut_streams(
     cycles = stop - first
     if streams < 1 or overlap < 0 or first < 0 or cycles < TOO_FEW * streams:
         raise StreamPlanError(
-            f"{cycles} cycles cannot be cut into {streams} streams with {overlap} cycles of "
-            f"overlap; give at least one stream, at most {max(1, cycles // TOO_FEW)}, and an "
-            "overlap that is not negative."
+            f"{counted(cycles, 'cycle')} cannot be cut into {counted(streams, 'stream')} with "
+            f"{counted(overlap, 'cycle')} of overlap; give at least one stream, at most "
+            f"{max(1, cycles // TOO_FEW)}, and an overlap that is not negative."
         )
     bounds = [first + cycles * number // streams for number in range(streams + 1)]
     if cycles // streams >= 2 * segment:

@@ -27,6 +27,10 @@ LEAST_SCALE = 0.01
 """Least standard deviation of an average: a check that never moves in trusted cycles, as the
 rejections, is unusual when it does."""
 
+FURTHEST = 1000.0
+"""Standard deviations of an average from the usual as which any check counts, so that a wild
+cycle is forgotten after some five times the longest memory."""
+
 
 def departure_checks(
     innovation: Float[Array, " obs"],
@@ -139,7 +143,9 @@ class DepartureMonitor(eqx.Module):
         """Take one cycle in; without an observation, or with checks that are not finite, nothing
         is learned."""
         keep = jnp.exp(-1 / jnp.asarray(self.memories, checks.dtype))[:, None]
-        averages = keep * state.averages + (1 - keep) * checks[None]
+        centre, scale = (x.astype(checks.dtype) for x in (self.centre, self.scale))
+        bounded = jnp.clip(checks[None], centre - FURTHEST * scale, centre + FURTHEST * scale)
+        averages = keep * state.averages + (1 - keep) * bounded
         usable = observed & jnp.all(jnp.isfinite(checks))
         return TrustState(
             jnp.where(usable, averages, state.averages),

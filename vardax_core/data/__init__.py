@@ -11,6 +11,7 @@ from vardax_core.data.errors import (
     SourceFormatError,
     SourceNotFoundError,
     SourceReplacedError,
+    SourceUnreachableError,
     TimeAxisError,
     UnitsError,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "SourceFormatError",
     "SourceNotFoundError",
     "SourceReplacedError",
+    "SourceUnreachableError",
     "TimeAxisError",
     "UnitsError",
     "cycle_times",

@@ -1,13 +1,12 @@
 """Superobservations: the stations of a dense network averaged in cells of a coarser mesh."""
 
-import math
-
 import numpy as np
 import xarray as xr
 
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.recipe import Recipe
-from vardax_core.observations.binning import bin_to_grid, cells_of
+from vardax_core.data.space import places_of, state_grid
+from vardax_core.observations.binning import bin_to_grid
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 
 
@@ -43,14 +42,10 @@ def bin_stations(observations: xr.Dataset, nature_run: xr.Dataset, recipe: Recip
             f"{[dim for dim, m in zip(recipe.state_dims, middles, strict=True) if len(m) < 2]}; "
             "lower binning.points."
         )
-    coordinates = [nature_run[dim].to_numpy().astype(np.float64) for dim in recipe.state_dims]
-    axes = tuple(axis[middle] for axis, middle in zip(coordinates, middles, strict=True))
-    position = np.stack(
-        [observations[dim].to_numpy().astype(np.float64) for dim in recipe.state_dims], axis=1
-    )
-    mesh = tuple(axis.size for axis in axes)
-    cell = cells_of(position, axes)
-    network = np.bincount(cell[cell >= 0], minlength=math.prod(mesh))
+    mesh = state_grid(nature_run, recipe).taken(*middles)
+    places = places_of(observations, recipe)
+    cell = mesh.cells(places)
+    network = np.bincount(cell[cell >= 0], minlength=mesh.size)
     cells = np.flatnonzero(network)
 
     name = recipe.variable.name
@@ -65,8 +60,8 @@ def bin_stations(observations: xr.Dataset, nature_run: xr.Dataset, recipe: Recip
         binned = bin_to_grid(
             values[row].astype(np.float64),
             errors[row].astype(np.float64),
-            position,
-            axes,
+            places,
+            mesh,
             use=use,
         )
         kept[row] = binned.count.ravel()[cells] > 0
@@ -75,8 +70,8 @@ def bin_stations(observations: xr.Dataset, nature_run: xr.Dataset, recipe: Recip
             kept[row], binned.error_sd.ravel()[cells], recipe.observation.error_sd
         )
     flags = np.where(kept, QualityCode.KEPT, QualityCode.MISSING).astype(np.int8)
-    places = np.unravel_index(cells, mesh)
-    on_grid = tuple(middle[place] for middle, place in zip(middles, places, strict=True))
+    on_mesh = np.unravel_index(cells, mesh.shape)
+    on_grid = tuple(middle[place] for middle, place in zip(middles, on_mesh, strict=True))
     index = np.ravel_multi_index(on_grid, tuple(nature_run.sizes[d] for d in recipe.state_dims))
     dims = ("time", "station")
     count_attrs = {"long_name": "stations of the network in the cell", "units": "1"}

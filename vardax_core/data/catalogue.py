@@ -1,12 +1,14 @@
 """The recipes that are there: the `datasets` folder."""
 
-import os
 import pathlib
 
 import yaml
 
 from vardax_core.data.errors import RecipeError
-from vardax_core.data.recipe import Recipe, did_you_mean, validate_recipe
+from vardax_core.data.recipe import Recipe, validate_recipe
+from vardax_core.data.yamlfile import read_yaml
+from vardax_core.paths import folder_setting
+from vardax_core.words import did_you_mean
 
 _CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -20,12 +22,8 @@ def datasets_dir() -> pathlib.Path:
     Raises:
         RecipeError: if there is no such folder.
     """
-    named = os.environ.get("VARDAX_DATASETS_DIR")
-    places = (
-        [pathlib.Path(named).expanduser()]
-        if named
-        else [_CHECKOUT / "datasets", pathlib.Path.cwd() / "datasets"]
-    )
+    named = folder_setting("VARDAX_DATASETS_DIR")
+    places = [named] if named else [_CHECKOUT / "datasets", pathlib.Path.cwd() / "datasets"]
     for place in places:
         if any(place.glob("*/recipe.yaml")):
             return place
@@ -63,7 +61,7 @@ def read_recipe(path: pathlib.Path) -> Recipe:
         RecipeError: if it cannot be read or is not valid.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(values, dict):

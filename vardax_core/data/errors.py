@@ -16,6 +16,10 @@ class SourceNotFoundError(SourceError):
     """The file is in none of the places searched."""
 
 
+class SourceUnreachableError(SourceError):
+    """The source may not be read, or does not answer."""
+
+
 class ChecksumError(SourceError):
     """The file found is not the file that the recipe names."""
 

@@ -1,17 +1,21 @@
 """From a recipe to validated observations and their truth, in one call."""
 
+import contextlib
 import dataclasses
 import datetime
+import functools
 import pathlib
+from collections.abc import Callable
 
 import xarray as xr
 
+from vardax_core.data.account import Account, account_of
 from vardax_core.data.binning import bin_stations
 from vardax_core.data.contracts import nature_run_schema, observations_schema, validate
-from vardax_core.data.errors import SourceFormatError, SourceReplacedError
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.screening import screen
-from vardax_core.data.sources import IDENTITY, open_nature_run
+from vardax_core.data.sources import Source, open_source, select_period
+from vardax_core.data.space import state_grid
 from vardax_core.data.timeaxis import instant_to_minutes
 from vardax_core.data.twin import mask_truth, observe, simulate_nature_run
 
@@ -24,11 +28,15 @@ class Ingested:
         observations: dataset on (time, station); see `observe`.
         nature_run: the truth on (time, *state), NaN where the source is missing or out of bounds.
         recipe: the recipe as used, with the draw and the seed of this call.
+        reopen: opens the whole file that they come from; None for a twin.
+        account: what was taken and what was not.
     """
 
     observations: xr.Dataset
     nature_run: xr.Dataset
     recipe: Recipe
+    reopen: Callable[[], Source] | None
+    account: Account
 
 
 def ingest(
@@ -41,6 +49,7 @@ def ingest(
     data_dir: pathlib.Path | None = None,
     cache_dir: pathlib.Path | None = None,
     path: str | pathlib.Path | None = None,
+    partly: bool = False,
 ) -> Ingested:
     """Make the observations of a recipe and the truth they were drawn from, in memory.
 
@@ -50,7 +59,8 @@ def ingest(
         seed: other observation errors and, for a twin, another nature run.
         start, end: first and last valid time; by default all that the recipe's training period,
             cycles and windows need. Any part of it gives the same numbers bit for bit.
-        data_dir, cache_dir, path: where the file of the nature run is; see `open_nature_run`.
+        data_dir, cache_dir, path: where the file of the nature run is; see `open_source`.
+        partly: whether a file that ends within the period is taken as far as it goes.
 
     Raises:
         RecipeError: if the draw does not apply to the recipe.
@@ -61,36 +71,21 @@ def ingest(
         recipe = recipe.with_draw(draw)
     if seed is not None:
         recipe = recipe.with_seed(seed)
-    first = None if start is None else instant_to_minutes(start)
-    last = None if end is None else instant_to_minutes(end)
+    first, last = recipe.span
+    first = first if start is None else instant_to_minutes(start)
+    last = last if end is None else instant_to_minutes(end)
+    source = reopen = None
     if recipe.source.kind == "twin":
         raw = simulate_nature_run(recipe, start=first, end=last)
     else:
-        raw = _load(
-            open_nature_run(
-                recipe, start=first, end=last, data_dir=data_dir, cache_dir=cache_dir, path=path
-            )
+        reopen = functools.partial(
+            open_source, recipe, data_dir=data_dir, cache_dir=cache_dir, path=path
         )
+        with contextlib.closing(reopen()) as source:
+            raw = source.read(select_period(source, first, last, partly=partly))
     nature_run = validate(mask_truth(raw, recipe), nature_run_schema(recipe))
-    screened = screen(observe(raw, recipe), recipe)
+    grid = state_grid(raw, recipe)
+    screened = screen(observe(raw, recipe), recipe, grid)
     observations = validate(bin_stations(screened, raw, recipe), observations_schema(recipe))
-    return Ingested(observations, nature_run, recipe)
-
-
-def _load(opened: xr.Dataset) -> xr.Dataset:
-    path = opened.encoding["source"]
-    before, identity = opened.encoding[IDENTITY]
-    try:
-        loaded = opened.load()
-        unchanged = identity() == before
-    except (OSError, RuntimeError) as error:
-        raise SourceFormatError(
-            f"{opened.attrs['source_file']}: opens, but its values cannot be read ({error}). The "
-            "file is damaged; fetch it again."
-        ) from error
-    if not unchanged:
-        raise SourceReplacedError(
-            f"{path}: the file was replaced or written to while it was read; wait until it is "
-            "complete, then run again. Nothing was taken from it."
-        )
-    return loaded
+    account = account_of(recipe, source, (first, last), raw, screened, observations)
+    return Ingested(observations, nature_run, recipe, reopen, account)

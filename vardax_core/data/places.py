@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import re
 import warnings
 from collections.abc import Callable
 
@@ -13,12 +14,18 @@ import obstore
 import xarray as xr
 import zarr
 
-from vardax_core.data.errors import SourceFormatError, SourceNotFoundError
+from vardax_core.data.errors import (
+    SourceFormatError,
+    SourceNotFoundError,
+    SourceUnreachableError,
+    TimeAxisError,
+)
 
 _ENGINES = {
     b"GRIB": "cfgrib",
     b"\x89HDF": "netcdf4",
 } | {b"CDF" + version: "netcdf4" for version in (b"\x01", b"\x02", b"\x05")}
+_PACKED = {b"PK": "it is a zip archive, unpack it", b"\x1f\x8b": "it is packed, gunzip it"}
 _ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata")
 _BLOCK_BYTES = 64 * 2**20
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, RuntimeError)
@@ -44,7 +51,9 @@ def is_url(place: str | pathlib.Path) -> bool:
     return "://" in str(place)
 
 
-def open_place(place: str | pathlib.Path, cache_dir: pathlib.Path) -> Opened:
+def open_place(
+    place: str | pathlib.Path, cache_dir: pathlib.Path, *, variable: str | None = None
+) -> Opened:
     """Open a data set, unread.
 
     Arguments:
@@ -52,49 +61,124 @@ def open_place(place: str | pathlib.Path, cache_dir: pathlib.Path) -> Opened:
             (`s3://`, `https://`, `file://`) of a zarr hierarchy or of such a file. Credentials,
             region and endpoint of S3 come from the AWS environment.
         cache_dir: where a file behind a URL is put before it is opened.
+        variable: what is wanted of a GRIB file, whose other messages then need not fit it.
 
     Raises:
         SourceNotFoundError: nothing is there.
+        SourceUnreachableError: it may not be read, or does not answer.
         SourceFormatError: it is none of these, or damaged.
+        TimeAxisError: its times cannot be decoded.
     """
     if is_url(place):
-        return _open_url(str(place), cache_dir)
+        return _open_url(str(place), cache_dir, variable)
     path = pathlib.Path(place)
     if path.is_dir():
         return _open_directory(path)
     if not path.is_file():
         raise SourceNotFoundError(f"{path}: there is no such file; correct the path.")
-    return _open_file(path, str(path))
+    return _open_file(path, str(path), variable)
 
 
-def _open_file(path: pathlib.Path, shown: str) -> Opened:
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if magic not in _ENGINES:
-        raise SourceFormatError(
-            f"{shown}: neither GRIB nor NetCDF (it begins with {magic!r}); convert it to NetCDF."
-        )
-    engine = _ENGINES[magic]
-    no_index_file = {"indexpath": ""} if engine == "cfgrib" else None
+def _open_file(path: pathlib.Path, shown: str, variable: str | None) -> Opened:
     try:
-        dataset = xr.open_dataset(path, engine=engine, chunks={}, backend_kwargs=no_index_file)
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except PermissionError as error:
+        raise _forbidden(shown) from error
+    if magic not in _ENGINES:
+        what = "it is empty" if not magic else f"it begins with {magic!r}"
+        repair = _PACKED.get(magic[:2], "convert it to NetCDF")
+        raise SourceFormatError(f"{shown}: neither GRIB nor NetCDF ({what}); {repair}.")
+    engine = _ENGINES[magic]
+    try:
+        dataset = _open_grib(path, shown, variable) if engine == "cfgrib" else _open_netcdf(path)
+    except SourceFormatError:
+        raise
     except _UNREADABLE as error:
+        _refuse_undecodable_times(shown, error, lambda: _open_netcdf(path, decode_times=False))
         raise _damaged(shown, engine, error) from error
     return Opened(dataset, path.name, lambda: _stat(path))
+
+
+def _open_netcdf(path: pathlib.Path, *, decode_times: bool = True) -> xr.Dataset:
+    return xr.open_dataset(
+        path, engine="netcdf4", chunks={}, decode_timedelta=False, decode_times=decode_times
+    )
+
+
+def _open_grib(path: pathlib.Path, shown: str, variable: str | None) -> xr.Dataset:
+    """The messages of a variable, or all where there is none of that name."""
+    from cfgrib.dataset import DatasetBuildError  # both load the library of GRIB
+    from eccodes import CodesInternalError
+
+    chosen: dict[str, str] = {} if variable is None else {"cfVarName": variable}
+    for keys in (chosen, {}):
+        try:
+            dataset = xr.open_dataset(
+                path,
+                engine="cfgrib",
+                chunks={},
+                backend_kwargs={"indexpath": "", "filter_by_keys": keys, "errors": "raise"},
+            )
+        except DatasetBuildError as error:
+            raise SourceFormatError(_several_fields(shown, keys, error)) from error
+        except CodesInternalError as error:
+            raise _damaged(shown, "cfgrib", error) from error
+        if dataset.data_vars:
+            break
+    return dataset
+
+
+def _several_fields(shown: str, wanted: dict[str, str], error: Exception) -> str:
+    why = str(error).splitlines()[0].partition(", try")[0]
+    ways = [
+        ",".join(
+            f"{k}={v}" for k, v in re.findall(r"'(\w+)': '?([^,']+)'?", way) if k not in wanted
+        )
+        for way in re.findall(r"filter_by_keys=\{([^}]*)\}", str(error))
+    ]
+    choices = " or ".join(dict.fromkeys(ways)) or "those of one kind"
+    of = f"of '{wanted['cfVarName']}' " if wanted else ""
+    example = f", for instance with `grib_copy -w {ways[0]} IN OUT`" if ways else ""
+    return (
+        f"{shown}: the messages {of}are no single field ({why}); select {choices}{example}, and "
+        "see that source.variable names one of them."
+    )
+
+
+def _refuse_undecodable_times(
+    shown: str, error: Exception, reopen: Callable[[], xr.Dataset]
+) -> None:
+    """Tell a time axis that nobody can decode from a damaged file."""
+    if "decode" not in str(error):
+        return
+    try:
+        reopen().close()
+    except _UNREADABLE:
+        return
+    raise TimeAxisError(
+        f"{shown}: opens, but its times do not decode to instants ({error}); give them CF units "
+        "such as 'hours since 2019-03-01' and the standard calendar."
+    ) from error
 
 
 def _open_directory(path: pathlib.Path) -> Opened:
     if any((path / name).is_file() for name in _ZARR_METADATA):
         try:
             dataset = _open_zarr(path)
+        except PermissionError as error:
+            raise _forbidden(str(path)) from error
         except _UNREADABLE as error:
+            _refuse_undecodable_times(
+                str(path), error, lambda: _open_zarr(path, decode_times=False)
+            )
             raise _damaged(str(path), "zarr", error) from error
         return Opened(dataset, path.name, lambda: _newest(path))
     if (path / "refs").is_dir() or (path / "repo").is_file():
         try:
             repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(path)))
             store = repository.readonly_session("main").store
-            dataset = xr.open_zarr(store, consolidated=False, chunks={})
+            dataset = xr.open_zarr(store, consolidated=False, chunks={}, decode_timedelta=False)
         except (*_UNREADABLE, icechunk.IcechunkError) as error:
             raise _damaged(str(path), "icechunk", error) from error
         # A session reads one snapshot for ever, whatever is committed meanwhile.
@@ -105,14 +189,16 @@ def _open_directory(path: pathlib.Path) -> Opened:
     )
 
 
-def _open_zarr(store: pathlib.Path | zarr.storage.ObjectStore) -> xr.Dataset:
+def _open_zarr(
+    store: pathlib.Path | zarr.storage.ObjectStore, *, decode_times: bool = True
+) -> xr.Dataset:
     with warnings.catch_warnings():
         # Metadata may be consolidated or not; an http server without lists needs them to be.
         warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated metadata")
-        return xr.open_zarr(store, chunks={})
+        return xr.open_zarr(store, chunks={}, decode_timedelta=False, decode_times=decode_times)
 
 
-def _open_url(url: str, cache_dir: pathlib.Path) -> Opened:
+def _open_url(url: str, cache_dir: pathlib.Path, variable: str | None) -> Opened:
     folder, _, name = url.rstrip("/").rpartition("/")
     try:
         inside = _object_store(url.rstrip("/"))
@@ -128,11 +214,20 @@ def _open_url(url: str, cache_dir: pathlib.Path) -> Opened:
         path = cache_dir / "fetched" / hashlib.sha256(f"{url} {tag}".encode()).hexdigest() / name
         if not path.is_file():
             _fetch(store, name, path)
-    except (*_UNREADABLE, obstore.exceptions.BaseError) as error:
-        if isinstance(error, SourceNotFoundError):
-            raise
+    except SourceNotFoundError:
+        raise
+    except (OSError, obstore.exceptions.BaseError) as error:
+        if "recognise URL" in str(error):
+            raise SourceFormatError(
+                f"{url}: is no kind of URL that can be read; expected s3://, https:// or file://."
+            ) from error
+        raise SourceUnreachableError(
+            f"{url}: cannot be read ({type(error).__name__}: {_short(error)}); check the address, "
+            "the network and the credentials (for s3:// the AWS variables), then run again."
+        ) from error
+    except _UNREADABLE as error:
         raise _damaged(url, "obstore", error) from error
-    opened = _open_file(path, url)
+    opened = _open_file(path, url, variable)
     return dataclasses.replace(opened, identity=lambda: _etag(store, name))
 
 
@@ -174,10 +269,32 @@ def _newest(path: pathlib.Path) -> tuple[int, int]:
     return len(files), max(file.st_mtime_ns for file in files)
 
 
+def _short(error: Exception) -> str:
+    return " ".join(str(error).partition("Debug source")[0].split())[:300]
+
+
+def _forbidden(shown: str) -> SourceUnreachableError:
+    return SourceUnreachableError(
+        f"{shown}: may not be read by this user; change its permissions, for instance with chmod."
+    )
+
+
 def _damaged(shown: str, engine: str, error: Exception) -> SourceFormatError:
     return SourceFormatError(
         f"{shown}: cannot be read with {engine}: {error}. The file is damaged or incomplete; "
         "fetch it again."
+    )
+
+
+def unreadable(place: str | pathlib.Path, error: Exception) -> SourceFormatError:
+    """The refusal of a place that opens, but whose values cannot be read."""
+    repair = (
+        "Its connection broke, or the file is damaged; run again, then look at the file"
+        if is_url(place)
+        else "The file is damaged; fetch it again"
+    )
+    return SourceFormatError(
+        f"{place}: opens, but its values cannot be read ({_short(error)}). {repair}."
     )
 
 

@@ -3,118 +3,22 @@
 A recipe says where observations come from; how they are assimilated belongs to an experiment.
 """
 
-import datetime
-import difflib
 import hashlib
 import pathlib
-import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
-    model_serializer,
-    model_validator,
 )
 
 from vardax_core.data.errors import RecipeError
+from vardax_core.data.scalars import Duration, Instant, Integer, Interval, Number, Seed
+from vardax_core.data.section import Section
 from vardax_core.data.timeaxis import duration_to_minutes, instant_to_minutes
-
-_DURATION = re.compile(r"(\d+)\s*(min|h|d)")
-_ISO_UNIT = {"min": "PT{}M", "h": "PT{}H", "d": "P{}D"}
-
-
-def _read_duration(value: object) -> object:
-    if isinstance(value, datetime.timedelta):
-        return value
-    short = _DURATION.fullmatch(str(value).strip())
-    if short is not None:
-        return _ISO_UNIT[short[2]].format(short[1])
-    if not str(value).startswith("P"):
-        raise ValueError(
-            f"write a duration as '3h', '30min', '1d' or ISO 8601 'PT3H', got {value!r}"
-        )
-    return value
-
-
-def _whole_minutes(value: datetime.timedelta) -> datetime.timedelta:
-    if value < datetime.timedelta(0) or value % datetime.timedelta(minutes=1):
-        raise ValueError(f"a duration is a whole number of minutes and not negative, got {value}")
-    return value
-
-
-def _positive(value: datetime.timedelta) -> datetime.timedelta:
-    if not value:
-        raise ValueError("this duration must be longer than zero")
-    return value
-
-
-def _plain_file_name(value: str) -> str:
-    if value in {"", ".", ".."} or "/" in value or "\\" in value or "\0" in value:
-        raise ValueError(
-            f"{value!r} is not a plain file name; a recipe names files only, the folders that are "
-            "searched for them are the user's choice"
-        )
-    return value
-
-
-def _as_utc(value: datetime.datetime) -> datetime.datetime:
-    if value.tzinfo is None:
-        value = value.replace(tzinfo=datetime.UTC)
-    value = value.astimezone(datetime.UTC)
-    if value.second or value.microsecond:
-        raise ValueError(f"an instant is a whole minute, got {value.isoformat()}")
-    return value
-
-
-Duration = Annotated[
-    datetime.timedelta, BeforeValidator(_read_duration), AfterValidator(_whole_minutes)
-]
-Interval = Annotated[Duration, AfterValidator(_positive)]
-Instant = Annotated[datetime.datetime, AfterValidator(_as_utc)]
-FileName = Annotated[str, AfterValidator(_plain_file_name)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """A clause that offers the nearest known word, empty when none is near."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else "."
-
-
-LATER_SECTIONS = frozenset({"late", "screening", "binning"})
-"""Optional sections that are left out of a digest where they are absent."""
-
-
-class Section(BaseModel):
-    """Part of a recipe: frozen, and a key that it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        known = list(cls.model_fields)
-        unknown = [str(key) for key in values if key not in known]
-        if unknown:
-            raise ValueError(
-                " ".join(f"unknown key '{key}'{did_you_mean(key, known)}" for key in unknown)
-                + f" Valid keys: {', '.join(known)}."
-            )
-        return values
-
-    @model_serializer(mode="wrap")
-    def _without_absent(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        """A recipe without an optional section has the digest it had before there was one."""
-        plain: dict[str, Any] = write(self)
-        return {k: v for k, v in plain.items() if k not in LATER_SECTIONS or v is not None}
+from vardax_core.data.truth_sources import FileSource, TwinSource
+from vardax_core.words import counted, faults_of
 
 
 class Variable(Section):
@@ -126,14 +30,12 @@ class Variable(Section):
     )
     long_name: str = Field(description="name for readers")
     units: str = Field(min_length=1, description="UDUNITS string; a source must state the same")
-    valid_min: float = Field(description="values below are gross errors, in `units`")
-    valid_max: float = Field(description="values above are gross errors, in `units`")
+    valid_min: Number = Field(description="values below are gross errors, in `units`")
+    valid_max: Number = Field(description="values above are gross errors, in `units`")
 
-    @model_validator(mode="after")
-    def _ordered(self) -> "Variable":
+    def _faults(self) -> Iterator[str]:
         if not self.valid_min < self.valid_max:
-            raise ValueError(f"valid_min {self.valid_min} must be below valid_max {self.valid_max}")
-        return self
+            yield f"valid_min {self.valid_min} must be below valid_max {self.valid_max}"
 
 
 class Period(Section):
@@ -142,58 +44,16 @@ class Period(Section):
     start: Instant = Field(description="first instant (UTC)")
     end: Instant = Field(description="last instant (UTC)")
 
-    @model_validator(mode="after")
-    def _ordered(self) -> "Period":
+    def _faults(self) -> Iterator[str]:
         if self.end < self.start:
-            raise ValueError(f"end {self.end.isoformat()} is before start {self.start.isoformat()}")
-        return self
+            yield f"end {self.end.isoformat()} is before start {self.start.isoformat()}"
 
 
 class Window(Section):
     """The observation times of one cycle, the last of which is the analysis time."""
 
-    times: int = Field(ge=1, description="number of observation times")
+    times: Integer = Field(ge=1, description="number of observation times")
     spacing: Interval = Field(description="time between two of them")
-
-
-class TwinSource(Section):
-    """A nature run made by a forecast model."""
-
-    kind: Literal["twin"]
-    model: Literal["lorenz96"] = Field(description="model that makes the nature run")
-    size: int = Field(default=40, ge=4, description="number of variables")
-    forcing: float = Field(default=8.0, description="the model's F")
-    step_size: float = Field(default=0.05, gt=0, description="Runge-Kutta step in model time")
-    step_interval: Interval = Field(description="valid time that one step stands for")
-    spin_up_steps: int = Field(ge=0, description="steps before the first state that is kept")
-    seed: Seed = Field(description="of the initial state")
-
-
-class SourceFile(Section):
-    """A file that may hold the nature run."""
-
-    name: FileName = Field(description="file name without a folder")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="its SHA-256 in hexadecimal")
-
-
-class FileSource(Section):
-    """A nature run in a GRIB or NetCDF file."""
-
-    kind: Literal["file"]
-    variable: str = Field(description="name of the variable in the file")
-    files: tuple[SourceFile, ...] = Field(
-        min_length=1, description="files that hold the data, the preferred one first"
-    )
-    tutorial: FileName | None = Field(
-        default=None, description="one of `files` that the xarray tutorial data offer for download"
-    )
-
-    @model_validator(mode="after")
-    def _tutorial_has_a_checksum(self) -> "FileSource":
-        names = [file.name for file in self.files]
-        if self.tutorial is not None and self.tutorial not in names:
-            raise ValueError(f"tutorial '{self.tutorial}' must be one of the files {names}")
-        return self
 
 
 class EveryPoint(Section):
@@ -206,14 +66,14 @@ class RandomPoints(Section):
     """Stations at grid points drawn without replacement and fixed in time."""
 
     kind: Literal["random_points"]
-    count: int = Field(ge=1, description="number of stations")
+    count: Integer = Field(ge=1, description="number of stations")
     seed: Seed = Field(description="of the draw of the stations")
 
 
 class LateStations(Section):
     """Stations, drawn at random and fixed in time, whose observations arrive later."""
 
-    count: int = Field(ge=1, description="number of them")
+    count: Integer = Field(ge=1, description="number of them")
     delay: Interval = Field(description="added to the delay of the others")
     seed: Seed = Field(description="of the draw")
 
@@ -221,7 +81,7 @@ class LateStations(Section):
 class ObservationNoise(Section):
     """How the nature run is observed."""
 
-    error_sd: float = Field(gt=0, description="standard deviation of the error, in `units`")
+    error_sd: Number = Field(gt=0, description="standard deviation of the error, in `units`")
     interval: Interval = Field(description="time between two observations of a station")
     arrival_delay: Duration = Field(description="from valid time to arrival")
     seed: Seed = Field(description="of the observation errors")
@@ -231,16 +91,22 @@ class ObservationNoise(Section):
 class BuddyCheck(Section):
     """A comparison of every station with those around it; see `flag_unlike_neighbours`."""
 
-    radius: float = Field(gt=0, description="how far a neighbour may be, in units of the axes")
-    expected_sd: float = Field(gt=0, description="usual difference within the radius, in `units`")
-    k: float = Field(default=4.0, gt=0, description="tolerance in standard deviations")
-    fewest: int = Field(default=3, ge=1, description="neighbours without which nothing is judged")
+    radius: Number = Field(
+        gt=0,
+        description="how far a neighbour may be, in units of the axes; degrees of a great circle "
+        "where these are latitude and longitude",
+    )
+    expected_sd: Number = Field(gt=0, description="usual difference within the radius, in `units`")
+    k: Number = Field(default=4.0, gt=0, description="tolerance in standard deviations")
+    fewest: Integer = Field(
+        default=3, ge=1, description="neighbours without which nothing is judged"
+    )
 
 
 class WithheldStations(Section):
     """Stations, drawn at random and fixed in time, by which analyses are verified."""
 
-    count: int = Field(ge=1, description="number of them")
+    count: Integer = Field(ge=1, description="number of them")
     seed: Seed = Field(description="of the draw")
     beside: bool = Field(
         default=False,
@@ -252,8 +118,8 @@ class WithheldStations(Section):
 class Screening(Section):
     """Quality control of observations before they meet a background."""
 
-    blacklist: tuple[int, ...] = Field(default=(), description="stations that are not used")
-    thinning: float | None = Field(
+    blacklist: tuple[Integer, ...] = Field(default=(), description="stations that are not used")
+    thinning: Number | None = Field(
         default=None, gt=0, description="side of a box that keeps one station, units of the axes"
     )
     buddy_check: BuddyCheck | None = Field(default=None, description="comparison with neighbours")
@@ -265,13 +131,15 @@ class Screening(Section):
 class Binning(Section):
     """Superobservations in place of the stations of a dense network; see `bin_stations`."""
 
-    points: int = Field(ge=2, description="grid points along a side of a cell")
+    points: Integer = Field(ge=2, description="grid points along a side of a cell")
 
 
 class Recipe(Section):
     """Where the observations of one data set come from."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name of the data set's folder")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100, description="name of the data set's folder"
+    )
     title: str = Field(min_length=1, description="one line for people")
     attribution: str = Field(min_length=1, description="what any use of the data must say")
     variable: Variable
@@ -280,7 +148,9 @@ class Recipe(Section):
         default=None, description="period a method may learn from; before `period`"
     )
     period: Period = Field(description="first and last analysis time")
-    burn_in: int = Field(ge=0, description="cycles at the start of the period that are not scored")
+    burn_in: Integer = Field(
+        ge=0, description="cycles at the start of the period that are not scored"
+    )
     cycle_interval: Interval = Field(description="time between two analyses")
     window: Window
     latency: Duration = Field(description="real time to wait after an analysis time")
@@ -292,22 +162,25 @@ class Recipe(Section):
     )
     binning: Binning | None = Field(default=None, description="averaging of stations in cells")
 
-    @model_validator(mode="after")
-    def _times_fit(self) -> "Recipe":
+    def _faults(self) -> Iterator[str]:
+        yield from self._faults_of_times()
+        yield from self._faults_of_twin()
+
+    def _faults_of_times(self) -> Iterator[str]:
         if self.training is not None and self.training.end >= self.period.start:
-            raise ValueError(
+            yield (
                 f"training ends at {self.training.end.isoformat()}, which must be before period "
                 f"starts at {self.period.start.isoformat()}: a method is scored on later days only"
             )
         if (self.period.end - self.period.start) % self.cycle_interval:
-            raise ValueError(
+            yield (
                 f"period must hold a whole number of cycles of {self.cycle_interval}: it runs from "
                 f"{self.period.start.isoformat()} to {self.period.end.isoformat()}"
             )
         # Rounded up, and not times x spacing, which may be longer than a timedelta can be.
         fit = -(-self.cycle_interval // self.window.spacing)
         if self.window.times > fit:
-            raise ValueError(
+            yield (
                 f"a window of {self.window.times} times every {self.window.spacing} is longer than "
                 f"the cycle of {self.cycle_interval}: an observation would be used twice"
             )
@@ -316,27 +189,31 @@ class Recipe(Section):
             ("window.spacing", self.window.spacing),
         ):
             if length % self.observation.interval:
-                raise ValueError(
+                yield (
                     f"{key} {length} must be a multiple of observation.interval "
                     f"{self.observation.interval}"
                 )
-        return self
 
-    @model_validator(mode="after")
-    def _twin_fits(self) -> "Recipe":
+    def _faults_of_twin(self) -> Iterator[str]:
         if self.source.kind != "twin":
-            return self
-        if len(self.state_dims) != 1:
-            raise ValueError(
-                f"state_dims of the model {self.source.model} is one dimension, got "
-                f"{list(self.state_dims)}"
+            return
+        shape = self.source.settings.state_shape
+        if len(self.state_dims) != len(shape):
+            yield (
+                f"state_dims: a state of the model {self.source.model} has "
+                f"{counted(len(shape), 'dimension')}, {shape} points; got {list(self.state_dims)}"
+            )
+        elif len(shape) > 1:
+            yield (
+                f"source.model: a state of the model {self.source.model} has channels on a grid, "
+                f"{shape} points, and a recipe takes a state of one dimension so far; choose "
+                "another model, or write its run to a file for each channel"
             )
         if self.observation.interval % self.source.step_interval:
-            raise ValueError(
+            yield (
                 f"observation.interval {self.observation.interval} must be a multiple of "
                 f"source.step_interval {self.source.step_interval}"
             )
-        return self
 
     @property
     def digest(self) -> str:
@@ -388,10 +265,12 @@ def validate_recipe(values: Any, where: str | pathlib.Path) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         faults = [
-            f"  {'.'.join(str(part) for part in fault['loc']) or 'recipe'}: "
-            f"{fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors(include_url=False)
+            f"  {fault}" for fault in faults_of(error, lambda path: _dotted(path) or "recipe")
         ]
         raise RecipeError(
             f"{where}: not a valid recipe.\n" + "\n".join(faults) + "\nCorrect these keys."
         ) from error
+
+
+def _dotted(path: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, path))

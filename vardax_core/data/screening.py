@@ -5,15 +5,17 @@ import xarray as xr
 
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.space import places_of
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.observations.screening import (
     flag_blacklisted,
     flag_thinned,
     flag_unlike_neighbours,
 )
+from vardax_core.state.grids import AbstractGrid
 
 
-def screen(observations: xr.Dataset, recipe: Recipe) -> xr.Dataset:
+def screen(observations: xr.Dataset, recipe: Recipe, grid: AbstractGrid) -> xr.Dataset:
     """Flag what the recipe's `screening` does not let pass; values stay as reported.
 
     Each valid time is screened alone, so that any part of a period gives the same codes: the
@@ -22,6 +24,8 @@ def screen(observations: xr.Dataset, recipe: Recipe) -> xr.Dataset:
 
     Arguments:
         observations: as `observe` makes them.
+        recipe: what says how to screen.
+        grid: of the state.
 
     Raises:
         RecipeError: if a station of the blacklist does not exist, or no station would be left.
@@ -37,9 +41,7 @@ def screen(observations: xr.Dataset, recipe: Recipe) -> xr.Dataset:
             f"are those from 0 to {stations.size - 1}; take them out."
         )
     name = recipe.variable.name
-    position = np.stack(
-        [observations[dim].to_numpy().astype(np.float64) for dim in recipe.state_dims], axis=1
-    )
+    places = places_of(observations, recipe)
     values = observations[name].transpose("time", "station").to_numpy()
     errors = observations[f"{name}_error"].transpose("time", "station").to_numpy()
     codes = observations[QUALITY_CONTROL].transpose("time", "station").to_numpy().copy()
@@ -52,13 +54,16 @@ def screen(observations: xr.Dataset, recipe: Recipe) -> xr.Dataset:
                 found,
                 values[row].astype(np.float64),
                 np.full(stations.size, buddies.expected_sd),
-                position,
+                places,
+                grid,
                 radius=buddies.radius,
                 k=buddies.k,
                 fewest=buddies.fewest,
             )
         if wanted.thinning is not None:
-            found = flag_thinned(found, position, errors[row].astype(np.float64), wanted.thinning)
+            found = flag_thinned(
+                found, places, errors[row].astype(np.float64), wanted.thinning, grid
+            )
         found = found.copy()
         found[withheld & (found == QualityCode.KEPT)] = QualityCode.WITHHELD
         codes[row] = found

@@ -1,8 +1,9 @@
 """Where a nature run is found, and how its file becomes a checked dataset."""
 
+import dataclasses
 import hashlib
-import os
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 import pooch
@@ -14,14 +15,15 @@ from vardax_core.data.errors import (
     PeriodError,
     SourceFormatError,
     SourceNotFoundError,
-    TimeAxisError,
-    UnitsError,
+    SourceReplacedError,
 )
-from vardax_core.data.places import content_sha256, open_place
-from vardax_core.data.recipe import FileSource, Recipe, SourceFile
-from vardax_core.data.timeaxis import from_minutes
+from vardax_core.data.fields import canonical_field
+from vardax_core.data.places import content_sha256, open_place, unreadable
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.timeaxis import Rounding, from_minutes, round_to_interval
+from vardax_core.data.truth_sources import FileSource, SourceFile
+from vardax_core.paths import folder_setting
 
-_ALIASES = {"lat": "latitude", "lon": "longitude", "valid_time": "time"}
 _COORDINATE_ATTRS = {
     "time": {"standard_name": "time", "long_name": "valid time", "axis": "T"},
     "latitude": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"},
@@ -29,15 +31,49 @@ _COORDINATE_ATTRS = {
 }
 
 
-IDENTITY = "vardax_identity"
-"""Key of a dataset's encoding: the identity of its source when it was opened, and a function that
-gives its present one."""
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A file as a nature run: open, checked, and unread but for its time axis and its digest.
+
+    Attributes:
+        path: where it is.
+        dataset: the recipe's variable on (time, *state_dims), float32, of all its times.
+        rounding: how its times were moved onto the recipe's observation times.
+        notes: what was done to have the variable on these dimensions.
+        close: lets the file go.
+    """
+
+    path: str
+    dataset: xr.Dataset
+    rounding: Rounding
+    notes: tuple[str, ...]
+    close: Callable[[], None]
+    _before: object
+    _identity: Callable[[], object]
+
+    def read(self, part: xr.Dataset) -> xr.Dataset:
+        """Read a part of the dataset into memory.
+
+        Raises:
+            SourceFormatError: it cannot be read.
+            SourceReplacedError: the source was replaced or written to since it was opened.
+        """
+        try:
+            loaded = part.load()
+            unchanged = self._identity() == self._before
+        except (OSError, EOFError, RuntimeError) as error:
+            raise unreadable(self.path, error) from error
+        if not unchanged:
+            raise SourceReplacedError(
+                f"{self.path}: the file was replaced or written to while it was read; wait until "
+                "it is complete, then run again. Nothing was taken from it."
+            )
+        return loaded
 
 
 def default_cache_dir() -> pathlib.Path:
     """The folder of downloaded files: `VARDAX_CACHE_DIR`, or `~/.cache/vardax`."""
-    named = os.environ.get("VARDAX_CACHE_DIR")
-    return pathlib.Path(named).expanduser() if named else pathlib.Path.home() / ".cache/vardax"
+    return folder_setting("VARDAX_CACHE_DIR") or pathlib.Path.home() / ".cache/vardax"
 
 
 def sha256_of(path: pathlib.Path) -> str:
@@ -62,9 +98,7 @@ def locate(
         SourceNotFoundError: listing every place searched.
         ChecksumError: if a file of the right name has another content.
     """
-    named = os.environ.get("VARDAX_DATA_DIR")
-    if data_dir is None and named:
-        data_dir = pathlib.Path(named).expanduser()
+    data_dir = folder_setting("VARDAX_DATA_DIR") if data_dir is None else data_dir
     cache_dir = default_cache_dir() if cache_dir is None else cache_dir
     searched = []
     for folder in (data_dir, cache_dir):
@@ -131,16 +165,41 @@ def open_nature_run(
     Arguments:
         recipe: a recipe whose source is of kind `file`.
         start, end: first and last minute since `MINUTES_EPOCH`; by default `recipe.span`.
+        data_dir, cache_dir, path: see `open_source`.
+
+    Returns:
+        The part of the dataset of `open_source`.
+
+    Raises:
+        SourceError: of the kind that fits the fault; see `vardax_core.data.errors`.
+    """
+    source = open_source(recipe, data_dir=data_dir, cache_dir=cache_dir, path=path)
+    first, last = recipe.span
+    return select_period(source, first if start is None else start, last if end is None else end)
+
+
+def open_source(
+    recipe: Recipe,
+    *,
+    data_dir: pathlib.Path | None = None,
+    cache_dir: pathlib.Path | None = None,
+    path: str | pathlib.Path | None = None,
+) -> Source:
+    """Open the file of a recipe and check what it is.
+
+    Times near an observation time of the recipe are moved onto it; see `round_to_interval`.
+
+    Arguments:
+        recipe: a recipe whose source is of kind `file`.
         data_dir, cache_dir: see `locate`.
         path: a file, directory or URL to use instead, see `open_place`. The recipe's checksums do
             not apply to it.
 
     Returns:
-        The recipe's variable, float32 in its units, on (time, *state_dims), backed by dask arrays.
-        Points are in the file's order (ERA5: from north to south). NaN and wild values are left
-        as they are. The attributes `source_file` and `source_sha256` say what was read; the
-        latter is the digest of the values and coordinates in the whole source, equal for copies
-        of it in other formats.
+        Its `dataset` is backed by dask arrays. Points are in the file's order (ERA5: from north to
+        south). NaN and wild values are left as they are. The attributes `source_file` and
+        `source_sha256` say what was read; the latter is the digest of the values and coordinates
+        in the whole source, equal for copies of it in other formats.
 
     Raises:
         SourceError: of the kind that fits the fault; see `vardax_core.data.errors`.
@@ -153,123 +212,63 @@ def open_nature_run(
     cache_dir = default_cache_dir() if cache_dir is None else cache_dir
     if path is None:
         path = locate(recipe.source, data_dir=data_dir, cache_dir=cache_dir)
-    opened = open_place(path, cache_dir)
+    name = recipe.source.variable
+    opened = open_place(path, cache_dir, variable=name)
     identity = opened.identity()
-    field = _read_variable(opened.dataset, path, recipe, recipe.source.variable)
+    field, notes = canonical_field(opened.dataset, path, recipe, name)
+    times, rounding = round_to_interval(
+        field["time"].values, recipe.period.start, recipe.observation.interval
+    )
+    field = field.assign_coords(time=("time", times))
     digest = _digest_of(field, path)
-    field = _select_period(field, recipe, path, start, end)
     variable = recipe.variable
     dataset = field.astype(np.float32).rename(variable.name).to_dataset().drop_encoding()
     dataset[variable.name].attrs = variable_attributes(recipe)
-    for name, coordinate in dataset.coords.items():
-        if name != "time":
-            dataset[name] = coordinate.astype(np.float32)
-        dataset[name].attrs = dict(_COORDINATE_ATTRS.get(str(name), {"long_name": str(name)}))
+    for axis, coordinate in dataset.coords.items():
+        if axis != "time":
+            dataset[axis] = coordinate.astype(np.float32)
+        dataset[axis].attrs = _coordinate_attrs(str(axis), field[axis].attrs)
     dataset.attrs = global_attributes(recipe) | {
         "source_file": opened.name,
         "source_sha256": digest,
     }
-    dataset.encoding |= {IDENTITY: (identity, opened.identity), "source": str(path)}
-    return dataset
+    close = opened.dataset.close
+    return Source(str(path), dataset, rounding, notes, close, identity, opened.identity)
+
+
+def _coordinate_attrs(name: str, given: dict) -> dict[str, str]:
+    meant = {key: given[key] for key in ("standard_name", "units", "axis") if key in given}
+    return dict(_COORDINATE_ATTRS.get(name, {"long_name": name} | meant))
 
 
 def _digest_of(field: xr.DataArray, path: str | pathlib.Path) -> str:
     try:
         return content_sha256(field)
     except (OSError, EOFError, RuntimeError, ValueError) as error:
-        raise SourceFormatError(
-            f"{path}: opens, but its values cannot be read ({error}). The file is damaged; fetch "
-            "it again."
-        ) from error
+        raise unreadable(path, error) from error
 
 
-def _read_variable(
-    dataset: xr.Dataset, path: str | pathlib.Path, recipe: Recipe, name: str
-) -> xr.DataArray:
-    if name not in dataset:
-        raise SourceFormatError(
-            f"{path}: there is no variable '{name}', only {sorted(map(str, dataset.data_vars))}; "
-            "correct source.variable in the recipe or name another file."
-        )
-    field = dataset[name]
-    if "time" in field.dims and "valid_time" in field.coords:
-        # In GRIB `time` is the start of the forecast and `valid_time` what it is valid for.
-        field = field.assign_coords(
-            time=("time", field["valid_time"].broadcast_like(field["time"]).values)
-        )
-    field = field.rename({d: _ALIASES[str(d)] for d in field.dims if str(d) in _ALIASES})
-    field = field.reset_coords([c for c in field.coords if c not in field.dims], drop=True)
-    _check_axes(field, recipe, path)
-    _check_units(field, recipe, path)
-    return field.transpose("time", *recipe.state_dims)
+def select_period(source: Source, start: int, end: int, *, partly: bool = False) -> xr.Dataset:
+    """The part of a source in a period.
 
+    Arguments:
+        start, end: first and last minute since `MINUTES_EPOCH`.
+        partly: whether a source that ends within the period is taken as far as it goes.
 
-def _check_units(field: xr.DataArray, recipe: Recipe, path: str | pathlib.Path) -> None:
-    expected, found = recipe.variable.units, field.attrs.get("units")
-    if found is None:
-        raise UnitsError(
-            f"{path}: variable '{field.name}' has no units attribute, expected '{expected}'; state "
-            f"them, e.g. ncatted -a units,{field.name},c,c,{expected} {pathlib.Path(path).name}"
-        )
-    if found != expected:
-        raise UnitsError(
-            f"{path}: variable '{field.name}' is in '{found}', expected '{expected}'; convert the "
-            "file, a nature run is never converted silently."
-        )
-
-
-def _check_axes(field: xr.DataArray, recipe: Recipe, path: str | pathlib.Path) -> None:
-    if "time" not in field.dims or "time" not in field.coords:
-        raise TimeAxisError(
-            f"{path}: variable '{field.name}' has dimensions {field.dims} and no time axis with "
-            "coordinates; give it a dimension 'time' with a coordinate variable of that name."
-        )
-    time = field["time"]
-    if not np.issubdtype(time.dtype, np.datetime64) or not time.notnull().all() or not time.size:
-        raise TimeAxisError(
-            f"{path}: the time axis does not decode to instants (dtype {time.dtype}); it needs CF "
-            "units such as 'hours since 2019-03-01', the standard calendar and no gap."
-        )
-    steps = np.diff(time.values)
-    zero = np.timedelta64(0, "ns")
-    for fault, wrong, repair in (
-        ("is not in time order", steps < zero, "sort the file by time"),
-        ("holds a time twice", steps == zero, "drop the duplicates"),
-    ):
-        if wrong.any():
-            at = int(np.argmax(wrong))
-            raise TimeAxisError(
-                f"{path}: the time axis {fault} ({int(wrong.sum())} places, first at index "
-                f"{at + 1}: {time.values[at]} is followed by {time.values[at + 1]}); {repair}."
-            )
-    expected = {"time", *recipe.state_dims}
-    without = expected - set(field.coords)
-    if set(field.dims) != expected or without:
-        raise SourceFormatError(
-            f"{path}: variable '{field.name}' has dimensions {field.dims} with coordinates "
-            f"{sorted(map(str, field.coords))}, expected {('time', *recipe.state_dims)}, each with "
-            "a coordinate; select one level or member and rename the rest."
-        )
-
-
-def _select_period(
-    field: xr.DataArray,
-    recipe: Recipe,
-    path: str | pathlib.Path,
-    start: int | None,
-    end: int | None,
-) -> xr.DataArray:
-    first, last = recipe.span
-    wanted = from_minutes(
-        np.array([first if start is None else start, last if end is None else end])
-    )
-    there = field["time"].values[[0, -1]]
+    Raises:
+        PeriodError: the source does not cover the period.
+    """
+    dataset = source.dataset
+    wanted = from_minutes(np.array([start, end]))
+    there = dataset["time"].values[[0, -1]]
+    if partly and wanted[0] <= there[1]:
+        wanted[1] = min(wanted[1], max(there[1], wanted[0]))
     if wanted[0] < there[0] or wanted[1] > there[1] or wanted[1] < wanted[0]:
         raise PeriodError(
-            f"{path}: covers {_span(there)}, but {_span(wanted)} was asked for; choose a period "
-            "within the data or name a file that covers it."
+            f"{source.path}: covers {_span(there)}, but {_span(wanted)} was asked for; choose a "
+            "period within the data or name a file that covers it."
         )
-    return field.sel(time=slice(*wanted))
+    return dataset.sel(time=slice(*wanted))
 
 
 def _span(times: np.ndarray) -> str:

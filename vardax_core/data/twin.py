@@ -11,7 +11,7 @@ from vardax_core.data.conventions import (
     variable_attributes,
 )
 from vardax_core.data.errors import PeriodError, RecipeError, SourceError
-from vardax_core.data.recipe import Recipe, TwinSource
+from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import (
     MINUTES_UNITS,
     duration_to_minutes,
@@ -19,23 +19,20 @@ from vardax_core.data.timeaxis import (
     instant_to_minutes,
     to_minutes,
 )
-from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.data.truth_sources import TwinSource
+from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.quality import (
     QUALITY_CONTROL,
     QualityCode,
     check_bounds,
     flag_attributes,
 )
+from vardax_core.words import counted
 
 
-def twin_model(source: TwinSource) -> Lorenz96:
-    """The forecast model that makes a twin's nature run."""
-    return Lorenz96(
-        state_shape=(source.size,),
-        forcing=source.forcing,
-        step_size=source.step_size,
-        interval=duration_to_minutes(source.step_interval),
-    )
+def twin_model(source: TwinSource) -> AbstractForecastModel:
+    """Make the model of a twin's nature run."""
+    return source.settings.build(duration_to_minutes(source.step_interval))
 
 
 def simulate_nature_run(
@@ -76,19 +73,29 @@ def simulate_nature_run(
             f"least one step of {model.interval} minutes."
         )
     states = _integrate(model, source, minutes.size, dtype)[chosen]
-    name, (dim,) = recipe.variable.name, recipe.state_dims
+    if not np.isfinite(states).all():
+        raise SourceError(
+            f"Recipe '{recipe.name}': the nature run of the model {source.model} is not finite; "
+            "shorten its step_size."
+        )
     coordinates = {
         "time": ("time", from_minutes(minutes[chosen]), {"standard_name": "time", "axis": "T"}),
-        dim: (dim, np.arange(source.size, dtype=np.int32), {"long_name": "index on the ring"}),
+        **{
+            dim: (dim, *axis)
+            for dim, axis in zip(recipe.state_dims, source.settings.axes(), strict=True)
+        },
     }
+    dims = ("time", *recipe.state_dims)
     return xr.Dataset(
-        {name: (("time", dim), states, variable_attributes(recipe))},
+        {recipe.variable.name: (dims, states, variable_attributes(recipe))},
         coordinates,
         global_attributes(recipe) | {"source": f"{source.model} twin, seed {source.seed}"},
     )
 
 
-def _integrate(model: Lorenz96, source: TwinSource, n_steps: int, dtype: str) -> np.ndarray:
+def _integrate(
+    model: AbstractForecastModel, source: TwinSource, n_steps: int, dtype: str
+) -> np.ndarray:
     try:
         cpu = jax.devices("cpu")[0]
     except RuntimeError as error:
@@ -98,7 +105,7 @@ def _integrate(model: Lorenz96, source: TwinSource, n_steps: int, dtype: str) ->
         ) from error
     with jax.default_device(cpu):
         key = jax.random.key(source.seed)
-        noise = jax.random.normal(key, model.state_shape, dtype)
+        first = source.settings.start(dtype, key=key)
 
         @jax.jit
         def run(start):
@@ -106,7 +113,7 @@ def _integrate(model: Lorenz96, source: TwinSource, n_steps: int, dtype: str) ->
             time = jnp.zeros((), jnp.int32)
             return model.trajectory(start, time, total, key=key)[source.spin_up_steps :]
 
-        return np.asarray(run(model.forcing + noise))
+        return np.asarray(run(first))
 
 
 def draw_network(recipe: Recipe, grid_shape: tuple[int, ...]) -> np.ndarray:
@@ -125,8 +132,9 @@ def draw_network(recipe: Recipe, grid_shape: tuple[int, ...]) -> np.ndarray:
     free = np.setdiff1d(np.arange(size), network)
     if withheld.count > free.size:
         raise RecipeError(
-            f"Recipe '{recipe.name}': screening.withheld places {withheld.count} stations beside "
-            f"the network, which leaves {free.size} points of the grid; lower its count, or take "
+            f"Recipe '{recipe.name}': screening.withheld places "
+            f"{counted(withheld.count, 'station')} beside the network, which leaves "
+            f"{counted(free.size, 'point')} of the grid; lower its count, or take "
             "them from the network (beside: false)."
         )
     drawn = np.random.default_rng(withheld.seed).choice(free, withheld.count, replace=False)

@@ -50,7 +50,7 @@ class SegmentReport:
 def pending_cycles(
     experiment: Experiment, store: ExperimentStore, target: np.datetime64 | None = None
 ) -> np.ndarray:
-    """Analysis times (datetime64) that are not in the store, up to a target time.
+    """Analysis times (datetime64) that are not in the store but have their observations.
 
     Arguments:
         target: last time to reach; by default the end of the recipe's period.
@@ -58,6 +58,19 @@ def pending_cycles(
     Raises:
         PeriodError: if the target is beyond the last ingested observation's cycle.
     """
+    return _due(experiment, store, target)[0]
+
+
+def waiting_cycles(
+    experiment: Experiment, store: ExperimentStore, target: np.datetime64 | None = None
+) -> np.ndarray:
+    """Analysis times up to a target time that wait for observations; see `pending_cycles`."""
+    return _due(experiment, store, target)[1]
+
+
+def _due(
+    experiment: Experiment, store: ExperimentStore, target: np.datetime64 | None
+) -> tuple[np.ndarray, np.ndarray]:
     recipe = experiment.recipe
     times = cycle_times(recipe)
     minutes = to_minutes(times)
@@ -72,7 +85,8 @@ def pending_cycles(
     available = minutes[0] - 1 if ingested is None else ingested
     done = store.tip().last_time
     after = minutes[0] - 1 if done is None else done
-    return times[(minutes > after) & (minutes <= min(wanted, available))]
+    due = (minutes > after) & (minutes <= wanted)
+    return times[due & (minutes <= available)], times[due & (minutes > available)]
 
 
 CYCLE_GROUPS = ("background", "analysis", "innovations", "diagnostics")

@@ -31,6 +31,7 @@ from vardax_core.experiments.segments import (
     stored_groups,
 )
 from vardax_core.store import ExperimentStore, SupersededError, Tip
+from vardax_core.words import counted
 
 STREAMS = "streams"
 DONE, SEAM_MEAN, SEAM_DIFFERENCE = "done", "seam_mean", "seam_difference"
@@ -395,8 +396,8 @@ class Backfill:
             if span and done[stream.number] != span.start - stream.start:
                 raise SupersededError(
                     work.location,
-                    f"{span.start - stream.start} cycles of stream {stream.number}",
-                    f"{done[stream.number]} cycles",
+                    f"{counted(span.start - stream.start, 'cycle')} of stream {stream.number}",
+                    counted(done[stream.number], "cycle"),
                 )
 
     def _seam_mean(self, stream: Stream, span: range, lane: CycleOutput) -> np.ndarray | None:

@@ -28,6 +28,7 @@ from vardax_core.calibration.scores import Scores, compute_scores
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.experiments.validation import is_gated
+from vardax_core.experiments.weighting import BY_AREA, stored_weighting
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.store import ExperimentStore, groups_digest
 from vardax_core.training.promotion import gates_folder
@@ -49,12 +50,14 @@ class Comparison:
         scores: by method.
         microseconds: time of a cycle, by method.
         new: False if the report on just these cycles was there already.
+        left_out: why other methods are not in it, by method.
     """
 
     markdown: Path
     scores: dict[str, Scores]
     microseconds: dict[str, float]
     new: bool
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def compare(
@@ -162,9 +165,14 @@ def _report_input(
             f"{primary.group_name}: the methods have different numbers of cycles {lengths}; "
             "assimilate all up to the same time first."
         )
+    weighted = {stored_weighting(store) for store in stores}
+    if len(weighted) > 1:
+        raise IncomparableStoresError(
+            f"{primary.group_name}: some stores count points by their area and some all points "
+            "the same, as older ones do; assimilate the older ones again, under another root."
+        )
     store = stores[list(experiments).index(primary)]
     recipe = primary.recipe
-    nature_run = store.dataset("nature_run")
     codes = store.dataset("innovations")["quality_control"].to_numpy()
     return ReportInput(
         title=recipe.title,
@@ -177,9 +185,8 @@ def _report_input(
         qc_counts={code.name.lower(): int(np.sum(codes == code)) for code in QualityCode},
         burn_in=recipe.burn_in,
         recent=recent,
-        regions=region_names(
-            {dim: nature_run[dim].to_numpy() for dim in recipe.state_dims}, recipe.state_dims
-        ),
+        regions=region_names(primary.space(store).grid, recipe.state_dims),
+        by_area=weighted == {BY_AREA},
         validated=_validated(primary, store) if is_gated(primary) else {},
         key=jax.random.key(primary.settings.seed),
     )
@@ -254,17 +261,15 @@ def _panels(experiment: Experiment, store: ExperimentStore) -> tuple[Panel, ...]
         figure = section(panel, line, units=units, variable=name)
         caption = "The last cycle (above), and one point over the last cycles with its 90 % band."
         return (Panel("example", caption, figure),)
-    latitude, longitude = (truth[d].to_numpy().astype(float) for d in recipe.state_dims)
+    grid = experiment.space(store).grid
     codes = store.dataset("observations")[QUALITY_CONTROL].sel(time=times[-1]).to_numpy()
-    rows, columns = np.unravel_index(stations[codes != QualityCode.WITHHELD], shape)
     field = FieldPanel(
         truth=truth[-1].to_numpy().astype(float),
         background=background[-1].mean("member").to_numpy().astype(float),
         analysis=last[f"{name}_mean"][-1].to_numpy().astype(float),
         spread=last[f"{name}_spread"][-1].to_numpy().astype(float),
-        latitude=latitude,
-        longitude=longitude,
-        stations=np.stack([latitude[rows], longitude[columns]], axis=1),
+        grid=grid,
+        stations=grid.points()[stations[codes != QualityCode.WITHHELD]],
         title=f"{recipe.variable.long_name}, {when}",
     )
     return (

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -11,23 +12,30 @@ import xarray as xr
 
 from vardax_core.calibration.dataset import EXTRA_DIMENSIONS, described_sum
 from vardax_core.calibration.statistics import cycle_statistics, smoothed_statistics
+from vardax_core.data.account import origin_of
 from vardax_core.data.ingest import Ingested, ingest
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.timeaxis import from_minutes, to_minutes
+from vardax_core.data.space import state_space
+from vardax_core.data.timeaxis import to_minutes
 from vardax_core.experiments import field, twin
+from vardax_core.experiments.capacity import require_memory
+from vardax_core.experiments.continuity import overlap_with, source_digest
 from vardax_core.experiments.prepared import Prepared, Progress
 from vardax_core.experiments.settings import (
     ExperimentSettings,
     Method,
     analysis_chain,
     experiment_digest,
+    require_training,
     segment_cycles,
     smoothed_methods,
 )
 from vardax_core.experiments.stored_statistics import refuse_older_store
+from vardax_core.experiments.weighting import point_weights, weighting_record
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.operators import Identity, PointSampling
 from vardax_core.observations.quality import QualityCode
+from vardax_core.state.space import StateSpace
 from vardax_core.store import (
     ChunkPlan,
     Coordinate,
@@ -41,10 +49,7 @@ from vardax_core.store import (
 )
 from vardax_core.training.registry import ModelRegistry, ModelVersion
 from vardax_core.types import ResultCode
-
-
-class SourceChangedError(ValueError):
-    """The source of a store's observations is not the one that it began with."""
+from vardax_core.words import counted
 
 
 class LagError(ValueError):
@@ -72,9 +77,10 @@ class Experiment:
         known = smoothed_methods(self.recipe)
         if self.settings.lag and self.settings.method not in known:
             raise LagError(
-                f"{self.recipe.name}: a lag of {self.settings.lag} cycles needs a method whose "
-                f"members are carried from cycle to cycle ({', '.join(known) or 'none here'}), got "
-                f"{self.settings.method}; choose one of them, or a lag of 0."
+                f"{self.recipe.name}: a lag of {counted(self.settings.lag, 'cycle')} needs a "
+                "method whose members are carried from cycle to cycle "
+                f"({', '.join(known) or 'none here'}), got {self.settings.method}; "
+                "choose one of them, or a lag of 0."
             )
 
     @property
@@ -136,7 +142,14 @@ class Experiment:
         return ExperimentStore.open(self.store_location, expected_digest=self.digest)
 
     def create_store(self, ingested: Ingested) -> ExperimentStore:
-        """Make the store for the grid and the network of ingested observations."""
+        """Make the store for the grid and the network of ingested observations.
+
+        Raises:
+            GridTooLargeError: if the method cannot learn about that grid on this machine.
+        """
+        if self.recipe.training is not None:
+            shape = tuple(ingested.nature_run.sizes[dim] for dim in self.recipe.state_dims)
+            require_memory(self.recipe, self.settings, shape)
         record = {
             "name": self.name,
             "digest": self.digest,
@@ -144,15 +157,25 @@ class Experiment:
             "method": self.settings.method.value,
             "settings": self.settings.model_dump(mode="json"),
             "attribution": self.recipe.attribution,
-            "source_sha256": _source(ingested.nature_run),
+            "observations": origin_of(self.recipe),
+            "source_sha256": source_digest(ingested.nature_run),
+            **weighting_record(state_space(ingested.nature_run, self.recipe).grid),
         }
         return ExperimentStore.create(self.store_location, self._layout(ingested), record)
 
-    def append_observations(self, store: ExperimentStore, ingested: Ingested) -> int:
+    def append_observations(
+        self,
+        store: ExperimentStore,
+        ingested: Ingested,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> int:
         """Add the observations and truths that the store lacks; the number of new times.
 
         The source may have grown since: it is then another one as a whole, and must agree with
-        the store wherever it overlaps it.
+        the store at every time that both have; see `overlap_with`.
+
+        Arguments:
+            tell: called with what somebody who runs this should see.
 
         Raises:
             SourceChangedError: if they come from another source than those in the store.
@@ -160,13 +183,9 @@ class Experiment:
         last = store.tip("observations").last_time
         minutes = to_minutes(ingested.observations["time"].values)
         new = minutes > (np.iinfo(np.int64).min if last is None else last)
-        expected, got = store.experiment["source_sha256"], _source(ingested.nature_run)
-        if expected != got and not self._continues(store, ingested, minutes[~new]):
-            raise SourceChangedError(
-                f"{store.location}: its observations were drawn from a file with sha256 "
-                f"{expected}, these from one with {got} that does not continue it; go on with the "
-                "first file, or use another root."
-            )
+        overlap = overlap_with(store, ingested)
+        for warning in overlap.warnings() if overlap else ():
+            tell(warning)
         if not new.any():
             return 0
         observations = ingested.observations.isel(time=new)
@@ -184,26 +203,15 @@ class Experiment:
                 )
             },
         }
+        record = {"kind": "ingest", "source_sha256": source_digest(ingested.nature_run)}
         with store.writer(wait=60.0) as writer:
-            writer.append(groups, minutes[new], metadata={"kind": "ingest", "source_sha256": got})
+            writer.append(groups, minutes[new], metadata=record)
         return int(new.sum())
 
     def _stored(self, values: np.ndarray) -> np.ndarray:
         """Values as they are stored: floats in the precision of the experiment."""
         dtype = self.settings.dtype if values.dtype.kind == "f" else values.dtype
         return np.ascontiguousarray(values, dtype)
-
-    def _continues(self, store: ExperimentStore, ingested: Ingested, common: np.ndarray) -> bool:
-        """Whether a source agrees with the store at times (minutes) that both have."""
-        if not common.size:
-            return False
-        name, times = self.recipe.variable.name, from_minutes(common)
-        dims = ("time", *self.recipe.state_dims)
-        there, given = (
-            run[name].sel(time=times).transpose(*dims).to_numpy().astype(np.float32)
-            for run in (store.dataset("nature_run"), ingested.nature_run)
-        )
-        return there.shape == given.shape and np.array_equal(there, given, equal_nan=True)
 
     def segment_length(self, state_size: int) -> int:
         """Cycles of a segment, for a state of so many numbers."""
@@ -214,6 +222,14 @@ class Experiment:
         """Cycles of a segment, for the state of the store."""
         truth = store.dataset("nature_run")
         return self.segment_length(math.prod(truth.sizes[dim] for dim in self.recipe.state_dims))
+
+    def space(self, store: ExperimentStore) -> StateSpace:
+        """What a state of the store holds, and where its points are.
+
+        Raises:
+            SourceFormatError: if its coordinates are not understood.
+        """
+        return state_space(store.dataset("nature_run"), self.recipe)
 
     def operator(self, store: ExperimentStore) -> AbstractObservationOperator:
         """The observation operator of the store's network."""
@@ -240,8 +256,10 @@ class Experiment:
             path: where the file of the nature run is; see `open_nature_run`.
 
         Raises:
+            RecipeError: if the source is a file and there is no such period.
             SourceError: if the file cannot be used.
         """
+        require_training(self.recipe)
         period = self.recipe.training
         if period is None:
             return None
@@ -249,7 +267,7 @@ class Experiment:
 
     def trained_version(self, training_run: xr.Dataset | None) -> ModelVersion | None:
         """What was learned with these settings from these data, or None."""
-        return self.trained_from(None if training_run is None else _source(training_run))
+        return self.trained_from(None if training_run is None else source_digest(training_run))
 
     def trained_from(self, source: str | None) -> ModelVersion | None:
         """What was learned with these settings from the file with that sha256, or None.
@@ -293,6 +311,7 @@ class Experiment:
                 operator,
                 stations=self._stations(store),
                 data=store.experiment["source_sha256"],
+                weights=point_weights(store, self.space(store).grid),
             )
         variable = self.recipe.variable
         prepared = prepared.within(variable.valid_min, variable.valid_max)
@@ -335,10 +354,6 @@ class Experiment:
             lag=self.settings.lag,
             chunks=ChunkPlan(segment_length=self.segment_length(math.prod(shape))),
         )
-
-
-def _source(nature_run: xr.Dataset) -> str:
-    return str(nature_run.attrs.get("source_sha256", "simulated"))
 
 
 def _coordinate(dataset: xr.Dataset, name: str) -> Coordinate:

@@ -17,7 +17,10 @@ from vardax_core.cycling.adaptation import SpreadAdaptation
 from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
+from vardax_core.data.space import state_grid
+from vardax_core.data.timeaxis import duration_to_minutes, instant_to_minutes, to_minutes
+from vardax_core.experiments.capacity import require_memory
+from vardax_core.experiments.field_inputs import notes_on, observing_network
 from vardax_core.experiments.prepared import (
     Factories,
     Prepared,
@@ -30,26 +33,25 @@ from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import Climatology
 from vardax_core.models.linear_inverse import LinearInverseModel
 from vardax_core.observations.base import AbstractObservationOperator
-from vardax_core.training.field_training import (
-    FieldAnalysis,
-    FieldTrainingSettings,
-    train_field_analysis,
-)
+from vardax_core.training.convergence import judged
+from vardax_core.training.field_streams import FieldTrainingSettings
+from vardax_core.training.field_training import FieldAnalysis, train_field_analysis
 from vardax_core.training.registry import ModelRegistry, ModelVersion
+from vardax_core.training.slots import UnfitPeriodError
 from vardax_core.training.statistics import WindowStatistics, fit_window_statistics
 
 REFERENCE = "field-reference"
 ANALYSIS = "field-analysis"
-TAPER_KM = 600.0
-SLOTS = 24
+TAPER = 0.95
+"""Of the covariance of optimal interpolation, in correlation lengths of the field."""
 
 
 class FieldReference(eqx.Module):
     """What the methods without a network learn from the training period.
 
     Attributes:
-        climatology: hourly means, and EOFs of the anomalies.
-        covariance: sample covariance of the anomalies under a Gaussian taper of `TAPER_KM`.
+        climatology: means of the slots of the day, and EOFs of the anomalies.
+        covariance: sample covariance of the anomalies under a Gaussian taper of `TAPER`.
     """
 
     climatology: Climatology
@@ -81,11 +83,16 @@ def train(
     Arguments:
         nature_run: states of the training period; its `source_sha256` is part of the digest.
         progress: called after every few gradient steps.
+
+    Raises:
+        GridTooLargeError: if the memory does not hold what is learned.
+        UnfitPeriodError: if nothing can be learned from the period.
     """
     data = str(nature_run.attrs["source_sha256"])
+    require_memory(recipe, settings, tuple(nature_run.sizes[dim] for dim in recipe.state_dims))
     fields = nature_run[recipe.variable.name].transpose("time", *recipe.state_dims).to_numpy()
     times = to_minutes(nature_run["time"].values)
-    latitude, longitude = (nature_run[dim].to_numpy().astype(float) for dim in recipe.state_dims)
+    grid = state_grid(nature_run, recipe)
     interval = duration_to_minutes(recipe.cycle_interval)
     spacing = duration_to_minutes(recipe.window.spacing)
     model: eqx.Module
@@ -99,32 +106,48 @@ def train(
         losses = []
 
         def on_step(done: int, loss: float) -> None:
+            if not np.isfinite(loss):
+                raise UnfitPeriodError(
+                    f"{recipe.name}: the loss of the training is {loss} after {done} steps; look "
+                    "for impossible values in the training period, which narrower bounds of the "
+                    "variable leave out, and for an error_sd that is next to nothing."
+                )
             losses.append([done, loss])
-            progress(done, plan.n_steps, {"loss": loss})
+            progress(min(done, plan.n_steps), plan.n_steps, {"loss": loss})
 
         key = cycle_key(experiment_key(settings.training.seed), 0, Purpose.TRAINING)
         model = train_field_analysis(
-            fields, times, latitude, longitude, plan, key=key, on_step=on_step
+            fields,
+            times,
+            grid,
+            observing_network(recipe, nature_run),
+            plan,
+            key=key,
+            phase=instant_to_minutes(recipe.period.start),
+            on_step=on_step,
         )
+        varying = np.asarray(model.statistics.variance) > 0
         factory, hyperparameters = ANALYSIS, _analysis_hyperparameters(model, plan)
-        metrics = {"loss_curve": losses}
+        verdict = judged([step for step, _ in losses], [loss for _, loss in losses])
+        metrics = {"loss_curve": losses, "convergence": verdict.numbers()}
     else:
         statistics = fit_window_statistics(
             fields,
             times,
-            latitude,
-            longitude,
+            grid,
             interval=interval,
             lag_interval=spacing,
             n_lags=1,
             harmonics=None,
-            taper_km=TAPER_KM,
+            taper=TAPER,
             smooth_weight=0.0,
         )
+        varying = np.asarray(statistics.variance) > 0
         model = FieldReference(statistics.climatology, statistics.covariances[0])
         factory = REFERENCE
         hyperparameters = {
             "shape": list(model.climatology.state_shape),
+            "slots": model.climatology.mean.shape[0],
             "rank": model.climatology.square_root.shape[-1],
             "interval": interval,
         }
@@ -138,6 +161,7 @@ def train(
             "training_digest": training_digest(recipe, settings, data),
             "data_digest": data,
             "settings": settings.training.model_dump(mode="json"),
+            "notes": notes_on(recipe, nature_run, varying),
             **metrics,
         },
     )
@@ -151,13 +175,15 @@ def prepare(
     *,
     stations: np.ndarray,
     data: str,
+    weights: np.ndarray,
 ) -> Prepared:
     """Assemble the cycle of one method.
 
     Arguments:
         stations: flat index of the grid point of each station; these are not scored, unless
-            every point is one.
+            every point is one, nor are points of which nothing could be learned.
         data: sha256 of the file that the method learned from.
+        weights: how much each point counts in scores.
 
     Raises:
         ModelNotFoundError: if the method was not trained.
@@ -176,15 +202,18 @@ def prepare(
                 model.step(operator),
             )
             adaptation = SpreadAdaptation()
+            variance = model.statistics.variance
         case FieldReference():
             climatology = forecast = model.climatology
+            variance = jnp.diagonal(model.covariance).reshape(climatology.state_shape)
             step = BackgroundOnly(operator)
             if settings.method is Method.OPTIMAL_INTERPOLATION:
-                covariance = DenseCovariance.from_matrix(model.covariance, climatology.state_shape)
+                covariance = DenseCovariance.from_table(model.covariance, climatology.state_shape)
                 step = OptimalInterpolation(operator, covariance)
-    weights = np.ones(operator.state_shape, np.float32)
+    weights = np.array(weights, np.float32)
     if stations.size < weights.size:
         weights.reshape(-1)[stations] = 0.0
+    weights[np.asarray(variance) == 0] = 0.0
     program = CycleProgram(
         model=forecast,
         step=step,
@@ -199,8 +228,9 @@ def prepare(
 def _analysis_hyperparameters(model: FieldAnalysis, plan: FieldTrainingSettings) -> dict:
     return {
         "shape": list(model.model.state_shape),
+        "slots": model.statistics.climatology.mean.shape[0],
         "rank": model.statistics.climatology.square_root.shape[-1],
-        "modes": plan.modes,
+        "modes": model.model.propagator.shape[0],
         "window": plan.window,
         "interval": plan.interval,
         "lag_interval": plan.lag_interval,
@@ -210,25 +240,25 @@ def _analysis_hyperparameters(model: FieldAnalysis, plan: FieldTrainingSettings)
     }
 
 
-def _climatology_like(shape: tuple[int, ...], rank: int, interval: int) -> Climatology:
+def _climatology_like(shape: tuple[int, ...], slots: int, rank: int, interval: int) -> Climatology:
     return Climatology(
-        mean=jnp.zeros((SLOTS, *shape), jnp.float32),
+        mean=jnp.zeros((slots, *shape), jnp.float32),
         square_root=jnp.zeros((*shape, rank), jnp.float32),
         interval=interval,
         state_shape=shape,
     )
 
 
-def _reference_like(*, shape: list[int], rank: int, interval: int) -> FieldReference:
+def _reference_like(*, shape: list[int], slots: int, rank: int, interval: int) -> FieldReference:
     size = int(np.prod(shape))
-    return FieldReference(
-        _climatology_like(tuple(shape), rank, interval), jnp.zeros((size, size), jnp.float32)
-    )
+    climatology = _climatology_like(tuple(shape), slots, rank, interval)
+    return FieldReference(climatology, jnp.zeros((size, size), jnp.float32))
 
 
 def _analysis_like(
     *,
     shape: list[int],
+    slots: int,
     rank: int,
     modes: int,
     window: int,
@@ -239,7 +269,7 @@ def _analysis_like(
     dilations: list[int],
 ) -> FieldAnalysis:
     size = int(np.prod(shape))
-    climatology = _climatology_like(tuple(shape), rank, interval)
+    climatology = _climatology_like(tuple(shape), slots, rank, interval)
     features = FieldFeatures(
         scale=jnp.zeros(tuple(shape), jnp.float32),
         static=jnp.zeros((static, *shape), jnp.float32),

@@ -11,6 +11,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from vardax_core.analysis.amortized.field_network import FieldNetwork
 from vardax_core.analysis.amortized.ring_network import RingNetwork
+from vardax_core.analysis.possible import Climate
 from vardax_core.cycling.cycle import CycleProgram, CycleState
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.cycling.smoother import FixedLagSmoother
@@ -73,8 +74,13 @@ class Prepared:
         return dataclasses.replace(self, program=program)
 
     def within(self, lowest: float, highest: float) -> "Prepared":
-        """The same with the range of possible values of the state."""
-        program = dataclasses.replace(self.program, valid_range=(lowest, highest))
+        """The same held to the climate, and to a range of values within that of the program."""
+        low, high = self.program.valid_range
+        program = dataclasses.replace(
+            self.program,
+            valid_range=(max(low, lowest), min(high, highest)),
+            climate=Climate.of(self.climatology),
+        )
         return dataclasses.replace(self, program=program)
 
     def in_precision(self, dtype: str) -> "Prepared":

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
@@ -15,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from vardax_core.data.errors import RecipeError
 from vardax_core.data.recipe import Duration, Recipe
 from vardax_core.data.timeaxis import duration_to_minutes
 
@@ -28,7 +30,13 @@ class Method(StrEnum):
     AMORTIZED = "amortized"
 
 
-TRAINING_REVISION = 7
+SMALLEST_RING = 11
+"""Points of a ring on which the local analysis of a twin can be learned."""
+
+FALLBACKS = (Method.ETKF, Method.OPTIMAL_INTERPOLATION)
+"""What may step in for the amortized analysis of a twin, in this order."""
+
+TRAINING_REVISION = 8
 """Part of the digest of trained weights; raised when a change of code changes what they mean."""
 
 DEFAULT_SEED = 1
@@ -138,8 +146,24 @@ def default_settings(recipe: Recipe, method: Method) -> ExperimentSettings:
 def available_methods(recipe: Recipe) -> tuple[Method, ...]:
     """The methods for which a recipe has all that is needed, in order of rising skill."""
     if recipe.source.kind == "twin":
-        return tuple(Method)
+        model = recipe.source.settings
+        local = model.ring and math.prod(model.state_shape) >= SMALLEST_RING
+        return tuple(m for m in Method if local or m is not Method.AMORTIZED)
     return (Method.CLIMATOLOGY, Method.OPTIMAL_INTERPOLATION, Method.AMORTIZED)
+
+
+def require_training(recipe: Recipe) -> None:
+    """Refuse a recipe that gives no method anything to learn from.
+
+    Raises:
+        RecipeError: its source is a file, and it has no training period.
+    """
+    if recipe.source.kind != "twin" and recipe.training is None:
+        raise RecipeError(
+            f"Recipe '{recipe.name}' has no period 'training', from which every method learns "
+            "before it can be run; add one to the recipe, with a start and an end before "
+            f"{recipe.period.start:%Y-%m-%dT%H:%M}, where its period begins."
+        )
 
 
 def smoothed_methods(recipe: Recipe) -> tuple[Method, ...]:
@@ -149,10 +173,10 @@ def smoothed_methods(recipe: Recipe) -> tuple[Method, ...]:
 
 def analysis_chain(recipe: Recipe, method: Method) -> tuple[str, ...]:
     """The methods that may make an analysis, by their number in the store: the chosen one, those
-    that step in for it, and the background."""
+    that step in for it, the background, and members drawn from the climate."""
     guarded = method is Method.AMORTIZED and recipe.source.kind == "twin"
-    fallbacks = (Method.ETKF.value, Method.OPTIMAL_INTERPOLATION.value) if guarded else ()
-    return (method.value, *fallbacks, "background")
+    fallbacks = tuple(fallback.value for fallback in FALLBACKS) if guarded else ()
+    return (method.value, *fallbacks, "background", "climate")
 
 
 SEGMENT_BYTES = 4 * 2**20
@@ -196,7 +220,8 @@ def training_digest(recipe: Recipe, settings: ExperimentSettings, data: str) -> 
     """Digest of all that decides trained weights.
 
     Arguments:
-        recipe: which stations were drawn, and the noise, do not matter.
+        recipe: the noise does not matter, nor, where fields are learned from, which stations were
+            drawn; how many there are, does.
         settings: the experiment's.
         data: digest of the training data.
     """
@@ -205,6 +230,11 @@ def training_digest(recipe: Recipe, settings: ExperimentSettings, data: str) -> 
         name: plain[name] for name in ("variable", "training", "cycle_interval", "window", "source")
     }
     kept["network"] = {"kind": recipe.network.kind}
+    if recipe.source.kind == "twin":
+        kept["network"] = plain["network"]
+    if recipe.training is not None:
+        kept["network"] = {k: v for k, v in plain["network"].items() if k != "seed"}
+        kept |= {name: plain[name] for name in ("binning", "screening") if name in plain}
     kept["error_sd"] = recipe.observation.error_sd
     kept["revision"] = TRAINING_REVISION
     if settings.precision == "bfloat16":

@@ -16,6 +16,7 @@ from vardax_core.calibration.scores import compute_scores
 from vardax_core.experiments.comparison import IncomparableStoresError
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.stored_statistics import stored_statistics
+from vardax_core.words import counted
 
 SCORES = ("rmse", "crps_gaussian", "spread_over_rmse", "coverage_90")
 PAGE, PICTURE, NUMBERS = "report.md", "scores.png", "scores.json"
@@ -137,8 +138,8 @@ def _page(
     ]
     parts = [
         f"# {title}: a study",
-        f"{cycles} cycles{', ' + ' to '.join(ends) if ends else ''}, of "
-        f"{sum(map(len, by_method.values()))} experiments.",
+        f"{counted(cycles, 'cycle')}{', ' + ' to '.join(ends) if ends else ''}, of "
+        f"{counted(sum(map(len, by_method.values())), 'experiment')}.",
         table(["method", "experiments", *labels, f"CRPS against {primary}"], means),
         "Means over seeds and networks, ± their standard deviation. The last column is the mean of "
         "the ratios on the same network with the same seed, and in how many of them the method is "

@@ -31,6 +31,7 @@ from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.prepared import Progress
 from vardax_core.experiments.settings import Method
 from vardax_core.experiments.stored_statistics import stored_statistics
+from vardax_core.words import counted
 
 FEWEST_CYCLES = 8
 SPREAD_FAULT = "the spread does not tell the error"
@@ -121,6 +122,11 @@ def networks_of(recipe: Recipe, plan: TrialPlan, points: int) -> dict[str, Recip
     return found
 
 
+def usual_count(recipe: Recipe) -> int | None:
+    """How many stations a recipe draws, None where there is one at every point."""
+    return recipe.network.count if recipe.network.kind == "random_points" else None
+
+
 def withheld_beside(recipe: Recipe) -> int:
     """How many stations a recipe sets beside its network to be withheld."""
     withheld = recipe.screening and recipe.screening.withheld
@@ -130,7 +136,8 @@ def withheld_beside(recipe: Recipe) -> int:
 def run_trial(
     experiment: Experiment, path: str | Path | None, plan: TrialPlan, progress: Progress
 ) -> Trial:
-    """Train the sibling and the reference, and cycle both and the weights on all networks.
+    """Train the sibling and the reference for a network of the recipe's size, and cycle both and
+    the weights on all networks.
 
     Everything is written to a temporary folder and goes the way of an operational run.
 
@@ -147,20 +154,21 @@ def run_trial(
     reference = settings.model_copy(update=plain)
     actual = replace(experiment, settings=settings)
     networks = networks_of(experiment.recipe, plan, points)
+    usual = trial_recipe(experiment.recipe, plan, usual_count(experiment.recipe), draw=1)
     found: dict[str, dict[str, xr.Dataset]] = {SIBLING: {}, WEIGHTS: {}, REFERENCE: {}}
     with tempfile.TemporaryDirectory(prefix="vardax-trial-") as name:
         for network, recipe in networks.items():
             ingested = ingest(recipe, path=path)
-            for who, chosen, shown in (
-                (SIBLING, settings, progress),
-                (REFERENCE, reference, lambda *_: None),
-                (WEIGHTS, settings, None),
+            for who, chosen, maker in (
+                (SIBLING, settings, None),
+                (REFERENCE, reference, None),
+                (WEIGHTS, settings, actual),
             ):
                 stores = Path(name) / who / network
                 made = Experiment(recipe, chosen, Path(name), str(stores))
-                if shown is not None:
-                    _learn(made, ingested, shown)
-                maker = made if shown is not None else actual
+                if maker is None:
+                    maker = replace(made, recipe=usual)
+                    _learn(maker, ingested, progress if who == SIBLING else lambda *_: None)
                 found[who][network] = _cycled(made, ingested, maker)
     scores = {who: _scores(runs, experiment) for who, runs in found.items()}
     recipe = next(iter(networks.values()))
@@ -247,19 +255,21 @@ def judge_trial(
     cycles = (last - first) // recipe.cycle_interval + 1
     if cycles < FEWEST_CYCLES:
         why = (
-            f"the last {plan.share:.0%} of the training period hold {max(cycles, 0)} cycles, of "
-            f"{FEWEST_CYCLES} that are needed; train on a longer period"
+            f"the last {plan.share:.0%} of the training period hold "
+            f"{counted(max(cycles, 0), 'cycle')}, of {FEWEST_CYCLES} that are needed; "
+            "train on a longer period"
         )
         return Judgement((unsaid("trial", why),), {}, {"trial": "none"})
     trial = run_trial(experiment, path, plan, progress)
     results = run_gates(gates_of(trial), GateContext(tables={}))
     found = trial.scores[SIBLING]
-    count = recipe.network.count if recipe.network.kind == "random_points" else "all"
+    count = usual_count(recipe) or "all"
     usual = [part for part in found if part.startswith(f"{count} stations")]
     names = ("rmse", "spread_over_rmse", "coverage_90", "crps_gaussian")
     scores = {name: float(np.mean([found[part][name] for part in usual])) for name in names}
     provenance = {
-        "trial": f"{trial.cycles} cycles, {trial.days}, of {len(found) - 2} networks",
+        "trial": f"{counted(trial.cycles, 'cycle')}, {trial.days}, of "
+        f"{counted(len(found) - 2, 'network')}",
         "sibling": f"trained on all but the last {plan.share:.0%} of the training period",
     }
     return Judgement(results, scores, provenance)

@@ -1,10 +1,12 @@
 """Experiments on a simulated truth: the model is known, so learning needs no data."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.amortized.ring_network import RingNetwork
@@ -19,29 +21,38 @@ from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.cycling.trust import DepartureMonitor
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.twin import twin_model
+from vardax_core.data.timeaxis import duration_to_minutes
+from vardax_core.data.twin import draw_network
+from vardax_core.experiments.fallback import FALLBACK
 from vardax_core.experiments.prepared import Prepared, Progress, experiment_key, load_trained
-from vardax_core.experiments.settings import ExperimentSettings, Method, training_digest
+from vardax_core.experiments.settings import (
+    FALLBACKS,
+    ExperimentSettings,
+    Method,
+    training_digest,
+)
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import Climatology
-from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.models.settings import AbstractModelSettings
 from vardax_core.observations.base import AbstractObservationOperator
-from vardax_core.observations.operators import Identity
+from vardax_core.observations.operators import Identity, PointSampling
+from vardax_core.training.convergence import judged
 from vardax_core.training.observing import FixedNetwork
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
+from vardax_core.training.promotion import gate_provenance
 from vardax_core.training.registry import ModelRegistry, ModelVersion
 from vardax_core.training.spread_calibration import calibrate_spread
 from vardax_core.training.trusted_cycles import calibrated_monitor
-from vardax_core.training.twin_cycles import TwinPlan
+from vardax_core.training.twin_cycles import TwinPlan, climate_range
 
 FACTORY = "ring-network"
 SIMULATED = "simulated"
 """The data digest of what was learned from simulations."""
 FREE_RUN_STEPS = 20000
 SPIN_UP_STEPS = 1000
-SPREAD_PLAN = TwinPlan(streams=32, cycles=300, spin_up=100)
-SPREAD_ROUNDS = 2
-"""Of the correction of the spread after training: two rounds, since its effect is not linear."""
+SPREAD_PLAN = TwinPlan(streams=32, cycles=120, spin_up=60)
+SPREAD_TRIALS, SPREAD_REPEATS = 5, 2
+"""Moves tried after training, and measurements of each, if the noise needs them."""
 
 
 def model_name(recipe: Recipe) -> str:
@@ -49,8 +60,8 @@ def model_name(recipe: Recipe) -> str:
     return f"{recipe.name}-amortized"
 
 
-def forecast_model(recipe: Recipe) -> Lorenz96:
-    """The model of a twin, which makes its truth and its forecasts.
+def forecast_model(recipe: Recipe) -> AbstractForecastModel:
+    """The model that makes a twin's forecasts.
 
     Raises:
         ValueError: if the recipe is no twin.
@@ -60,28 +71,68 @@ def forecast_model(recipe: Recipe) -> Lorenz96:
             f"Recipe '{recipe.name}': expected a source of kind twin, got {recipe.source.kind}; "
             "use the experiments on a data set."
         )
-    return twin_model(recipe.source)
+    source = recipe.source
+    return source.forecast_settings.build(duration_to_minutes(source.step_interval))
 
 
-def free_run_climatology(model: Lorenz96) -> Climatology:
-    """Mean and covariance of a long free run of the forecast model itself.
+def recipe_climatology(recipe: Recipe) -> Climatology:
+    """Find the climatology of the model that makes a twin's forecasts.
+
+    Raises:
+        ValueError: if the recipe is no twin.
+    """
+    model = forecast_model(recipe)
+    return free_run_climatology(recipe.source.forecast_settings, model.interval)
+
+
+def observed_points(recipe: Recipe) -> AbstractObservationOperator:
+    """Make the observation operator of a twin's network."""
+    shape = forecast_model(recipe).state_shape
+    if recipe.network.kind == "every_point":
+        return Identity(shape)
+    return PointSampling(indices=jnp.asarray(draw_network(recipe, shape)), state_shape=shape)
+
+
+def free_run_climatology(settings: AbstractModelSettings, interval: int) -> Climatology:
+    """Find mean and covariance of a long free run of the forecast model itself.
 
     The run has its own fixed seed and never meets the nature run.
+
+    Arguments:
+        settings: of the model.
+        interval: minutes of valid time that one of its steps stands for.
+
+    Raises:
+        ValueError: if the run is not finite.
     """
+    model = settings.build(interval)
     key = jax.random.key(96)
-    start = model.forcing + jax.random.normal(key, model.state_shape, jnp.float32)
+    start = settings.start("float32", key=key)
     states = jax.jit(
         lambda x: model.trajectory(x, jnp.zeros((), jnp.int32), FREE_RUN_STEPS, key=key)
     )(start)
-    run = np.asarray(states[SPIN_UP_STEPS:], np.float64)
-    covariance = np.cov(run.T)
-    root = np.linalg.cholesky(covariance)
+    run = np.asarray(states[SPIN_UP_STEPS:], np.float64).reshape(-1, math.prod(model.state_shape))
+    if not np.isfinite(run).all():
+        raise ValueError(
+            f"The free run of the model {settings.name} is not finite; shorten its step_size."
+        )
+    root = _square_root(np.cov(run.T)).reshape(*model.state_shape, -1)
+    run = run.reshape(-1, *model.state_shape)
     return Climatology(
         mean=jnp.asarray(run.mean(axis=0)[None], jnp.float32),
         square_root=jnp.asarray(root, jnp.float32),
         interval=model.interval,
         state_shape=model.state_shape,
     )
+
+
+def _square_root(covariance: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n rank"]:
+    """Take a square root of a covariance, of low rank where some direction never varies."""
+    values, vectors = np.linalg.eigh(covariance)
+    varies = values > values[-1] * len(values) * np.finfo(np.float32).eps
+    if varies.all():
+        return np.linalg.cholesky(covariance)
+    return vectors[:, varies] * np.sqrt(values[varies])
 
 
 def ensemble_filter(
@@ -96,7 +147,7 @@ def ensemble_filter(
 def _interpolation(
     operator: AbstractObservationOperator, climatology: Climatology
 ) -> OptimalInterpolation:
-    root = climatology.square_root
+    root = climatology.square_root.reshape(-1, climatology.square_root.shape[-1])
     covariance = DenseCovariance.from_matrix(root @ root.T, climatology.state_shape)
     return OptimalInterpolation(operator, covariance)
 
@@ -105,12 +156,12 @@ def amortized_step(
     operator: AbstractObservationOperator, climatology: Climatology, *, key: PRNGKeyArray
 ) -> LocalTransformStep:
     """The hybrid amortized analysis, untrained: a finite-size ETKF that a network corrects."""
-    variance = jnp.mean(jnp.sum(climatology.square_root**2, axis=-1))
+    centre, scale = _climate(climatology)
     return LocalTransformStep.create(
         operator,
         ensemble_filter(operator, None),
-        centre=round(float(jnp.mean(climatology.mean)), 2),
-        scale=round(float(jnp.sqrt(variance)), 2),
+        centre=centre,
+        scale=scale,
         key=key,
     )
 
@@ -143,28 +194,30 @@ def train(
         ValueError: if the trained analysis loses its truths.
     """
     model = forecast_model(recipe)
-    operator = Identity(model.state_shape)
+    operator = observed_points(recipe)
     key = cycle_key(experiment_key(settings.training.seed), 0, Purpose.TRAINING)
     network_key, run_key, monitor_key = jax.random.split(key, 3)
-    climatology = free_run_climatology(model)
+    climatology = recipe_climatology(recipe)
     observing = FixedNetwork(recipe.observation.error_sd)
     step = amortized_step(operator, climatology, key=network_key)
     total = settings.training.steps
+    plan = OnPolicySettings(steps=total, members=(settings.members,))
     trained, curve = train_on_policy(
         step,
         model,
         observing,
-        OnPolicySettings(steps=total, members=(settings.members,)),
+        plan,
         key=run_key,
         progress=lambda done, loss, rmse: progress(done, total, {"loss": loss, "rmse": rmse}),
     )
-    trained, spread_over_rmse = calibrate_spread(
+    trained, spread = calibrate_spread(
         trained,
         model,
         observing,
         climatology.mean[0],
         SPREAD_PLAN._replace(members=settings.members),
-        rounds=SPREAD_ROUNDS,
+        trials=SPREAD_TRIALS,
+        repeats=SPREAD_REPEATS,
         key=jax.random.fold_in(monitor_key, 1),
     )
     monitor = calibrated_monitor(
@@ -191,8 +244,9 @@ def train(
             "training_digest": training_digest(recipe, settings, SIMULATED),
             "settings": settings.training.model_dump(mode="json"),
             "data_digest": SIMULATED,
-            "spread_over_rmse": spread_over_rmse.tolist(),
+            "spread": spread.numbers(),
             "monitor": monitor.numbers(),
+            "convergence": judged(plan.looks, curve[:, 0].tolist()).numbers(),
             "loss_curve": [[float(v) for v in row] for row in np.asarray(curve)],
         },
     )
@@ -210,7 +264,7 @@ def prepare(
         ModelNotFoundError: if the method needs a network that was not trained.
     """
     model = forecast_model(recipe)
-    climatology = free_run_climatology(model)
+    climatology = recipe_climatology(recipe)
     forecast: AbstractForecastModel = model
     step: AbstractAnalysisStep
     guard = None
@@ -233,6 +287,7 @@ def prepare(
             guard = Guard(
                 DepartureMonitor.from_numbers(version.manifest["metadata"]["monitor"]),
                 (ensemble_filter(operator, None), _interpolation(operator, climatology)),
+                chosen_fallbacks(version),
             )
     program = CycleProgram(
         model=forecast,
@@ -241,5 +296,21 @@ def prepare(
         score_weights=jnp.ones(model.state_shape, jnp.float32),
         spread_scale=recipe.observation.error_sd,
         guard=guard,
+        valid_range=climate_range(*_climate(climatology)),
     )
     return Prepared(program, climatology, settings.members, versions)
+
+
+def _climate(climatology: Climatology) -> tuple[float, float]:
+    """Rough mean and standard deviation of a climate."""
+    variance = jnp.mean(jnp.sum(climatology.square_root**2, axis=-1))
+    return round(float(jnp.mean(climatology.mean)), 2), round(float(jnp.sqrt(variance)), 2)
+
+
+def chosen_fallbacks(version: ModelVersion) -> Bool[Array, " fallback"] | None:
+    """Which of `FALLBACKS` the gates found better than an analysis that is not trusted; None for
+    weights whose gates did not compare them, which fall back on all."""
+    chosen = gate_provenance(version).get(FALLBACK)
+    if chosen is None:
+        return None
+    return jnp.asarray([fallback.value == chosen for fallback in FALLBACKS])

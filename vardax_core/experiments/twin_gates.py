@@ -2,6 +2,7 @@
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from vardax_core.analysis.base import AbstractAnalysisStep
@@ -14,12 +15,21 @@ from vardax_core.calibration.gates.sets import gates_for
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.experiments import twin
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.fallback import FallbackPlan, trial_record, try_fallbacks
 from vardax_core.experiments.held_out import HeldOut, HeldOutPlan, pair_scores, twin_pairs
 from vardax_core.experiments.prepared import experiment_key
-from vardax_core.observations.operators import Identity
+from vardax_core.experiments.settings import FALLBACKS
+from vardax_core.models.base import AbstractForecastModel
+from vardax_core.models.climatology import Climatology
+from vardax_core.training.observing import FixedNetwork
 
 FORGIVEN = Tolerance(bias=0.1, spread=1.1)
 """Faults of the analysis in a cycle that do not keep it from work."""
+
+MODEL_ERROR = 0.25
+"""Largest tendency that the forecast lacks in the trial of the fallbacks, over the usual one."""
+CHANGES = 256
+"""States of the climate from which the usual tendency is taken."""
 
 
 def adjoint_gate(
@@ -52,15 +62,28 @@ def adjoint_gate(
     return AdjointGate(measured=measured)
 
 
+def typical_change(model: AbstractForecastModel, climatology: Climatology) -> float:
+    """Find the root mean square change of a state over one step of a model, from its climate."""
+    key, time = jax.random.key(0), jnp.zeros((), jnp.int32)
+    none = jnp.zeros((CHANGES, *model.state_shape), climatology.mean.dtype)
+    states = climatology.forecast(none, time, key=key)
+    ahead = jax.jit(lambda x: model.forecast(x, time, key=key))(states)
+    return float(jnp.sqrt(jnp.mean((ahead - states) ** 2)))
+
+
 def judge_twin(experiment: Experiment, plan: HeldOutPlan) -> Judgement:
     """Run the gates on pairs from the cycle of a trained analysis."""
     settings, recipe = experiment.settings, experiment.recipe
     model = twin.forecast_model(recipe)
-    prepared = twin.prepare(
-        recipe, settings, experiment.registry, Identity(model.state_shape)
-    ).in_precision(settings.precision)
+    variable = recipe.variable
+    prepared = (
+        twin.prepare(recipe, settings, experiment.registry, twin.observed_points(recipe))
+        .within(variable.valid_min, variable.valid_max)
+        .in_precision(settings.precision)
+    )
     key = cycle_key(experiment_key(settings.training.seed), 0, Purpose.VALIDATION)
     pair_key, rank_key, adjoint_key = jax.random.split(key, 3)
+    trial_key = jax.random.fold_in(key, 3)
     held_out = twin_pairs(
         prepared.program,
         prepared.climatology,
@@ -74,11 +97,27 @@ def judge_twin(experiment: Experiment, plan: HeldOutPlan) -> Judgement:
         *gates_for(context, FORGIVEN),
         adjoint_gate(prepared.program.step, oracle, held_out, key=adjoint_key),
     )
+    trial = try_fallbacks(
+        prepared.program,
+        [method.value for method in FALLBACKS],
+        prepared.climatology,
+        FixedNetwork(recipe.observation.error_sd),
+        MODEL_ERROR * typical_change(model, prepared.climatology),
+        FallbackPlan(
+            streams=max(2, plan.streams // 2),
+            settle=plan.settle,
+            cycles=plan.per_stream * plan.gap,
+            members=settings.members,
+        ),
+        key=trial_key,
+    )
     return Judgement(
         run_gates(gates, context),
         pair_scores(held_out.pairs),
         {
             "pairs": f"{context.n} of {plan.streams} independent twins, {plan.gap} cycles apart",
             "forgiven": f"bias {FORGIVEN.bias} sd, ratio of spreads {FORGIVEN.spread}",
+            "model error": f"a constant tendency of up to {MODEL_ERROR:.0%} of the usual one",
+            **trial_record(trial),
         },
     )

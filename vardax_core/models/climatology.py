@@ -1,13 +1,23 @@
 """The forecast that knows the calendar and nothing else."""
 
+from typing import TypeVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vardax_core.models.base import AbstractForecastModel
 
 MINUTES_A_DAY = 24 * 60
+
+Minutes = TypeVar("Minutes", int, Array, np.ndarray)
+
+
+def slot_of(time: Minutes, slots: int) -> Minutes:
+    """Which of `slots` equal parts of the day the minutes `time` since `MINUTES_EPOCH` fall in."""
+    return (time % MINUTES_A_DAY) * slots // MINUTES_A_DAY
 
 
 class Climatology(AbstractForecastModel):
@@ -39,8 +49,7 @@ class Climatology(AbstractForecastModel):
 
     def mean_at(self, time: Int[Array, ""]) -> Float[Array, "*state"]:
         """The climatological mean at the minute `time` since `MINUTES_EPOCH`."""
-        slots = self.mean.shape[0]
-        return self.mean[(time % MINUTES_A_DAY) * slots // MINUTES_A_DAY]
+        return self.mean[slot_of(time, self.mean.shape[0])]
 
     def step(
         self, state: Float[Array, "*state"], time: Int[Array, ""], *, key: PRNGKeyArray

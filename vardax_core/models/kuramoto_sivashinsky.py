@@ -1,14 +1,17 @@
 """The Kuramoto-Sivashinsky equation on a periodic line."""
 
 import math
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from pydantic import Field
 
 from vardax_core.models.base import AbstractForecastModel
+from vardax_core.models.settings import AbstractModelSettings, Axis, numbered
 
 CONTOUR_POINTS = 64
 """Points of the circle over which the scheme's coefficients are averaged."""
@@ -102,3 +105,37 @@ class KuramotoSivashinsky(AbstractForecastModel):
 
         spectral, _ = jax.lax.scan(body, start, length=self.n_steps)
         return jnp.fft.irfft(spectral, n=n)
+
+
+class KuramotoSivashinskySettings(AbstractModelSettings):
+    """Settings of `KuramotoSivashinsky`."""
+
+    name: ClassVar[str] = "kuramoto-sivashinsky"
+    title: ClassVar[str] = "Kuramoto-Sivashinsky: the slope of a flame front on a periodic line"
+    source: ClassVar[str] = "doi:10.1143/PTP.55.356"
+    ring: ClassVar[bool] = True
+
+    size: int = Field(default=128, ge=8, multiple_of=2, description="number of grid points")
+    length: float = Field(default=32 * math.pi, gt=0, description="length of the line")
+    step_size: float = Field(default=0.25, gt=0, description="step of the scheme in model time")
+    n_steps: int = Field(default=4, ge=1, description="steps of the scheme to a model step")
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        return (self.size,)
+
+    def build(self, interval: int) -> KuramotoSivashinsky:
+        return KuramotoSivashinsky(
+            state_shape=self.state_shape,
+            length=self.length,
+            step_size=self.step_size,
+            n_steps=self.n_steps,
+            interval=interval,
+        )
+
+    def start(self, dtype: str, *, key: PRNGKeyArray) -> Float[Array, "*state"]:
+        noise = jax.random.normal(key, self.state_shape, dtype)
+        return noise - jnp.mean(noise)
+
+    def axes(self) -> tuple[Axis, ...]:
+        return (numbered(self.size, "index on the line"),)

@@ -1,11 +1,16 @@
 """The one-scale model of Lorenz (1996)."""
 
+from typing import ClassVar
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from pydantic import Field
 
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.integrate import RungeKutta4, integrate
+from vardax_core.models.settings import AbstractModelSettings, Axis, numbered
 
 
 class Lorenz96(AbstractForecastModel):
@@ -53,3 +58,37 @@ class Lorenz96(AbstractForecastModel):
         self, state: Float[Array, "*state"], time: Int[Array, ""], *, key: PRNGKeyArray
     ) -> Float[Array, "*state"]:
         return integrate(self.tendency, state, self.step_size, self.n_steps, RungeKutta4())
+
+
+class Lorenz96Settings(AbstractModelSettings):
+    """Settings of `Lorenz96`."""
+
+    name: ClassVar[str] = "lorenz96"
+    title: ClassVar[str] = "Lorenz (1996): a ring of one scale"
+    source: ClassVar[str] = "doi:10.1175/1520-0469(1998)055<0399:OSFSWO>2.0.CO;2"
+    later: ClassVar[frozenset[str]] = frozenset({"n_steps"})
+    ring: ClassVar[bool] = True
+
+    size: int = Field(default=40, ge=4, description="number of variables")
+    forcing: float = Field(default=8.0, description="the model's F")
+    step_size: float = Field(default=0.05, gt=0, description="Runge-Kutta step in model time")
+    n_steps: int = Field(default=1, ge=1, description="Runge-Kutta steps to a model step")
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        return (self.size,)
+
+    def build(self, interval: int) -> Lorenz96:
+        return Lorenz96(
+            state_shape=self.state_shape,
+            forcing=self.forcing,
+            step_size=self.step_size,
+            n_steps=self.n_steps,
+            interval=interval,
+        )
+
+    def start(self, dtype: str, *, key: PRNGKeyArray) -> Float[Array, "*state"]:
+        return self.forcing + jax.random.normal(key, self.state_shape, dtype)
+
+    def axes(self) -> tuple[Axis, ...]:
+        return (numbered(self.size, "index on the ring"),)

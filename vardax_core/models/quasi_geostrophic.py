@@ -1,14 +1,17 @@
 """A two-layer quasi-geostrophic model on a doubly periodic beta plane."""
 
 import math
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from pydantic import Field
 
 from vardax_core.models.base import AbstractForecastModel
+from vardax_core.models.settings import AbstractModelSettings, Axis, metres, numbered
 
 
 class QuasiGeostrophic(AbstractForecastModel):
@@ -135,3 +138,43 @@ class QuasiGeostrophic(AbstractForecastModel):
 
         spectral, _ = jax.lax.scan(body, start, length=self.n_steps)
         return jnp.fft.irfft2(spectral, s=state.shape[-2:])
+
+
+class QuasiGeostrophicSettings(AbstractModelSettings):
+    """Settings of `QuasiGeostrophic`."""
+
+    name: ClassVar[str] = "qg"
+    title: ClassVar[str] = "Two-layer quasi-geostrophic eddies on a doubly periodic plane"
+    source: ClassVar[str] = "Vallis (2006), section 5.4; doi:10.1016/0377-0265(78)90002-7"
+
+    size: int = Field(default=64, ge=8, multiple_of=2, description="grid points along a side")
+    length: float = Field(default=1e6, gt=0, description="length of a side, metres")
+    beta: float = Field(default=1.5e-11, description="gradient of the Coriolis parameter, 1/(m s)")
+    deformation_radius: float = Field(default=15e3, gt=0, description="deformation radius, metres")
+    depth_ratio: float = Field(
+        default=0.25, gt=0, description="depth of the upper layer over that of the lower"
+    )
+    shear: float = Field(default=0.025, description="mean flow of the upper layer, m/s")
+    friction: float = Field(default=5.787e-7, ge=0, description="bottom drag, 1/s")
+    step_size: float = Field(default=3600.0, gt=0, description="Runge-Kutta step, seconds")
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        return (2, self.size, self.size)
+
+    def build(self, interval: int) -> QuasiGeostrophic:
+        steps = 60 * interval / self.step_size
+        if steps < 1 or steps != round(steps):
+            raise ValueError(
+                f"qg: one model step of {interval} minutes must be a whole number of step_size "
+                f"{self.step_size:g} s; change one of them."
+            )
+        return QuasiGeostrophic(**self.model_dump(), n_steps=round(steps))
+
+    def start(self, dtype: str, *, key: PRNGKeyArray) -> Float[Array, "*state"]:
+        scale = self.shear / self.deformation_radius
+        return jnp.asarray(scale, dtype) * jax.random.normal(key, self.state_shape, dtype)
+
+    def axes(self) -> tuple[Axis, ...]:
+        sides = (metres(self.size, self.length, axis) for axis in "yx")
+        return (numbered(2, "layer, from the top"), *sides)

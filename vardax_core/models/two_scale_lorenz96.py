@@ -1,11 +1,16 @@
 """The two-scale model of Lorenz (1996)."""
 
+from typing import ClassVar
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
+from pydantic import Field
 
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.integrate import RungeKutta4, integrate
+from vardax_core.models.settings import AbstractModelSettings, Axis, numbered
 
 
 class TwoScaleLorenz96(AbstractForecastModel):
@@ -64,3 +69,47 @@ class TwoScaleLorenz96(AbstractForecastModel):
         self, state: Float[Array, "*state"], time: Int[Array, ""], *, key: PRNGKeyArray
     ) -> Float[Array, "*state"]:
         return integrate(self.tendency, state, self.step_size, self.n_steps, RungeKutta4())
+
+
+class TwoScaleLorenz96Settings(AbstractModelSettings):
+    """Settings of `TwoScaleLorenz96`."""
+
+    name: ClassVar[str] = "lorenz96-two-scale"
+    title: ClassVar[str] = "Lorenz (1996): a slow ring coupled to a fast one"
+    source: ClassVar[str] = "Lorenz (1996), Proc. Seminar on Predictability, ECMWF, section 4"
+
+    slow: int = Field(default=36, ge=4, description="number of slow variables")
+    fast: int = Field(default=10, ge=1, description="fast variables to a slow one")
+    forcing: float = Field(default=10.0, description="the model's F")
+    coupling: float = Field(default=1.0, ge=0, description="the model's h")
+    time_ratio: float = Field(default=10.0, gt=0, description="the model's c")
+    space_ratio: float = Field(default=10.0, gt=0, description="the model's b")
+    step_size: float = Field(default=0.005, gt=0, description="Runge-Kutta step in model time")
+    n_steps: int = Field(default=10, ge=1, description="Runge-Kutta steps to a model step")
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        return (self.slow * (1 + self.fast),)
+
+    def build(self, interval: int) -> TwoScaleLorenz96:
+        return TwoScaleLorenz96(
+            slow=self.slow,
+            fast=self.fast,
+            forcing=self.forcing,
+            coupling=self.coupling,
+            time_ratio=self.time_ratio,
+            space_ratio=self.space_ratio,
+            step_size=self.step_size,
+            n_steps=self.n_steps,
+            interval=interval,
+        )
+
+    def start(self, dtype: str, *, key: PRNGKeyArray) -> Float[Array, "*state"]:
+        rest = jnp.zeros(self.slow * self.fast, dtype)
+        slow = jnp.full(self.slow, self.forcing, dtype)
+        noise = jax.random.normal(key, self.state_shape, dtype)
+        return jnp.concatenate([slow, rest]) + jnp.asarray(0.1, dtype) * noise
+
+    def axes(self) -> tuple[Axis, ...]:
+        (size,) = self.state_shape
+        return (numbered(size, "the slow variables, then the fast ones"),)

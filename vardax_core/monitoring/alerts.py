@@ -16,6 +16,7 @@ from vardax_core.monitoring.base import AbstractCheck, Finding, Limits, Severity
 from vardax_core.monitoring.situation import HISTORY_DAYS, Situation
 from vardax_core.store.errors import StoreError
 from vardax_core.store.location import Location
+from vardax_core.words import counted
 
 NOTE = "alerts"
 KEPT = 50
@@ -171,6 +172,7 @@ def parse_book(location: Location, note: bytes | None) -> AlertBook:
         return AlertBook.model_validate_json(note)
     except ValidationError as error:
         raise AlertBookError(
-            f"{location}: the book of alerts beside it is damaged ({error.error_count()} faults); "
-            f"remove the note '{NOTE}', and what stands is raised anew."
+            f"{location}: the book of alerts beside it is damaged "
+            f"({counted(error.error_count(), 'fault')}); remove the note '{NOTE}', and "
+            "what stands is raised anew."
         ) from error

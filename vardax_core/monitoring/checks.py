@@ -16,7 +16,12 @@ from vardax_core.types import ResultCode
 DAY = timedelta(days=1)
 SHARE_OF_HARD = 0.8
 """Of a hard limit, where the past would put the soft one beyond it."""
-FELL_BACK = (ResultCode.OUT_OF_DISTRIBUTION, ResultCode.NON_FINITE, ResultCode.FAILED)
+FELL_BACK = (
+    ResultCode.OUT_OF_DISTRIBUTION,
+    ResultCode.NON_FINITE,
+    ResultCode.FAILED,
+    ResultCode.OUT_OF_RANGE,
+)
 
 
 class Freshness(AbstractCheck):
@@ -158,6 +163,24 @@ class FallbackRate(AbstractCheck):
         return Look(np.asarray([value]), situation.end, limits, NO_OBSERVATIONS)
 
 
+class LostMembers(AbstractCheck):
+    """How many members' forecasts were impossible and were replaced. One in a cycle may happen
+    with a long model step; several are a model or an ensemble that runs away, whatever the result
+    code of the analysis that was made from the others."""
+
+    name: ClassVar[str] = "members"
+    statistic: ClassVar[str] = "replaced members"
+    soft_members: float = 1.0
+    least: float = 1.0
+
+    def look(self, situation: Situation) -> Look:
+        replaced = situation.statistics["replaced_members"]
+        found = robust_range(replaced[situation.reference], least=self.least)
+        high = self.soft_members if found is None else max(self.soft_members, found[1])
+        limits = Limits(soft_high=high)
+        return Look(replaced[situation.recent], situation.judged_cycles, limits, "no cycle yet")
+
+
 class CalibrationDrift(AbstractCheck):
     """Spread over RMSE in the last days, against blocks of as many days before; where no truth is
     known, the root of predicted over measured variance of O-B instead."""
@@ -256,6 +279,7 @@ CHECKS: tuple[AbstractCheck, ...] = (
     InnovationChi2(),
     SpreadCollapse(),
     FallbackRate(),
+    LostMembers(),
     CalibrationDrift(),
     CalibrationVerdict(),
     DiskSpace(),

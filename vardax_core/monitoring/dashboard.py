@@ -14,6 +14,7 @@ from vardax_core.monitoring.alerts import AlertBook
 from vardax_core.monitoring.base import Finding, Severity
 from vardax_core.monitoring.situation import HISTORY_DAYS, Situation
 from vardax_core.store import ExperimentStore
+from vardax_core.words import counted
 
 SERIES_CYCLES = 160
 NUMBERS = ("observations", "o-b mean", "chi2", "spread", "calibration", "verdict")
@@ -27,8 +28,7 @@ def latest_picture(
 ) -> Figure | None:
     """The last analysis and the departures before it; None while there is no cycle.
 
-    Of the fields it reads mean and spread of one cycle, and no ensemble. Of a state with more than
-    two dimensions it shows the last two, at the first place of the others.
+    Of the fields it reads mean and spread of one cycle, and no ensemble.
     """
     if not len(situation.cycles):
         return None
@@ -36,20 +36,21 @@ def latest_picture(
     name = recipe.variable.name
     analysis = store.dataset("analysis").isel(time=-1)
     when = analysis["time"].to_numpy()
-    leading = dict.fromkeys(recipe.state_dims[:-2], 0)
-    shown = recipe.state_dims[-2:]
+    dims, grid = recipe.state_dims, experiment.space(store).grid
+    positions = np.moveaxis(np.asarray(grid.positions()), -1, 0)
     observations = store.dataset("observations").sel(time=when)
     values = observations[name].to_numpy().astype(float)
     there = np.isfinite(values)
-    places = np.stack([observations[d].to_numpy().astype(float) for d in shown], axis=1)
+    places = grid.points()[observations["grid_index"].to_numpy()]
     mean, spread = (
-        analysis[f"{name}_{which}"].isel(leading).transpose(*shown).to_numpy().astype(float)
+        analysis[f"{name}_{which}"].transpose(*dims).to_numpy().astype(float)
         for which in ("mean", "spread")
     )
     state = LatestState(
         mean=mean,
         spread=spread,
-        positions={dim: analysis[dim].to_numpy().astype(float) for dim in shown},
+        positions=dict(zip(dims, positions, strict=True)),
+        aspect=grid.aspect(),
         observed=places[there],
         values=values[there],
         title=f"{recipe.variable.long_name}, {when.astype('datetime64[m]')!s} UTC",
@@ -111,12 +112,12 @@ def dashboard(
     """The page as Markdown with its picture inside."""
     by_name = {finding.check: finding for finding in findings}
     fresh = by_name["freshness"]
-    late = fresh.remark if fresh.value is None else f"{fresh.value:g} cycles behind"
+    late = fresh.remark if fresh.value is None else f"{counted(fresh.value, 'cycle')} behind"
     lines = [
         f"# {experiment.name}",
         "",
         f"**{verdict(findings, situation)}** Last analysis {situation.last} UTC ({late}); "
-        f"{store.tip().cycles} cycles in `{store.location}`; looked at "
+        f"{counted(store.tip().cycles, 'cycle')} in `{store.location}`; looked at "
         f"{situation.now:%Y-%m-%d %H:%M} UTC.",
         "",
     ]

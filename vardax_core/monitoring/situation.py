@@ -23,7 +23,7 @@ from vardax_core.training.promotion import champion
 SCALARS = (
     *("observations", "innovation", "squared_innovation", "chi2"),
     *("observed_background_variance", "error_variance"),
-    *("squared_error", "variance", "result", "analysis_method"),
+    *("squared_error", "variance", "result", "analysis_method", "replaced_members"),
 )
 """The diagnostics that are read: one number for each cycle."""
 HISTORY_DAYS = 20

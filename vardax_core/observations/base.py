@@ -4,15 +4,12 @@ from abc import abstractmethod
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 
 class OperatorShapeError(ValueError):
     """An observation operator whose parts do not fit together, or not the state."""
-
-
-class OutsideDomainError(ValueError):
-    """An observation that lies outside the grid it is to be compared with."""
 
 
 class AbstractObservationOperator(eqx.Module):
@@ -57,7 +54,41 @@ class AbstractObservationOperator(eqx.Module):
         return Composition(outer=self, inner=inner, state_shape=inner.state_shape)
 
 
-class Composition(AbstractObservationOperator):
+class LocalRows(eqx.Module):
+    """The derivative H' of an operator at one state, row by row.
+
+    Attributes:
+        points: flat (row-major) indices of the grid points that each observation depends on, none
+            twice in a row.
+        slopes: derivative of the observation's equivalent by the state at each of them.
+    """
+
+    points: Int[Array, "obs point"]
+    slopes: Float[Array, "obs point"]
+
+
+class AbstractLocalOperator(AbstractObservationOperator):
+    """An operator that knows which few grid points each of its observations depends on."""
+
+    @abstractmethod
+    def rows(self, state: Float[Array, "*state"]) -> LocalRows:
+        """The derivative at a state."""
+
+
+def rows_of(operator: AbstractObservationOperator, state: Float[Array, "*state"]) -> LocalRows:
+    """The derivative of any operator at a state; over all points if it does not say which."""
+    if isinstance(operator, AbstractLocalOperator):
+        return operator.rows(state)
+    return _all_rows(operator, state)
+
+
+def _all_rows(operator: AbstractObservationOperator, state: Float[Array, "*state"]) -> LocalRows:
+    basis = jnp.eye(operator.obs_size, dtype=state.dtype)
+    slopes = jax.vmap(lambda e: operator.adjoint(state, e))(basis).reshape(basis.shape[0], -1)
+    return LocalRows(jnp.broadcast_to(jnp.arange(state.size)[None], slopes.shape), slopes)
+
+
+class Composition(AbstractLocalOperator):
     """One operator after another, written `outer @ inner`.
 
     Attributes:
@@ -87,3 +118,11 @@ class Composition(AbstractObservationOperator):
 
     def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:
         return self.outer(self.inner(state))
+
+    def rows(self, state: Float[Array, "*state"]) -> LocalRows:
+        outer = rows_of(self.outer, self.inner(state))
+        if outer.points.shape[1] != 1:
+            # Two inner observations may look at one point.
+            return _all_rows(self, state)
+        inner, chosen = rows_of(self.inner, state), outer.points[:, 0]
+        return LocalRows(inner.points[chosen], outer.slopes * inner.slopes[chosen])

@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from vardax_core.state.grids import AbstractGrid
+
 
 class BinningError(ValueError):
-    """Observations or a grid that cannot be binned."""
+    """Observations that cannot be binned."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,48 +32,11 @@ class Binned:
     outside: int
 
 
-def cell_edges(axis: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n_plus_one"]:
-    """Edges halfway between the points of an axis, ascending or descending.
-
-    Raises:
-        BinningError: if the axis has less than two points, or is not monotonic.
-    """
-    steps = np.diff(axis)
-    if axis.size < 2 or not (np.all(steps > 0) or np.all(steps < 0)):
-        raise BinningError(
-            "An axis must rise or fall strictly and hold two points at least, got "
-            f"{axis.size} points; sort the grid."
-        )
-    middle = (axis[1:] + axis[:-1]) / 2
-    ends = axis[[0, -1]] + np.array([-steps[0], steps[-1]]) / 2
-    return np.concatenate([ends[:1], middle, ends[1:]])
-
-
-def cells_of(
-    position: Float[np.ndarray, "obs axis"], axes: tuple[Float[np.ndarray, " _"], ...]
-) -> Int[np.ndarray, " obs"]:
-    """Flat row-major number of the cell around a grid point that each position is in; -1 for none.
-
-    Raises:
-        BinningError: if an axis is not monotonic.
-    """
-    numbers, inside = [], np.ones(len(position), bool)
-    for column, axis in zip(position.T, axes, strict=True):
-        edges = cell_edges(axis)
-        rising = edges[-1] > edges[0]
-        index = np.searchsorted(edges if rising else edges[::-1], column, side="right") - 1
-        index = index if rising else axis.size - 1 - index
-        inside &= (index >= 0) & (index < axis.size)
-        numbers.append(index.clip(0, axis.size - 1))
-    flat = np.ravel_multi_index(numbers, tuple(axis.size for axis in axes))
-    return np.where(inside, flat, -1)
-
-
 def bin_to_grid(
     values: Float[np.ndarray, " obs"],
     error_sd: Float[np.ndarray, " obs"],
-    position: Float[np.ndarray, "obs axis"],
-    axes: tuple[Float[np.ndarray, " _"], ...],
+    places: Float[np.ndarray, "obs coordinate"],
+    grid: AbstractGrid,
     *,
     use: Bool[np.ndarray, " obs"] | None = None,
 ) -> Binned:
@@ -83,29 +48,29 @@ def bin_to_grid(
 
     Arguments:
         values, error_sd: in one unit; what is not finite is left out.
-        position: coordinates of the observations, in the order of the axes.
-        axes: coordinates of the grid's points.
+        places: coordinates of the observations, in the order of the grid's axes.
+        grid: whose points are in the middle of the cells.
         use: True for what has passed quality control.
 
     Raises:
-        BinningError: if arrays do not fit, an axis is not monotonic, or an error not positive.
+        BinningError: if arrays do not fit, or an error is not positive.
 
     Source: Janjic et al. (2018), doi:10.1002/qj.3130
     """
-    good = np.isfinite(values) & np.isfinite(error_sd) & np.all(np.isfinite(position), axis=1)
+    good = np.isfinite(values) & np.isfinite(error_sd) & np.all(np.isfinite(places), axis=1)
     good &= True if use is None else use
-    if position.shape != (values.size, len(axes)) or error_sd.shape != values.shape:
+    expected = (values.size, grid.points().shape[1])
+    if places.shape != expected or error_sd.shape != values.shape:
         raise BinningError(
-            f"Expected positions {(values.size, len(axes))} and as many errors as values, got "
-            f"{position.shape} and {error_sd.shape}."
+            f"Expected places {expected} and as many errors as values, got {places.shape} and "
+            f"{error_sd.shape}."
         )
     if np.any(error_sd[good] <= 0):
         raise BinningError("error_sd must be positive; give the instrument's standard deviation.")
-    shape = tuple(axis.size for axis in axes)
-    cells = cells_of(position, axes)
+    cells = grid.cells(places)
     inside = good & (cells >= 0)
     flat = cells[inside]
-    size = int(np.prod(shape))
+    size, shape = grid.size, grid.shape
 
     def sums(weights: np.ndarray) -> np.ndarray:
         return np.bincount(flat, weights, size)

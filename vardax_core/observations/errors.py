@@ -9,6 +9,17 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 
+def finite_error_sd(
+    error_sd: Float[Array, "*any"], values: Float[Array, "*any"], equivalents: Float[Array, "*any"]
+) -> Float[Array, "*any"]:
+    """Errors, raised where squares of the departures in their units would not stay finite.
+
+    That is at eps^1.5 of the numbers that are compared, whose own rounding is eps.
+    """
+    largest = jnp.maximum(jnp.abs(values), jnp.abs(equivalents))
+    return jnp.maximum(error_sd, float(jnp.finfo(error_sd.dtype).eps) ** 1.5 * largest)
+
+
 class AbstractErrorModel(eqx.Module):
     """A covariance R = C C' of the errors of one row of observations.
 
@@ -148,7 +159,9 @@ class AlongTrackErrorModel(AbstractErrorModel):
         before = jnp.concatenate([jnp.full((1,), -1, latest.dtype), latest[:-1]])
         gap = self.positions - self.positions[before]
         correlation = jnp.where(before >= 0, jnp.exp(-gap / self.length), 0.0)
-        return before, correlation, jnp.sqrt(1 - correlation**2)
+        # 1 - correlation^2 without cancelling, positive for observations at one place too.
+        rest = jnp.where(before >= 0, -jnp.expm1(-2 * gap / self.length), 1.0)
+        return before, correlation, jnp.sqrt(jnp.maximum(rest, jnp.finfo(rest.dtype).eps))
 
     def whiten(
         self,

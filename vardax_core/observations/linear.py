@@ -7,14 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from vardax_core.observations.base import (
-    AbstractObservationOperator,
-    OperatorShapeError,
-    OutsideDomainError,
-)
+from vardax_core.observations.base import AbstractLocalOperator, LocalRows, OperatorShapeError
+from vardax_core.state.grids import AbstractGrid
 
 
-class LinearMatrix(AbstractObservationOperator):
+class LinearMatrix(AbstractLocalOperator):
     """H given by its matrix over the flattened state.
 
     Attributes:
@@ -43,8 +40,12 @@ class LinearMatrix(AbstractObservationOperator):
     def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:
         return self.matrix @ state.reshape(-1)
 
+    def rows(self, state: Float[Array, "*state"]) -> LocalRows:
+        everywhere = jnp.broadcast_to(jnp.arange(self.matrix.shape[1])[None], self.matrix.shape)
+        return LocalRows(everywhere, self.matrix.astype(state.dtype))
 
-class WeightedPoints(AbstractObservationOperator):
+
+class WeightedPoints(AbstractLocalOperator):
     """Every observation a weighted sum of a few grid points; H is never formed.
 
     Attributes:
@@ -65,61 +66,25 @@ class WeightedPoints(AbstractObservationOperator):
         values = jnp.take(state.reshape(-1), self.indices)
         return jnp.sum(self.weights.astype(values.dtype) * values, axis=1)
 
-
-def _cells(
-    axis: str, grid: Float[np.ndarray, " n"], points: Float[np.ndarray, " obs"], period: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Left and right grid index of each point and the weight of the right one."""
-    if grid.ndim != 1 or grid.size < 2 or np.any(np.diff(grid) <= 0):
-        raise OperatorShapeError(
-            f"bilinear: grid_{axis} must be one increasing axis of 2 or more points."
-        )
-    if np.isfinite(period):
-        grid = np.append(grid, grid[0] + period)
-        points = grid[0] + np.mod(points - grid[0], period)
-    outside = np.flatnonzero(~((points >= grid[0]) & (points <= grid[-1])))
-    if outside.size:
-        raise OutsideDomainError(
-            f"bilinear: observation {outside[0]} at {axis} = {points[outside[0]]} lies outside the "
-            f"domain [{grid[0]}, {grid[-1]}]; drop it or mark it missing."
-        )
-    left = np.clip(np.searchsorted(grid, points, side="right") - 1, 0, grid.size - 2)
-    fraction = (points - grid[left]) / (grid[left + 1] - grid[left])
-    size = grid.size - 1 if np.isfinite(period) else grid.size
-    return left, (left + 1) % size, fraction
+    def rows(self, state: Float[Array, "*state"]) -> LocalRows:
+        return LocalRows(self.indices, self.weights.astype(state.dtype))
 
 
-def bilinear(
-    grid_y: Float[np.ndarray, " y"],
-    grid_x: Float[np.ndarray, " x"],
-    points_y: Float[np.ndarray, " obs"],
-    points_x: Float[np.ndarray, " obs"],
-    *,
-    period_x: float = math.inf,
+def interpolation(
+    grid: AbstractGrid, places: Float[np.ndarray, "obs coordinate"]
 ) -> WeightedPoints:
-    """Bilinear interpolation of a field `(y, x)` to scattered points.
+    """Interpolate a field linearly to places between the points of its grid.
 
     Arguments:
-        grid_y, grid_x: increasing grid coordinates.
-        points_y, points_x: observation coordinates in the same units.
-        period_x: length of a periodic x axis, 360 for longitudes around the globe.
+        grid: of the field.
+        places: coordinates in the order of the grid's axes.
 
     Raises:
-        OperatorShapeError: if an axis does not increase.
-        OutsideDomainError: if a point lies outside the grid.
+        OutsideDomainError: if a place lies outside the grid, or among masked points.
     """
-    grid_y, grid_x, points_y, points_x = (
-        np.asarray(a, float) for a in (grid_y, grid_x, points_y, points_x)
-    )
-    south, north, up = _cells("y", grid_y, points_y, math.inf)
-    west, east, right = _cells("x", grid_x, points_x, period_x)
-    corners = ((south, 1 - up), (north, up)), ((west, 1 - right), (east, right))
-    indices = [row * grid_x.size + column for row, _ in corners[0] for column, _ in corners[1]]
-    weights = [a * b for _, a in corners[0] for _, b in corners[1]]
+    indices, weights = grid.stencil(np.asarray(places, float))
     return WeightedPoints(
-        indices=jnp.asarray(np.stack(indices, axis=1)),
-        weights=jnp.asarray(np.stack(weights, axis=1)),
-        state_shape=(grid_y.size, grid_x.size),
+        indices=jnp.asarray(indices), weights=jnp.asarray(weights), state_shape=grid.shape
     )
 
 

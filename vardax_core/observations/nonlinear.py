@@ -4,13 +4,14 @@ import math
 from collections.abc import Callable
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.observations.base import AbstractLocalOperator, LocalRows
 
 
-class Elementwise(AbstractObservationOperator):
+class Elementwise(AbstractLocalOperator):
     """A scalar function of every value of the state; compose it with a sampling by `@`.
 
     Attributes:
@@ -27,6 +28,11 @@ class Elementwise(AbstractObservationOperator):
 
     def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:
         return self.function(state.reshape(-1))
+
+    def rows(self, state: Float[Array, "*state"]) -> LocalRows:
+        values = state.reshape(-1)
+        slopes = jax.jvp(self.function, (values,), (jnp.ones_like(values),))[1]
+        return LocalRows(jnp.arange(values.size)[:, None], slopes[:, None])
 
 
 def absolute(state_shape: tuple[int, ...]) -> Elementwise:

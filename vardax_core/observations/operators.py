@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from vardax_core.observations.base import AbstractObservationOperator, OutsideDomainError
+from vardax_core.observations.base import AbstractLocalOperator, LocalRows
+from vardax_core.state.grids import OutsideDomainError
 
 
-class Identity(AbstractObservationOperator):
+class Identity(AbstractLocalOperator):
     """Every point of the state is observed; which of them are missing is said by the mask.
 
     Attributes:
@@ -27,8 +28,13 @@ class Identity(AbstractObservationOperator):
     def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:
         return state.reshape(-1)
 
+    def rows(self, state: Float[Array, "*state"]) -> LocalRows:
+        return LocalRows(
+            jnp.arange(self.obs_size)[:, None], jnp.ones((self.obs_size, 1), state.dtype)
+        )
 
-class PointSampling(AbstractObservationOperator):
+
+class PointSampling(AbstractLocalOperator):
     """The state at chosen points of its grid.
 
     Attributes:
@@ -60,3 +66,6 @@ class PointSampling(AbstractObservationOperator):
 
     def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:
         return jnp.take(state.reshape(-1), self.indices)
+
+    def rows(self, state: Float[Array, "*state"]) -> LocalRows:
+        return LocalRows(self.indices[:, None], jnp.ones((self.obs_size, 1), state.dtype))

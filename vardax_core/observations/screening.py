@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int8
 
 from vardax_core.observations.quality import QualityCode
+from vardax_core.state.grids import AbstractGrid
 
 Codes = Int8[np.ndarray, " obs"]
 
@@ -41,22 +42,20 @@ def flag_blacklisted(
 
 def flag_outside(
     codes: Codes,
-    position: Float[np.ndarray, "_ axis"],
-    lower: Float[np.ndarray, " axis"],
-    upper: Float[np.ndarray, " axis"],
+    places: Float[np.ndarray, "_ coordinate"],
+    grid: AbstractGrid,
 ) -> Codes:
-    """Flag the observations outside of a box, or nowhere, as OUTSIDE_DOMAIN.
+    """Flag the observations that no point of a grid is around, or nowhere, as OUTSIDE_DOMAIN.
 
     Arguments:
-        position: in the units of the grid's axes.
-        lower, upper: corners of the box, which belong to it.
+        places: coordinates in the order of the grid's axes.
+        grid: of the state; a place among its masked points is outside.
 
     Raises:
         ScreeningError: if the arrays differ in length.
     """
-    _check_sizes(codes, position=position)
-    inside = np.all((position >= lower) & (position <= upper), axis=1)
-    return _with(codes, ~inside, QualityCode.OUTSIDE_DOMAIN)
+    _check_sizes(codes, places=places)
+    return _with(codes, ~grid.contains(places), QualityCode.OUTSIDE_DOMAIN)
 
 
 def flag_duplicates(
@@ -86,29 +85,31 @@ def flag_duplicates(
 
 def flag_thinned(
     codes: Codes,
-    position: Float[np.ndarray, "_ axis"],
+    places: Float[np.ndarray, "_ coordinate"],
     error_sd: Float[np.ndarray, " _"],
     spacing: float,
+    grid: AbstractGrid,
 ) -> Codes:
     """Keep one observation in every box of a mesh, the most accurate one; the others are THINNED.
 
     Of equal errors the first in the arrays stays, so that the choice is the same in every run.
 
     Arguments:
-        position: in the units of the grid's axes.
+        places: coordinates in the order of the grid's axes.
         error_sd: standard deviation of the observation error.
-        spacing: side of a box, in the units of `position`.
+        spacing: side of a box, in the units of the axes.
+        grid: says which places have several names, as longitudes do.
 
     Raises:
         ScreeningError: if the arrays differ in length or the spacing is not positive.
 
     Source: Lorenc (1981), doi:10.1175/1520-0493(1981)109<0701:AGTDSI>2.0.CO;2
     """
-    _check_sizes(codes, position=position, error_sd=error_sd)
+    _check_sizes(codes, places=places, error_sd=error_sd)
     if not spacing > 0:
         raise ScreeningError(f"Thinning: spacing must be positive, got {spacing}.")
     usable = np.flatnonzero(codes == int(QualityCode.KEPT))
-    boxes = np.floor(position[usable] / spacing).astype(np.int64)
+    boxes = grid.boxes(places[usable], spacing)
     order = np.lexsort((usable, error_sd[usable], *boxes.T[::-1]))
     same = np.zeros(usable.size, bool)
     same[1:] = np.all(boxes[order][1:] == boxes[order][:-1], axis=1)
@@ -121,7 +122,8 @@ def flag_unlike_neighbours(
     codes: Codes,
     departure: Float[np.ndarray, " _"],
     expected_sd: Float[np.ndarray, " _"],
-    position: Float[np.ndarray, "_ axis"],
+    places: Float[np.ndarray, "_ coordinate"],
+    grid: AbstractGrid,
     *,
     radius: float,
     k: float = 4.0,
@@ -136,8 +138,10 @@ def flag_unlike_neighbours(
     Arguments:
         departure: O-B, in the unit of the observations.
         expected_sd: square root of HBH' + R, in that unit.
-        position: in the units of the grid's axes.
-        radius: how far a neighbour may be.
+        places: coordinates in the order of the grid's axes.
+        grid: gives distances.
+        radius: how far a neighbour may be, in units of the axes; on the sphere degrees of a great
+            circle.
         k: tolerance in standard deviations.
         fewest: neighbours without which nothing is judged.
 
@@ -146,15 +150,17 @@ def flag_unlike_neighbours(
 
     Source: Dee et al. (2001), doi:10.1002/qj.49712757714
     """
-    _check_sizes(codes, departure=departure, expected_sd=expected_sd, position=position)
+    _check_sizes(codes, departure=departure, expected_sd=expected_sd, places=places)
     if not (radius > 0 and k > 0 and fewest >= 1):
         raise ScreeningError(
             "Buddy check: radius and k must be positive and fewest at least 1, got "
             f"{radius}, {k} and {fewest}."
         )
-    distance = np.linalg.norm(position[:, None] - position[None], axis=2)
-    near = (distance <= radius) & ~np.eye(codes.size, dtype=bool)
     kept = (codes == int(QualityCode.KEPT)) & np.isfinite(departure)
+    kept &= np.isfinite(places).all(axis=1)
+    near = np.zeros((codes.size, codes.size), bool)
+    near[np.ix_(kept, kept)] = grid.near(places[kept], radius * grid.axis_step)
+    near &= ~np.eye(codes.size, dtype=bool)
     chosen = np.zeros(codes.size, bool)
     while True:
         excess = np.zeros(codes.size)

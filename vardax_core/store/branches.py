@@ -28,6 +28,7 @@ from vardax_core.store.repository import (
     instant,
     read_tip,
 )
+from vardax_core.words import counted
 
 BASE = ".base"
 """Added to a branch's name: the branch that keeps what `main` was when the work began."""
@@ -154,8 +155,9 @@ class Branches:
         lost = np.setdiff1d(have, brought)
         if lost.size:
             raise RetractionError(
-                f"{self.location}: the branch lacks {lost.size} cycles that readers have, first "
-                f"{instant(int(lost[0]))}. Run it on to {instant(int(have[-1]))} at least."
+                f"{self.location}: the branch lacks {counted(lost.size, 'cycle')} that readers "
+                f"have, first {instant(int(lost[0]))}. Run it on to {instant(int(have[-1]))} "
+                "at least."
             )
 
 

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vardax_core.store.errors import StoreError
 from vardax_core.store.location import Location
+from vardax_core.words import counted
 
 NOTE = "hold"
 
@@ -82,6 +83,6 @@ def _parse(location: Location, note: bytes | None) -> Hold | None:
     except ValidationError as error:
         raise HoldError(
             f"{location}: the note beside it that holds the experiment is damaged "
-            f"({error.error_count()} faults). Remove it with `vardax release`; hold it again if it "
-            "must be."
+            f"({counted(error.error_count(), 'fault')}). Remove it with `vardax release`; hold it "
+            "again if it must be."
         ) from error

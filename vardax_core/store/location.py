@@ -15,6 +15,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.store import S3Store
 
+from vardax_core.paths import is_url, local_path
 from vardax_core.store.errors import (
     LocationError,
     NoteChangedError,
@@ -32,7 +33,6 @@ from vardax_core.store.files import (
 _S3 = re.compile(r"s3://([^/]+)/(.+?)/*")
 NOTE_WAIT = 10.0
 """Seconds to wait for another process that writes the same note."""
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class Location(abc.ABC):
@@ -100,9 +100,16 @@ class Location(abc.ABC):
 
 @dataclass(frozen=True)
 class LocalLocation(Location):
-    """A directory of the local file system."""
+    """A directory of the local file system.
+
+    Links to it are other names of one place: lock and notes lie beside the real directory.
+    """
 
     path: Path
+
+    @property
+    def _real(self) -> Path:
+        return self.path.resolve()
 
     def __str__(self) -> str:
         return str(self.path)
@@ -119,8 +126,8 @@ class LocalLocation(Location):
 
     def lock(self, wait: float) -> AbstractContextManager[None]:
         with storage_errors(self, "lock"):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        return writer_lock(self.path, wait)
+            self._real.parent.mkdir(parents=True, exist_ok=True)
+        return writer_lock(self._real, wait)
 
     def make_durable(self) -> None:
         make_durable(self.path)
@@ -129,11 +136,12 @@ class LocalLocation(Location):
     def creating(self) -> Iterator[icechunk.Storage]:
         if self.path.exists():
             raise StoreExistsError(self)
-        unfinished = self.path.with_name(f"{self.path.name}.creating")
+        target = self._real
+        unfinished = target.with_name(f"{target.name}.creating")
         shutil.rmtree(unfinished, ignore_errors=True)
         yield icechunk.local_filesystem_storage(str(unfinished))
         make_durable(unfinished)
-        unfinished.rename(self.path)
+        unfinished.rename(target)
 
     def size(self) -> int:
         return sum(os.stat(f).st_size for f in list_files(self.path))
@@ -142,7 +150,7 @@ class LocalLocation(Location):
         return LocalLocation(self.path.joinpath(*names))
 
     def _note(self, name: str) -> Path:
-        return self.path.with_name(f"{self.path.name}.{name}.json")
+        return self._real.with_name(f"{self._real.name}.{name}.json")
 
     def read_note(self, name: str) -> bytes | None:
         try:
@@ -252,18 +260,21 @@ def _endpoint_and_region() -> tuple[str | None, str]:
 
 
 def location_of(place: "str | Path | Location") -> Location:
-    """The location that a path or a URL `s3://bucket/prefix` names.
+    """The location that a path, in which `~` is a home, or a URL `s3://bucket/prefix` names.
 
     Raises:
         LocationError: a URL of another kind, or without a prefix.
+        PathError: an empty path, or the home of nobody.
     """
-    text = str(place)
+    if isinstance(place, Location):
+        return place
+    text = str(place).strip()
     in_s3 = _S3.fullmatch(text)
     if in_s3 is not None:
         return S3Location(in_s3[1], in_s3[2])
-    if _SCHEME.match(text):
+    if is_url(text):
         raise LocationError(text)
-    return LocalLocation(Path(text))
+    return LocalLocation(local_path(text, "store"))
 
 
 def require(location: Location) -> None:

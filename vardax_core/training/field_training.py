@@ -1,5 +1,6 @@
 """Training of the field analysis on a single period, cross-fitted and on policy."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -21,17 +22,28 @@ from vardax_core.analysis.variational.window_interpolation import WindowInterpol
 from vardax_core.calibration.statistics import gaussian_crps
 from vardax_core.models.linear_inverse import LinearInverseModel
 from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.state.grids import AbstractGrid
 from vardax_core.training.field_streams import (
     FieldTrainingSettings,
     Fold,
+    ObservingNetwork,
     Streams,
     draw_stream,
-    fit_fold,
     fit_folds,
-    needed_rows,
+    fit_model,
+    fit_period,
+    regular_rows,
+    usable_modes,
 )
-from vardax_core.training.statistics import UnfitPeriodError, WindowStatistics
+from vardax_core.training.slots import UnfitPeriodError, slots_of_day
+from vardax_core.training.statistics import (
+    WindowStatistics,
+    daily_amplitude,
+    typical_deviation,
+)
 from vardax_core.types import ensemble_mean, ensemble_spread
+
+FEWEST_CYCLES = 2
 
 
 class FieldAnalysis(eqx.Module):
@@ -69,21 +81,31 @@ def window_interpolation(
 
 def field_features(
     statistics: WindowStatistics,
-    latitude: Float[np.ndarray, " y"],
-    longitude: Float[np.ndarray, " x"],
+    grid: AbstractGrid,
 ) -> FieldFeatures:
-    """Position, daily amplitude and variance of every point as static inputs of order one."""
+    """Position, daily amplitude and variance of every point as static inputs of order one.
 
-    def standard(field):
-        return (field - field.mean()) / max(float(field.std()), 1e-6)
-
+    Where nothing is known of a point, its variance is that of a typical one, and its surface the
+    mean of all.
+    """
     scale = np.sqrt(np.asarray(statistics.variance, np.float64))
-    amplitude = np.ptp(np.asarray(statistics.climatology.mean, np.float64), axis=0)
-    position = np.meshgrid(standard(latitude), standard(longitude), indexing="ij")
-    static = [*position, standard(np.log(amplitude)), standard(np.log(scale))]
+    varying = scale > 0
+    amplitude = daily_amplitude(np.asarray(statistics.climatology.mean, np.float64), scale)
+    scale = np.where(varying, scale, typical_deviation(scale))
+
+    def standard(field, among):
+        chosen = field[among]
+        standardised = (field - chosen.mean()) / max(float(chosen.std()), 1e-6)
+        return np.where(among, standardised, 0.0)
+
+    everywhere = np.ones(grid.shape, bool)
+    position = (
+        standard(axis, everywhere) for axis in np.moveaxis(np.asarray(grid.positions()), -1, 0)
+    )
+    surface = (standard(np.log(field), varying) for field in (amplitude, scale))
     return FieldFeatures(
         scale=jnp.asarray(scale, jnp.float32),
-        static=jnp.asarray(np.stack(static), jnp.float32),
+        static=jnp.asarray(np.stack([*position, *surface]), jnp.float32),
     )
 
 
@@ -96,7 +118,10 @@ def analyse_cycle(
     cycle: Int[Array, ""],
     settings: FieldTrainingSettings,
 ) -> tuple[Float[Array, ""], Float[Array, "member y x"]]:
-    """Loss of one analysis against the truth, and its ensemble."""
+    """Loss of one analysis against the truth, and its ensemble.
+
+    The loss is a mean over the points that vary and whose truth is known; zero if there is none.
+    """
     time = stream.times[cycle]
     climate = model.climatology.mean_at(time)
     mean, spread = ensemble_mean(ensemble), ensemble_spread(ensemble)
@@ -104,20 +129,23 @@ def analyse_cycle(
         network,
         features,
         stream.first_mean[cycle],
-        stream.first_spread,
+        stream.first_spread[cycle],
         mean - climate,
         spread,
         jax.tree.map(lambda x: x[cycle], stream.gridded),
         time,
     )
     truth = stream.truth[cycle]
-    departure = (truth - new_mean) / new_spread
-    loss = jnp.mean(jnp.log(new_spread / features.scale) + departure**2 / 2)
+    scored = stream.known[cycle] & (stream.first_spread[cycle] > 0)
+    sd = jnp.where(scored, new_spread, features.scale)
+    loss = jnp.log(sd / features.scale) + ((truth - new_mean) / sd) ** 2 / 2
     if settings.crps_weight > 0:
-        score = gaussian_crps(truth, new_mean, new_spread) / features.scale
-        loss = loss + settings.crps_weight * jnp.mean(score)
+        crps = gaussian_crps(truth, new_mean, sd) / features.scale
+        loss = loss + settings.crps_weight * crps
+    count = jnp.maximum(jnp.sum(scored), 1).astype(loss.dtype)
+    mean_loss = jnp.sum(jnp.where(scored, loss, 0.0)) / count
     analysis = recentre_and_rescale(ensemble, mean, spread, climate + new_mean, new_spread)
-    return loss, jax.lax.stop_gradient(analysis)
+    return mean_loss, jax.lax.stop_gradient(analysis)
 
 
 def optimizer(settings: FieldTrainingSettings) -> optax.GradientTransformation:
@@ -149,14 +177,19 @@ def over_streams(function: Callable, folds: Fold, *streams: Any) -> Any:
 
 @eqx.filter_jit
 def draw_streams(
-    folds: Fold, settings: FieldTrainingSettings, stations: int, *, key: PRNGKeyArray
+    folds: Fold,
+    settings: FieldTrainingSettings,
+    stations: int,
+    error_sd: Float[Array, "2"],
+    *,
+    key: PRNGKeyArray,
 ) -> tuple[Streams, Float[Array, "fold stream member y x"]]:
     """New streams for every fold, and backgrounds drawn from its climatology."""
     stream_key, background_key = jax.random.split(key)
     shape = (settings.blocks, settings.streams)
 
     def in_fold(fold, keys):
-        return jax.vmap(lambda k: draw_stream(fold, settings, stations, key=k))(keys)
+        return jax.vmap(lambda k: draw_stream(fold, settings, stations, error_sd, key=k))(keys)
 
     def background(model, stream, k):
         none = jnp.zeros((settings.members, *model.state_shape), folds.anomalies.dtype)
@@ -222,6 +255,7 @@ def learn(
 def train_network(
     folds: Fold,
     features: FieldFeatures,
+    observed: ObservingNetwork,
     settings: FieldTrainingSettings,
     *,
     key: PRNGKeyArray,
@@ -235,6 +269,7 @@ def train_network(
     Arguments:
         folds: as from `fit_folds`.
         features: fixed inputs of the network.
+        observed: the observing network about which the streams' stations and errors are drawn.
         settings: of the training.
         key: initial weights, networks of stations, starts, noise and forecasts.
         on_step: called with the number of gradient steps done and the mean loss since the last
@@ -250,10 +285,11 @@ def train_network(
         key=network_key,
     )
     rule_state = optimizer(settings).init(eqx.filter(network, eqx.is_array))
+    error_sd = jnp.asarray(observed.error_sd, features.scale.dtype)
     for number in range(settings.draws):
         draw_key, cycle_key = jax.random.split(jax.random.fold_in(stream_key, number))
-        stations = settings.station_counts[number % len(settings.station_counts)]
-        streams, backgrounds = draw_streams(folds, settings, stations, key=draw_key)
+        stations = settings.stations(observed, features.scale.size, number)
+        streams, backgrounds = draw_streams(folds, settings, stations, error_sd, key=draw_key)
         network, rule_state, loss = learn(
             network, rule_state, folds, features, settings, streams, backgrounds, key=cycle_key
         )
@@ -261,47 +297,73 @@ def train_network(
     return network
 
 
+def plan_for(rows: int, settings: FieldTrainingSettings) -> FieldTrainingSettings:
+    """The same training in a period of so many states, `row_interval` apart, with shorter streams
+    or fewer blocks where it is short.
+
+    Raises:
+        UnfitPeriodError: if a block of half of the period does not hold two cycles.
+    """
+    one_cycle = dataclasses.replace(settings, cycles=1).needed_rows
+    for blocks in range(settings.blocks, 1, -1):
+        cycles = min(settings.cycles, (rows // blocks - one_cycle) // settings.rows_per_cycle + 1)
+        if cycles >= min(FEWEST_CYCLES, settings.cycles):
+            draws = -(-settings.n_steps // cycles)
+            return dataclasses.replace(settings, blocks=blocks, cycles=cycles, draws=draws)
+    needed = 2 * dataclasses.replace(settings, cycles=FEWEST_CYCLES).needed_rows
+    raise UnfitPeriodError(
+        f"A training period of {rows} states every {settings.row_interval} minutes is too short: "
+        f"each half of it has to hold {FEWEST_CYCLES} cycles every {settings.interval} minutes, "
+        f"so it needs {needed} states or more; lengthen it."
+    )
+
+
 def train_field_analysis(
     fields: Float[np.ndarray, "time y x"],
     times: Int[np.ndarray, " time"],
-    latitude: Float[np.ndarray, " y"],
-    longitude: Float[np.ndarray, " x"],
+    grid: AbstractGrid,
+    observed: ObservingNetwork,
     settings: FieldTrainingSettings,
     *,
     key: PRNGKeyArray,
+    phase: int | None = None,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     **statistics: Any,
 ) -> FieldAnalysis:
     """Fit statistics and forecast model to a period, and train the analysis network on it.
 
     The network is trained on analyses of each block of the period with the statistics of the
-    other blocks; what is returned uses the statistics of all of it.
+    other blocks; what is returned uses the statistics of all of it. A change of unit changes the
+    result by nothing but that unit.
 
     Arguments:
-        fields: training states, `settings.lag_interval` minutes apart, in K or any unit.
-        times: minutes since `MINUTES_EPOCH`.
-        latitude, longitude: degrees.
-        settings: of the training.
+        fields: training states in any unit, NaN where missing.
+        times: minutes since `MINUTES_EPOCH`, increasing, of any cadence and with gaps.
+        grid: of the states.
+        observed: the observing network that the analysis is for.
+        settings: of the training; a short period has fewer cycles in a stream.
         key: all randomness; two trainings with one key give the same weights.
+        phase: a minute at which a state can be analysed; by default that of the first state.
         on_step: called with the number of gradient steps done and the mean loss since the last.
         **statistics: passed on to `fit_window_statistics`.
 
     Raises:
-        UnfitPeriodError: if the period is not regular in time or too short for the blocks.
+        UnfitPeriodError: if the period is too short, no point of it varies, or no two states are
+            an interval apart.
     """
-    if np.any(np.diff(times) != settings.lag_interval):
+    phase = int(times[0]) if phase is None else phase
+    states, rows = regular_rows(fields, times, settings.row_interval, phase)
+    if not np.isin(times, times + settings.interval).any() or not np.isfinite(states).any():
         raise UnfitPeriodError(
-            f"train_field_analysis: states must follow each other every {settings.lag_interval} "
-            "minutes without gaps; fill or cut the period."
+            f"The {len(times)} states of the training period hold no two that are one interval of "
+            f"{settings.interval} minutes apart and at times of an analysis; give states at least "
+            "that often, or lengthen cycle_interval."
         )
-    if len(times) // settings.blocks < needed_rows(settings):
-        raise UnfitPeriodError(
-            f"train_field_analysis: {len(times)} states in {settings.blocks} blocks, but a "
-            f"stream spans {needed_rows(settings)}; give a longer period or fewer cycles."
-        )
-    none = np.zeros(len(times), bool)
-    full, model, _ = fit_fold(fields, times, latitude, longitude, none, settings, **statistics)
-    features = field_features(full, latitude, longitude)
-    folds = fit_folds(fields, times, latitude, longitude, settings, **statistics)
-    network = train_network(folds, features, settings, key=key, on_step=on_step)
+    settings = plan_for(len(rows), settings)
+    statistics = {"slots": slots_of_day(times), **statistics}
+    full = fit_period(fields, times, grid, settings, **statistics)
+    model = fit_model(full, fields, times, settings, usable_modes(full, times, settings))
+    features = field_features(full, grid)
+    folds = fit_folds(fields, times, grid, settings, phase=phase, **statistics)
+    network = train_network(folds, features, observed, settings, key=key, on_step=on_step)
     return FieldAnalysis(statistics=full, model=model, features=features, network=network)

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vardax_core.analysis.amortized.posterior import AmortizedPosterior
 from vardax_core.training.checkpoint import load_checkpoint, save_checkpoint
+from vardax_core.training.convergence import Convergence, judged
 from vardax_core.training.preparation import trainable
 from vardax_core.training.sources import AbstractTrainingSource
 from vardax_core.types import Batch
@@ -29,7 +30,7 @@ class FitSettings:
     """How a posterior is trained.
 
     Attributes:
-        n_steps: optimizer steps at most.
+        n_steps: optimizer steps at most, unless `longest` allows for more.
         learning_rate: highest learning rate.
         warm_up: share of the steps in which the rate rises from zero; then it falls on a cosine.
         clip: largest norm of a gradient.
@@ -40,6 +41,9 @@ class FitSettings:
             the distance of checkpoints.
         patience: looks without a better validation loss after which training stops; None trains
             to the end.
+        longest: how many times `n_steps` a training may take. As long as the validation loss
+            still falls, the steps are doubled, with a learning rate that rises and falls anew and
+            without patience.
     """
 
     n_steps: int = 2000
@@ -50,6 +54,7 @@ class FitSettings:
     ema: float = 0.999
     check_every: int = 100
     patience: int | None = 10
+    longest: int = 1
 
     def __post_init__(self):
         if self.n_steps < 1 or self.check_every < 1 or self.n_steps % self.check_every:
@@ -57,6 +62,8 @@ class FitSettings:
                 f"FitSettings: n_steps must be a positive multiple of check_every, got "
                 f"{self.n_steps} and {self.check_every}."
             )
+        if self.longest < 1:
+            raise ValueError(f"FitSettings: longest must be at least 1, got {self.longest}.")
         if not (0 <= self.ema < 1 and 0 <= self.warm_up < 1 and self.learning_rate > 0):
             raise ValueError(
                 f"FitSettings: 0 <= ema < 1, 0 <= warm_up < 1 and learning_rate > 0 are needed, "
@@ -75,6 +82,7 @@ class FitResult:
         steps: numbers of steps at which losses were looked at.
         training_loss: mean training loss since the look before.
         validation_loss: loss of the averaged weights on the validation batch.
+        stopped: whether patience ended the training before its last step.
     """
 
     posterior: AmortizedPosterior
@@ -83,6 +91,12 @@ class FitResult:
     steps: list[int] = field(default_factory=list)
     training_loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
+    stopped: bool = False
+
+    @property
+    def convergence(self) -> Convergence:
+        """Whether the training came to its end."""
+        return judged(self.steps, self.validation_loss, stopped=self.stopped)
 
 
 class _State(eqx.Module):
@@ -130,29 +144,25 @@ def fit(
         BatchValueError, MissingFieldError: see `AmortizedPosterior.loss`.
     """
     weights, static = eqx.partition(posterior, trainable(posterior))
-    optimizer = _optimizer(settings)
-    n_looks = settings.n_steps // settings.check_every
+    every = settings.check_every
     real = jax.tree.leaves(weights)[0].dtype
-    with jax.numpy_dtype_promotion("standard"):
-        optimizer_state = optimizer.init(weights)
     state = _State(
         weights=weights,
         average=weights,
         best=weights,
-        optimizer=optimizer_state,
+        optimizer=_start(_optimizer(settings, settings.n_steps), weights),
         best_loss=jnp.asarray(jnp.inf, real),
         best_step=jnp.zeros((), jnp.int32),
         stale=jnp.zeros((), jnp.int32),
-        losses=jnp.full((n_looks, 2), jnp.nan, real),
+        losses=jnp.full((settings.longest * settings.n_steps // every, 2), jnp.nan, real),
     )
     identity = {"settings": asdict(settings), "key": _key_words(key)}
     done = 0
     if checkpoint is not None and checkpoint.exists():
         done, state = _resumed(checkpoint, state, identity)
     train_key, validation_key = jax.random.split(key)
-    run, loss_of = _compiled(optimizer, settings)
     if done == 0:
-        start_loss = loss_of(weights, static, validation, validation_key)[0]
+        start_loss = eqx.filter_jit(_loss_of)(weights, static, validation, validation_key)[0]
         state = eqx.tree_at(lambda s: s.best_loss, state, start_loss.astype(real))
 
     columns = (
@@ -163,51 +173,56 @@ def fit(
     )
     with Progress(*columns, disable=not progress, transient=True) as bar:
         task = bar.add_task("training", total=settings.n_steps, completed=done)
-        for look in range(done // settings.check_every, n_looks):
-            if settings.patience is not None and int(state.stale) >= settings.patience:
-                break
-            first = look * settings.check_every
-            recipe = source.recipe(first, settings.check_every)
-            state, bad = run(
-                state,
-                static,
-                source,
-                recipe,
-                validation,
-                jnp.asarray(first, jnp.int32),
-                train_key,
-                validation_key,
-            )
-            _refuse_non_finite(bad, first)
-            done = first + settings.check_every
-            if checkpoint is not None:
-                save_checkpoint(checkpoint, (jnp.asarray(done), state), identity)
-            training_loss, validation_loss = (float(x) for x in state.losses[look])
-            if on_check is not None:
-                on_check(done, training_loss, validation_loss)
-            bar.update(
-                task,
-                completed=done,
-                description=f"loss {training_loss:.4g}, validation {validation_loss:.4g}",
-            )
-    n_done = done // settings.check_every
-    losses = state.losses[:n_done].tolist()
+        first, end = 0, settings.n_steps
+        while True:
+            optimizer = _optimizer(settings, end - first)
+            run = _compiled(optimizer, settings)
+            if done == first:
+                fresh = _start(optimizer, state.weights), jnp.zeros((), jnp.int32)
+                state = eqx.tree_at(lambda s: (s.optimizer, s.stale), state, fresh)
+            patience = math.inf
+            if first == 0 and settings.patience is not None:
+                patience = settings.patience
+            while done < end and int(state.stale) < patience:
+                recipe, number = source.recipe(done, every), jnp.asarray(done, jnp.int32)
+                state, bad = run(
+                    state, static, source, recipe, validation, number, train_key, validation_key
+                )
+                _refuse_non_finite(bad, done)
+                done += every
+                if checkpoint is not None:
+                    save_checkpoint(checkpoint, (jnp.asarray(done), state), identity)
+                training_loss, validation_loss = (float(x) for x in state.losses[done // every - 1])
+                if on_check is not None:
+                    on_check(done, training_loss, validation_loss)
+                text = f"loss {training_loss:.4g}, validation {validation_loss:.4g}"
+                bar.update(task, completed=done, description=text)
+            result = _result(state, static, min(done, end), every, stopped=done < end)
+            if 2 * end > settings.longest * settings.n_steps or not result.convergence.falling:
+                return result
+            first, end = end, 2 * end
+            bar.update(task, total=end)
+
+
+def _result(state: _State, static: Any, done: int, every: int, *, stopped: bool) -> FitResult:
+    losses = state.losses[: done // every].tolist()
     return FitResult(
         posterior=eqx.combine(state.best, static),
         best_step=int(state.best_step),
         best_loss=float(state.best_loss),
-        steps=[(i + 1) * settings.check_every for i in range(n_done)],
+        steps=[(i + 1) * every for i in range(len(losses))],
         training_loss=[row[0] for row in losses],
         validation_loss=[row[1] for row in losses],
+        stopped=stopped,
     )
 
 
-def _optimizer(settings: FitSettings) -> optax.GradientTransformation:
+def _optimizer(settings: FitSettings, n_steps: int) -> optax.GradientTransformation:
     schedule = optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=settings.learning_rate,
-        warmup_steps=max(1, math.ceil(settings.warm_up * settings.n_steps)),
-        decay_steps=settings.n_steps,
+        warmup_steps=max(1, math.ceil(settings.warm_up * n_steps)),
+        decay_steps=n_steps,
     )
 
     def matrices(weights: Any) -> Any:
@@ -219,20 +234,24 @@ def _optimizer(settings: FitSettings) -> optax.GradientTransformation:
     )
 
 
-def _compiled(
-    optimizer: optax.GradientTransformation, settings: FitSettings
-) -> tuple[Callable, Callable]:
-    def loss_of(weights: Any, static: Any, batch: Batch, key: PRNGKeyArray):
-        losses = eqx.combine(weights, static).loss(batch, key)
-        return jnp.mean(losses), losses
+def _start(optimizer: optax.GradientTransformation, weights: Any) -> Any:
+    with jax.numpy_dtype_promotion("standard"):
+        return optimizer.init(weights)
 
+
+def _loss_of(weights: Any, static: Any, batch: Batch, key: PRNGKeyArray) -> tuple[Array, Array]:
+    losses = eqx.combine(weights, static).loss(batch, key)
+    return jnp.mean(losses), losses
+
+
+def _compiled(optimizer: optax.GradientTransformation, settings: FitSettings) -> Callable:
     @eqx.filter_jit
     def run(state, static, source, recipe, validation, first, train_key, validation_key):
         def step(carry: Any, row: Any) -> tuple[Any, Array]:
             weights, average, optimizer_state, count, bad = carry
             batch = source.batch(row)
             key = jax.random.fold_in(train_key, count)
-            (loss, losses), grads = jax.value_and_grad(loss_of, has_aux=True)(
+            (loss, losses), grads = jax.value_and_grad(_loss_of, has_aux=True)(
                 weights, static, batch, key
             )
             with jax.numpy_dtype_promotion("standard"):
@@ -261,7 +280,7 @@ def _compiled(
         bad = jnp.full((2,), -1, jnp.int32)
         carry = (state.weights, state.average, state.optimizer, first, bad)
         (weights, average, optimizer_state, count, bad), losses = jax.lax.scan(step, carry, recipe)
-        validation_loss, _ = loss_of(average, static, validation, validation_key)
+        validation_loss, _ = _loss_of(average, static, validation, validation_key)
         better = validation_loss < state.best_loss
         look = first // settings.check_every
         row = jnp.stack([jnp.mean(losses), validation_loss]).astype(state.losses.dtype)
@@ -279,7 +298,7 @@ def _compiled(
             bad,
         )
 
-    return run, eqx.filter_jit(loss_of)
+    return run
 
 
 def _resumed(checkpoint: Path, state: _State, identity: dict) -> tuple[int, _State]:

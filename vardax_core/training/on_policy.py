@@ -54,6 +54,11 @@ class OnPolicySettings(NamedTuple):
     bound: float = CLIMATE_BOUND
     score: AbstractEnsembleScore = LOCAL_GAUSSIAN
 
+    @property
+    def looks(self) -> list[int]:
+        """Numbers of steps after which there is a loss, the mean of a chunk."""
+        return [*range(self.chunk, self.steps, self.chunk), self.steps]
+
 
 class _Streams(NamedTuple):
     """Streams with ensembles of one size, and the past of their departures if anybody looks."""

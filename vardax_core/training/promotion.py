@@ -10,6 +10,7 @@ from typing import Any
 from vardax_core.calibration.gates.report import REPORT
 from vardax_core.calibration.plots.style import write_atomically
 from vardax_core.training.registry import ModelRegistry, ModelVersion
+from vardax_core.words import counted
 
 GATES = "gates"
 """Folder of the gate report, beside the weights."""
@@ -90,6 +91,16 @@ def _require_passed(version: ModelVersion) -> None:
         )
 
 
+def gate_provenance(version: ModelVersion) -> dict[str, str]:
+    """What the gates of a version recorded beside their results; nothing if they never ran on
+    these weights."""
+    path = gates_folder(version) / REPORT
+    if not path.is_file():
+        return {}
+    kept = json.loads(path.read_text())["provenance"]
+    return kept if kept.get("weights sha256") == version.sha256 else {}
+
+
 def override_reason(version: ModelVersion) -> str | None:
     """Why a version may go to work although a gate failed, or None."""
     path = gates_folder(version) / OVERRIDE
@@ -151,8 +162,8 @@ def rollback(registry: ModelRegistry, name: str) -> Champion:
     state = _read(registry, name)
     if len(state["history"]) < 2:
         raise NoChampionError(
-            f"{registry.root}: model {name!r} has {len(state['history'])} champions so far; there "
-            "is none to go back to."
+            f"{registry.root}: model {name!r} has {counted(len(state['history']), 'champion')} so "
+            "far; there is none to go back to."
         )
     *kept, last = state["history"]
     withdrawn = {**state["withdrawn"], last["version"]: _now()}

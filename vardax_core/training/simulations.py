@@ -17,6 +17,9 @@ from vardax_core.training.preparation import linear_start, standardised
 from vardax_core.training.sources import ArraySource
 from vardax_core.types import Batch1D
 
+LONGEST = 4
+"""How many times the usual number of steps a training may take."""
+
 
 def simulation_batch(
     parameters: Float[Array, "sample parameter"] | None, data: Float[Array, "sample datum"]
@@ -52,12 +55,16 @@ def simulation_head(
 
 
 def simulation_settings(head_type: str, n_simulations: int) -> FitSettings:
-    """How long a head is trained on a number of simulations."""
+    """How long a head is trained on a number of simulations.
+
+    How many steps a posterior needs is not known from the number of simulations: as long as the
+    validation loss falls, up to `LONGEST` times as many are taken.
+    """
     if head_type == "score":
         steps = 3000 if n_simulations < 5000 else 8000 if n_simulations < 50000 else 16000
-        return FitSettings(n_steps=steps, check_every=200, patience=15)
+        return FitSettings(n_steps=steps, check_every=200, patience=15, longest=LONGEST)
     steps = 2000 if n_simulations < 5000 else 4000 if n_simulations < 50000 else 12000
-    return FitSettings(n_steps=steps, check_every=100, patience=10)
+    return FitSettings(n_steps=steps, check_every=100, patience=10, longest=LONGEST)
 
 
 def fit_simulations(

@@ -1,5 +1,10 @@
 """The spread of a trained analysis, made to match its errors in cycles of its own."""
 
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,10 +14,88 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.training.observing import AbstractObservingSystem
+from vardax_core.training.root_finding import NORMAL_95, find_root
 from vardax_core.training.twin_cycles import TwinPlan, climate_range, cycle_twins, twin_program
 
 LEAST_SHARE = 0.75
 """Of the streams that must stay near their truths."""
+TOLERANCE = 0.02
+"""Distance of spread / RMSE from 1 that is left alone."""
+
+
+class LostStreamsError(ValueError):
+    """Too many streams do not stay near their truths."""
+
+
+class SpreadRatio(NamedTuple):
+    """Spread over RMSE of one ensemble size, over all streams and cycles together.
+
+    Attributes:
+        members: ensemble size.
+        ratio: root of the mean variance over the mean squared error; 1 if calibrated, since the
+            members are laid out about the mean and are no draws from a common distribution.
+        error: standard error of its logarithm, from the differences among streams.
+    """
+
+    members: int
+    ratio: float
+    error: float
+
+    @property
+    def log(self) -> float:
+        """Logarithm of the ratio; its absolute value is the departure from a calibrated spread."""
+        return math.log(self.ratio)
+
+    def __str__(self) -> str:
+        return f"{self.ratio:.3f} +- {NORMAL_95 * self.error * self.ratio:.3f}"
+
+
+@dataclass(frozen=True)
+class SpreadCalibration:
+    """What the correction of a spread did.
+
+    Attributes:
+        before, after: of each ensemble size, of the analysis as given and as returned, on streams
+            that decided nothing but which of the two it is.
+        moved: what was added to the bias of the inflation; 0 if the analysis is as given.
+        trials: moves tried, with the largest departure of the ratios there, NaN where too many
+            streams were lost.
+        converged: whether every size is calibrated to `TOLERANCE` or to the noise.
+    """
+
+    before: tuple[SpreadRatio, ...]
+    after: tuple[SpreadRatio, ...]
+    moved: float
+    trials: tuple[tuple[float, float], ...]
+    converged: bool
+
+    @property
+    def words(self) -> str:
+        """The outcome in a sentence."""
+        sizes = "; ".join(
+            f"{b.members} members {b} before, {a} now"
+            for b, a in zip(self.before, self.after, strict=True)
+        )
+        if self.converged:
+            clear = all(NORMAL_95 * ratio.error <= TOLERANCE for ratio in self.after)
+            known = "" if clear else " as far as the noise lets tell"
+            return f"Spread over RMSE is calibrated{known}: {sizes}."
+        kept = "the best correction was kept" if self.moved else "no correction was any better"
+        return (
+            f"Spread over RMSE did not come within {TOLERANCE:.0%} of 1 in {len(self.trials)} "
+            f"trials, {kept}: {sizes}. Train longer, or on the sizes apart."
+        )
+
+    def numbers(self) -> dict[str, Any]:
+        """All of it as JSON values, none of them NaN."""
+        trials = [[moved, None if math.isnan(at) else at] for moved, at in self.trials]
+        return asdict(self) | {
+            "before": [r._asdict() for r in self.before],
+            "after": [r._asdict() for r in self.after],
+            "trials": trials,
+            "finished": self.converged,
+            "words": self.words,
+        }
 
 
 def calibrate_spread(
@@ -22,62 +105,146 @@ def calibrate_spread(
     near: Float[Array, "*state"],
     plan: TwinPlan,
     *,
-    rounds: int = 4,
+    sizes: Sequence[int] = (),
+    trials: int = 8,
+    repeats: int = 4,
     key: PRNGKeyArray,
-) -> tuple[LocalTransformStep, Float[np.ndarray, " round"]]:
+) -> tuple[LocalTransformStep, SpreadCalibration]:
     """Move the inflation of an analysis until its spread is its error, over long cycles.
 
     The training's score weighs streams far from their truth less, and a rare large error counts
     little in a log-density, so that the variance of all cycles together may fall short of their
-    squared error. One number, the bias of the network's inflation, is moved by the log of their
-    ratio; where nothing is observed in reach it has no effect, as before. Streams whose cold start
-    the analysis did not survive are left out.
+    squared error. One number, the bias of the network's inflation, is moved to the root of the
+    ratio's logarithm; how strongly a cycle responds to it is found on the way, see `find_root`.
+    With several sizes it is the middle of the largest and the smallest logarithm, so that the
+    worst of them is as good as one number can make it. Where nothing is observed in reach the
+    bias has no effect. Streams whose cold start the analysis did not survive are left out.
+
+    All trials see the same truths and observations. The best of them is then held against the
+    analysis as given on new ones, and only returned if its worst size is better there.
 
     Arguments:
         step: the trained analysis.
         model: of nature and forecast, without model error.
         observing: what each cycle observes.
         near: a state from whose surroundings the model finds its attractor.
-        plan: how many twins each correction is measured on, new ones each time, and how long.
-        rounds: corrections; each is measured in cycles of the analysis that the last one left.
+        plan: twins of one measurement and how long they are cycled.
+        sizes: ensemble sizes that the analysis is to serve; that of the plan by default.
+        trials: moves tried at most.
+        repeats: how often a measurement is repeated on further twins at most, until a ratio near
+            1 is known to `TOLERANCE`.
         key: everything random follows from it.
 
-    Returns:
-        The step, and spread over RMSE before each correction.
-
     Raises:
-        ValueError: if too many streams lose their truth.
+        LostStreamsError: if too many streams lose their truth with the analysis as given.
 
     Source: Fortin et al. (2014), doi:10.1175/JHM-D-14-0008.1, on which spread is to match which
     error.
     """
+    search_key, check_key = jax.random.split(key)
+    sizes = tuple(sizes) or (plan.members,)
+    twins = _Twins(model, observing, near, plan, repeats)
+    worst: dict[float, float] = {}
+
+    def shifted(moved: float) -> LocalTransformStep:
+        bias = step.network.last.bias
+        return eqx.tree_at(lambda s: s.network.last.bias, step, bias.at[-2].add(moved))
+
+    def ratios(moved: float, k: PRNGKeyArray) -> tuple[SpreadRatio, ...]:
+        return tuple(twins.ratio(shifted(moved), members, k) for members in sizes)
+
+    def middle(moved: float) -> tuple[float, float]:
+        worst[moved] = math.nan
+        try:
+            found = ratios(moved, search_key)
+        except LostStreamsError:
+            if moved == 0:
+                raise
+            return math.nan, math.nan
+        worst[moved] = _worst(found)
+        logs = [r.log for r in found]
+        return 0.5 * (max(logs) + min(logs)), max(r.error for r in found)
+
+    find_root(middle, tolerance=TOLERANCE, trials=trials)
+    best = min((at for at in worst if math.isfinite(worst[at])), key=worst.__getitem__)
+    before = after = ratios(0.0, check_key)
+    if best != 0:
+        try:
+            after = ratios(best, check_key)
+        except LostStreamsError:
+            best = 0.0
+        if not _worst(after) < _worst(before):
+            best, after = 0.0, before
+    return shifted(best), SpreadCalibration(
+        before=before,
+        after=after,
+        moved=best,
+        trials=tuple(worst.items()),
+        converged=all(abs(r.log) <= max(TOLERANCE, NORMAL_95 * r.error) for r in after),
+    )
+
+
+def _worst(ratios: tuple[SpreadRatio, ...]) -> float:
+    return max(abs(r.log) for r in ratios)
+
+
+class _Twins(NamedTuple):
+    """What a measurement is made on."""
+
+    model: AbstractForecastModel
+    observing: AbstractObservingSystem
+    near: Float[Array, "*state"]
+    plan: TwinPlan
+    repeats: int
+
+    def ratio(self, step: LocalTransformStep, members: int, key: PRNGKeyArray) -> SpreadRatio:
+        """The ratio of an analysis, repeated as often as its noise needs.
+
+        Raises:
+            LostStreamsError: if too many streams lose their truth.
+        """
+        plan, found = self.plan._replace(members=members), np.empty((0, 2))
+        for number in range(self.repeats):
+            k = jax.random.fold_in(key, number)
+            new = _streams(step, self.model, self.observing, self.near, plan, key=k)
+            found = np.concatenate([found, np.asarray(new, np.float64)])
+            near_truth = np.isfinite(found).all(axis=1) & (found[:, 1] < step.scale**2)
+            if near_truth.sum() < LEAST_SHARE * len(found):
+                raise LostStreamsError(
+                    f"calibrate_spread: {near_truth.sum()} of {len(found)} streams stayed within "
+                    f"the climate's standard deviation of their truth with {members} members, "
+                    f"{LEAST_SHARE:.0%} are needed; train the analysis longer."
+                )
+            ratio = _ratio(members, found[near_truth])
+            if NORMAL_95 * ratio.error <= max(TOLERANCE, 0.5 * abs(ratio.log)):
+                break
+        return ratio
+
+
+@eqx.filter_jit
+def _streams(
+    step: LocalTransformStep,
+    model: AbstractForecastModel,
+    observing: AbstractObservingSystem,
+    near: Float[Array, "*state"],
+    plan: TwinPlan,
+    *,
+    key: PRNGKeyArray,
+) -> Float[Array, "stream 2"]:
+    """Mean variance and mean squared error of each of new twins."""
+    valid_range = climate_range(step.centre, step.scale)
+    program = twin_program(model, step, valid_range=valid_range, dtype=near.dtype)
 
     def look(memory, truth, given, output):
         found = output.statistics
         return memory, jnp.stack([found["variance"] / found["weight"], found["rmse"] ** 2])
 
-    @eqx.filter_jit
-    def streams(step: LocalTransformStep, k: PRNGKeyArray) -> Array:
-        program = twin_program(
-            model, step, valid_range=climate_range(step.centre, step.scale), dtype=near.dtype
-        )
-        return cycle_twins(program, observing, near, plan, look, key=k).mean(axis=1)
+    return cycle_twins(program, observing, near, plan, look, key=key).mean(axis=1)
 
-    ratios = []
-    for number in range(rounds):
-        found = np.asarray(streams(step, jax.random.fold_in(key, number)), np.float64)
-        near_truth = np.isfinite(found).all(axis=1) & (found[:, 1] < step.scale**2)
-        if near_truth.sum() < LEAST_SHARE * plan.streams:
-            raise ValueError(
-                f"calibrate_spread: after {number} corrections {near_truth.sum()} of "
-                f"{plan.streams} streams stayed within the climate's standard deviation of their "
-                f"truth, {LEAST_SHARE:.0%} are needed; train the analysis longer."
-            )
-        variance, squared_error = found[near_truth].mean(axis=0)
-        ratio = float(np.sqrt(variance / squared_error))
-        ratios.append(ratio)
-        bias = step.network.last.bias
-        step = eqx.tree_at(
-            lambda s: s.network.last.bias, step, bias.at[-2].add(-float(np.log(ratio)))
-        )
-    return step, np.asarray(ratios)
+
+def _ratio(members: int, streams: Float[np.ndarray, "stream 2"]) -> SpreadRatio:
+    """Of mean variances and mean squared errors of streams; the error by the delta method."""
+    means = np.maximum(streams.mean(axis=0), np.finfo(float).tiny)
+    each = 0.5 * (streams[:, 0] / means[0] - streams[:, 1] / means[1])
+    error = float(each.std(ddof=1) / np.sqrt(len(each)))
+    return SpreadRatio(members, float(np.sqrt(means[0] / means[1])), error)

@@ -5,13 +5,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from vardax_core.models.climatology import MINUTES_A_DAY, Climatology
+from vardax_core.models.climatology import Climatology
+from vardax_core.state.grids import AbstractGrid
+from vardax_core.training.slots import (
+    UnfitPeriodError,
+    gap_filled,
+    slot_anomalies,
+    slot_means,
+    slots_of_day,
+)
 
-EARTH_RADIUS_KM = 6371.0
-
-
-class UnfitPeriodError(ValueError):
-    """A training period from which the wanted statistics cannot be computed."""
+CONSTANT = 1e-4
+"""Standard deviation, in typical ones, up to which a point counts as one that does not vary."""
+FEWEST_KNOWN, SMALLEST_SHARE = 5, 0.05
+"""Values, and share of the states, without which nothing is learned about a point."""
+SMALLEST_AMPLITUDE = 1e-3
+"""Least daily range that is told from none, in typical standard deviations."""
 
 
 class WindowStatistics(eqx.Module):
@@ -22,7 +31,8 @@ class WindowStatistics(eqx.Module):
             anomalies about it, as sampled (columns are EOFs times their standard deviation,
             leading first).
         covariances: B(l)[i, j], the covariance of the anomaly at point i with the anomaly at
-            point j `l` steps earlier, for lags 0, 1, ...; jointly positive semi-definite.
+            point j `l` steps earlier, for lags 0, 1, ...; jointly positive semi-definite. Zero at
+            points that do not vary, see `varying_points`.
         lag_interval: minutes between two lags.
     """
 
@@ -36,65 +46,9 @@ class WindowStatistics(eqx.Module):
         return jnp.diagonal(self.covariances[0]).reshape(self.climatology.state_shape)
 
 
-def great_circle_distance(
-    latitude: Float[np.ndarray, " y"], longitude: Float[np.ndarray, " x"]
-) -> Float[np.ndarray, "n n"]:
-    """Distance in km between all points of a latitude-longitude grid (degrees), row-major."""
-    phi, lam = np.meshgrid(np.deg2rad(latitude), np.deg2rad(longitude), indexing="ij")
-    unit = np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], -1)
-    unit = unit.reshape(-1, 3).astype(np.float64)
-    squared = sum(np.subtract.outer(c, c) ** 2 for c in unit.T)
-    return EARTH_RADIUS_KM * 2 * np.arcsin(np.minimum(1.0, np.sqrt(squared) / 2))
-
-
 def gaussian_taper(distance: Float[np.ndarray, "n n"], length: float) -> Float[np.ndarray, "n n"]:
-    """exp(-d^2 / (2 length^2)), with both in km; an infinite length leaves everything."""
+    """exp(-d^2 / (2 length^2)), with both in one unit; an infinite length leaves everything."""
     return np.exp(-0.5 * (distance / length) ** 2)
-
-
-def slot_means(
-    fields: Float[np.ndarray, "time *state"],
-    times: Int[np.ndarray, " time"],
-    *,
-    slots: int = 24,
-    harmonics: int | None = None,
-) -> Float[np.ndarray, "slots *state"]:
-    """Mean of a field in each of `slots` equal parts of the day, in float64.
-
-    Arguments:
-        fields: states at `times`.
-        times: minutes since `MINUTES_EPOCH`.
-        slots: equal parts of the day.
-        harmonics: smooth the daily cycle by a mean and this many harmonics of the day; None
-            keeps the plain means.
-
-    Raises:
-        UnfitPeriodError: if a slot is empty, so that its mean is unknown.
-    """
-    slot = (times % MINUTES_A_DAY) * slots // MINUTES_A_DAY
-    empty = sorted(set(range(slots)) - set(slot.tolist()))
-    if empty:
-        raise UnfitPeriodError(
-            f"slot_means: no training state falls in slot(s) {empty} of {slots} of the day; "
-            "take a longer period or fewer slots."
-        )
-    means = np.stack([fields[slot == s].mean(axis=0, dtype=np.float64) for s in range(slots)])
-    if harmonics is None:
-        return means
-    angle = 2 * np.pi * np.arange(slots) / slots
-    waves = [f(k * angle) for k in range(1, harmonics + 1) for f in (np.cos, np.sin)]
-    basis = np.linalg.qr(np.stack([np.ones(slots), *waves], axis=1))[0]
-    return np.tensordot(basis @ basis.T, means, axes=1)
-
-
-def slot_anomalies(
-    fields: Float[np.ndarray, "time *state"],
-    times: Int[np.ndarray, " time"],
-    mean: Float[np.ndarray, "slots *state"],
-) -> Float[np.ndarray, "time *state"]:
-    """Departures from the mean of each state's slot of the day, in float64."""
-    slots = mean.shape[0]
-    return fields.astype(np.float64) - mean[(times % MINUTES_A_DAY) * slots // MINUTES_A_DAY]
 
 
 def lagged_covariances(
@@ -116,6 +70,77 @@ def lagged_covariances(
     return np.stack(tables)
 
 
+def varying_points(
+    anomalies: Float[np.ndarray, "time *state"], mean: Float[np.ndarray, "slots *state"]
+) -> Bool[np.ndarray, "*state"]:
+    """The points of which something can be learned: known often enough, and not constant.
+
+    Arguments:
+        anomalies: NaN where missing.
+        mean: what they are departures from; what is less than its rounding in single precision
+            is no variation.
+
+    Raises:
+        UnfitPeriodError: if there is no such point.
+    """
+    count = np.isfinite(anomalies).sum(axis=0)
+    deviation = np.sqrt(np.nansum(anomalies**2, axis=0) / np.maximum(count, 1))
+    known = count >= max(FEWEST_KNOWN, SMALLEST_SHARE * len(anomalies))
+    rounding = np.finfo(np.float32).eps * np.abs(mean).max(axis=0)
+    constant = np.maximum(rounding, CONSTANT * typical_deviation(deviation))
+    varying = known & (deviation > constant)
+    if not varying.any():
+        raise UnfitPeriodError(
+            f"The training period of {len(anomalies)} states holds no point whose values vary and "
+            f"of which {max(FEWEST_KNOWN, int(SMALLEST_SHARE * len(anomalies)))} are known; choose "
+            "a longer period, or look at the source."
+        )
+    return varying
+
+
+def typical_deviation(deviation: Float[np.ndarray, "*state"]) -> float:
+    """The median of the standard deviations that are not zero; 0 if all are."""
+    positive = deviation[deviation > 0]
+    return float(np.median(positive)) if positive.size else 0.0
+
+
+def daily_amplitude(
+    mean: Float[np.ndarray, "slots *state"], deviation: Float[np.ndarray, "*state"]
+) -> Float[np.ndarray, "*state"]:
+    """Range of the mean daily cycle at each point, positive also where there is none.
+
+    Arguments:
+        mean: for each slot of the day.
+        deviation: of the anomalies; one of them is positive.
+    """
+    return np.maximum(np.ptp(mean, axis=0), SMALLEST_AMPLITUDE * typical_deviation(deviation))
+
+
+def correlation_length(
+    correlation: Float[np.ndarray, "n n"], distance: Float[np.ndarray, "n n"], *, bins: int = 60
+) -> float:
+    """The length L for which exp(-d / L) is nearest to the mean correlation at a distance d.
+
+    Arguments:
+        correlation: between all points.
+        distance: the same; L has its unit.
+        bins: equal parts of the largest distance in which correlations are averaged.
+
+    Returns:
+        L, from a fiftieth of the largest distance to twenty times that; infinity for one place.
+    """
+    farthest = float(distance.max())
+    if farthest == 0:
+        return np.inf
+    index = np.minimum((distance * (bins / farthest)).astype(int), bins - 1).reshape(-1)
+    pairs = np.maximum(np.bincount(index, minlength=bins), 1)
+    mean = np.bincount(index, correlation.reshape(-1), bins) / pairs
+    centre = np.bincount(index, distance.reshape(-1), bins) / pairs
+    lengths = np.geomspace(farthest / 50, 20 * farthest, 400)
+    misfit = np.exp(-centre[None] / lengths[:, None]) - mean[None]
+    return float(lengths[np.argmin(np.sum(pairs * misfit**2, axis=1))])
+
+
 def smooth_correlation(
     distance: Float[np.ndarray, "n n"],
     amplitude: Float[np.ndarray, " n"],
@@ -129,13 +154,13 @@ def smooth_correlation(
     share less of their anomalies at a given distance.
 
     Arguments:
-        distance: km.
+        distance: of every pair of points.
         amplitude: range of the mean daily cycle at each point, positive.
-        length: km.
+        length: in the unit of the distance.
         contrast: width of the Gaussian in standard deviations of the logarithm of amplitude.
     """
     feature = np.log(amplitude)
-    feature = (feature - feature.mean()) / max(feature.std(), 1e-12)
+    feature = (feature - feature.mean()) / max(feature.std(), 1e-6)
     unlike = np.subtract.outer(feature, feature) / contrast
     return np.exp(-distance / length - 0.5 * unlike**2)
 
@@ -145,65 +170,94 @@ def fit_climatology(
     times: Int[np.ndarray, " time"],
     *,
     interval: int,
-    slots: int = 24,
+    slots: int | None = None,
     harmonics: int | None = None,
 ) -> Climatology:
     """The climatology of a training period: slot means and EOFs of the anomalies.
 
     The root has orthogonal columns, leading first, so that its first k span the leading k
-    empirical orthogonal functions.
+    empirical orthogonal functions. It is zero at points that do not vary.
+
+    Arguments:
+        fields: states, NaN where missing.
+        times: minutes since `MINUTES_EPOCH`.
+        interval: minutes of one forecast of the climatology.
+        slots, harmonics: of the mean, see `slot_means`.
 
     Raises:
-        UnfitPeriodError: if a slot of the day holds no state.
+        UnfitPeriodError: if no point varies.
     """
     mean = slot_means(fields, times, slots=slots, harmonics=harmonics)
-    anomalies = slot_anomalies(fields, times, mean).reshape(len(times), -1)
-    _, singular, vectors = np.linalg.svd(anomalies / len(times) ** 0.5, full_matrices=False)
-    keep = singular > singular[0] * np.finfo(np.float32).eps * len(times)
-    root = (vectors[keep] * singular[keep, None]).T
+    return _climatology(mean, _learnable(fields, times, mean), interval)
+
+
+def _learnable(
+    fields: Float[np.ndarray, "time *state"],
+    times: Int[np.ndarray, " time"],
+    mean: Float[np.ndarray, "slots *state"],
+) -> Float[np.ndarray, "time *state"]:
+    anomalies = slot_anomalies(fields, times, mean)
+    return np.where(varying_points(anomalies, mean)[None], gap_filled(anomalies), 0.0)
+
+
+def _climatology(
+    mean: Float[np.ndarray, "slots *state"],
+    anomalies: Float[np.ndarray, "time *state"],
+    interval: int,
+) -> Climatology:
+    flat, shape = anomalies.reshape(len(anomalies), -1), mean.shape[1:]
+    _, singular, vectors = np.linalg.svd(flat / len(flat) ** 0.5, full_matrices=False)
+    keep = singular > singular[0] * np.finfo(np.float32).eps * len(flat)
+    # Rounding would leave traces at points that do not vary.
+    varying = np.sum(flat**2, axis=0) > 0
+    root = np.where(varying[:, None], (vectors[keep] * singular[keep, None]).T, 0.0)
     return Climatology(
         mean=jnp.asarray(mean, jnp.float32),
-        square_root=jnp.asarray(root.reshape(*fields.shape[1:], -1), jnp.float32),
+        square_root=jnp.asarray(root.reshape(*shape, -1), jnp.float32),
         interval=interval,
-        state_shape=fields.shape[1:],
+        state_shape=shape,
     )
 
 
 def fit_window_statistics(
     fields: Float[np.ndarray, "time y x"],
     times: Int[np.ndarray, " time"],
-    latitude: Float[np.ndarray, " y"],
-    longitude: Float[np.ndarray, " x"],
+    grid: AbstractGrid,
     *,
     select: Bool[np.ndarray, " time"] | None = None,
     interval: int = 180,
     lag_interval: int = 60,
     n_lags: int = 3,
+    slots: int | None = None,
     harmonics: int | None = 1,
-    taper_km: float = 450.0,
+    taper: float = 0.71,
     smooth_weight: float = 0.1,
-    smooth_km: float = 300.0,
+    smooth_length: float = 0.47,
     smooth_contrast: float = 1.5,
 ) -> WindowStatistics:
-    """Climatology and lagged covariances of a field on a latitude-longitude grid.
+    """Climatology and lagged covariances of a field on its grid.
 
     B(l) = (1 - w) C(l) o T + w r(l) s s' o S: sampled covariances C under a Gaussian taper T,
     blended with a smooth correlation S of the same variances s^2 and of the field's mean
-    autocorrelation r(l). With w = 0 this is the plain tapered covariance.
+    autocorrelation r(l). With w = 0 this is the plain tapered covariance. Lengths are in units of
+    the field's own, see `correlation_length`.
 
     Arguments:
-        fields: states in the unit of the analysis.
+        fields: states in the unit of the analysis, NaN where missing.
         times: minutes since `MINUTES_EPOCH`.
-        latitude, longitude: degrees.
+        grid: of the states.
         select: the states to use; None uses all.
         interval: minutes of one forecast of the climatology.
         lag_interval, n_lags: lags 0, 1, ..., n_lags - 1 in steps of `lag_interval` minutes.
-        harmonics: of the daily cycle of the mean; None for plain hourly means.
-        taper_km: standard length of T.
-        smooth_weight, smooth_km, smooth_contrast: w, and the arguments of `smooth_correlation`.
+        slots: of the mean, see `slot_means`.
+        harmonics: of the daily cycle of the mean; None for plain means of the slots.
+        taper: standard length of T, in correlation lengths.
+        smooth_weight, smooth_contrast: w, and how unlike surfaces may be, see
+            `smooth_correlation`.
+        smooth_length: of S, in correlation lengths.
 
     Raises:
-        UnfitPeriodError: if a slot of the day holds no selected state.
+        UnfitPeriodError: if no point varies.
         ValueError: if `smooth_weight` is not within 0 to 1.
 
     Source: hybrid covariances, Hamill and Snyder (2000),
@@ -211,22 +265,27 @@ def fit_window_statistics(
     """
     if not 0 <= smooth_weight <= 1:
         raise ValueError(f"fit_window_statistics: smooth_weight {smooth_weight} not in 0..1.")
+    slots = slots_of_day(times) if slots is None else slots
     if select is not None:
         fields, times = fields[select], times[select]
-    climatology = fit_climatology(fields, times, interval=interval, harmonics=harmonics)
-    mean = slot_means(fields, times, harmonics=harmonics)
-    anomalies = slot_anomalies(fields, times, mean).reshape(len(times), -1)
-    sampled = lagged_covariances(anomalies, times, [k * lag_interval for k in range(n_lags)])
-    distance = great_circle_distance(latitude, longitude)
-    tables = (1 - smooth_weight) * sampled * gaussian_taper(distance, taper_km)
+    mean = slot_means(fields, times, slots=slots, harmonics=harmonics)
+    anomalies = _learnable(fields, times, mean)
+    climatology = _climatology(mean, anomalies, interval)
+    flat = anomalies.reshape(len(times), -1)
+    sampled = lagged_covariances(flat, times, [k * lag_interval for k in range(n_lags)])
+    deviation = np.sqrt(np.diagonal(sampled[0]))
+    varying = deviation > 0
+    scale, among = deviation[varying], np.ix_(varying, varying)
+    distance = grid.pairwise()
+    length = correlation_length(sampled[0][among] / np.outer(scale, scale), distance[among])
+    tables = (1 - smooth_weight) * sampled * gaussian_taper(distance, taper * length)
     if smooth_weight > 0:
-        deviation = np.sqrt(np.diagonal(sampled[0]))
-        autocorrelation = np.trace(sampled / np.outer(deviation, deviation), axis1=1, axis2=2)
-        autocorrelation = autocorrelation / len(deviation)
+        own = np.diagonal(sampled, axis1=1, axis2=2)[:, varying]
+        autocorrelation = np.mean(own / scale**2, axis=1)
         smooth = smooth_correlation(
             distance,
-            np.ptp(mean, axis=0).reshape(-1),
-            length=smooth_km,
+            daily_amplitude(mean.reshape(len(mean), -1), deviation),
+            length=smooth_length * length,
             contrast=smooth_contrast,
         ) * np.outer(deviation, deviation)
         tables = tables + smooth_weight * autocorrelation[:, None, None] * smooth

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.possible import Climate
 from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
 from vardax_core.models.attractor import spin_up
 from vardax_core.models.base import AbstractForecastModel
@@ -35,6 +36,15 @@ def climate_range(centre: float, scale: float) -> tuple[float, float]:
     return centre - CLIMATE_BOUND * scale, centre + CLIMATE_BOUND * scale
 
 
+def _climate_of(valid_range: tuple[float, float], dtype: DTypeLike) -> Climate | None:
+    """The climate that a range would be the `climate_range` of; None for one without an end."""
+    low, high = valid_range
+    if not math.isfinite(high - low):
+        return None
+    centre, scale = (high + low) / 2, (high - low) / (2 * CLIMATE_BOUND)
+    return Climate(jnp.asarray(centre, dtype), jnp.asarray(scale, dtype))
+
+
 def twin_program(
     model: AbstractForecastModel,
     step: AbstractAnalysisStep,
@@ -48,7 +58,8 @@ def twin_program(
     Arguments:
         model: of nature and forecast.
         step: the analysis.
-        valid_range: see `CycleProgram`.
+        valid_range: see `CycleProgram`; the climate is taken to be such that this is its
+            `climate_range`.
         spread_scale: see `CycleProgram`.
         dtype: of the state.
     """
@@ -59,6 +70,7 @@ def twin_program(
         score_weights=jnp.ones(model.state_shape, dtype),
         spread_scale=spread_scale,
         valid_range=valid_range,
+        climate=_climate_of(valid_range, dtype),
     )
 
 

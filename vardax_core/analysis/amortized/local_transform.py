@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from vardax_core.analysis.amortized.local_departures import LocalDepartures
 from vardax_core.analysis.amortized.ring_network import (
     BLOCK,
     RingNetwork,
@@ -48,7 +49,7 @@ class LocalTransformStep(AbstractRememberingStep):
     the state off for good.
 
     Attributes:
-        operator: observation operator H; its adjoint puts departures on the grid.
+        operator: observation operator H; `LocalDepartures` puts departures on the grid.
         network: gives 2 (2 reach + 1) + 2 outputs a point, or 4 (2 reach + 1) + 2.
         first_guess: analysis that the network corrects, or None for the background itself.
         reach: points to each side that a gain covers.
@@ -140,21 +141,17 @@ class LocalTransformStep(AbstractRememberingStep):
     ) -> Analysis:
         """Correct the first-guess ensemble; the part with trained weights."""
         now = observations.at_analysis_time()
-        mask = now.mask[0].astype(background.dtype)
+        mask, error_sd = now.mask[0].astype(background.dtype), now.error_sd[0]
         mean, guess_mean = ensemble_mean(background), ensemble_mean(guess)
-
-        def on_grid(departure: Float[Array, " obs"]) -> Float[Array, " n"]:
-            return self.operator.adjoint(mean, departure * mask)
-
-        observed = on_grid(jnp.ones_like(mask))
-        count = jnp.maximum(observed, 1.0)
-        innovation = on_grid(now.values[0] - self.operator(mean)) / count
-        residual = on_grid(now.values[0] - self.operator(guess_mean)) / count
-        error_sd = jnp.where(observed > 0, on_grid(now.error_sd[0]) / count, 1.0)
-
         floor = 1e-3 * self.scale
         spread = ensemble_spread(background) + floor
         guess_spread = ensemble_spread(guess) + floor
+        before = LocalDepartures.of(self.operator, background, spread, mask, error_sd)
+        seen = LocalDepartures.of(self.operator, guess, guess_spread, mask, error_sd)
+        innovation = before.on_grid(now.values[0] - before.centre)
+        residual = seen.on_grid(now.values[0] - seen.centre)
+        observed, error_sd = seen.weights, seen.error_sd
+
         gain = jnp.where(observed > 0, guess_spread**2 / (guess_spread**2 + error_sd**2), 0.0)
         influence = jnp.max(ring_neighbours(gain, self.reach), axis=1)
         anomalies = guess - guess_mean[None]
@@ -173,7 +170,7 @@ class LocalTransformStep(AbstractRememberingStep):
             observed,
         )
         if self.history is not None:
-            known = self._of_the_past(mean, observations, self.history.size)
+            known = self._of_the_past(background, spread, observations, self.history.size)
             features = jnp.concatenate([features, known], axis=1)
         taps = 2 * self.reach + 1
         gains = ring_neighbours(gain, self.reach)
@@ -207,16 +204,19 @@ class LocalTransformStep(AbstractRememberingStep):
         )
 
     def _of_the_past(
-        self, mean: Float[Array, " n"], observations: Observations, size: int
+        self,
+        background: Float[Array, "member n"],
+        spread: Float[Array, " n"],
+        observations: Observations,
+        size: int,
     ) -> Float[Array, "n statistic"]:
         """What past departures were like, on the grid."""
         if observations.past is None:
-            return jnp.zeros((mean.shape[0], size), mean.dtype)
-        past = observations.past.astype(mean.dtype)
-        on_grid = jax.vmap(lambda x: self.operator.adjoint(mean, x))
-        count = self.operator.adjoint(mean, jnp.ones_like(past[0]))
-        known = on_grid(past) / jnp.maximum(count, 1.0)[None]
-        return jnp.clip(known, -10.0, 10.0).T
+            return jnp.zeros((spread.shape[0], size), spread.dtype)
+        past = observations.past.astype(spread.dtype)
+        ones = jnp.ones_like(past[0])
+        everywhere = LocalDepartures.of(self.operator, background, spread, ones, ones)
+        return jnp.clip(everywhere.past_on_grid(past), -10.0, 10.0).T
 
     def _correlations(self, normalised: Float[Array, "member n"]) -> Float[Array, "n tap"]:
         """The members' correlation of every point with its neighbours."""

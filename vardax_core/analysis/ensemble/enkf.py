@@ -66,4 +66,5 @@ class EnKF(AbstractAnalysisStep):
                 "degrees_of_freedom_for_signal": transform.signal,
                 "innovation_chi2": transform.chi2,
             },
+            transform.resolved,
         )

@@ -69,4 +69,5 @@ class ETKF(AbstractAnalysisStep):
                 "degrees_of_freedom_for_signal": transform.signal,
                 "innovation_chi2": transform.chi2,
             },
+            transform.resolved,
         )

@@ -39,10 +39,10 @@ def finite_size_inflation(spectrum: Spectrum, certainty: float) -> Float[Array, 
     Source: Bocquet et al. (2015), doi:10.5194/npg-22-645-2015, section 3 and equation 36.
     """
     members, values = spectrum.members, spectrum.values
-    # u_i^2 s_i^2 / (M - 1), without dividing by singular values that vanish.
-    products = spectrum.projections() ** 2
+    # u_i s_i, without dividing by singular values that vanish.
+    products = spectrum.projections()
     if spectrum.in_obs_space:
-        products = products * values
+        products = products * jnp.sqrt(values)
     offset, slope = (members + 1) / members, members / (members - 1)
     left_out = members - values.shape[0]
     prior_weight = (jnp.sum(1 / (1 + values)) + left_out) / members
@@ -52,7 +52,7 @@ def finite_size_inflation(spectrum: Spectrum, certainty: float) -> Float[Array, 
     def derivative(log_factor: Float[Array, ""]) -> Float[Array, ""]:
         """Half the derivative of the cost with respect to log l."""
         square = jnp.exp(2 * log_factor)
-        misfit = square * jnp.sum(products / (1 + square * values) ** 2) / (members - 1)
+        misfit = square * jnp.sum((products / (1 + square * values)) ** 2) / (members - 1)
         return push - pull / square - misfit
 
     def body(_, bounds):
@@ -116,4 +116,5 @@ class FiniteSizeETKF(AbstractAnalysisStep):
                 "innovation_chi2": transform.chi2,
                 "inflation": factor,
             },
+            transform.resolved,
         )

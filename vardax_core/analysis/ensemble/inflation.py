@@ -134,13 +134,15 @@ class InnovationInflation(AbstractAnalysisStep):
     ) -> Analysis:
         check_members("InnovationInflation", background)
         departures = whitened_departures(self.operator, self.errors, background, observations)
-        count = jnp.sum(observations.mask[-1]).astype(background.dtype)
+        count = jnp.maximum(jnp.sum(observations.mask[-1]), 1).astype(background.dtype)
         trace = jnp.sum(departures.anomalies**2) / (background.shape[0] - 1)
-        trace = jnp.maximum(trace, jnp.finfo(trace.dtype).tiny)
-        seen = (jnp.sum(departures.innovation**2) - count) / trace
-        seen_variance = 2 / count * ((count + self.prior * trace) / trace) ** 2
-        gain = self.prior_sd**2 / (self.prior_sd**2 + seen_variance)
-        factor = jnp.clip(self.prior + gain * (seen - self.prior), *self.limits)
+        # As shares of p + tr(Y'Y), so that no spread and no trace is too small or too large.
+        total = count + trace
+        share, expected = trace / total, (count + self.prior * trace) / total
+        surprise = (jnp.sum(departures.innovation**2) - count) / total - self.prior * share
+        weight = self.prior_sd**2 * share
+        change = weight * surprise / (weight * share + 2 / count * expected**2)
+        factor = jnp.clip(self.prior + change, *self.limits)
         mean = ensemble_mean(background)[None]
         inflated = mean + jnp.sqrt(factor) * (background - mean)
         analysis = self.step.analyse(inflated, observations, key=key)

@@ -32,13 +32,15 @@ class _Solution(eqx.Module):
 
     Attributes:
         weights: of the anomalies in the mean.
-        matrix, inverse: what the anomalies are multiplied by, and back.
+        matrix: what the anomalies are multiplied by.
+        contraction, inverse: the same for a linearization, and back.
         transform: of the inflated anomalies.
         factor: their inflation.
     """
 
     weights: Float[Array, " member"]
     matrix: Float[Array, "member member"]
+    contraction: Float[Array, "member member"]
     inverse: Float[Array, "member member"]
     transform: Transform
     factor: Float[Array, ""]
@@ -104,12 +106,16 @@ class IterativeETKF(AbstractIterativeStep):
         first = self._solved(observed(background))
         plain = combine(background, first.weights[None] + turn @ first.matrix)
         if self.origin is None:
-            return ensemble_analysis(plain, _diagnostics(first, jnp.zeros((), plain.dtype)))
+            return ensemble_analysis(
+                plain,
+                _diagnostics(first, jnp.zeros((), plain.dtype)),
+                first.transform.resolved,
+            )
         origin = self.origin
 
         def again(_, found: _Solution) -> _Solution:
             ensemble, _ = origin.forecast(
-                combine(origin.ensemble, found.weights[None] + found.matrix)
+                combine(origin.ensemble, found.weights[None] + found.contraction)
             )
             seen = observed(ensemble)
             slope = found.inverse @ seen.anomalies
@@ -129,6 +135,7 @@ class IterativeETKF(AbstractIterativeStep):
                 jax.tree.map(lambda a, b: jnp.where(good, a, b), last, first),
                 good.astype(plain.dtype),
             ),
+            jnp.where(good, last.transform.resolved, first.transform.resolved),
         )
 
     def _solved(self, departures: Departures) -> _Solution:
@@ -139,6 +146,7 @@ class IterativeETKF(AbstractIterativeStep):
         return _Solution(
             weights=factor * transform.mean_weights,
             matrix=factor * transform.matrix,
+            contraction=factor * transform.contraction,
             inverse=transform.inverse / factor,
             transform=transform,
             factor=factor,

@@ -5,7 +5,7 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.localization import LocalizationError, LocalNetwork
@@ -89,7 +89,7 @@ class LETKF(AbstractAnalysisStep):
             local: tuple[
                 Int[Array, " local"], Float[Array, " local"], Float[Array, "member variable"]
             ],
-        ) -> tuple[Float[Array, "member variable"], Float[Array, ""]]:
+        ) -> tuple[Float[Array, "member variable"], Float[Array, ""], Bool[Array, ""]]:
             index, taper, own = local
             root = jnp.sqrt(taper.astype(own.dtype))
             transform = symmetric_transform(
@@ -98,10 +98,13 @@ class LETKF(AbstractAnalysisStep):
                 )
             )
             change = transform.mean_weights @ own
-            return change[None] + self.inflation * (transform.matrix @ own), transform.signal
+            turned = change[None] + self.inflation * (transform.matrix @ own)
+            return turned, transform.signal, transform.resolved
 
         per_point = (self.network.indices, self.network.weights, jnp.moveaxis(anomalies, -1, 0))
-        local, signal = jax.lax.map(at_point, per_point, batch_size=min(self.batch_size, points))
+        local, signal, resolved = jax.lax.map(
+            at_point, per_point, batch_size=min(self.batch_size, points)
+        )
         turned = jnp.moveaxis(local, 0, -1).reshape(members, -1)
         if self.rotate and members > 2:
             rotation = mean_preserving_rotation(members, background.dtype, key=key)
@@ -114,4 +117,5 @@ class LETKF(AbstractAnalysisStep):
                 "mean_local_degrees_of_freedom_for_signal": jnp.mean(signal),
                 "innovation_chi2": innovation_chi2(departures),
             },
+            jnp.all(resolved),
         )

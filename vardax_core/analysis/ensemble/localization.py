@@ -4,9 +4,8 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy.spatial import cKDTree
 
-EARTH_RADIUS_KM = 6371.0
+from vardax_core.state.grids import AbstractGrid, GridError, LatLon, Plane, Ring
 
 
 class LocalizationError(ValueError):
@@ -16,19 +15,24 @@ class LocalizationError(ValueError):
 def gaspari_cohn(distance: Float[Array, "*any"], half_width: float) -> Float[Array, "*any"]:
     """The compactly supported fifth-order correlation; zero from twice the half-width on.
 
+    With r = distance / half_width it is 1 - 5 r^2 / 3 + 5 r^3 / 8 + r^4 / 2 - r^5 / 4 up to 1 and
+    from there (2 - r)^4 (r^2 + 2 r - 1 / 2) / (12 r), the published polynomial in factors: so it
+    lies in [0, 1] in any precision.
+
     Arguments:
-        distance: not negative, in the unit of `half_width`.
+        distance: not negative, in the unit of `half_width`; one that is not known (NaN) counts as
+            out of reach.
         half_width: called c in the source; about 1.82 standard deviations of the Gaussian that
             the function resembles.
 
     Source: Gaspari and Cohn (1999), doi:10.1002/qj.49712555417, equation 4.10
     """
-    r = distance / half_width
-    near = 1 + r**2 * (-5 / 3 + r * (5 / 8 + r * (1 / 2 - r / 4)))
-    safe = jnp.maximum(r, 1.0)
-    far = 4 - 5 * safe + safe**2 * (5 / 3 + safe * (5 / 8 + safe * (-1 / 2 + safe / 12)))
-    far = far - 2 / (3 * safe)
-    return jnp.where(r <= 1, near, jnp.where(r < 2, far, 0.0))
+    r = jnp.where(distance <= 0, 0.0, distance / half_width)
+    r = jnp.where(r < 2, r, 2.0)
+    low, high = jnp.minimum(r, 1.0), jnp.maximum(r, 1.0)
+    near = 1 + low**2 * (-5 / 3 + low * (5 / 8 + low * (1 / 2 - low / 4)))
+    far = (2 - high) ** 4 * (high * (high + 2) - 0.5) / (12 * high)
+    return jnp.where(r <= 1, near, far)
 
 
 class LocalNetwork(eqx.Module):
@@ -53,13 +57,25 @@ def _check_half_width(half_width: float) -> None:
         )
 
 
-def _nearest(
-    points: Float[np.ndarray, "point coordinate"],
+def local_network(
+    grid: AbstractGrid,
     stations: Float[np.ndarray, "obs coordinate"],
     half_width: float,
-    max_local: int | None,
-    period: Float[np.ndarray, " coordinate"] | None,
+    *,
+    max_local: int | None = None,
 ) -> LocalNetwork:
+    """Find the observations around every point of a grid.
+
+    Arguments:
+        grid: of the state.
+        stations: place of each observation, in the order of the grid's axes.
+        half_width: of the taper, in the grid's unit of distance.
+        max_local: keep at most so many of the nearest observations at a point.
+
+    Raises:
+        LocalizationError: if the half-width is not positive, the network is empty, or a station
+            lies nowhere.
+    """
     _check_half_width(half_width)
     if len(stations) == 0:
         raise LocalizationError(
@@ -70,15 +86,13 @@ def _nearest(
         raise LocalizationError(
             f"localization: station {bad} lies nowhere, at {stations[bad]}; drop it."
         )
-    tree = cKDTree(stations, boxsize=period)
-    reach = 2 * half_width * (1 - 1e-12)
-    most = int(np.max(tree.query_ball_point(points, reach, return_length=True)))
-    count = max(1, most if max_local is None else min(most, max_local))
-    distance, index = tree.query(points, k=np.arange(1, count + 1), distance_upper_bound=reach)
-    found = np.isfinite(distance)
-    taper = gaspari_cohn(jnp.asarray(np.where(found, distance, 2 * half_width)), half_width)
-    indices = jnp.asarray(np.where(found, index, 0), jnp.int32)
-    return LocalNetwork(indices, taper, len(stations))
+    try:
+        indices, distances = grid.neighbours(stations, 2 * half_width, most=max_local)
+    except GridError as error:
+        raise LocalizationError(f"localization: {error}") from error
+    found = np.isfinite(distances)
+    taper = gaspari_cohn(jnp.asarray(np.where(found, distances, 2 * half_width)), half_width)
+    return LocalNetwork(jnp.asarray(indices, jnp.int32), taper, len(stations))
 
 
 def ring_network(
@@ -102,8 +116,7 @@ def ring_network(
     stations = np.asarray(stations, float).reshape(-1, 1)
     if np.any((stations < 0) | (stations >= n_points)):
         raise LocalizationError(f"ring_network: stations must lie in the domain [0, {n_points}).")
-    points = np.arange(n_points, dtype=float)[:, None]
-    return _nearest(points, stations, half_width, max_local, np.array([float(n_points)]))
+    return local_network(Ring(n=n_points), stations, half_width, max_local=max_local)
 
 
 def plane_network(
@@ -125,8 +138,8 @@ def plane_network(
     Raises:
         LocalizationError: if the half-width is not positive or the network is empty.
     """
-    points = np.stack(np.meshgrid(grid_y, grid_x, indexing="ij"), axis=-1).reshape(-1, 2)
-    return _nearest(points, np.asarray(stations, float), half_width, max_local, None)
+    grid = Plane.from_axes(grid_y, grid_x)
+    return local_network(grid, np.asarray(stations, float), half_width, max_local=max_local)
 
 
 def sphere_network(
@@ -139,8 +152,6 @@ def sphere_network(
 ) -> LocalNetwork:
     """Observations at `(latitude, longitude)` around the points of a grid on the sphere.
 
-    The distance is the chord, which differs from the arc by less than 1 % up to 3000 km.
-
     Arguments:
         latitudes, longitudes: grid coordinates in degrees.
         stations: latitude and longitude of each observation in degrees.
@@ -151,21 +162,5 @@ def sphere_network(
         LocalizationError: if the half-width is not positive, the network is empty, or a latitude
             lies beyond a pole.
     """
-    points = np.stack(np.meshgrid(latitudes, longitudes, indexing="ij"), axis=-1).reshape(-1, 2)
-    return _nearest(
-        _on_sphere(points), _on_sphere(np.asarray(stations, float)), half_width_km, max_local, None
-    )
-
-
-def _on_sphere(degrees: Float[np.ndarray, "any 2"]) -> Float[np.ndarray, "any 3"]:
-    if np.any(~(np.abs(degrees[:, 0]) <= 90)):
-        raise LocalizationError("sphere_network: latitudes must lie in [-90, 90] degrees.")
-    latitude, longitude = np.deg2rad(degrees).T
-    return EARTH_RADIUS_KM * np.stack(
-        [
-            np.cos(latitude) * np.cos(longitude),
-            np.cos(latitude) * np.sin(longitude),
-            np.sin(latitude),
-        ],
-        axis=-1,
-    )
+    grid = LatLon.from_degrees(latitudes, longitudes)
+    return local_network(grid, np.asarray(stations, float), half_width_km, max_local=max_local)

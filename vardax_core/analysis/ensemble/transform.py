@@ -3,10 +3,10 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from vardax_core.observations.base import AbstractObservationOperator
-from vardax_core.observations.errors import AbstractErrorModel
+from vardax_core.observations.errors import AbstractErrorModel, finite_error_sd
 from vardax_core.types import (
     Analysis,
     Observations,
@@ -28,16 +28,20 @@ class Transform(eqx.Module):
     Attributes:
         mean_weights: weight of each anomaly in the increment of the mean.
         matrix: symmetric square root of the analysis covariance in ensemble space.
-        inverse: of the matrix.
+        contraction: the matrix, its factors limited to what differences of states can resolve.
+        inverse: of the contraction.
         signal: degrees of freedom for signal, the trace of the observations' influence.
         chi2: d' (I + Y' Y)^-1 d, the normalised square of the innovation; p on average.
+        resolved: whether the precision resolves the whole update to about 1 %.
     """
 
     mean_weights: Float[Array, " member"]
     matrix: Float[Array, "member member"]
+    contraction: Float[Array, "member member"]
     inverse: Float[Array, "member member"]
     signal: Float[Array, ""]
     chi2: Float[Array, ""]
+    resolved: Bool[Array, ""]
 
 
 class Departures(eqx.Module):
@@ -64,6 +68,7 @@ def whitened_departures(
     )
     equivalents = operator.ensemble(background)
     mean = ensemble_mean(equivalents)
+    error_sd = finite_error_sd(error_sd, values, jnp.max(jnp.abs(equivalents), axis=0))
 
     def whiten(departure: Float[Array, " obs"]) -> Float[Array, " obs"]:
         return errors.whiten(departure, mean, mask, error_sd)
@@ -84,21 +89,32 @@ def check_members(method: str, background: Float[Array, "member *state"]) -> Non
         )
 
 
+RESOLVED = 0.004
+"""Error of a singular value s of the scaled anomalies over sqrt(1 + s^2), and of a weight of the
+mean, beyond which a direction counts as not resolved."""
+
+
 class Spectrum(eqx.Module):
     """The eigenvalue problem of an analysis, solved in the smaller of its two spaces.
 
-    With Y the anomalies over sqrt(M - 1), the problem is that of Y Y' (member, member) or, with
-    fewer observations than members, of Y' Y (obs, obs).
+    With Y the anomalies over sqrt(M - 1), the problem is that of Y Y' in the space of the members
+    orthogonal to (1, ..., 1), which Y has no part in, or, with fewer observations than members, of
+    Y' Y. Directions that the precision does not resolve have the eigenvalue zero: the analysis
+    leaves them alone.
 
     Attributes:
         departures: what was decomposed.
         values: eigenvalues, not negative; those of Y Y' that are left out are zero.
-        vectors: eigenvectors, one to a column.
+        vectors: orthonormal eigenvectors, one to a column: of observations or of members.
+        rotated: V' Y' or V' Y, whose rows are orthogonal and have the squares `values`.
+        resolved: whether no direction had to be left alone.
     """
 
     departures: Departures
     values: Float[Array, " small"]
-    vectors: Float[Array, "small small"]
+    vectors: Float[Array, "space small"]
+    rotated: Float[Array, "small other"]
+    resolved: Bool[Array, ""]
 
     @property
     def members(self) -> int:
@@ -111,11 +127,6 @@ class Spectrum(eqx.Module):
         members, obs = self.departures.anomalies.shape
         return obs < members
 
-    @property
-    def scaled(self) -> Float[Array, "member obs"]:
-        """Y."""
-        return scaled_anomalies(self.departures)
-
     def projections(self) -> Float[Array, " small"]:
         """The innovation along the eigenvectors: V' d in observation space, else V' Y d."""
         return self._projected(self.departures.innovation[None])[0]
@@ -123,12 +134,11 @@ class Spectrum(eqx.Module):
     def gain_weights(self, departures: Float[Array, "row obs"]) -> Float[Array, "row member"]:
         """The Kalman gain in ensemble space: the weights of the anomalies in K d for each row d."""
         solved = self._projected(departures) / (1 + self.values)[None]
-        basis = self.scaled @ self.vectors if self.in_obs_space else self.vectors
-        return (self.members - 1) ** -0.5 * (solved @ basis.T)
+        basis = self.rotated if self.in_obs_space else self.vectors.T
+        return (self.members - 1) ** -0.5 * (solved @ basis)
 
     def _projected(self, departures: Float[Array, "row obs"]) -> Float[Array, "row small"]:
-        inner = departures if self.in_obs_space else departures @ self.scaled.T
-        return inner @ self.vectors
+        return departures @ (self.vectors if self.in_obs_space else self.rotated.T)
 
 
 def scaled_anomalies(departures: Departures) -> Float[Array, "member obs"]:
@@ -136,12 +146,70 @@ def scaled_anomalies(departures: Departures) -> Float[Array, "member obs"]:
     return (departures.anomalies.shape[0] - 1) ** -0.5 * departures.anomalies
 
 
+def without_mean(rows: Float[Array, "member any"]) -> Float[Array, "rest any"]:
+    """Q' times rows whose sum is zero, with Q an orthonormal basis of the space where it is."""
+    one = rows.shape[0] ** -0.5
+    return rows[1:] - (one / (1 + one)) * (rows[0] + one * jnp.sum(rows, axis=0))[None]
+
+
+def with_mean(rows: Float[Array, "rest any"]) -> Float[Array, "member any"]:
+    """Q times rows, the adjoint of `without_mean`."""
+    one = (rows.shape[0] + 1) ** -0.5
+    total = one * jnp.sum(rows, axis=0)[None]
+    return jnp.concatenate([-total, rows - (one / (1 + one)) * total])
+
+
 def spectrum_of(departures: Departures) -> Spectrum:
-    """Solve the eigenvalue problem of an analysis."""
+    """Solve the eigenvalue problem of an analysis.
+
+    Eigenvalues of a product Y Y' carry an error of eps times the largest, singular values of Y one
+    of eps times the largest. So where observations are so accurate, and the ensemble so unevenly
+    spread, that the first would be felt, the singular values are found instead: in a loop of no or
+    one turn, which side by side with others takes none where none needs it.
+
+    Source: Golub and Van Loan (2013), Matrix Computations, sections 8.6 and 5.3, on both errors.
+    """
     members, obs = departures.anomalies.shape
+    in_obs_space = obs < members
     scaled = scaled_anomalies(departures)
-    values, vectors = jnp.linalg.eigh(scaled.T @ scaled if obs < members else scaled @ scaled.T)
-    return Spectrum(departures, jnp.maximum(values, 0.0), vectors)
+    rows = scaled.T if in_obs_space else without_mean(scaled)
+    if obs == 0:
+        none, nothing = jnp.zeros((0,), rows.dtype), jnp.zeros((0, 0), rows.dtype)
+        return Spectrum(departures, none, nothing, rows, jnp.asarray(True))
+    eps = float(jnp.finfo(rows.dtype).eps)
+    values, vectors = jnp.linalg.eigh(rows @ rows.T)
+    rotated = vectors.T @ rows
+    values = jnp.sum(rotated**2, axis=1)
+    largest, length = jnp.max(values), jnp.linalg.norm(departures.innovation)
+    error = jnp.sqrt(eps * largest * (1 + values)) + eps * jnp.sqrt(largest) * length
+    rough = jnp.any(error > RESOLVED * (1 + values))
+
+    def refine(_):
+        left, singular, right = jnp.linalg.svd(fixed, full_matrices=False)
+        return left, singular[:, None] * right, singular, jnp.asarray(False)
+
+    fixed = jax.lax.stop_gradient(rows)
+    start = jax.lax.stop_gradient((vectors, rotated, jnp.sqrt(values), rough))
+    left, turned, singular, _ = jax.lax.while_loop(lambda found: found[-1], refine, start)
+    # What is added is zero, and gives the refined values a derivative.
+    change = left.T @ rows
+    turned = turned + (change - jax.lax.stop_gradient(change))
+    vectors = jnp.where(rough, left, vectors)
+    rotated = jnp.where(rough, turned, rotated)
+    values = jnp.sum(rotated**2, axis=1)
+    error = 2 * eps * (singular[0] * jnp.sqrt(1 + values) + length * jnp.sqrt(values))
+    # Missing observations, and those without weight, leave values that are zero for certain.
+    rank = jnp.minimum(*(jnp.sum(jnp.any(rows != 0, axis=axis)) for axis in (0, 1)))
+    certain = (jnp.arange(values.shape[0]) >= rank) | (error <= RESOLVED * (1 + values))
+    resolved = ~rough | certain
+    rotated = jnp.where(resolved[:, None], rotated, 0.0)
+    return Spectrum(
+        departures=departures,
+        values=jnp.where(resolved, values, 0.0),
+        vectors=vectors if in_obs_space else with_mean(vectors),
+        rotated=rotated,
+        resolved=jnp.all(resolved),
+    )
 
 
 def transform_of(spectrum: Spectrum, factor: float | Float[Array, ""] = 1.0) -> Transform:
@@ -157,24 +225,41 @@ def transform_of(spectrum: Spectrum, factor: float | Float[Array, ""] = 1.0) -> 
 
     Source: Hunt et al. (2007), doi:10.1016/j.physd.2006.11.008
     """
-    members, vectors = spectrum.members, spectrum.vectors
+    members, vectors, departures = spectrum.members, spectrum.vectors, spectrum.departures
     values, projections = factor**2 * spectrum.values, spectrum.projections()
-    norm = (members - 1) ** -0.5
+    root = jnp.sqrt(1 + values)
+    limited = jnp.minimum(root, float(jnp.finfo(root.dtype).eps) ** -0.5)
     if spectrum.in_obs_space:
-        root = jnp.sqrt(1 + values)
-        basis = factor * spectrum.scaled @ vectors
-        weights = norm * basis @ (projections / (1 + values))
+        basis = factor * spectrum.rotated.T
+        ensemble_weights = basis @ (projections / (1 + values))
         identity = jnp.eye(members, dtype=values.dtype)
-        matrix = identity - (basis / (root * (1 + root))[None]) @ basis.T
-        inverse = identity + (basis / (1 + root)[None]) @ basis.T
+        square = jnp.where(values > 0, values, 1.0)
+
+        def scaled(change: Float[Array, " small"]) -> Float[Array, "member member"]:
+            """The symmetric matrix that adds `change` times itself to every direction."""
+            return identity + (basis * (change / square)[None]) @ basis.T
+
+        matrix, contraction = scaled(1 / root - 1), scaled(1 / limited - 1)
+        inverse = scaled(limited - 1)
+        chi2 = jnp.sum(projections**2 / (1 + values))
     else:
-        weights = norm * factor * vectors @ (projections / (1 + values))
-        matrix = (vectors / jnp.sqrt(1 + values)[None]) @ vectors.T
-        inverse = (vectors * jnp.sqrt(1 + values)[None]) @ vectors.T
-    departures = spectrum.departures
-    fitted = factor * (departures.anomalies.T @ weights)
-    chi2 = departures.innovation @ (departures.innovation - fitted)
-    return Transform(weights, matrix, inverse, jnp.sum(values / (1 + values)), chi2)
+        ensemble_weights = factor * vectors @ (projections / (1 + values))
+        mean = jnp.full((members, members), 1 / members, values.dtype)
+        matrix = mean + (vectors / root[None]) @ vectors.T
+        contraction = mean + (vectors / limited[None]) @ vectors.T
+        inverse = mean + (vectors * limited[None]) @ vectors.T
+        weights = (members - 1) ** -0.5 * ensemble_weights
+        left = departures.innovation - factor * (departures.anomalies.T @ weights)
+        chi2 = jnp.sum(left**2) + jnp.sum(ensemble_weights**2)
+    return Transform(
+        mean_weights=(members - 1) ** -0.5 * ensemble_weights,
+        matrix=matrix,
+        contraction=contraction,
+        inverse=inverse,
+        signal=jnp.sum(values / (1 + values)),
+        chi2=chi2,
+        resolved=spectrum.resolved,
+    )
 
 
 def symmetric_transform(departures: Departures) -> Transform:
@@ -183,21 +268,26 @@ def symmetric_transform(departures: Departures) -> Transform:
 
 
 def innovation_chi2(departures: Departures) -> Float[Array, ""]:
-    """d' (I + Y' Y)^-1 d with Y the anomalies over sqrt(M - 1), from an M by M system.
+    """d' (I + Y' Y)^-1 d with Y the anomalies over sqrt(M - 1), from a system of the members.
 
-    As the last pivot of a Gaussian elimination of [[I + Y Y', Y d], [(Y d)', d' d]]; the matrix
-    is positive definite and needs no exchange of rows. No LAPACK routine is used: see
-    docs/decisions.md, "One LAPACK call at a time".
+    It is the least value of |d - Y' w|^2 + |w|^2, a sum of squares that no rounding turns
+    negative; w by Gauss and Jordan's elimination of I + Y Y', whose pivots are 1 or more, and
+    noise below the least of them. No
+    LAPACK routine is used: see docs/decisions.md, "One LAPACK call at a time".
     """
-    members = departures.anomalies.shape[0]
-    rows = jnp.concatenate([scaled_anomalies(departures), departures.innovation[None]])
-    bordered = rows @ rows.T + jnp.diag(jnp.ones(members + 1, rows.dtype).at[-1].set(0.0))
+    rows, innovation = without_mean(scaled_anomalies(departures)), departures.innovation
+    size = rows.shape[0]
+    system = rows @ rows.T + jnp.eye(size, dtype=rows.dtype)
+    least = 1 + jnp.finfo(rows.dtype).eps * jnp.trace(system)
+    bordered = jnp.concatenate([system, (rows @ innovation)[:, None]], axis=1)
 
     def eliminate(index, matrix):
-        column = matrix[:, index]
-        return matrix - jnp.outer(column, column) / column[index]
+        pivot_row = matrix[index] / jnp.maximum(matrix[index, index], least)
+        matrix = matrix - jnp.outer(matrix[:, index], pivot_row)
+        return matrix.at[index].set(pivot_row)
 
-    return jax.lax.fori_loop(0, members, eliminate, bordered)[-1, -1]
+    weights = jax.lax.fori_loop(0, size, eliminate, bordered)[:, -1]
+    return jnp.sum((innovation - rows.T @ weights) ** 2) + jnp.sum(weights**2)
 
 
 def mean_preserving_rotation(
@@ -233,14 +323,20 @@ def mean_preserving_rotation(
 
 
 def ensemble_analysis(
-    ensemble: Float[Array, "member *state"], diagnostics: dict[str, Array]
+    ensemble: Float[Array, "member *state"],
+    diagnostics: dict[str, Array],
+    resolved: Bool[Array, ""],
 ) -> Analysis:
-    """The analysis whose mean and spread are those of its members."""
+    """The analysis whose mean and spread are those of its members.
+
+    Its result is NOT_CONVERGED where the precision did not resolve it.
+    """
+    code = jnp.where(resolved, int(ResultCode.OK), int(ResultCode.NOT_CONVERGED))
     return Analysis(
         ensemble=ensemble,
         mean=ensemble_mean(ensemble),
         spread=ensemble_spread(ensemble),
-        result=jnp.asarray(int(ResultCode.OK), jnp.int32),
+        result=code.astype(jnp.int32),
         diagnostics=diagnostics,
     )
 

@@ -96,6 +96,15 @@ class DenseCovariance(AbstractBackgroundCovariance):
         scale = jnp.sqrt(jnp.where(values > floor, values, 0.0))
         return cls(matrix=matrix, root=vectors * scale[None], state_shape=state_shape)
 
+    @classmethod
+    def from_table(
+        cls, matrix: Float[Array, "n n"], state_shape: tuple[int, ...]
+    ) -> "DenseCovariance":
+        """Factorise a covariance that was fitted in double precision, see `principal_axes`."""
+        vectors, deviation = principal_axes(matrix)
+        root = jnp.asarray(vectors * deviation, matrix.dtype)
+        return cls(matrix=matrix, root=root, state_shape=state_shape)
+
     @property
     def rank(self) -> int:
         return self.root.shape[1]
@@ -165,6 +174,20 @@ class LowRankCovariance(AbstractBackgroundCovariance):
         return jnp.sum(self.root**2, axis=1).reshape(self.state_shape)
 
 
+def principal_axes(
+    table: Float[Array, "n n"],
+) -> tuple[Float[np.ndarray, "n rank"], Float[np.ndarray, " rank"]]:
+    """Eigenvectors of a covariance, in float64, and the standard deviations along them.
+
+    Eigenvalues below the table's own rounding are dropped. In the precision of the table the axes,
+    and with them draws of members, would hang on its last digits.
+    """
+    matrix = np.asarray(table, np.float64)
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    keep = values > 10 * float(jnp.finfo(table.dtype).eps) * values[-1]
+    return vectors[:, keep], np.sqrt(values[keep])
+
+
 def orthogonal_pseudo_inverse(
     root: Float[Array, "n rank"], state: Float[Array, "*state"]
 ) -> Float[Array, "*state"]:
@@ -174,3 +197,18 @@ def orthogonal_pseudo_inverse(
     kept = squares > floor
     weights = jnp.where(kept, 1 / jnp.where(kept, squares, 1.0), 0.0) ** 2
     return (root @ (weights * (root.T @ state.reshape(-1)))).reshape(state.shape)
+
+
+def resolved_variance(
+    error_variance: Float[Array, " obs"], covariance: Float[Array, "obs obs"]
+) -> Float[Array, " obs"]:
+    """R, raised to where H B H' + R has a Cholesky factor in the precision at hand.
+
+    The factorisation of a positive semi-definite matrix may fail by eps times its trace; an
+    observation with an error of less than that is taken to have it, a share of sqrt(eps p) of the
+    background's standard deviation.
+
+    Source: Higham (2002), Accuracy and Stability of Numerical Algorithms, theorem 10.7.
+    """
+    floor = jnp.finfo(covariance.dtype).eps * jnp.trace(covariance)
+    return jnp.maximum(error_variance, floor)

@@ -192,13 +192,18 @@ class GaussNewtonCG(AbstractVariationalMinimiser):
             control, history, i, _, _ = carry
             base, forward = jax.linearize(residual, control)
             backward = jax.linear_transpose(forward, control)
+            slope = backward(base)[0]
+            # In a unit in which the squares of single precision stay finite.
+            unit = jnp.maximum(jnp.finfo(slope.dtype).eps * jnp.max(jnp.abs(slope)), 1.0)
             hessian = lx.FunctionLinearOperator(
-                lambda v: backward(forward(v))[0], struct, lx.positive_semidefinite_tag
+                lambda v: backward(forward(v))[0] / unit, struct, lx.positive_semidefinite_tag
             )
-            step = lx.linear_solve(hessian, -backward(base)[0], solver, throw=False).value
+            step = lx.linear_solve(hessian, -slope / unit, solver, throw=False).value
+            found = jnp.all(jnp.isfinite(step))
+            step = jnp.where(found, step, 0.0)
             control = control + step
             size = jnp.linalg.norm(step)
-            done = size <= self.tolerance**0.5 * (1 + jnp.linalg.norm(control))
+            done = found & (size <= self.tolerance**0.5 * (1 + jnp.linalg.norm(control)))
             last = value(control)
             return control, history.at[i + 1].set(last), i + 1, done, last
 

@@ -5,7 +5,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
-from vardax_core.analysis.variational.covariance import AbstractBackgroundCovariance
+from vardax_core.analysis.variational.covariance import (
+    AbstractBackgroundCovariance,
+    resolved_variance,
+)
 from vardax_core.analysis.variational.window_cost import check_covariance
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.types import Analysis, Observations, ResultCode, ensemble_mean
@@ -48,7 +51,9 @@ class OptimalInterpolation(AbstractAnalysisStep):
         hbht = jax.vmap(lambda column: self.operator.tangent(mean, column))(cross)
         # A missing observation becomes one of unit variance that is tied to nothing.
         both = mask[:, None] & mask[None, :]
-        innovation_cov = jnp.where(both, hbht, 0.0) + jnp.diag(jnp.where(mask, error_sd**2, 1.0))
+        hbht = jnp.where(both, hbht, 0.0)
+        variance = resolved_variance(error_sd**2, hbht)
+        innovation_cov = hbht + jnp.diag(jnp.where(mask, variance, 1.0))
         cross = jnp.where(mask[:, None], cross.reshape(cross.shape[0], -1), 0.0)
         innovation = now.values[0] - self.operator(mean)
 

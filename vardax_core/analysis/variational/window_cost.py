@@ -19,8 +19,13 @@ from vardax_core.analysis.variational.posterior import (
 )
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.base import AbstractObservationOperator
-from vardax_core.observations.errors import AbstractErrorModel
-from vardax_core.types import Analysis, Observations, ensemble_mean, ensemble_spread
+from vardax_core.observations.errors import AbstractErrorModel, finite_error_sd
+from vardax_core.types import (
+    Analysis,
+    Observations,
+    ensemble_mean,
+    ensemble_spread,
+)
 
 Simulation = Callable[[Float[Array, " control"]], Float[Array, "window *state"]]
 """The states at the rows of a window that follow from a control vector."""
@@ -79,11 +84,12 @@ def minimise_window(
     """
     start = jnp.zeros((control_size,), observations.values.dtype)
     reference = jax.vmap(operator)(simulate(start))
+    error_sd = finite_error_sd(observations.error_sd, observations.values, reference)
 
     def whiten(departure: Float[Array, "window obs"]) -> Float[Array, " residual"]:
-        return jax.vmap(errors.whiten)(
-            departure, reference, observations.mask, observations.error_sd
-        ).reshape(-1)
+        return jax.vmap(errors.whiten)(departure, reference, observations.mask, error_sd).reshape(
+            -1
+        )
 
     def observe(control: Float[Array, " control"]) -> Float[Array, " residual"]:
         return whiten(jax.vmap(operator)(simulate(control)))

@@ -5,10 +5,10 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.variational.covariance import principal_axes, resolved_variance
 from vardax_core.models.climatology import Climatology
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.types import Analysis, Observations, ResultCode, ensemble_mean
@@ -41,6 +41,16 @@ class WindowGain(eqx.Module):
     def whitened(self) -> Float[Array, "departure n"]:
         """V with analysis error covariance B(0) - V'V."""
         return jax.scipy.linalg.solve_triangular(self.factor, self.cross, lower=True)
+
+    def spread(self, variance: Float[Array, " n"]) -> Float[Array, " n"]:
+        """Analysis standard deviation of each point; positive where the point varies at all.
+
+        Arguments:
+            variance: the diagonal of B(0).
+        """
+        rest = variance - jnp.sum(self.whitened() ** 2, axis=0)
+        # Below this share of the variance the difference is nothing but rounding.
+        return jnp.sqrt(jnp.maximum(rest, jnp.finfo(variance.dtype).eps * variance))
 
 
 def window_gain(
@@ -79,9 +89,11 @@ def window_gain(
     size = used.shape[0]
     departures = blocks.transpose(0, 2, 1, 3).reshape(size, size)
     both = used[:, None] & used[None, :]
-    # A missing observation becomes one of unit variance that is tied to nothing.
-    diagonal = jnp.where(used, error_sd.reshape(-1) ** 2, 1.0)
-    total = jnp.where(both, departures, 0.0) + jnp.diag(diagonal)
+    # A missing observation becomes one that is tied to nothing.
+    departures = jnp.where(both, departures, 0.0)
+    variance = resolved_variance(error_sd.reshape(-1) ** 2, departures)
+    diagonal = jnp.where(used, variance, jnp.max(jnp.diagonal(covariances[0])))
+    total = departures + jnp.diag(diagonal)
     return WindowGain(
         cross=jnp.where(used[:, None], cross[steps].reshape(size, -1), 0.0),
         total=total,
@@ -124,11 +136,8 @@ class WindowInterpolation(AbstractAnalysisStep):
         covariances: Float[Array, "lag n n"],
         lag_interval: int,
     ) -> "WindowInterpolation":
-        """Factorise B(0), in float64; eigenvalues below the tables' rounding are dropped."""
-        table = np.asarray(covariances[0], np.float64)
-        values, vectors = np.linalg.eigh((table + table.T) / 2)
-        keep = values > 10 * float(jnp.finfo(covariances.dtype).eps) * values[-1]
-        deviation, vectors = np.sqrt(values[keep]), vectors[:, keep]
+        """Factorise B(0), see `principal_axes`."""
+        vectors, deviation = principal_axes(covariances[0])
         return cls(
             operator=operator,
             climatology=climatology,
@@ -174,9 +183,6 @@ class WindowInterpolation(AbstractAnalysisStep):
         departures = self.departures(observations)
         climate = self.climatology.mean_at(observations.times[-1])
         mean = climate + gain.increment(departures).reshape(shape)
-        whitened = gain.whitened()
-        total = jnp.diagonal(self.covariances[0])
-        variance = jnp.maximum(total - jnp.sum(whitened**2, axis=0), 0.0)
         members = background.shape[0]
         draws = self._draws(gain, members, key).reshape(members, *shape)
         if members > 1:
@@ -185,7 +191,7 @@ class WindowInterpolation(AbstractAnalysisStep):
         return Analysis(
             ensemble=mean[None] + draws,
             mean=mean,
-            spread=jnp.sqrt(variance).reshape(shape),
+            spread=gain.spread(jnp.diagonal(self.covariances[0])).reshape(shape),
             result=jnp.asarray(int(ResultCode.OK), jnp.int32),
             diagnostics={"innovation_chi2": flat @ gain.weights(departures)},
         )
@@ -202,8 +208,8 @@ class WindowInterpolation(AbstractAnalysisStep):
         expected = gain.cross @ self.inverse_root
         rest = gain.total - expected @ expected.T
         # Rounding may leave eigenvalues as negative as this where the error is tiny.
-        jitter = 100 * jnp.finfo(rest.dtype).eps * jnp.max(jnp.diagonal(gain.total))
-        rest_root = jnp.linalg.cholesky(rest + jitter * jnp.eye(rest.shape[0], dtype=rest.dtype))
+        jitter = 100 * jnp.finfo(rest.dtype).eps * jnp.diagonal(gain.total)
+        rest_root = jnp.linalg.cholesky(rest + jnp.diag(jitter))
         noise = jax.random.normal(error_key, (members, rest.shape[0]), rest.dtype)
         departures = control @ expected.T + noise @ rest_root.T
         shape = (-1, self.operator.obs_size)

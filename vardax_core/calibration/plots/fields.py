@@ -20,6 +20,7 @@ from vardax_core.calibration.plots.style import (
     new_figure,
     unit_label,
 )
+from vardax_core.state.grids import AbstractGrid
 
 Z90 = 1.6448536269514722
 
@@ -30,17 +31,16 @@ class FieldPanel:
 
     Attributes:
         truth, background, analysis, spread: fields; NaN where unknown.
-        latitude, longitude: degrees north and east, ascending or descending.
-        stations: latitude and longitude of the observations of this cycle.
+        grid: where the points are; errors count by its areas.
+        stations: places of the observations of this cycle, as `grid.points` has them.
         title: variable and time.
     """
 
-    truth: Float[np.ndarray, "latitude longitude"]
-    background: Float[np.ndarray, "latitude longitude"]
-    analysis: Float[np.ndarray, "latitude longitude"]
-    spread: Float[np.ndarray, "latitude longitude"]
-    latitude: Float[np.ndarray, " latitude"]
-    longitude: Float[np.ndarray, " longitude"]
+    truth: Float[np.ndarray, "y x"]
+    background: Float[np.ndarray, "y x"]
+    analysis: Float[np.ndarray, "y x"]
+    spread: Float[np.ndarray, "y x"]
+    grid: AbstractGrid
     stations: Float[np.ndarray, "obs 2"]
     title: str
 
@@ -96,15 +96,17 @@ def _common_limits(*fields: np.ndarray) -> tuple[float, float]:
 
 def _degrees(positive: str, negative: str) -> FuncFormatter:
     def text(value: float, _: int) -> str:
+        value = value - 360 * round(value / 360) if abs(value) > 180 else value
         side = positive if value > 0 else negative if value < 0 else ""
         return f"{abs(value):g}°{side}"
 
     return FuncFormatter(text)
 
 
-def _rms(field: np.ndarray) -> float:
-    finite = field[np.isfinite(field)]
-    return float(np.sqrt(np.mean(finite**2))) if finite.size else float("nan")
+def _rms(field: np.ndarray, grid: AbstractGrid) -> float:
+    weights = np.where(np.isfinite(field), grid.weights(), 0.0)
+    total = weights.sum()
+    return float(np.sqrt(np.nansum(weights * field**2) / total)) if total else float("nan")
 
 
 def _high(field: np.ndarray) -> float:
@@ -116,9 +118,10 @@ def maps(panel: FieldPanel, *, units: str = "1", variable: str = "state") -> Fig
     """Truth, background and analysis on one colour scale; under them the errors of background
     and analysis on one symmetric scale, at most twice the largest analysis error so
     that a worse background saturates, and the analysis spread. Dots are the stations."""
-    tall = np.ptp(panel.latitude) / max(
-        np.ptp(panel.longitude) * np.cos(np.deg2rad(np.mean(panel.latitude))), 1e-9
-    )
+    grid = panel.grid
+    rows, columns = np.moveaxis(np.asarray(grid.positions()), -1, 0)
+    aspect = grid.aspect()
+    tall = aspect * np.ptp(rows) / max(np.ptp(columns), 1e-9)
     figure = new_figure(10.5, float(np.clip(2.4 + 5.9 * tall, 4.6, 10.0)))
     figure.suptitle(panel.title, fontsize=11, fontweight="bold", color=INK, x=0.01, ha="left")
     axes = figure.subplots(2, 3, sharex=True, sharey=True)
@@ -129,28 +132,27 @@ def maps(panel: FieldPanel, *, units: str = "1", variable: str = "state") -> Fig
     least, most = _common_limits(panel.spread)
     plain = {"cmap": "viridis", "vmin": lowest, "vmax": highest}
     signed = {"cmap": "RdBu_r", "vmin": -worst, "vmax": worst}
-    rows = (
+    pictures = (
         (
             ("truth", panel.truth, plain),
             ("background", panel.background, plain),
             ("analysis", panel.analysis, plain),
         ),
         (
-            (f"background error, rms {_rms(background_error):.2g}", background_error, signed),
-            (f"analysis error, rms {_rms(analysis_error):.2g}", analysis_error, signed),
+            (f"background error, rms {_rms(background_error, grid):.2g}", background_error, signed),
+            (f"analysis error, rms {_rms(analysis_error, grid):.2g}", analysis_error, signed),
             (
-                f"analysis spread, rms {_rms(panel.spread):.2g}",
+                f"analysis spread, rms {_rms(panel.spread, grid):.2g}",
                 panel.spread,
                 {"cmap": "cividis", "vmin": least, "vmax": most},
             ),
         ),
     )
-    aspect = 1 / max(np.cos(np.deg2rad(float(np.mean(panel.latitude)))), 0.1)
     meshes = []
-    for row, drawn in zip(axes, rows, strict=True):
+    for row, drawn in zip(axes, pictures, strict=True):
         for ax, (title, field, scale) in zip(row, drawn, strict=True):
             mesh = ax.pcolormesh(
-                *(panel.longitude, panel.latitude, field),
+                *(columns, rows, field),
                 shading="nearest",
                 rasterized=True,
                 **scale,
@@ -159,8 +161,9 @@ def maps(panel: FieldPanel, *, units: str = "1", variable: str = "state") -> Fig
             dress(ax, title=title, grid="")
             ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-            ax.xaxis.set_major_formatter(_degrees("E", "W"))
-            ax.yaxis.set_major_formatter(_degrees("N", "S"))
+            if grid.axis_unit == "degrees":
+                ax.xaxis.set_major_formatter(_degrees("E", "W"))
+                ax.yaxis.set_major_formatter(_degrees("N", "S"))
             if len(panel.stations):
                 ax.plot(
                     *(panel.stations[:, 1], panel.stations[:, 0], "o"),
@@ -170,13 +173,13 @@ def maps(panel: FieldPanel, *, units: str = "1", variable: str = "state") -> Fig
                     markeredgewidth=0.5,
                 )
             meshes.append(mesh)
-    for group, mesh, label, extend, aspect in (
+    for group, mesh, label, extend, long in (
         (axes[0], meshes[0], variable, "neither", 60),
         (axes[1, :2], meshes[3], "error", "both", 40),
         (axes[1, 2:], meshes[5], "spread", "neither", 20),
     ):
         bar = figure.colorbar(
-            mesh, ax=list(group), location="bottom", extend=extend, pad=0.02, aspect=aspect
+            mesh, ax=list(group), location="bottom", extend=extend, pad=0.02, aspect=long
         )
         bar.set_label(unit_label(label, units), fontsize=9, color=INK)
         bar.ax.tick_params(labelsize=8, colors=INK)

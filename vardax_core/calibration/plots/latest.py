@@ -26,8 +26,9 @@ class LatestState:
     """The last analysis, in the unit of the state.
 
     Attributes:
-        mean, spread: on one or two dimensions; of more, the caller picks two.
-        positions: coordinate values of each dimension, by its name, in the order of the axes.
+        mean, spread: on one or two dimensions.
+        positions: coordinates of every point along each dimension, by its name, in order.
+        aspect: length on a map of one unit of the first coordinate over one of the second.
         observed: places of the observations that were there, one column for each dimension.
         values: the observed values.
         title: variable and time.
@@ -36,6 +37,7 @@ class LatestState:
     mean: Float[np.ndarray, "*state"]
     spread: Float[np.ndarray, "*state"]
     positions: dict[str, np.ndarray]
+    aspect: float
     observed: Float[np.ndarray, "obs dim"]
     values: Float[np.ndarray, " obs"]
     title: str
@@ -107,7 +109,7 @@ def _maps(pair: np.ndarray, figure: Figure, state: LatestState, label: str) -> N
             columns, rows, field, shading="nearest", rasterized=True, cmap=colours
         )
         dress(axes, title=title, x=column, y=row if axes is pair[0] else "", grid="")
-        axes.set_aspect("equal" if row != "latitude" else 1 / np.cos(np.deg2rad(np.mean(rows))))
+        axes.set_aspect(state.aspect)
         if len(state.observed):
             axes.plot(
                 *(state.observed[:, 1], state.observed[:, 0], "o"),

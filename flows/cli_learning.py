@@ -1,0 +1,91 @@
+"""The commands of `vardax` for what a method learns: train, validate, rollback."""
+
+import typer
+
+from flows.cli_common import (
+    Dataset,
+    Members,
+    MethodOption,
+    Override,
+    Root,
+    Source,
+    Steps,
+    Verbose,
+    called,
+    checked_parameters,
+    checked_reason,
+    console,
+    exit_codes,
+    place_of_root,
+    prepare,
+)
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    dataset: Dataset,
+    method: MethodOption = "amortized",
+    source: Source = None,
+    root: Root = None,
+    members: Members = None,
+    steps: Steps = None,
+    verbose: Verbose = False,
+) -> None:
+    """Train a method's analysis and store its weights, with their sha256, in the registry."""
+    folder = prepare(root, verbose)
+    with exit_codes():
+        parameters = checked_parameters(
+            dataset, folder, method=method, source=source, members=members, steps=steps
+        )
+        from flows.train import train as train_flow
+
+        made = parameters.experiment()
+        if not made.needs_training:
+            console.print(f"{made.name}: this method learns nothing, there is nothing to train")
+            return
+        version = called(train_flow, parameters)
+        console.print(f"trained {version}" if version else "up to date")
+
+
+@app.command()
+def validate(
+    dataset: Dataset,
+    method: MethodOption = "amortized",
+    source: Source = None,
+    root: Root = None,
+    members: Members = None,
+    steps: Steps = None,
+    override: Override = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run the gates on trained weights; those that pass become the champion."""
+    folder = prepare(root, verbose)
+    with exit_codes():
+        parameters = checked_parameters(
+            dataset, folder, method=method, source=source, members=members, steps=steps
+        )
+        from flows.validate import validate as validate_flow
+        from vardax_core.experiments.validation import is_gated
+
+        made, reason = parameters.experiment(), checked_reason(override)
+        if not is_gated(made):
+            console.print(f"{made.name}: this method has no gates, there is nothing to validate")
+            return
+        version = called(validate_flow, parameters, reason)
+        console.print(f"champion: {version}" if version else "up to date")
+
+
+@app.command()
+def rollback(dataset: Dataset, root: Root = None) -> None:
+    """Take the champion of a data set back and give its place to the one before it."""
+    folder = place_of_root(root)
+    with exit_codes():
+        parameters = checked_parameters(dataset, folder)
+        from vardax_core.experiments.validation import trained_name
+        from vardax_core.training.promotion import rollback as take_back
+
+        made = parameters.experiment()
+        entry = take_back(made.registry, trained_name(made))
+        console.print(f"champion: {entry.version}")

@@ -1,0 +1,240 @@
+"""What states, and ensembles of them, are possible."""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from scipy.stats import chi2
+
+from vardax_core.analysis.branches import where_wanted
+from vardax_core.models.climatology import Climatology
+from vardax_core.types import Analysis, ResultCode, ensemble_mean, ensemble_spread
+
+RARE = 1e-9
+"""Probability, at a point, that members drawn from the climate spread wider than is allowed."""
+LEAST_ALLOWED = 2.0
+"""Times the climate's standard deviation that any ensemble may spread."""
+
+Range = tuple[float, float]
+"""Smallest and largest possible value, unit of the state."""
+
+
+def largest_spread(members: int) -> float:
+    """How wide an ensemble may be at a point, in standard deviations of the climate.
+
+    Sample variances of M members drawn from a Gaussian climate follow chi^2(M - 1) / (M - 1); the
+    bound is the root of its quantile at 1 - `RARE`, and at least `LEAST_ALLOWED`.
+    """
+    freedom = max(members - 1, 1)
+    return max(LEAST_ALLOWED, math.sqrt(float(chi2.isf(RARE, freedom)) / freedom))
+
+
+class Climate(eqx.Module):
+    """Where the state is when nothing is known of it.
+
+    Attributes:
+        mean, sd: of every point, or of all points alike.
+        climatology: draws members with the covariances between points; without it they are
+            independent at every point.
+    """
+
+    mean: Float[Array, "*#state"]
+    sd: Float[Array, "*#state"]
+    climatology: Climatology | None = None
+
+    @classmethod
+    def of(cls, climatology: Climatology) -> "Climate":
+        """The climate of a climatology.
+
+        A point that varied less than the root mean square over the grid is taken to vary as
+        much, so that one that happened to be calm does not bind an ensemble.
+        """
+        variance = jnp.sum(climatology.square_root**2, axis=-1)
+        least = jnp.mean(variance)
+        mean = jnp.mean(climatology.mean, axis=0)
+        return cls(mean, jnp.sqrt(jnp.maximum(variance, least)), climatology)
+
+    def draw(
+        self, like: Float[Array, "member *state"], time: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> Float[Array, "member *state"]:
+        """As many members as `like` has, valid at a time (minutes since `MINUTES_EPOCH`)."""
+        if self.climatology is None:
+            noise = jax.random.normal(key, like.shape, like.dtype)
+            shape = like.shape[1:]
+            mean, sd = (jnp.broadcast_to(x, shape)[None] for x in (self.mean, self.sd))
+            return (mean + sd * noise).astype(like.dtype)
+        before = (time - self.climatology.interval).astype(time.dtype)
+        return self.climatology.forecast(like, before, key=key).astype(like.dtype)
+
+    def allowed_spread(self, members: int, dtype: jnp.dtype) -> Float[Array, "*#state"]:
+        """Largest standard deviation of so many members, see `largest_spread`."""
+        return self.sd.astype(dtype) * jnp.asarray(largest_spread(members), dtype)
+
+
+def in_range(values: Float[Array, "..."], valid_range: Range) -> Bool[Array, "..."]:
+    """Where values are finite and possible."""
+    low, high = valid_range
+    return jnp.isfinite(values) & (values >= low) & (values <= high)
+
+
+def nearly_in_range(
+    values: Float[Array, "*any"], valid_range: Range, climate: Climate | None
+) -> Float[Array, "*any"]:
+    """Values of which those beyond the range by less than the climate's standard deviation are
+    its bounds, as a Gaussian method has them of a variable that is bounded."""
+    if climate is None:
+        return values
+    low, high = (jnp.asarray(bound, values.dtype) for bound in valid_range)
+    sd = jnp.max(climate.sd).astype(values.dtype)
+    raised = jnp.where((values < low) & (values >= low - sd), low, values)
+    return jnp.where((values > high) & (values <= high + sd), high, raised)
+
+
+def possible_members(
+    ensemble: Float[Array, "member *state"],
+    valid_range: Range,
+    climate: Climate | None = None,
+    *,
+    time: Int[Array, ""] | None = None,
+    key: PRNGKeyArray | None = None,
+) -> tuple[Float[Array, "member *state"], Int[Array, ""]]:
+    """Replace members that left the range of the possible, as a forecast that became unstable.
+
+    One such member would spoil the mean and the spread of all, in this cycle and in every later
+    one. Each becomes the mirror image of a possible member about the mean of the possible ones,
+    held in the range. Where fewer than half of the members are possible the others are drawn
+    from the climate instead; without a climate, an ensemble of which none is possible stays as it
+    is.
+
+    Arguments:
+        ensemble: the members.
+        valid_range: smallest and largest possible value, unit of the state.
+        climate: whence members are drawn, or None.
+        time: for which, in minutes since `MINUTES_EPOCH`; needed with a climate.
+        key: for the draws; needed with a climate.
+
+    Returns:
+        The members, the possible ones bit for bit, and the number of those replaced.
+    """
+    members = ensemble.shape[0]
+    ensemble = nearly_in_range(ensemble, valid_range, climate)
+    flat = ensemble.reshape(members, -1)
+    possible = jnp.all(in_range(flat, valid_range), axis=1)
+    count = jnp.sum(possible, dtype=jnp.int32)
+    first_possible = jnp.argsort(~possible, stable=True).astype(jnp.int32)
+    turn = jnp.cumsum(~possible, dtype=jnp.int32) - 1
+    partner = flat[first_possible[turn % jnp.maximum(count, 1)]]
+    kept = jnp.where(possible[:, None], flat, 0.0)
+    mean = jnp.sum(kept, axis=0, keepdims=True) / jnp.maximum(count, 1).astype(flat.dtype)
+    mirrored = jnp.where(possible[:, None], flat, jnp.clip(2 * mean - partner, *valid_range))
+    repaired = jnp.where((count > 0) & (count < members), mirrored, flat)
+    repaired = repaired.reshape(ensemble.shape)
+    replaced = jnp.asarray(members, jnp.int32) - count
+    if climate is None or time is None or key is None:
+        return repaired, replaced
+    few = 2 * count < members
+    drawn = drawn_where(few, climate, valid_range, repaired, time, key)
+    own = (possible | ~few).reshape(-1, *(1,) * (ensemble.ndim - 1))
+    return jnp.where(own, repaired, drawn), replaced
+
+
+def drawn_where(
+    wanted: Bool[Array, ""],
+    climate: Climate,
+    valid_range: Range,
+    otherwise: Float[Array, "member *state"],
+    time: Int[Array, ""],
+    key: PRNGKeyArray,
+) -> Float[Array, "member *state"]:
+    """Members drawn from the climate where they are wanted, else those given."""
+    arrays, static = eqx.partition(climate, eqx.is_array)
+
+    def draw(arrays, like, time, key):
+        drawn = eqx.combine(arrays, static).draw(like, time, key=key)
+        return jnp.clip(drawn, *valid_range)
+
+    return where_wanted(wanted, draw, (arrays, otherwise, time, key), otherwise)
+
+
+class Possible(eqx.Module):
+    """What the analyses of a cycle are held against.
+
+    Attributes:
+        valid_range: smallest and largest possible value, unit of the state.
+        climate: of the state, or None.
+    """
+
+    valid_range: Range = eqx.field(static=True, default=(-math.inf, math.inf))
+    climate: Climate | None = None
+
+    def analysis(self, analysis: Analysis, background: Float[Array, "member *state"]) -> Analysis:
+        """Give the background in place of an analysis that is not possible.
+
+        Every member, the mean and the spread are held against the range. Values that are beyond
+        it by less than the climate's standard deviation become its bounds.
+
+        Arguments:
+            analysis: of a step.
+            background: that it was made of.
+
+        Returns:
+            The analysis bit for bit where it is possible; else the background with the code
+            OUT_OF_RANGE, or the step's own code where that is the background already.
+        """
+        if analysis.background is not None:
+            background = analysis.background
+        ensemble, mean = (
+            nearly_in_range(x, self.valid_range, self.climate)
+            for x in (analysis.ensemble, analysis.mean)
+        )
+        width = self.valid_range[1] - self.valid_range[0]
+        possible = (
+            jnp.all(in_range(ensemble, self.valid_range))
+            & jnp.all(in_range(mean, self.valid_range))
+            & jnp.all(in_range(analysis.spread, (0.0, width)))
+        )
+        kept = possible | unusable(analysis)
+        code = jnp.where(kept, analysis.result, int(ResultCode.OUT_OF_RANGE))
+        return Analysis(
+            ensemble=jnp.where(possible, ensemble, background),
+            mean=jnp.where(possible, mean, ensemble_mean(background)),
+            spread=jnp.where(possible, analysis.spread, ensemble_spread(background)),
+            result=code.astype(analysis.result.dtype),
+            diagnostics=analysis.diagnostics,
+            background=analysis.background,
+        )
+
+
+def unusable(analysis: Analysis) -> Bool[Array, ""]:
+    """Whether a method failed, so that its analysis is none."""
+    failures = (ResultCode.NON_FINITE, ResultCode.FAILED, ResultCode.OUT_OF_RANGE)
+    return jnp.any(jnp.stack([analysis.result == int(code) for code in failures]))
+
+
+def drawn_back(analysis: Analysis, climate: Climate) -> Analysis:
+    """Draw members towards their mean at points where they spread wider than the climate allows.
+
+    A factor on the spread that is right in one cycle compounds over many where no observation
+    corrects it. An analysis that had to be drawn back has the code OUT_OF_RANGE instead of OK;
+    one that had not is given back bit for bit.
+    """
+    ensemble, mean = analysis.ensemble, ensemble_mean(analysis.ensemble)
+    found = ensemble_spread(ensemble)
+    limit = climate.allowed_spread(ensemble.shape[0], ensemble.dtype)
+    limit = jnp.broadcast_to(limit, found.shape)
+    wide = found > limit
+    factor = limit / jnp.where(wide, found, limit)
+    narrowed = mean[None] + factor[None] * (ensemble - mean[None])
+    changed = jnp.any(wide) | jnp.any(analysis.spread > limit)
+    ok = analysis.result == int(ResultCode.OK)
+    code = jnp.where(changed & ok, int(ResultCode.OUT_OF_RANGE), analysis.result)
+    return Analysis(
+        ensemble=jnp.where(wide[None], narrowed, ensemble),
+        mean=analysis.mean,
+        spread=jnp.minimum(analysis.spread, limit),
+        result=code.astype(analysis.result.dtype),
+        diagnostics=analysis.diagnostics,
+        background=analysis.background,
+    )

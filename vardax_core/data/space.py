@@ -1,0 +1,55 @@
+"""The state space of a recipe."""
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from vardax_core.data.errors import SourceFormatError
+from vardax_core.data.recipe import Recipe
+from vardax_core.state.coordinates import grid_of
+from vardax_core.state.grids import AbstractGrid, GridError, Ring
+from vardax_core.state.space import Channel, StateSpace
+
+
+def state_grid(data: xr.Dataset | xr.DataArray, recipe: Recipe) -> AbstractGrid:
+    """Make the grid of a recipe's states: the ring of a twin, else what the coordinates mean.
+
+    Arguments:
+        data: a nature run, or anything else on the recipe's grid.
+
+    Raises:
+        SourceFormatError: if the coordinates are not understood.
+    """
+    if recipe.source.kind == "twin":
+        return Ring(n=data.sizes[recipe.state_dims[0]])
+    try:
+        return grid_of(data, recipe.state_dims)
+    except GridError as error:
+        raise SourceFormatError(f"Recipe '{recipe.name}': {error}") from error
+
+
+def state_space(data: xr.Dataset | xr.DataArray, recipe: Recipe) -> StateSpace:
+    """Make the state space of a recipe: its variable on its grid.
+
+    Arguments:
+        data: a nature run, or anything else on the recipe's grid.
+
+    Raises:
+        SourceFormatError: if the coordinates are not understood.
+    """
+    variable = recipe.variable
+    channel = Channel(
+        name=variable.name,
+        units=variable.units,
+        standard_name=variable.standard_name,
+        valid_min=variable.valid_min,
+        valid_max=variable.valid_max,
+        scale=recipe.observation.error_sd,
+    )
+    return StateSpace(channels=(channel,), grid=state_grid(data, recipe))
+
+
+def places_of(observations: xr.Dataset, recipe: Recipe) -> Float[np.ndarray, "station coordinate"]:
+    """Give the coordinates of the stations in the order of the grid's axes."""
+    columns = [observations[dim].to_numpy().astype(np.float64) for dim in recipe.state_dims]
+    return np.stack(columns, axis=1)

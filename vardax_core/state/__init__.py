@@ -1,0 +1,1 @@
+"""The state space: what a state holds, and where its points are."""

@@ -1,0 +1,76 @@
+"""Sentences for people: numbers with their nouns, the nearest known word, faults of input."""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import SupportsFloat
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+LONGEST_INPUT = 60
+"""Letters of a wrong value that are repeated."""
+
+
+def counted(number: SupportsFloat, noun: str, plural: str | None = None) -> str:
+    """A number and its noun: 1 cycle, 2 cycles.
+
+    Arguments:
+        number: how many.
+        noun: for one of them.
+        plural: for any other number; by default the noun and an s.
+    """
+    shown = f"{number:g}" if isinstance(number, float) else str(number)
+    return f"{shown} {noun if number == 1 else plural or noun + 's'}"
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """A clause that offers the nearest known word, empty when none is near."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else "."
+
+
+def faults_of(
+    error: ValidationError, named: Callable[[tuple[int | str, ...]], str] | None = None
+) -> Iterable[str]:
+    """Every fault that pydantic found, a line each, with what was given and what to choose.
+
+    Arguments:
+        error: what it raised.
+        named: the name of a field, as the reader knows it; by default its path with dots.
+    """
+    for fault in error.errors(include_url=False):
+        where = (named or _dotted)(fault["loc"])
+        said = _said(fault)
+        yield f"{where}: {said}" if where else said
+
+
+def _dotted(path: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, path))
+
+
+def _said(fault: ErrorDetails) -> str:
+    kind, said, given = fault["type"], fault["msg"], fault["input"]
+    context = fault.get("ctx", {})
+    if kind in ("enum", "literal_error"):
+        return _choose(given, context["expected"])
+    if kind == "union_tag_invalid":
+        return f"{context['discriminator'].strip(chr(39))}: " + _choose(
+            context["tag"], context["expected_tags"]
+        )
+    if kind == "value_error":
+        return said.removeprefix("Value error, ")
+    if kind == "missing":
+        return "is needed"
+    return f"{said[:1].lower()}{said[1:]}, got {_short(given)}"
+
+
+def _choose(given: object, expected: str) -> str:
+    known = re.findall(r"'([^']*)'", expected)
+    near = did_you_mean(str(given), known)
+    return f"unknown {_short(given)}{near} Choose one of {', '.join(known)}."
+
+
+def _short(given: object) -> str:
+    text = repr(given)
+    return text if len(text) <= LONGEST_INPUT else f"{text[:LONGEST_INPUT]}..."
