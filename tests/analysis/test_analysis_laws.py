@@ -240,11 +240,11 @@ def test_single_precision_stays_single(name, key):
     np.testing.assert_allclose(analysis.mean.ravel(), expected, atol=1e-4)
 
 
-def test_a_background_that_is_not_finite_is_flagged(name, key):
+def test_an_analysis_of_a_background_that_is_not_finite_has_failed(name, key):
     ensemble = background().at[0, 0, 0].set(jnp.nan)
     analysis = make(name)(ensemble, lg.window(VALUES), key=key)
     np.testing.assert_array_equal(analysis.ensemble, ensemble)
-    assert int(analysis.result) == ResultCode.NON_FINITE
+    assert int(analysis.result) == ResultCode.FAILED
 
 
 def test_a_background_of_another_grid_is_refused(name, key):

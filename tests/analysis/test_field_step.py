@@ -1,5 +1,7 @@
 """The amortized field analysis: what holds before, and whatever, it has learned."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,9 @@ from vardax_core.analysis.amortized.field_step import (
 )
 from vardax_core.analysis.variational.window_interpolation import WindowInterpolation
 from vardax_core.models.climatology import Climatology
+from vardax_core.observations.base import NonlinearOperatorError
+from vardax_core.observations.linear import LinearMatrix
+from vardax_core.observations.nonlinear import square
 from vardax_core.observations.operators import PointSampling
 from vardax_core.types import Observations, ResultCode, ensemble_mean, ensemble_spread
 
@@ -190,10 +195,35 @@ def test_gridding_averages_stations_at_one_point():
         error_sd=jnp.asarray([[0.5, 1.5, 9.0]]),
         times=jnp.asarray([0]),
     )
-    gridded = grid_window(operator, jnp.asarray([[1.0, 4.0, 7.0]]), observations)
+    gridded = grid_window(operator, jnp.asarray([[1.0, 4.0, 7.0]]), observations, jnp.ones((2, 3)))
     np.testing.assert_allclose(gridded.departures[0], [[0, 0, 2.5], [0, 0, 0]])
     np.testing.assert_allclose(gridded.counts[0], [[0, 0, 2], [0, 0, 0]])
     np.testing.assert_allclose(gridded.error_sd[0], [[0, 0, 1.0], [0, 0, 0]])
+
+
+def test_gridding_is_in_the_unit_of_the_state():
+    """A channel that reads -10 times a point says of it what the point itself would."""
+    plain = LinearMatrix(jnp.eye(6)[jnp.asarray([2, 4])], (2, 3))
+    scaled = LinearMatrix(-10.0 * plain.matrix, (2, 3))
+    departures, errors = jnp.asarray([[1.0, 4.0]]), jnp.asarray([[0.5, 1.5]])
+    seen = Observations.from_values(departures, errors, jnp.asarray([0]))
+    scaled_errors = eqx.tree_at(lambda o: o.error_sd, seen, 10.0 * errors)
+    one = grid_window(plain, departures, seen, jnp.ones((2, 3)))
+    other = grid_window(scaled, -10.0 * departures, scaled_errors, jnp.ones((2, 3)))
+    np.testing.assert_allclose(one.departures[0], [[0, 0, 1.0], [0, 4.0, 0]], atol=1e-12)
+    np.testing.assert_allclose(other.departures, one.departures, atol=1e-12)
+    np.testing.assert_allclose(other.error_sd, one.error_sd, atol=1e-12)
+    np.testing.assert_array_equal(other.counts > 0, one.counts > 0)
+
+
+def test_a_nonlinear_operator_is_refused_by_name():
+    """The interpolation knows H by its derivative at zero alone."""
+    step = build()
+    curved = square((4,)) @ step.operator
+    with pytest.raises(NonlinearOperatorError, match=r"WindowInterpolation.*nonlinear Composition"):
+        dataclasses.replace(step.first_guess, operator=curved)
+    with pytest.raises(NonlinearOperatorError, match=r"FieldStep.*nonlinear Composition"):
+        dataclasses.replace(step, operator=curved)
 
 
 def test_recentring_and_rescaling_by_hand():

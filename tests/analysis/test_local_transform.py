@@ -174,6 +174,10 @@ class Foreign(AbstractObservationOperator):
     def obs_size(self):
         return 3
 
+    @property
+    def linear(self):
+        return False
+
     def __call__(self, state):
         return jnp.sinh(state[jnp.array([2, 9, 14])]) - state[jnp.array([3, 10, 15])]
 
@@ -190,7 +194,7 @@ OPERATORS = {
     "absolute": lambda: absolute((N,)),
     "square": lambda: square((N,)),
     "logarithm": lambda: logarithm((N,)),
-    "clipped": lambda: clipped((N,), lower=-1.9, upper=1.9),
+    "clipped": lambda: clipped((N,), lower=-1.935, upper=1.935),
     "square_of_points": lambda: square((2,)) @ PointSampling(jnp.array([4, 11]), (N,)),
     "points_of_square": lambda: PointSampling(jnp.array([4, 11]), (N,)) @ square((N,)),
     "matrix_of_points": lambda: (

@@ -23,7 +23,7 @@ from vardax_core.cycling.cycle import CycleInput, CycleProgram, run_segment
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.trust import CHECKS, DepartureMonitor
 from vardax_core.experiments.twin import free_run_climatology
-from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.models.lorenz96 import Lorenz96, Lorenz96Settings
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.operators import Identity, PointSampling
 from vardax_core.types import Analysis, Observations, ResultCode
@@ -37,7 +37,7 @@ KEY = jax.random.key(11)
 
 @functools.cache
 def climatology():
-    return free_run_climatology(MODEL)
+    return free_run_climatology(Lorenz96Settings(size=N), MODEL.interval)
 
 
 def program_of(method: str) -> CycleProgram:

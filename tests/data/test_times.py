@@ -30,12 +30,14 @@ def test_an_hour_is_itself_in_every_unit_and_precision(unit, epoch, dtype, after
     numbers = (exact - np.datetime64(epoch, "ns")) / size
     if dtype == "i8" and (numbers % 1).any():
         return
+    step = float(np.spacing(np.float32(np.abs(numbers).max()))) * (size / np.timedelta64(1, "s"))
+    if dtype == "f4" and step / 2 > TOLERANCE.total_seconds():
+        return  # seconds since 1900, from 2036 on: 256 s off at most
     coded = xr.DataArray(
         numbers.astype(dtype), dims="time", name="time", attrs={"units": f"{unit} since {epoch}"}
     )
     read = xr.decode_cf(coded.to_dataset(name="time"))["time"].values.astype("M8[ns]")
     found, rounding = round_to_interval(read, START, HOUR)
-    # Half a step of single precision: 225 s in hours since 1900, the coarsest of these.
     np.testing.assert_array_equal(found, exact)
     off = np.abs(read - exact)
     assert rounding.moved == (off >= np.timedelta64(1, "s")).sum()

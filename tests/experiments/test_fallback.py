@@ -23,7 +23,7 @@ from vardax_core.experiments.fallback import (
     try_fallbacks,
 )
 from vardax_core.experiments.twin import chosen_fallbacks, free_run_climatology
-from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.models.lorenz96 import Lorenz96, Lorenz96Settings
 from vardax_core.observations.operators import Identity
 from vardax_core.training.observing import FixedNetwork
 from vardax_core.training.promotion import gates_folder
@@ -70,7 +70,7 @@ def trial(step, fallback):
         guard=Guard(monitor, (fallback(operator),)),
     )
     plan = FallbackPlan(streams=8, settle=40, cycles=60, members=MEMBERS)
-    climatology = free_run_climatology(model)
+    climatology = free_run_climatology(Lorenz96Settings(size=N), model.interval)
     key = jax.random.key(4)
     return try_fallbacks(program, ["other"], climatology, FixedNetwork(1.0), 0.1, plan, key=key)
 
@@ -112,7 +112,7 @@ def test_a_program_without_its_fallbacks_is_refused():
         try_fallbacks(
             replace(program, guard=None),
             ["other"],
-            free_run_climatology(program.model),
+            free_run_climatology(Lorenz96Settings(size=N), program.model.interval),
             FixedNetwork(1.0),
             0.1,
             FallbackPlan(),

@@ -29,7 +29,7 @@ class TwinSource(Section):
 
     kind: Literal["twin"]
     model: str = Field(description="name of the model that makes the nature run")
-    settings: SerializeAsAny[AbstractModelSettings] = Field(
+    settings: SerializeAsAny[AbstractModelSettings] = Field(  # type: ignore[assignment]
         default=None, description="of that model; there whenever the model is"
     )
     step_interval: Interval = Field(description="valid time that one step stands for")

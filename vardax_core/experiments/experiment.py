@@ -299,7 +299,7 @@ class Experiment:
             PrecisionError: if JAX does not have the experiment's precision switched on.
             StructureError: if an earlier version made the store.
         """
-        refuse_older_store(store.root()["diagnostics"])
+        refuse_older_store(store.dataset("diagnostics").data_vars)
         operator = self.operator(store)
         if self.recipe.source.kind == "twin":
             prepared = twin.prepare(self.recipe, self.settings, self.registry, operator)

@@ -137,7 +137,8 @@ def try_fallbacks(
                 drawn[1:],
                 plan.settle + plan.cycles,
                 look,
-                nature=Drifting(program.model, drift),
+                # Properties fill the shape and the interval, which mypy takes for fields.
+                nature=Drifting(program.model, drift),  # type: ignore[call-arg, arg-type]
                 key=k,
             )
 

@@ -22,6 +22,7 @@ from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.cycling.trust import DepartureMonitor
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import duration_to_minutes
+from vardax_core.data.truth_sources import TwinSource
 from vardax_core.data.twin import draw_network
 from vardax_core.experiments.fallback import FALLBACK
 from vardax_core.experiments.prepared import Prepared, Progress, experiment_key, load_trained
@@ -60,8 +61,8 @@ def model_name(recipe: Recipe) -> str:
     return f"{recipe.name}-amortized"
 
 
-def forecast_model(recipe: Recipe) -> AbstractForecastModel:
-    """The model that makes a twin's forecasts.
+def twin_source(recipe: Recipe) -> TwinSource:
+    """Give the source of a twin.
 
     Raises:
         ValueError: if the recipe is no twin.
@@ -71,7 +72,16 @@ def forecast_model(recipe: Recipe) -> AbstractForecastModel:
             f"Recipe '{recipe.name}': expected a source of kind twin, got {recipe.source.kind}; "
             "use the experiments on a data set."
         )
-    source = recipe.source
+    return recipe.source
+
+
+def forecast_model(recipe: Recipe) -> AbstractForecastModel:
+    """The model that makes a twin's forecasts.
+
+    Raises:
+        ValueError: if the recipe is no twin.
+    """
+    source = twin_source(recipe)
     return source.forecast_settings.build(duration_to_minutes(source.step_interval))
 
 
@@ -81,8 +91,9 @@ def recipe_climatology(recipe: Recipe) -> Climatology:
     Raises:
         ValueError: if the recipe is no twin.
     """
-    model = forecast_model(recipe)
-    return free_run_climatology(recipe.source.forecast_settings, model.interval)
+    source = twin_source(recipe)
+    minutes = duration_to_minutes(source.step_interval)
+    return free_run_climatology(source.forecast_settings, minutes)
 
 
 def observed_points(recipe: Recipe) -> AbstractObservationOperator:

@@ -104,9 +104,9 @@ def judge_twin(experiment: Experiment, plan: HeldOutPlan) -> Judgement:
         FixedNetwork(recipe.observation.error_sd),
         MODEL_ERROR * typical_change(model, prepared.climatology),
         FallbackPlan(
-            streams=max(2, plan.streams // 2),
-            settle=plan.settle,
-            cycles=plan.per_stream * plan.gap,
+            streams=max(2, plan.streams // 4),
+            settle=plan.settle // 2,
+            cycles=plan.per_stream * plan.gap // 2,
             members=settings.members,
         ),
         key=trial_key,

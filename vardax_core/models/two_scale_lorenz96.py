@@ -92,17 +92,7 @@ class TwoScaleLorenz96Settings(AbstractModelSettings):
         return (self.slow * (1 + self.fast),)
 
     def build(self, interval: int) -> TwoScaleLorenz96:
-        return TwoScaleLorenz96(
-            slow=self.slow,
-            fast=self.fast,
-            forcing=self.forcing,
-            coupling=self.coupling,
-            time_ratio=self.time_ratio,
-            space_ratio=self.space_ratio,
-            step_size=self.step_size,
-            n_steps=self.n_steps,
-            interval=interval,
-        )
+        return TwoScaleLorenz96(**self.model_dump(), interval=interval)
 
     def start(self, dtype: str, *, key: PRNGKeyArray) -> Float[Array, "*state"]:
         rest = jnp.zeros(self.slow * self.fast, dtype)

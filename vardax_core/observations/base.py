@@ -12,6 +12,10 @@ class OperatorShapeError(ValueError):
     """An observation operator whose parts do not fit together, or not the state."""
 
 
+class NonlinearOperatorError(ValueError):
+    """A nonlinear observation operator where only a linear one can serve."""
+
+
 class AbstractObservationOperator(eqx.Module):
     """A map H from one state to the observation space.
 
@@ -28,6 +32,11 @@ class AbstractObservationOperator(eqx.Module):
     @abstractmethod
     def obs_size(self) -> int:
         """Length p of the observation vector."""
+
+    @property
+    @abstractmethod
+    def linear(self) -> bool:
+        """Whether H (a x + b y) = a H x + b H y for all states and numbers."""
 
     @abstractmethod
     def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:
@@ -59,12 +68,25 @@ class LocalRows(eqx.Module):
 
     Attributes:
         points: flat (row-major) indices of the grid points that each observation depends on, none
-            twice in a row.
+            twice in a row; None where observation i depends on point i alone, for every point.
         slopes: derivative of the observation's equivalent by the state at each of them.
     """
 
-    points: Int[Array, "obs point"]
+    points: Int[Array, "obs point"] | None
     slopes: Float[Array, "obs point"]
+
+    def at_points(self, field: Float[Array, "*any n"]) -> Float[Array, "*any obs point"]:
+        """The values of flat fields at the points of each observation."""
+        return field[..., None] if self.points is None else field[..., self.points]
+
+    def summed(
+        self, values: Float[Array, "*any obs point"], size: int
+    ) -> Float[Array, "*any {size}"]:
+        """Add up what each observation says of its points, on a flat grid of so many."""
+        if self.points is None:
+            return values[..., 0]
+        nothing = jnp.zeros((*values.shape[:-2], size), values.dtype)
+        return nothing.at[..., self.points].add(values)
 
 
 class AbstractLocalOperator(AbstractObservationOperator):
@@ -73,6 +95,20 @@ class AbstractLocalOperator(AbstractObservationOperator):
     @abstractmethod
     def rows(self, state: Float[Array, "*state"]) -> LocalRows:
         """The derivative at a state."""
+
+
+def check_linear(method: str, operator: AbstractObservationOperator) -> None:
+    """Refuse a nonlinear operator.
+
+    Raises:
+        NonlinearOperatorError: if the operator is not linear.
+    """
+    if not operator.linear:
+        raise NonlinearOperatorError(
+            f"{method}: a linear observation operator is needed, got a nonlinear "
+            f"{type(operator).__name__}; observe the state itself, or take an ensemble or "
+            "variational method."
+        )
 
 
 def rows_of(operator: AbstractObservationOperator, state: Float[Array, "*state"]) -> LocalRows:
@@ -116,13 +152,22 @@ class Composition(AbstractLocalOperator):
     def obs_size(self) -> int:
         return self.outer.obs_size
 
+    @property
+    def linear(self) -> bool:
+        return self.outer.linear and self.inner.linear
+
     def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:
         return self.outer(self.inner(state))
 
     def rows(self, state: Float[Array, "*state"]) -> LocalRows:
         outer = rows_of(self.outer, self.inner(state))
-        if outer.points.shape[1] != 1:
+        if outer.slopes.shape[1] != 1:
             # Two inner observations may look at one point.
             return _all_rows(self, state)
-        inner, chosen = rows_of(self.inner, state), outer.points[:, 0]
+        inner = rows_of(self.inner, state)
+        if outer.points is None:
+            return LocalRows(inner.points, outer.slopes * inner.slopes)
+        if inner.points is None:
+            return LocalRows(outer.points, outer.slopes * inner.slopes[outer.points[:, 0]])
+        chosen = outer.points[:, 0]
         return LocalRows(inner.points[chosen], outer.slopes * inner.slopes[chosen])

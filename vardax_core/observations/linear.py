@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from vardax_core.observations.base import AbstractLocalOperator, LocalRows, OperatorShapeError
-from vardax_core.state.grids import AbstractGrid
+from vardax_core.state.grids import AbstractGrid, OutsideDomainError
 
 
 class LinearMatrix(AbstractLocalOperator):
@@ -37,6 +37,10 @@ class LinearMatrix(AbstractLocalOperator):
     def obs_size(self) -> int:
         return self.matrix.shape[0]
 
+    @property
+    def linear(self) -> bool:
+        return True
+
     def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:
         return self.matrix @ state.reshape(-1)
 
@@ -61,6 +65,10 @@ class WeightedPoints(AbstractLocalOperator):
     @property
     def obs_size(self) -> int:
         return self.indices.shape[0]
+
+    @property
+    def linear(self) -> bool:
+        return True
 
     def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:
         values = jnp.take(state.reshape(-1), self.indices)

@@ -26,13 +26,17 @@ class Elementwise(AbstractLocalOperator):
     def obs_size(self) -> int:
         return math.prod(self.state_shape)
 
+    @property
+    def linear(self) -> bool:
+        return False
+
     def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:
         return self.function(state.reshape(-1))
 
     def rows(self, state: Float[Array, "*state"]) -> LocalRows:
         values = state.reshape(-1)
         slopes = jax.jvp(self.function, (values,), (jnp.ones_like(values),))[1]
-        return LocalRows(jnp.arange(values.size)[:, None], slopes[:, None])
+        return LocalRows(None, slopes[:, None])
 
 
 def absolute(state_shape: tuple[int, ...]) -> Elementwise:

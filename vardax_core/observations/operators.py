@@ -25,13 +25,15 @@ class Identity(AbstractLocalOperator):
     def obs_size(self) -> int:
         return math.prod(self.state_shape)
 
+    @property
+    def linear(self) -> bool:
+        return True
+
     def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:
         return state.reshape(-1)
 
     def rows(self, state: Float[Array, "*state"]) -> LocalRows:
-        return LocalRows(
-            jnp.arange(self.obs_size)[:, None], jnp.ones((self.obs_size, 1), state.dtype)
-        )
+        return LocalRows(None, jnp.ones((self.obs_size, 1), state.dtype))
 
 
 class PointSampling(AbstractLocalOperator):
@@ -63,6 +65,10 @@ class PointSampling(AbstractLocalOperator):
     @property
     def obs_size(self) -> int:
         return self.indices.shape[0]
+
+    @property
+    def linear(self) -> bool:
+        return True
 
     def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:
         return jnp.take(state.reshape(-1), self.indices)

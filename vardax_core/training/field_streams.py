@@ -310,6 +310,7 @@ def draw_stream(
     errors = jnp.broadcast_to(error, exact.shape[1:])
     statistics = fold.statistics
     variance = jnp.diagonal(statistics.covariances[0])
+    deviation = jnp.sqrt(variance).reshape(shape)
 
     def gain_of(seen, row_times):
         return window_gain(
@@ -334,7 +335,7 @@ def draw_stream(
 
     def gridded(row_departures, row_seen, row_times):
         observations = Observations(row_departures, row_seen, errors, row_times)
-        return grid_window(operator, row_departures, observations)
+        return grid_window(operator, row_departures, observations, deviation)
 
     return Streams(
         first_mean=first_mean.reshape(-1, *shape),

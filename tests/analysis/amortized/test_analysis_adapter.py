@@ -10,6 +10,8 @@ import vardax_core as vardax
 from vardax_core.analysis.adapter import ErrorCovarianceError
 from vardax_core.analysis.amortized.encoders import AbstractObsEncoder
 from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.observations.linear import LinearMatrix
+from vardax_core.observations.nonlinear import square
 from vardax_core.observations.operators import Identity, PointSampling
 from vardax_core.types import ResultCode
 
@@ -137,6 +139,26 @@ def test_the_step_shows_the_posterior_background_and_observations(key):
     unchanged = step(background, nothing, key=key)
     assert int(unchanged.result) == ResultCode.NO_OBSERVATIONS
     np.testing.assert_array_equal(unchanged.ensemble, background)
+
+
+def test_what_a_curved_operator_says_is_put_on_the_grid_as_a_state(key):
+    """x^2 of members within 1 % of 3, and -5 x: both say that x is 3.1, with an error of 0.2."""
+    members = 3 + 0.03 * jnp.linspace(-1, 1, 8)[:, None] * jnp.ones((1, 5))
+    head = vardax.RegressionHead(30, (5,), hidden_dim=4, key=key)
+    posterior = vardax.AmortizedPosterior(Everything(), head, vardax.AmortizedConfig())
+    at = PointSampling(jnp.array([3]), (5,))
+    for operator, value, error in (
+        (square((1,)) @ at, 9.6, 1.2),
+        (LinearMatrix(-5 * jnp.eye(1), (1,)) @ at, -15.5, 1.0),
+    ):
+        step = vardax.PosteriorAnalysisStep(posterior, operator, on_grid=True)
+        observations = vardax.Observations.from_values(
+            jnp.full((1, 1), value), jnp.full((1, 1), error), jnp.zeros(1, jnp.int32)
+        )
+        batch = step.batch(members, observations)
+        np.testing.assert_allclose(batch.input[0], [[0, 0, 0, 3.1, 0]], atol=1e-3)
+        np.testing.assert_allclose(batch.error_sd[0], [[1, 1, 1, 0.2, 1]], atol=1e-3)
+        np.testing.assert_array_equal(batch.mask[0], [[0, 0, 0, 1, 0]])
 
 
 def test_a_posterior_of_another_grid_is_refused(key):

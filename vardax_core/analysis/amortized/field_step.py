@@ -3,13 +3,14 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.amortized.field_network import FieldNetwork
+from vardax_core.analysis.amortized.local_departures import LocalDepartures
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.variational.window_interpolation import WindowInterpolation
 from vardax_core.models.climatology import MINUTES_A_DAY
-from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.observations.base import AbstractObservationOperator, check_linear
 from vardax_core.types import (
     Analysis,
     Observations,
@@ -30,7 +31,7 @@ class GriddedWindow(eqx.Module):
 
     Attributes:
         departures: mean departure at each grid point; zero where unobserved.
-        counts: observations at each grid point.
+        counts: observations at each grid point, each as the square of its slope there.
         error_sd: mean observation error standard deviation; zero where unobserved.
     """
 
@@ -43,18 +44,28 @@ def grid_window(
     operator: AbstractObservationOperator,
     departures: Float[Array, "window obs"],
     observations: Observations,
+    spread: Float[Array, "*state"],
 ) -> GriddedWindow:
-    """Carry a window to the grid with the adjoint of a linear observation operator."""
-    origin = jnp.zeros(operator.state_shape, departures.dtype)
-    used = observations.mask.astype(departures.dtype)
-    adjoint = jax.vmap(lambda row: operator.adjoint(origin, row))
-    counts = adjoint(used)
-    per_point = jnp.maximum(counts, 1.0)
-    return GriddedWindow(
-        departures=adjoint(used * departures) / per_point,
-        counts=counts,
-        error_sd=adjoint(used * observations.error_sd) / per_point,
-    )
+    """Carry a window to the grid, in the unit of the state.
+
+    Arguments:
+        operator: linear observation operator H.
+        departures: from climatology.
+        observations: which are there, and their errors.
+        spread: climatological standard deviation of each point.
+    """
+    climate = jnp.zeros((1, *operator.state_shape), departures.dtype)
+
+    def row(
+        departure: Float[Array, " obs"], present: Bool[Array, " obs"], error: Float[Array, " obs"]
+    ) -> GriddedWindow:
+        used = present.astype(departure.dtype)
+        seen = LocalDepartures.of(operator, climate, spread, used, error)
+        error_sd = jnp.where(seen.weights > 0, seen.error_sd, 0.0)
+        fields = GriddedWindow(seen.on_grid(departure), seen.weights, error_sd)
+        return jax.tree.map(lambda x: x.reshape(operator.state_shape), fields)
+
+    return jax.vmap(row)(departures, observations.mask, observations.error_sd)
 
 
 def recentre_and_rescale(
@@ -160,6 +171,7 @@ class FieldStep(AbstractAnalysisStep):
     network: FieldNetwork
 
     def __check_init__(self):
+        check_linear("FieldStep", self.operator)
         if self.operator.obs_size != self.first_guess.operator.obs_size:
             raise ValueError(
                 f"FieldStep: the operator gives {self.operator.obs_size} observations, that of "
@@ -184,7 +196,7 @@ class FieldStep(AbstractAnalysisStep):
             first.spread,
             ensemble_mean(background) - climate,
             ensemble_spread(background),
-            grid_window(self.operator, departures, observations),
+            grid_window(self.operator, departures, observations, self.features.scale),
             time,
         )
         mean = climate + anomaly

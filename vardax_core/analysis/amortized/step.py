@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from vardax_core.analysis.amortized.local_departures import LocalDepartures
 from vardax_core.analysis.amortized.posterior import BATCH_OF_RANK, AmortizedPosterior
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.observations.base import AbstractObservationOperator
@@ -30,8 +31,8 @@ class PosteriorAnalysisStep(AbstractAnalysisStep):
     Attributes:
         posterior: the trained posterior.
         operator: observation operator H, which says where the observations are.
-        on_grid: put the observations at their grid points (for operators that sample points) and
-            not one after another.
+        on_grid: put what the observations say of the state at their grid points, as
+            `LocalDepartures` does, and not one after another.
         n_moments: draws behind the mean and spread of heads without closed-form moments.
     """
 
@@ -71,26 +72,25 @@ class PosteriorAnalysisStep(AbstractAnalysisStep):
         mask = observations.mask.astype(background.dtype)
         values, error_sd = observations.values * mask, observations.error_sd
         times = (observations.times - observations.times[-1]).astype(background.dtype)
-        background_mean = ensemble_mean(background)
+        background_mean, spread = ensemble_mean(background), ensemble_spread(background)
         common = {
             "background_mean": background_mean[None],
-            "background_spread": ensemble_spread(background)[None],
+            "background_spread": spread[None],
             "times": times[None],
         }
         if not self.on_grid:
             return Batch1D(input=values[None], mask=mask[None], error_sd=error_sd[None], **common)
 
-        def rows_to_grid(rows: Float[Array, "window obs"]) -> Float[Array, "window *state"]:
-            return jax.vmap(lambda row: self.operator.adjoint(background_mean, row))(rows)
+        def row_on_grid(
+            row: Float[Array, " obs"], present: Float[Array, " obs"], error: Float[Array, " obs"]
+        ) -> tuple[Float[Array, "*state"], Float[Array, "*state"], Float[Array, "*state"]]:
+            seen = LocalDepartures.of(self.operator, background, spread, present, error)
+            known, departures = seen.weights > 0, seen.on_grid(row - seen.centre)
+            state = jnp.where(known, background_mean.reshape(-1) + departures, 0.0)
+            fields = (state, known.astype(state.dtype), seen.error_sd)
+            return jax.tree.map(lambda x: x.reshape(background_mean.shape), fields)
 
-        count = jnp.maximum(rows_to_grid(mask), 1)
+        state, known, error = jax.vmap(row_on_grid)(values, mask, error_sd)
         return BATCH_OF_RANK[background_mean.ndim + 1](
-            input=(rows_to_grid(values) / count)[None],
-            mask=(rows_to_grid(mask) > 0).astype(background.dtype)[None],
-            error_sd=jnp.where(
-                rows_to_grid(mask) > 0,
-                rows_to_grid(error_sd * mask) / count,
-                jnp.ones_like(count),
-            )[None],
-            **common,
+            input=state[None], mask=known[None], error_sd=error[None], **common
         )

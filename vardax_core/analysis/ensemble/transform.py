@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from vardax_core.observations.base import AbstractObservationOperator
@@ -106,14 +107,14 @@ class Spectrum(eqx.Module):
         departures: what was decomposed.
         values: eigenvalues, not negative; those of Y Y' that are left out are zero.
         vectors: orthonormal eigenvectors, one to a column: of observations or of members.
-        rotated: V' Y' or V' Y, whose rows are orthogonal and have the squares `values`.
+        rotated: Y V or Y' V, whose columns are orthogonal and have the squares `values`.
         resolved: whether no direction had to be left alone.
     """
 
     departures: Departures
     values: Float[Array, " small"]
     vectors: Float[Array, "space small"]
-    rotated: Float[Array, "small other"]
+    rotated: Float[Array, "other small"]
     resolved: Bool[Array, ""]
 
     @property
@@ -134,11 +135,11 @@ class Spectrum(eqx.Module):
     def gain_weights(self, departures: Float[Array, "row obs"]) -> Float[Array, "row member"]:
         """The Kalman gain in ensemble space: the weights of the anomalies in K d for each row d."""
         solved = self._projected(departures) / (1 + self.values)[None]
-        basis = self.rotated if self.in_obs_space else self.vectors.T
-        return (self.members - 1) ** -0.5 * (solved @ basis)
+        basis = self.rotated if self.in_obs_space else self.vectors
+        return (self.members - 1) ** -0.5 * (solved @ basis.T)
 
     def _projected(self, departures: Float[Array, "row obs"]) -> Float[Array, "row small"]:
-        return departures @ (self.vectors if self.in_obs_space else self.rotated.T)
+        return departures @ (self.vectors if self.in_obs_space else self.rotated)
 
 
 def scaled_anomalies(departures: Departures) -> Float[Array, "member obs"]:
@@ -172,44 +173,65 @@ def spectrum_of(departures: Departures) -> Spectrum:
     members, obs = departures.anomalies.shape
     in_obs_space = obs < members
     scaled = scaled_anomalies(departures)
-    rows = scaled.T if in_obs_space else without_mean(scaled)
+    columns = scaled if in_obs_space else without_mean(scaled).T
     if obs == 0:
-        none, nothing = jnp.zeros((0,), rows.dtype), jnp.zeros((0, 0), rows.dtype)
-        return Spectrum(departures, none, nothing, rows, jnp.asarray(True))
-    eps = float(jnp.finfo(rows.dtype).eps)
-    values, vectors = jnp.linalg.eigh(rows @ rows.T)
-    rotated = vectors.T @ rows
-    values = jnp.sum(rotated**2, axis=1)
-    largest, length = jnp.max(values), jnp.linalg.norm(departures.innovation)
-    error = jnp.sqrt(eps * largest * (1 + values)) + eps * jnp.sqrt(largest) * length
-    rough = jnp.any(error > RESOLVED * (1 + values))
-
-    def refine(_):
-        left, singular, right = jnp.linalg.svd(fixed, full_matrices=False)
-        return left, singular[:, None] * right, singular, jnp.asarray(False)
-
-    fixed = jax.lax.stop_gradient(rows)
-    start = jax.lax.stop_gradient((vectors, rotated, jnp.sqrt(values), rough))
-    left, turned, singular, _ = jax.lax.while_loop(lambda found: found[-1], refine, start)
-    # What is added is zero, and gives the refined values a derivative.
-    change = left.T @ rows
-    turned = turned + (change - jax.lax.stop_gradient(change))
-    vectors = jnp.where(rough, left, vectors)
-    rotated = jnp.where(rough, turned, rotated)
-    values = jnp.sum(rotated**2, axis=1)
-    error = 2 * eps * (singular[0] * jnp.sqrt(1 + values) + length * jnp.sqrt(values))
-    # Missing observations, and those without weight, leave values that are zero for certain.
-    rank = jnp.minimum(*(jnp.sum(jnp.any(rows != 0, axis=axis)) for axis in (0, 1)))
-    certain = (jnp.arange(values.shape[0]) >= rank) | (error <= RESOLVED * (1 + values))
-    resolved = ~rough | certain
-    rotated = jnp.where(resolved[:, None], rotated, 0.0)
+        none, nothing = jnp.zeros((0,), columns.dtype), jnp.zeros((0, 0), columns.dtype)
+        return Spectrum(departures, none, nothing, columns, jnp.asarray(True))
+    eps = float(jnp.finfo(columns.dtype).eps)
+    values, vectors = jnp.linalg.eigh(columns.T @ columns)
+    rotated, length = columns @ vectors, jnp.linalg.norm(departures.innovation)
+    # Of the direction of the least value, whose error is the largest.
+    least, largest = 1 + jnp.maximum(values[0], 0.0), values[-1]
+    error = jnp.sqrt(eps * largest * least) + eps * jnp.sqrt(largest) * length
+    vectors, rotated, known = _refined(columns, length, vectors, rotated, error > RESOLVED * least)
     return Spectrum(
         departures=departures,
-        values=jnp.where(resolved, values, 0.0),
+        values=jnp.sum(rotated**2, axis=0),
         vectors=vectors if in_obs_space else with_mean(vectors),
         rotated=rotated,
-        resolved=jnp.all(resolved),
+        resolved=jnp.all(known),
     )
+
+
+@jax.custom_jvp
+def _refined(
+    columns: Float[Array, "other small"],
+    length: Float[Array, ""],
+    vectors: Float[Array, "small small"],
+    rotated: Float[Array, "other small"],
+    rough: Bool[Array, ""],
+) -> tuple[Float[Array, "small small"], Float[Array, "other small"], Bool[Array, " small"]]:
+    """Vectors and rotated columns by singular values if `rough`, and which are resolved."""
+    eps = float(jnp.finfo(columns.dtype).eps)
+
+    def refine(found):
+        columns = found[0]
+        left, singular, right = jnp.linalg.svd(columns, full_matrices=False)
+        square = singular**2
+        error = 2 * eps * (singular[0] * jnp.sqrt(1 + square) + length * singular)
+        # Missing observations, and those without weight, leave values that are zero for certain.
+        rank = jnp.minimum(*(jnp.sum(jnp.any(columns != 0, axis=axis)) for axis in (0, 1)))
+        known = (jnp.arange(square.shape[0]) >= rank) | (error <= RESOLVED * (1 + square))
+        turned = jnp.where(known[None], left * singular[None], 0.0)
+        # XLA takes what does not change out of a loop; the columns do, and are not needed again.
+        return jnp.zeros_like(columns), right.T, turned, known, jnp.asarray(False)
+
+    start = (columns, vectors, rotated, jnp.ones(columns.shape[1], bool), rough)
+    return jax.lax.while_loop(lambda found: found[-1], refine, start)[1:-1]
+
+
+@_refined.defjvp
+def _refined_derivative(primals, tangents):
+    """That of the rotated columns, with refined vectors held fixed."""
+    rough, (d_columns, _, d_vectors, d_rotated, _) = primals[-1], tangents
+    vectors, rotated, known = _refined(*primals)
+    held = jnp.where(known[None], d_columns @ vectors, 0.0)
+    change = (
+        jnp.where(rough, 0.0, d_vectors),
+        jnp.where(rough, held, d_rotated),
+        np.zeros(known.shape, jax.dtypes.float0),
+    )
+    return (vectors, rotated, known), change
 
 
 def transform_of(spectrum: Spectrum, factor: float | Float[Array, ""] = 1.0) -> Transform:
@@ -230,7 +252,7 @@ def transform_of(spectrum: Spectrum, factor: float | Float[Array, ""] = 1.0) -> 
     root = jnp.sqrt(1 + values)
     limited = jnp.minimum(root, float(jnp.finfo(root.dtype).eps) ** -0.5)
     if spectrum.in_obs_space:
-        basis = factor * spectrum.rotated.T
+        basis = factor * spectrum.rotated
         ensemble_weights = basis @ (projections / (1 + values))
         identity = jnp.eye(members, dtype=values.dtype)
         square = jnp.where(values > 0, values, 1.0)

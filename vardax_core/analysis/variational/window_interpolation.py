@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.variational.covariance import principal_axes, resolved_variance
 from vardax_core.models.climatology import Climatology
-from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.observations.base import AbstractObservationOperator, check_linear
 from vardax_core.types import Analysis, Observations, ResultCode, ensemble_mean
 
 
@@ -108,15 +108,18 @@ class WindowInterpolation(AbstractAnalysisStep):
     The background is the climatological mean at each row's time, whatever the ensemble is, and
     the covariances between rows are tables of the lag: xa = c + G S^-1 d with d = y - H c,
     G = [B(l) H'] and S = [H B(l_a, l_b) H'] + R. Members are draws from N(xa, B(0) - G S^-1 G'),
-    recentred on xa. A row whose lag is not in the tables is not used. H must be linear.
+    recentred on xa. A row whose lag is not in the tables is not used.
 
     Attributes:
-        operator: observation operator H.
+        operator: observation operator H, linear.
         climatology: mean for each slot of the day.
         covariances: B(l)[i, j], the covariance of point i with point j `l` steps earlier.
         root: L with B(0) = L L' and orthogonal columns.
         inverse_root: L (L' L)^-1, so that inverse_root' x is the control vector of x.
         lag_interval: minutes between two lags.
+
+    Raises:
+        NonlinearOperatorError: if H is not linear.
 
     Source: Gandin (1963); Daley (1991), Atmospheric Data Analysis, chapters 4 and 12.
     """
@@ -148,6 +151,7 @@ class WindowInterpolation(AbstractAnalysisStep):
         )
 
     def __check_init__(self):
+        check_linear("WindowInterpolation", self.operator)
         size = math.prod(self.operator.state_shape)
         if self.covariances.shape[-1] != size or self.climatology.state_shape != (
             self.operator.state_shape

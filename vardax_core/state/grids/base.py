@@ -120,7 +120,7 @@ class AbstractGrid(eqx.Module):
         are one box."""
 
     @abstractmethod
-    def taken(self, *indices: Int[np.ndarray, " some"]) -> "AbstractGrid":
+    def taken(self, *indices: Int[np.ndarray, " _"]) -> "AbstractGrid":
         """Make the coarser grid of some rows and columns, without a mask."""
 
     @abstractmethod

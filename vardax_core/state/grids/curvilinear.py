@@ -79,7 +79,7 @@ class Curvilinear(AbstractSphericalGrid):
         reach = np.sqrt(self.areas().reshape(-1)[nearest] / 2)
         return np.where(good & (self.distance(points, places) <= reach), nearest, -1)
 
-    def taken(self, *indices: Int[np.ndarray, " some"]) -> AbstractGrid:
+    def taken(self, *indices: Int[np.ndarray, " _"]) -> AbstractGrid:
         chosen = np.ix_(*indices)
         return Curvilinear(
             latitude=np.asarray(self.latitude)[chosen],

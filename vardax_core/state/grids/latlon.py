@@ -80,7 +80,7 @@ class LatLon(AbstractSphericalGrid):
     def cells(self, places: Places) -> Int[np.ndarray, " place"]:
         return product_cells((self.latitude, self.longitude), self._one_name(places))
 
-    def taken(self, *indices: Int[np.ndarray, " some"]) -> AbstractGrid:
+    def taken(self, *indices: Int[np.ndarray, " _"]) -> AbstractGrid:
         rows, columns = indices
         return LatLon(latitude=self.latitude.taken(rows), longitude=self.longitude.taken(columns))
 

@@ -100,7 +100,7 @@ class Plane(AbstractGrid):
     def boxes(self, places: Places, side: float) -> Int[np.ndarray, "place coordinate"]:
         return box_numbers(self._straight(places), side)
 
-    def taken(self, *indices: Int[np.ndarray, " some"]) -> AbstractGrid:
+    def taken(self, *indices: Int[np.ndarray, " _"]) -> AbstractGrid:
         axes = tuple(axis.taken(i) for axis, i in zip(self.axes, indices, strict=True))
         return Plane(axes=axes, unit=self.unit)
 

@@ -72,7 +72,7 @@ class Ring(AbstractGrid):
     def boxes(self, places: Places, side: float) -> Int[np.ndarray, "place coordinate"]:
         return box_numbers(turned(places, float(self.n)), side)
 
-    def taken(self, *indices: Int[np.ndarray, " some"]) -> AbstractGrid:
+    def taken(self, *indices: Int[np.ndarray, " _"]) -> AbstractGrid:
         (index,) = indices
         return Plane(axes=(self._axis.taken(index),), unit=self.unit)
 
