@@ -1,5 +1,7 @@
 """Stations that no analysis sees, and what they say of it."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -50,9 +52,7 @@ def test_they_are_compared_and_not_used(tmp_path, ingested, store):
     assert np.isfinite(innovations["analysis_departure"].values).all()
 
     values = ingested.observations["x"].copy(data=ingested.observations["x"].values + 100 * hidden)
-    lies = type(ingested)(
-        ingested.observations.assign(x=values), ingested.nature_run, ingested.recipe
-    )
+    lies = dataclasses.replace(ingested, observations=ingested.observations.assign(x=values))
     other = cycled(tmp_path, lies)
     name = "x"
     np.testing.assert_array_equal(

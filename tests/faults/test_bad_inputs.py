@@ -184,7 +184,7 @@ FILES = {
     "one dimension too many": (
         lambda p: field().expand_dims(level=[1, 2]).to_netcdf(p),
         SourceFormatError,
-        "select one level",
+        "select one of each level",
     ),
     "no coordinates": (
         lambda p: field().drop_vars("latitude").to_netcdf(p),
