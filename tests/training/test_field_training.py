@@ -86,8 +86,7 @@ def test_another_unit_trains_the_same_network_bit_for_bit(period, trained):
     analysis = train_field_analysis(
         unit * fields,
         times,
-        LATITUDE,
-        LONGITUDE,
+        GRID,
         ObservingNetwork(NETWORK.stations, tuple(unit * sd for sd in NETWORK.error_sd)),
         SETTINGS,
         key=jax.random.key(0),
@@ -155,7 +154,7 @@ def test_a_stream_sees_nothing_of_what_is_missing(period, key):
     gappy = fields.copy()
     gappy[:, 2, :3] = np.nan
     gappy[::7, 4] = np.nan
-    folds = fit_folds(gappy, times, LATITUDE, LONGITUDE, SETTINGS)
+    folds = fit_folds(gappy, times, GRID, SETTINGS)
     fold = jax.tree.map(lambda x: x[0], folds)
     stream = draw_stream(fold, SETTINGS, 30, ERROR, key=key)
     rows = np.asarray(stream.times) // 60
