@@ -56,7 +56,8 @@ def run(inflation=1.0, every=1, forecast_steps=1, nature=None):
 def test_two_methods_see_the_same_nature():
     (_, plain), (_, inflated) = run(), run(inflation=1.5)
     for mine, other in zip(plain[:3], inflated[:3], strict=True):
-        np.testing.assert_array_equal(mine, other)
+        # Two compiled programs may round differently; chaos has had 12 cycles of 0.05.
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4)
     assert not np.array_equal(plain[3], inflated[3])
 
 
