@@ -95,8 +95,9 @@ def test_every_file_of_the_project_can_be_read(path):
 
 def test_no_other_loader_reads_yaml():
     sources = [*ROOT.glob("vardax_core/**/*.py"), *ROOT.glob("flows/**/*.py")]
-    found = {p.name for p in sources if re.search(r"yaml\.\w*load\w*\(", p.read_text())}
+    found = {p.name for p in sources if re.search(r"yaml\.\w*(load\w*\(|Loader)", p.read_text())}
     assert found == {"yamlfile.py"}
+    assert "yaml.SafeLoader" in (ROOT / "vardax_core" / "data" / "yamlfile.py").read_text()
 
 
 @pytest.mark.parametrize(

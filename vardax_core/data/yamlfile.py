@@ -41,7 +41,11 @@ def read_yaml(text: str) -> Any:
             that two versions of YAML read differently (`020`, `yes`, `12:30`, `1_000`), for a tag
             and for what is nested deeper than a person would write.
     """
-    return yaml.load(text, _Loader)
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 class _Loader(yaml.SafeLoader):
