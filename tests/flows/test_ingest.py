@@ -10,12 +10,14 @@ from tests.experiments.test_continuity import LATER
 from vardax_core.experiments.assimilate import pending_cycles, waiting_cycles
 from vardax_core.experiments.continuity import SourceChangedError
 
+TRAINING = {"start": "2019-03-19T00:00:00Z", "end": "2019-03-20T01:00:00Z"}
+
 
 @pytest.fixture
 def parameters(tmp_path, monkeypatch):
     path = tmp_path / "datasets" / "small" / "recipe.yaml"
     path.parent.mkdir(parents=True)
-    path.write_text(yaml.safe_dump(recipe().model_dump(mode="json")))
+    path.write_text(yaml.safe_dump(recipe(training=TRAINING).model_dump(mode="json")))
     monkeypatch.setenv("VARDAX_DATASETS_DIR", str(tmp_path / "datasets"))
 
     def made(source):

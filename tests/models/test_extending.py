@@ -26,7 +26,7 @@ def block(language):
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
     """The package of the page on the path, with the entry point that it names."""
-    (tmp_path / "pendulum.py").write_text(block("python"))
+    (tmp_path / "my_pendulum.py").write_text(block("python"))
     monkeypatch.syspath_prepend(str(tmp_path))
     name, value = re.search(r'^(\w+) = "(.*)"$', block("toml"), flags=re.MULTILINE).groups()
     entry = importlib.metadata.EntryPoint(name, value, "vardax.models")
@@ -36,7 +36,7 @@ def installed(tmp_path, monkeypatch):
     yield
     monkeypatch.undo()
     registered_models.cache_clear()
-    sys.modules.pop("pendulum", None)
+    sys.modules.pop("my_pendulum", None)
 
 
 def test_the_model_of_the_page_is_cycled_from_a_recipe(installed, tmp_path):

@@ -158,6 +158,13 @@ def test_an_entry_point_adds_a_model(plugged):
     assert math.prod(model_settings("decay")().state_shape) == 1
 
 
+@pytest.mark.parametrize("value", ["no_such_package:Settings", "math:no_such_settings"])
+def test_an_entry_point_that_does_not_load_is_named(plugged, value):
+    plugged(value)
+    with pytest.raises(ModelPluginError, match=value):
+        registered_models()
+
+
 def test_an_entry_point_that_is_no_model_is_refused(plugged):
     plugged("math:sqrt")
     with pytest.raises(ModelPluginError, match="AbstractModelSettings"):

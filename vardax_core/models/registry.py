@@ -28,7 +28,8 @@ def registered_models() -> Mapping[str, type[AbstractModelSettings]]:
     """Give the settings of every model by its name, in alphabetical order.
 
     Raises:
-        ModelPluginError: if an entry point is no model's settings, or two models share a name.
+        ModelPluginError: if an entry point does not load or is no model's settings, or two models
+            share a name.
     """
     found: dict[str, type[AbstractModelSettings]] = {}
     for module in pkgutil.iter_modules(vardax_core.models.__path__):
@@ -37,7 +38,7 @@ def registered_models() -> Mapping[str, type[AbstractModelSettings]]:
             if _is_settings(settings) and settings.__module__ == content["__name__"]:
                 found[settings.name] = settings
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        settings = entry.load()
+        settings = _loaded(entry)
         if not _is_settings(settings):
             raise ModelPluginError(
                 f"entry point {ENTRY_POINTS}: '{entry.value}' is not the settings of a model; name "
@@ -50,6 +51,16 @@ def registered_models() -> Mapping[str, type[AbstractModelSettings]]:
             )
         found[settings.name] = settings
     return MappingProxyType(dict(sorted(found.items())))
+
+
+def _loaded(entry: importlib.metadata.EntryPoint) -> object:
+    try:
+        return entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ModelPluginError(
+            f"entry point {ENTRY_POINTS}: '{entry.value}' cannot be loaded ({error}); mend or "
+            "uninstall the package that names it."
+        ) from error
 
 
 def _is_settings(thing: object) -> bool:
