@@ -14,11 +14,8 @@ from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
 from vardax_core.training.ensemble_scores import CRPS, LocalEnergyScore
 from vardax_core.training.observing import FixedNetwork, RandomNetwork
-from vardax_core.training.on_policy import (
-    OnPolicySettings,
-    _advance,
-    train_on_policy,
-)
+from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
+from vardax_core.training.on_policy_cycles import advance_shares
 from vardax_core.types import PAST_STATISTICS
 
 SETTINGS = OnPolicySettings(steps=40, streams=4, members=(8,), spin_up=50, chunk=20)
@@ -138,7 +135,7 @@ def test_each_share_of_the_streams_follows_its_own_nature(key):
     """One step of each, beside the models themselves."""
     natures = (MODEL, Lorenz96(forcing=9.0, state_shape=(12,)))
     truth = jax.random.normal(key, (4, 12))
-    moved = _advance(natures, truth, key)
+    moved = advance_shares(natures, truth, key)
     now = jnp.zeros((), jnp.int32)
     for stream, nature in enumerate((natures[0], natures[0], natures[1], natures[1])):
         np.testing.assert_allclose(moved[stream], nature.step(truth[stream], now, key=key))
