@@ -167,7 +167,8 @@ def train(
         objective: what is lowered.
         pairs: what it is lowered on.
         settings: how long.
-        state: what the source of pairs carries into the first step.
+        state: what the source of pairs carries into the first step; None for one that carries
+            nothing, or that makes a new start of its own for every chunk.
         validation: what the objective is given for the validation loss, the same at every look.
         checkpoint: file to go on from if it exists, rewritten after every chunk. A training that
             was killed and started again ends with the same weights, bit for bit, on the same
@@ -213,7 +214,8 @@ def train(
             done += count
             curve[-(-done // chunk) - 1] = row = np.asarray(means)
             if checkpoint is not None:
-                save_checkpoint(checkpoint, (jnp.asarray(done), now, curve), identity)
+                kept = now if state is not None else dataclasses.replace(now, pairs=None)
+                save_checkpoint(checkpoint, (jnp.asarray(done), kept, curve), identity)
             loss, *measures, validation_loss = (float(x) for x in row)
             on_look(Look(done, end, loss, tuple(measures), validation_loss))
         trained = _trained(now, curve, min(done, end), settings, validated=validation is not None)

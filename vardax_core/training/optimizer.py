@@ -66,13 +66,17 @@ class OptimizerSettings:
         warm_up = math.ceil(self.warm_up * steps / self.steps)
         return dataclasses.replace(self, steps=steps, warm_up=warm_up)
 
+    def rate(self, count: Int[Array, ""]) -> Array:
+        """The learning rate after `count` steps."""
+        with _optax_promotion():
+            return optax.warmup_cosine_decay_schedule(
+                0.0, self.learning_rate, self.warm_up, self.steps, 0.0
+            )(count)
+
     def transformation(self) -> optax.GradientTransformation:
         """The update rule."""
-        schedule = optax.warmup_cosine_decay_schedule(
-            0.0, self.learning_rate, self.warm_up, self.steps, 0.0
-        )
         adam = optax.adamw(
-            schedule,
+            self.rate,
             weight_decay=self.weight_decay,
             mask=None if self.decay_vectors else _matrices,
         )
