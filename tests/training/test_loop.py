@@ -217,7 +217,7 @@ def test_another_number_of_steps_has_the_same_share_of_warm_up():
 def test_settings_that_mean_nothing_are_refused():
     for wrong, said in (
         ({"steps": 0}, "steps >= 1"),
-        ({"warm_up": 41}, "warm_up <= steps"),
+        ({"warm_up": 40}, "warm_up < steps"),
         ({"skip": -1}, "must not be negative"),
         ({"clip": 0.0}, "None leaves gradients"),
         ({"average": 1.0}, "None keeps"),

@@ -230,7 +230,7 @@ def train_network(
     optimizer = OptimizerSettings(
         steps=settings.n_steps,
         learning_rate=settings.learning_rate,
-        warm_up=max(settings.n_steps // WARM_UP, 1),
+        warm_up=min(max(settings.n_steps // WARM_UP, 1), settings.n_steps - 1),
         clip=settings.clip,
         weight_decay=settings.weight_decay,
         decay_vectors=True,

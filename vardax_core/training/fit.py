@@ -71,7 +71,7 @@ class FitSettings:
         optimizer = OptimizerSettings(
             steps=self.n_steps,
             learning_rate=self.learning_rate,
-            warm_up=max(1, math.ceil(self.warm_up * self.n_steps)),
+            warm_up=min(max(1, math.ceil(self.warm_up * self.n_steps)), self.n_steps - 1),
             clip=self.clip,
             weight_decay=self.weight_decay,
             average=self.ema,

@@ -191,8 +191,8 @@ def train(
         number, now, curve = load_checkpoint(checkpoint, like, identity)
         done = int(number)
     if done == 0 and validation is not None:
-        loss = eqx.filter_jit(objective.loss)(weights, validation)[0]
-        now = dataclasses.replace(now, best_loss=loss.astype(now.best_loss.dtype))
+        start = eqx.filter_jit(objective.loss)(weights, validation)[0]
+        now = dataclasses.replace(now, best_loss=start.astype(now.best_loss.dtype))
 
     first, end = 0, rule.steps
     while True:

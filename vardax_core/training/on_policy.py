@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.models.base import AbstractForecastModel
-from vardax_core.training.ensemble_scores import LOCAL_GAUSSIAN, AbstractEnsembleScore
+from vardax_core.training.ensemble_scores import AbstractEnsembleScore, local_gaussian
 from vardax_core.training.loop import Look, LoopSettings, looks_of, train
 from vardax_core.training.objective import AbstractObjective, Found
 from vardax_core.training.observing import AbstractObservingSystem
@@ -39,10 +39,12 @@ class OnPolicySettings(NamedTuple):
         forget: probability, in each cycle of each stream, that the past of its departures is
             forgotten, so that a step with a history learns to begin without one.
         nearness: error of the background, unit of the state, at which a stream's weight halves;
-            also the error with which a stream starts anew.
+            half the error with which a stream starts anew. By default half the error of the
+            observations, or of the climate if that is less, see `typical_nearness`.
         bound: largest distance of a member from the climatological mean, in climatological
             standard deviations; a forecast beyond it is replaced, see `possible_members`.
-        score: of the analysis ensemble against the truth, which is to become low.
+        score: of the analysis ensemble against the truth, which is to become low; by default
+            `local_gaussian`.
     """
 
     steps: int = 3600
@@ -53,9 +55,9 @@ class OnPolicySettings(NamedTuple):
     chunk: int = 100
     shock: float = 0.001
     forget: float = 0.002
-    nearness: float = 0.5
+    nearness: float | None = None
     bound: float = CLIMATE_BOUND
-    score: AbstractEnsembleScore = LOCAL_GAUSSIAN
+    score: AbstractEnsembleScore | None = None
 
     @property
     def looks(self) -> list[int]:
@@ -73,7 +75,7 @@ def on_policy_rule(steps: int, learning_rate: float) -> OptimizerSettings:
     return OptimizerSettings(
         steps=steps,
         learning_rate=learning_rate,
-        warm_up=min(steps // WARM_UP + 1, steps),
+        warm_up=min(steps // WARM_UP + 1, steps - 1),
         clip=1.0,
         skip=MOST_SKIPPED,
     )
@@ -101,13 +103,12 @@ class OnPolicyScore(AbstractObjective):
     def loss(self, weights: Any, given: tuple[Analysed, ...]) -> tuple[Float[Array, ""], Found]:
         found = [self._of_one_size(with_weights(self.step, weights), group) for group in given]
         shares, scores, ensembles = zip(*found, strict=True)
-        total = sum(jnp.sum(w * s) for w, s in zip(shares, scores, strict=True))
+        weight, score = jnp.concatenate(shares), jnp.concatenate(scores)
         error = jnp.concatenate(
             [jnp.mean(e, axis=1) - g.truth for e, g in zip(ensembles, given, strict=True)]
         )
         rmse = jnp.mean(jnp.sqrt(jnp.mean(error**2, axis=-1)))
-        loss = total / sum(jnp.sum(w) for w in shares)
-        return loss, Found(jnp.concatenate(scores), ensembles, (rmse,))
+        return jnp.sum(weight * score) / jnp.sum(weight), Found(score, ensembles, (rmse,))
 
     def _of_one_size(
         self, step: LocalTransformStep, given: Analysed
@@ -129,6 +130,16 @@ def with_weights(step: LocalTransformStep, weights: Any) -> LocalTransformStep:
     """The step with other weights, as in `eqx.filter(step.network, eqx.is_inexact_array)`."""
     rest = eqx.filter(step.network, eqx.is_inexact_array, inverse=True)
     return eqx.tree_at(lambda s: s.network, step, eqx.combine(weights, rest))
+
+
+def typical_nearness(observing: AbstractObservingSystem, climate_sd: float) -> float:
+    """Half of what one observation leaves unknown, or the climate if that is less.
+
+    Arguments:
+        observing: what each cycle observes.
+        climate_sd: standard deviation of the climate, unit of the observations.
+    """
+    return 0.5 * min(observing.typical_error, climate_sd)
 
 
 def train_on_policy(
@@ -176,13 +187,16 @@ def train_on_policy(
             f"train_on_policy: expected streams to be a multiple of {len(sizes)} "
             f"ensemble sizes times {len(natures)} natures, got {settings.streams}."
         )
+    nearness = settings.nearness
+    if nearness is None:
+        nearness = typical_nearness(observing, step.scale)
     start_key, cycle_key = jax.random.split(key)
     cycles = OnPolicyCycles(
         step=step,
         model=model,
         natures=natures,
         observing=observing,
-        nearness=settings.nearness,
+        nearness=nearness,
         shock=settings.shock,
         forget=settings.forget,
         bound=settings.bound,
@@ -206,7 +220,7 @@ def train_on_policy(
     weights = eqx.filter(step.network, eqx.is_inexact_array)
     trained = train(
         jax.tree.map(lambda w: w.astype(dtype), weights),
-        OnPolicyScore(step, settings.score, settings.nearness),
+        OnPolicyScore(step, settings.score or local_gaussian(step.scale), nearness),
         cycles,
         settings.loop,
         state=streams,

@@ -47,7 +47,7 @@ class OnPolicyCycles(AbstractPairs):
         model: forecast model.
         natures: models that make the truths, each in an equal share of the streams.
         observing: what each cycle observes.
-        nearness: error with which a stream starts, unit of the state.
+        nearness: half the error with which a stream starts, unit of the state.
         shock: probability, in each cycle of each stream, that its ensemble is thrown off.
         forget: the same that the past of its departures is forgotten.
         bound: largest distance of a member from the climatological mean, in climatological

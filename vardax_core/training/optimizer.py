@@ -40,9 +40,9 @@ class OptimizerSettings:
     skip: int = 0
 
     def __post_init__(self):
-        if self.steps < 1 or not 0 <= self.warm_up <= self.steps:
+        if self.steps < 1 or not 0 <= self.warm_up < self.steps:
             raise ValueError(
-                f"OptimizerSettings: steps >= 1 and 0 <= warm_up <= steps are needed, got "
+                f"OptimizerSettings: steps >= 1 and 0 <= warm_up < steps are needed, got "
                 f"{self.steps} and {self.warm_up}."
             )
         if self.learning_rate < 0 or self.weight_decay < 0 or self.skip < 0:
@@ -63,7 +63,7 @@ class OptimizerSettings:
 
     def over(self, steps: int) -> "OptimizerSettings":
         """The same over another number of steps, with the same share of warm-up."""
-        warm_up = math.ceil(self.warm_up * steps / self.steps)
+        warm_up = min(math.ceil(self.warm_up * steps / self.steps), steps - 1)
         return dataclasses.replace(self, steps=steps, warm_up=warm_up)
 
     def rate(self, count: Int[Array, ""]) -> Array:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
 from vardax_core.cycling.local_smoother import LocalSmoother
-from vardax_core.training.ensemble_scores import LOCAL_GAUSSIAN
+from vardax_core.training.ensemble_scores import local_gaussian
 from vardax_core.training.loop import Look, LoopSettings, train
 from vardax_core.training.objective import AbstractObjective, AbstractPairs, Found
 from vardax_core.training.observing import AbstractObservingSystem
@@ -124,11 +124,11 @@ class SmootherScore(AbstractObjective):
         seen = map(if_counted, (given.history, given.background, given.analysis))
         history = jax.vmap(trained.update)(*seen)
 
+        score = local_gaussian(trained.scale)
+
         def scores(ensembles: Array, past: Array, key: PRNGKeyArray) -> Array:
             keys = jax.random.split(key, trained.lag)
-            return jnp.mean(
-                jax.vmap(lambda e, x, one: LOCAL_GAUSSIAN(e, x, key=one))(ensembles, past, keys)
-            )
+            return jnp.mean(jax.vmap(lambda e, x, one: score(e, x, key=one))(ensembles, past, keys))
 
         keys = jax.random.split(given.key, counts.shape[0])
         each = jax.vmap(scores)(history[:, 1:], given.truths[:, 1:], keys)
