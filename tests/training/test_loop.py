@@ -1,6 +1,7 @@
 """The training loop on a problem whose answer is known, with pairs that carry a state."""
 
 import dataclasses
+import pathlib
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import vardax_core
 from vardax_core.training.checkpoint import CheckpointError
 from vardax_core.training.loop import LoopSettings, NonFiniteLossError, looks_of, train
 from vardax_core.training.objective import AbstractObjective, AbstractPairs, Found
@@ -226,3 +228,9 @@ def test_settings_that_mean_nothing_are_refused():
             dataclasses.replace(RULE, **wrong)
     with pytest.raises(ValueError, match="chunk >= 1"):
         LoopSettings(RULE, chunk=0)
+
+
+def test_the_library_has_one_update_rule():
+    core = pathlib.Path(vardax_core.__file__).parent
+    users = [p.relative_to(core) for p in core.rglob("*.py") if "import optax" in p.read_text()]
+    assert users == [pathlib.Path("training/optimizer.py")]
