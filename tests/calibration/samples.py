@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tests.departures import departures_of, residuals_of
 from vardax_core.calibration.dataset import statistics_dataset
 from vardax_core.calibration.statistics import cycle_statistics
 
@@ -46,16 +47,17 @@ def _linear_cycles(keys, sd, claimed, size, members):
             ensemble=mean[None] + spread[None] * draws,
             background_mean=truth + background_error,
             background_spread=jnp.broadcast_to(2 * sd, truth.shape),
-            innovation=innovation,
-            residual=(1 - gain) * innovation,
-            background_variance=jnp.broadcast_to(4 * sd**2, truth.shape),
-            mean_background_variance=4 * sd**2 / jnp.sum(used.astype(truth.dtype)),
-            error_sd=jnp.ones_like(truth),
-            used=used,
-            withheld=~used,
-            withheld_innovation=innovation,
-            withheld_residual=truth + noise - mean,
-            withheld_variance=spread**2,
+            departures=departures_of(
+                innovation,
+                variance=jnp.broadcast_to(4 * sd**2, truth.shape),
+                error_sd=jnp.ones_like(truth),
+                used=used,
+                withheld=~used,
+                mean_variance=4 * sd**2 / jnp.sum(used.astype(truth.dtype)),
+            ),
+            residuals=residuals_of(
+                jnp.where(used, (1 - gain) * innovation, truth + noise - mean), variance=spread**2
+            ),
             key=keys[7],
         )
 

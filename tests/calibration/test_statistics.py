@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import scoringrules
 
+from tests.departures import departures_of, residuals_of
 from vardax_core.calibration import statistics as st
 from vardax_core.calibration.dataset import statistics_dataset
 from vardax_core.calibration.scores import compute_scores
+from vardax_core.observations.departures import mean_equivalent_variance
 
 from .samples import dates, linear_cycles
 
@@ -31,16 +33,15 @@ def small_cycle(key, dtype=jnp.float64, **changes):
         "ensemble": jnp.asarray([[1.2, 1.6], [1.8, 2.0], [1.5, 2.4]], dtype),
         "background_mean": array(0.0, 3.0),
         "background_spread": array(1.0, 2.0),
-        "innovation": array(2.0, -1.0, 7.0),
-        "residual": array(1.0, -0.5, 7.0),
-        "background_variance": array(3.0, 1.0, 1.0),
-        "mean_background_variance": jnp.asarray(1.75, dtype),
-        "error_sd": array(1.0, 1.0, 1.0),
-        "used": jnp.array([True, True, False]),
-        "withheld": jnp.array([False, False, True]),
-        "withheld_innovation": array(0.0, 0.0, 7.0),
-        "withheld_residual": array(0.0, 0.0, 6.0),
-        "withheld_variance": array(0.0, 0.0, 3.0),
+        "departures": departures_of(
+            array(2.0, -1.0, 7.0),
+            variance=array(3.0, 1.0, 1.0),
+            error_sd=array(1.0, 1.0, 1.0),
+            used=jnp.array([True, True, False]),
+            withheld=jnp.array([False, False, True]),
+            mean_variance=1.75,
+        ),
+        "residuals": residuals_of(array(1.0, -0.5, 6.0), variance=array(0.0, 0.0, 3.0)),
     }
     return STATISTICS(**{**fields, **changes}, key=key)
 
@@ -129,16 +130,8 @@ def test_any_state_shape(key, shape):
         ensemble=ensemble,
         background_mean=truth,
         background_spread=jnp.ones(shape),
-        innovation=observed,
-        residual=observed,
-        background_variance=observed,
-        mean_background_variance=jnp.ones(()),
-        error_sd=observed,
-        used=observed > 1,
-        withheld=observed > 1,
-        withheld_innovation=observed,
-        withheld_residual=observed,
-        withheld_variance=observed,
+        departures=departures_of(observed, observed, observed, observed > 1),
+        residuals=residuals_of(observed),
         key=keys[2],
     )
     size = math.prod(shape)
@@ -150,11 +143,15 @@ def test_points_without_truth_or_weight_change_nothing(key):
     """Adding points that cannot be scored, whatever they hold, leaves every sum as it was."""
     one = jnp.asarray
     nan, inf = jnp.nan, jnp.inf
-    nothing = jnp.zeros(3, bool)
-    plain = small_cycle(key, withheld=nothing)
+    used = jnp.array([True, True, False])
+    plain = small_cycle(
+        key,
+        departures=departures_of(
+            one([2.0, -1.0, 7.0]), one([3.0, 1.0, 1.0]), jnp.ones(3), used, mean_variance=1.75
+        ),
+    )
     padded = small_cycle(
         key,
-        withheld=nothing,
         truth=one([1.0, 3.0, nan, 5.0]),
         weights=one([1.0, 0.5, 1.0, 0.0]),
         mean=one([1.5, 2.0, nan, nan]),
@@ -162,10 +159,14 @@ def test_points_without_truth_or_weight_change_nothing(key):
         ensemble=one([[1.2, 1.6, nan, 0.0], [1.8, 2.0, 0.0, inf], [1.5, 2.4, 0.0, 0.0]]),
         background_mean=one([0.0, 3.0, 1e300, nan]),
         background_spread=one([1.0, 2.0, nan, nan]),
-        innovation=one([2.0, -1.0, nan]),
-        residual=one([1.0, -0.5, inf]),
-        background_variance=one([3.0, 1.0, nan]),
-        error_sd=one([1.0, 1.0, nan]),
+        departures=departures_of(
+            one([2.0, -1.0, nan]),
+            one([3.0, 1.0, nan]),
+            one([1.0, 1.0, nan]),
+            used,
+            mean_variance=1.75,
+        ),
+        residuals=residuals_of(one([1.0, -0.5, inf])),
     )
     for name, value in plain.items():
         found = padded[name]
@@ -183,8 +184,10 @@ def test_non_finite_analysis_is_counted_and_kept_out(key):
 
 
 def test_no_truth_no_observation_gives_zero_sums(key):
-    nothing = jnp.zeros(3, bool)
-    sums = small_cycle(key, truth=jnp.full(2, jnp.nan), used=nothing, withheld=nothing)
+    ones = jnp.ones(3)
+    sums = small_cycle(
+        key, truth=jnp.full(2, jnp.nan), departures=departures_of(ones, ones, ones, ones < 1)
+    )
     for name, value in sums.items():
         assert float(jnp.sum(jnp.abs(value))) == 0.0, name
 
@@ -283,7 +286,7 @@ def test_limits_of_the_mean_innovation_hold_for_correlated_background_errors(key
         fields = math.sqrt(0.5) * (common + own)
         innovation = fields[0] + 0.5 * jax.random.normal(keys[2], (size,))
         used = jnp.ones(size, bool)
-        variance = st.mean_equivalent_variance(fields[1:], used) + 0.25 / size
+        variance = mean_equivalent_variance(fields[1:], used) + 0.25 / size
         return jnp.abs(jnp.mean(innovation)) > 1.96 * jnp.sqrt(variance)
 
     share = float(jnp.mean(jax.vmap(one)(jax.random.split(key, cycles))))

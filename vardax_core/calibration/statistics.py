@@ -10,10 +10,10 @@ from statistics import NormalDist
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vardax_core.calibration.regions import QUARTERS, region_index
-from vardax_core.types import ensemble_spread
+from vardax_core.observations.departures import Departures, Residuals
 
 COVERAGE_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Nominal levels of the central intervals whose coverage is counted."""
@@ -112,16 +112,6 @@ def truth_rank(
     return below + jax.random.randint(key, truth.shape, 0, ties + 1, jnp.int32)
 
 
-def mean_equivalent_variance(
-    equivalents: Float[Array, "member obs"], used: Bool[Array, " obs"]
-) -> Float[Array, ""]:
-    """Variance over the members of the mean of the used observations' equivalents, with the
-    M - 1 divisor: what correlated background errors leave of it; 0 for one member or none used."""
-    count = jnp.sum(used.astype(equivalents.dtype))
-    means = jnp.sum(jnp.where(used[None], equivalents, 0.0), axis=1) / jnp.maximum(count, 1.0)
-    return ensemble_spread(means) ** 2
-
-
 def cycle_statistics(
     *,
     truth: Float[Array, "*state"],
@@ -131,16 +121,8 @@ def cycle_statistics(
     ensemble: Float[Array, "member *state"],
     background_mean: Float[Array, "*state"],
     background_spread: Float[Array, "*state"],
-    innovation: Float[Array, " obs"],
-    residual: Float[Array, " obs"],
-    background_variance: Float[Array, " obs"],
-    mean_background_variance: Float[Array, ""],
-    error_sd: Float[Array, " obs"],
-    used: Bool[Array, " obs"],
-    withheld: Bool[Array, " obs"],
-    withheld_innovation: Float[Array, " obs"],
-    withheld_residual: Float[Array, " obs"],
-    withheld_variance: Float[Array, " obs"],
+    departures: Departures,
+    residuals: Residuals,
     key: PRNGKeyArray,
     spread_scale: float = 1.0,
 ) -> dict[str, Array]:
@@ -156,16 +138,8 @@ def cycle_statistics(
         mean, spread: analysis mean and standard deviation.
         ensemble: analysis members.
         background_mean, background_spread: the same of the background.
-        innovation: O-B of each observation.
-        residual: O-A of each observation.
-        background_variance: diagonal of H B H'.
-        mean_background_variance: of the mean of the used observations' equivalents, see
-            `mean_equivalent_variance`.
-        error_sd: square root of the diagonal of R.
-        used: True where the observation entered the analysis.
-        withheld: True where there is an observation that no analysis may see.
-        withheld_innovation, withheld_residual: O-B and O-A of these.
-        withheld_variance: of the analysis members' equivalents of the observations.
+        departures: of the background.
+        residuals: of the analysis.
         key: breaks ties in the rank histogram.
         spread_scale: spread, in the unit of the state, around which the bins of the
             spread-error diagram lie; the same for all cycles that are to be added.
@@ -233,12 +207,8 @@ def cycle_statistics(
         "binned_variance": _histogram(spread_bin, w * spread**2, SPREAD_BINS),
         "binned_squared_error": _histogram(spread_bin, w * (mean - truth) ** 2, SPREAD_BINS),
         **_region_sums(w, mean - truth, spread, jnp.abs(z) <= HALF_WIDTHS[LEVEL_90]),
-        **_observation_sums(
-            innovation, residual, background_variance, mean_background_variance, error_sd, used
-        ),
-        **_withheld_sums(
-            withheld_innovation, withheld_residual, withheld_variance, error_sd, withheld
-        ),
+        **_observation_sums(departures, residuals),
+        **_withheld_sums(departures, residuals),
     }
 
 
@@ -304,26 +274,20 @@ def _region_sums(weights: Array, error: Array, spread: Array, covered: Array) ->
     }
 
 
-def _observation_sums(
-    innovation: Array,
-    residual: Array,
-    background_variance: Array,
-    mean_background_variance: Array,
-    error_sd: Array,
-    used: Array,
-) -> dict[str, Array]:
-    used = used & jnp.isfinite(innovation) & jnp.isfinite(residual)
+def _observation_sums(departures: Departures, residuals: Residuals) -> dict[str, Array]:
+    innovation, residual = departures.innovation, residuals.residual
+    used = departures.used & jnp.isfinite(innovation) & jnp.isfinite(residual)
     innovation = jnp.where(used, innovation, 0.0)
     residual = jnp.where(used, residual, 0.0)
-    background_variance = jnp.where(used, background_variance, 0.0)
-    error_variance = jnp.where(used, error_sd, 0.0) ** 2
+    background_variance = jnp.where(used, departures.variance, 0.0)
+    mean_variance = departures.mean_variance
+    error_variance = jnp.where(used, departures.error_sd, 0.0) ** 2
     total = jnp.where(used, background_variance + error_variance, 1.0)
     count = jnp.sum(used.astype(innovation.dtype))
     return {
         "observations": count,
         "innovation_sum_variance": (
-            count**2
-            * jnp.where(jnp.isfinite(mean_background_variance), mean_background_variance, 0)
+            count**2 * jnp.where(jnp.isfinite(mean_variance), mean_variance, 0)
             + jnp.sum(error_variance)
         ),
         "innovation": jnp.sum(innovation),
@@ -340,13 +304,12 @@ def _observation_sums(
     }
 
 
-def _withheld_sums(
-    innovation: Array, residual: Array, variance: Array, error_sd: Array, withheld: Array
-) -> dict[str, Array]:
-    withheld = withheld & jnp.isfinite(innovation) & jnp.isfinite(residual)
+def _withheld_sums(departures: Departures, residuals: Residuals) -> dict[str, Array]:
+    innovation, residual = departures.innovation, residuals.residual
+    withheld = departures.withheld & jnp.isfinite(innovation) & jnp.isfinite(residual)
     innovation = jnp.where(withheld, innovation, 0.0)
     residual = jnp.where(withheld, residual, 0.0)
-    total = jnp.where(withheld, variance + error_sd**2, 1.0)
+    total = jnp.where(withheld, residuals.variance + departures.error_sd**2, 1.0)
     return {
         "withheld_observations": jnp.sum(withheld.astype(residual.dtype)),
         "withheld_residual": jnp.sum(residual),

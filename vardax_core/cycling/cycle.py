@@ -13,15 +13,15 @@ from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.history import history_of
 from vardax_core.analysis.origin import Origin, needs_origin, with_origin
 from vardax_core.analysis.possible import Climate, Possible, drawn_back, unusable
-from vardax_core.calibration.statistics import cycle_statistics, mean_equivalent_variance
+from vardax_core.calibration.statistics import cycle_statistics
 from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
-from vardax_core.cycling.first_guess import check_first_guess
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.keys import Purpose, cycle_key
-from vardax_core.cycling.recovery import collapsed, misfits, restarted
+from vardax_core.cycling.recovery import restarted
 from vardax_core.cycling.smoother import AbstractSmoother, Smoothed, SmoothingState, smooth
 from vardax_core.cycling.trust import TrustState
 from vardax_core.models.base import AbstractForecastModel
+from vardax_core.observations.departures import Departures, Residuals
 from vardax_core.types import (
     Analysis,
     Observations,
@@ -61,7 +61,7 @@ class CycleInput(eqx.Module):
         quality: quality-control codes of the last row of the window.
         truth: true state at the analysis time, NaN where not known.
         valid: False for the padding at the end of the last segment.
-        withheld: at the analysis time, values that the analysis must not see, NaN elsewhere; or
+        withheld: at the analysis time, one row of observations that the analysis must not see; or
             None for no such observation.
     """
 
@@ -69,7 +69,7 @@ class CycleInput(eqx.Module):
     quality: Int[Array, " obs"]
     truth: Float[Array, "*state"]
     valid: Bool[Array, ""]
-    withheld: Float[Array, " obs"] | None = None
+    withheld: Observations | None = None
 
 
 class CycleOutput(eqx.Module):
@@ -78,10 +78,7 @@ class CycleOutput(eqx.Module):
     Attributes:
         background: background ensemble.
         analysis: the analysis, spread adapted.
-        background_departure, analysis_departure: O-B and O-A at the analysis time, those of
-            withheld observations among them; NaN where nothing was observed.
-        background_equivalent_variance: diagonal of HBH' from the members.
-        quality: quality-control codes after the first-guess check.
+        departures, residuals: of the analysis time, those of withheld observations among them.
         spread_factor: factor that the adaptation put on the spread.
         method: 0 where the program's own step made the analysis, else which fallback, see
             `Verdict`; one more than the background for members drawn from the climate.
@@ -93,10 +90,8 @@ class CycleOutput(eqx.Module):
 
     background: Float[Array, "member *state"]
     analysis: Analysis
-    background_departure: Float[Array, " obs"]
-    analysis_departure: Float[Array, " obs"]
-    background_equivalent_variance: Float[Array, " obs"]
-    quality: Int[Array, " obs"]
+    departures: Departures
+    residuals: Residuals
     spread_factor: Float[Array, ""]
     method: Int[Array, ""]
     trust_score: Float[Array, ""]
@@ -189,16 +184,15 @@ class CycleProgram(eqx.Module):
         step, guard = self.step, self.guard
         if needs_origin((step, guard)):
             step, guard = with_origin((step, guard), origin)
-        equivalents = self.step.operator.ensemble(background)
-        observed_mean = ensemble_mean(equivalents)
-        observed_variance = ensemble_spread(equivalents) ** 2
-        observations, quality = check_first_guess(
+        departures = Departures.of(
+            self.step.operator,
+            background,
             given.observations,
-            given.quality,
-            observed_mean,
-            observed_variance,
+            quality=given.quality,
+            withheld=given.withheld,
             limit=self.first_guess_limit,
         )
+        observations = departures.window(given.observations)
         history, past = history_of(step), state.past
         if history is not None and past is not None:
             observations = dataclasses.replace(observations, past=history.standardised(past))
@@ -210,14 +204,11 @@ class CycleProgram(eqx.Module):
             raw = possible.analysis(step(background, observations, key=analysis_key), background)
             method = jnp.where(unusable(raw), 1, method).astype(method.dtype)
         else:
-            rejected = given.observations.mask[-1] & ~observations.mask[-1]
             verdict = guard.judge(
                 step,
                 background,
                 observations,
-                rejected,
-                observed_mean,
-                observed_variance,
+                departures,
                 trust,
                 possible=possible,
                 key=analysis_key,
@@ -228,24 +219,22 @@ class CycleProgram(eqx.Module):
         if self.adaptation is not None:
             analysis, factor = self.adaptation.adapted(raw, state.spread, possible)
             updated = self.adaptation.update(
-                state.spread, step, background, observations, key=purpose(Purpose.ADAPTATION)
+                state.spread,
+                step,
+                background,
+                observations,
+                departures,
+                key=purpose(Purpose.ADAPTATION),
             )
             spread = jax.tree.map(
                 lambda new, old: jnp.where(unusable(raw), old, new), updated, state.spread
             )
-        now = observations.at_analysis_time()
-        departure = now.values[0] - observed_mean
         if self.climate is not None:
             analysis = drawn_back(analysis, self.climate)
-            given_up = collapsed(observed_variance, now.error_sd[0], now.mask[0]) & misfits(
-                departure, observed_variance, now.error_sd[0], now.mask[0]
-            )
             analysis, method = restarted(
                 analysis,
                 method,
-                given_up,
-                observations,
-                observed_mean,
+                departures,
                 number=2 + (0 if guard is None else len(guard.fallbacks)),
                 climate=self.climate,
                 valid_range=self.valid_range,
@@ -254,25 +243,9 @@ class CycleProgram(eqx.Module):
                 key=purpose(Purpose.INITIAL),
             )
 
-        analysed = self.step.operator(analysis.mean)
-        analysed_spread = ensemble_spread(self.step.operator.ensemble(analysis.ensemble))
-        observed = given.observations.mask[-1]
-        values = given.observations.values[-1]
-        withheld = jnp.zeros_like(observed)
-        if given.withheld is not None:
-            withheld = ~observed & jnp.isfinite(given.withheld)
-            values = jnp.where(withheld, given.withheld, values)
-        reported = observed | withheld
-        residual = now.values[0] - analysed
+        residuals = departures.residuals(self.step.operator, analysis.mean, analysis.ensemble)
         if history is not None and past is not None:
-            past = history.update(
-                past,
-                departure,
-                analysed - observed_mean,
-                observed_variance,
-                now.error_sd[0],
-                now.mask[0],
-            )
+            past = history.update(past, departures, residuals)
         statistics = cycle_statistics(
             truth=given.truth,
             weights=self.score_weights,
@@ -281,16 +254,8 @@ class CycleProgram(eqx.Module):
             ensemble=analysis.ensemble,
             background_mean=ensemble_mean(background),
             background_spread=ensemble_spread(background),
-            innovation=departure,
-            residual=residual,
-            background_variance=observed_variance,
-            mean_background_variance=mean_equivalent_variance(equivalents, now.mask[0]),
-            error_sd=now.error_sd[0],
-            used=now.mask[0],
-            withheld=withheld,
-            withheld_innovation=values - observed_mean,
-            withheld_residual=values - analysed,
-            withheld_variance=analysed_spread**2,
+            departures=departures,
+            residuals=residuals,
             key=purpose(Purpose.VERIFICATION),
             spread_scale=self.spread_scale,
         )
@@ -307,10 +272,8 @@ class CycleProgram(eqx.Module):
         output = CycleOutput(
             background=background,
             analysis=analysis,
-            background_departure=jnp.where(reported, values - observed_mean, jnp.nan),
-            analysis_departure=jnp.where(reported, values - analysed, jnp.nan),
-            background_equivalent_variance=observed_variance,
-            quality=quality,
+            departures=departures,
+            residuals=residuals,
             spread_factor=factor,
             method=method,
             trust_score=trust_score,

@@ -33,6 +33,7 @@ from vardax_core.experiments.settings import (
 from vardax_core.experiments.stored_statistics import refuse_older_store
 from vardax_core.experiments.weighting import point_weights, weighting_record
 from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.observations.departures import Departures, Residuals
 from vardax_core.observations.operators import Identity, PointSampling
 from vardax_core.observations.quality import QualityCode
 from vardax_core.state.space import StateSpace
@@ -370,7 +371,9 @@ def _diagnostics(
     *,
     smoothed: bool,
 ) -> dict[str, Diagnostic]:
-    state, obs = jnp.zeros(shape), jnp.zeros(stations)
+    state, obs, flag = jnp.zeros(shape), jnp.zeros(stations), jnp.zeros(stations, bool)
+    codes = jnp.zeros(stations, jnp.int8)
+    departures = Departures(obs, obs, flag, flag, flag, codes, obs, obs, obs, jnp.zeros(()))
     statistics = jax.eval_shape(
         lambda: cycle_statistics(
             truth=state,
@@ -380,16 +383,8 @@ def _diagnostics(
             ensemble=jnp.zeros((members, *shape)),
             background_mean=state,
             background_spread=state,
-            innovation=obs,
-            residual=obs,
-            background_variance=obs,
-            mean_background_variance=jnp.zeros(()),
-            error_sd=obs,
-            used=obs > 0,
-            withheld=obs > 0,
-            withheld_innovation=obs,
-            withheld_residual=obs,
-            withheld_variance=obs,
+            departures=departures,
+            residuals=Residuals(obs, obs, obs),
             key=jax.random.key(0),
         )
     )
@@ -399,12 +394,12 @@ def _diagnostics(
     for name, array in statistics.items():
         sizes = {EXTRA_DIMENSIONS[name]: array.shape[0]} if array.ndim else {}
         found[name] = Diagnostic(sizes=sizes, attrs=described_sum(name, units))
-    codes = {
+    results = {
         "long_name": "how the analysis ended",
         "flag_values": [int(code) for code in ResultCode],
         "flag_meanings": " ".join(code.name.lower() for code in ResultCode),
     }
-    found["result"] = Diagnostic(dtype="int8", attrs=codes)
+    found["result"] = Diagnostic(dtype="int8", attrs=results)
     found["spread_factor"] = Diagnostic(
         attrs={"long_name": "factor that past innovations put on the spread", "units": "1"}
     )

@@ -102,7 +102,7 @@ def stored_groups(output: CycleOutput, name: str, dtype: str) -> dict[str, dict[
         name: of the state's variable.
         dtype: of the fields in the store.
     """
-    analysis = output.analysis
+    analysis, departures = output.analysis, output.departures
 
     def stored(array: Any) -> np.ndarray:
         return np.asarray(array).astype(dtype, copy=False)
@@ -123,10 +123,10 @@ def stored_groups(output: CycleOutput, name: str, dtype: str) -> dict[str, dict[
             f"{name}_spread": stored(analysis.spread),
         },
         "innovations": {
-            "background_departure": stored(output.background_departure),
-            "analysis_departure": stored(output.analysis_departure),
-            "background_equivalent_variance": stored(output.background_equivalent_variance),
-            "quality_control": np.asarray(output.quality, np.int8),
+            "background_departure": stored(departures.innovation),
+            "analysis_departure": stored(output.residuals.residual),
+            "background_equivalent_variance": stored(departures.variance),
+            "quality_control": np.asarray(departures.quality, np.int8),
         },
         "diagnostics": {
             **{k: np.asarray(v, np.float64) for k, v in statistics.items()},

@@ -12,10 +12,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.origin import Origin, needs_origin, with_origin
 from vardax_core.models.base import AbstractForecastModel
+from vardax_core.observations.departures import Departures
 from vardax_core.training.ensemble_scores import LOCAL_GAUSSIAN, AbstractEnsembleScore
 from vardax_core.training.observing import AbstractObservingSystem
 from vardax_core.training.twin_cycles import CLIMATE_BOUND
-from vardax_core.types import Observations, ensemble_mean, ensemble_spread
+from vardax_core.types import Observations, ensemble_mean
 
 DIVERGED = 1.1
 """Climatological standard deviations from the truth at which a stream starts anew."""
@@ -207,16 +208,9 @@ def train_on_policy(
         """The past of one stream with one more cycle."""
         if history is None:
             return past
-        equivalents = step.operator.ensemble(background)
-        mean = ensemble_mean(equivalents)
-        return history.update(
-            past,
-            observations.values[0] - mean,
-            step.operator(ensemble_mean(ensemble)) - mean,
-            ensemble_spread(equivalents) ** 2,
-            observations.error_sd[0],
-            observations.mask[0],
-        )
+        departures = Departures.of(step.operator, background, observations)
+        residuals = departures.residuals(step.operator, ensemble_mean(ensemble), ensemble)
+        return history.update(past, departures, residuals)
 
     def follow(given: _Given, ensembles) -> _Streams:
         past = jax.vmap(remember)(given.past, given.background, ensembles, given.observations)
