@@ -1,5 +1,6 @@
 """Synthetic cycles whose calibration is known."""
 
+import math
 from functools import partial
 
 import jax
@@ -8,10 +9,25 @@ import numpy as np
 
 from tests.departures import departures_of, residuals_of
 from vardax_core.calibration.dataset import statistics_dataset
-from vardax_core.calibration.statistics import cycle_statistics
+from vardax_core.calibration.statistics import CycleView, cycle_statistics
+from vardax_core.types import Analysis
 
 CHUNK = 100
 """Cycles computed at once: one shape, so that it is compiled once."""
+
+
+def view_of(*, mean, spread, ensemble, background_mean, background_spread, **given):
+    """A cycle whose background is two members with that mean and spread."""
+    half = background_spread / math.sqrt(2)
+    return CycleView.of(
+        background=jnp.stack([background_mean - half, background_mean + half]),
+        analysis=Analysis(ensemble, mean, spread, jnp.zeros((), jnp.int32), {}),
+        **given,
+    )
+
+
+def cycle_sums(**given):
+    return cycle_statistics(view_of(**given))
 
 
 def linear_cycles(key, *, cycles=200, size=40, members=24, sd=0.2, claimed=1.0):
@@ -39,7 +55,7 @@ def _linear_cycles(keys, sd, claimed, size, members):
         gain = 4 * sd**2 / (4 * sd**2 + 1)
         innovation = noise - background_error
         used = jax.random.bernoulli(keys[6], 0.9, (size,))
-        return cycle_statistics(
+        return cycle_sums(
             truth=truth,
             weights=jnp.ones_like(truth),
             mean=mean,

@@ -8,10 +8,10 @@ import scoringrules
 
 from vardax_core.calibration.dataset import statistics_dataset
 from vardax_core.calibration.scores import DEFINITIONS, LEVEL_90, compute_scores
-from vardax_core.calibration.statistics import cycle_statistics
+from vardax_core.calibration.statistics import CycleView, cycle_statistics
 from vardax_core.observations.departures import Departures
 from vardax_core.observations.operators import Identity
-from vardax_core.types import Observations
+from vardax_core.types import Analysis, Observations
 
 from .samples import dates, sample
 
@@ -30,23 +30,22 @@ def cycles():
 @pytest.fixture(scope="module")
 def scores(cycles):
     def of(truth, background, ensemble, observed, key):
-        mean, first = jnp.mean(ensemble, axis=0), jnp.mean(background, axis=0)
+        mean = jnp.mean(ensemble, axis=0)
         operator = Identity((SIZE,))
         times = jnp.zeros(1, jnp.int32)
         window = Observations.from_values(observed[None], jnp.full((1, SIZE), 0.5), times)
         departures = Departures.of(operator, background, window)
-        return cycle_statistics(
+        spread = jnp.std(ensemble, axis=0, ddof=1)
+        view = CycleView.of(
             truth=truth,
             weights=jnp.ones_like(truth),
-            mean=mean,
-            spread=jnp.std(ensemble, axis=0, ddof=1),
-            ensemble=ensemble,
-            background_mean=first,
-            background_spread=jnp.std(background, axis=0, ddof=1),
+            background=background,
+            analysis=Analysis(ensemble, mean, spread, jnp.zeros((), jnp.int32), {}),
             departures=departures,
             residuals=departures.residuals(operator, mean, ensemble),
             key=key,
         )
+        return cycle_statistics(view)
 
     keys = jax.random.split(jax.random.key(0), CYCLES)
     sums = jax.jit(jax.vmap(of))(*map(jnp.asarray, cycles), keys)

@@ -13,20 +13,18 @@ from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.history import history_of
 from vardax_core.analysis.origin import Origin, needs_origin, with_origin
 from vardax_core.analysis.possible import Climate, Possible, drawn_back, unusable
-from vardax_core.calibration.statistics import cycle_statistics
+from vardax_core.calibration.statistics import CycleView, Smoothed, cycle_statistics
 from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.cycling.recovery import restarted
-from vardax_core.cycling.smoother import AbstractSmoother, Smoothed, SmoothingState, smooth
+from vardax_core.cycling.smoother import AbstractSmoother, SmoothingState, smooth
 from vardax_core.cycling.trust import TrustState
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.departures import Departures, Residuals
 from vardax_core.types import (
     Analysis,
     Observations,
-    ensemble_mean,
-    ensemble_spread,
 )
 
 
@@ -83,7 +81,8 @@ class CycleOutput(eqx.Module):
         method: 0 where the program's own step made the analysis, else which fallback, see
             `Verdict`; one more than the background for members drawn from the climate.
         trust_score: of the guard's monitor, NaN without a guard.
-        statistics: sums for verification, see `cycle_statistics`.
+        statistics: sums for verification by the names of `SUMS`, with the channel as their first
+            axis where they are of fields and a state has channels.
         replaced_members: how many members' forecasts were impossible.
         smoothed: what is known by now of an earlier cycle, or None without a smoother.
     """
@@ -116,6 +115,7 @@ class CycleProgram(eqx.Module):
         valid_range: smallest and largest possible value of the state; a member with a forecast
             beyond is replaced, see `possible_members`, and an analysis beyond is not taken, see
             `Possible`.
+        channels: whether the first axis of a state is the channel, so that each is scored apart.
         climate: of the state; bounds the spread of analyses, see `drawn_back`, and gives members
             where there are no others. None where it is not known.
     """
@@ -131,6 +131,7 @@ class CycleProgram(eqx.Module):
     smoother: AbstractSmoother | None = None
     valid_range: tuple[float, float] = eqx.field(static=True, default=(-math.inf, math.inf))
     climate: Climate | None = None
+    channels: bool = eqx.field(static=True, default=False)
 
     @property
     def interval(self) -> int:
@@ -246,29 +247,23 @@ class CycleProgram(eqx.Module):
         residuals = departures.residuals(self.step.operator, analysis.mean, analysis.ensemble)
         if history is not None and past is not None:
             past = history.update(past, departures, residuals)
-        statistics = cycle_statistics(
-            truth=given.truth,
-            weights=self.score_weights,
-            mean=analysis.mean,
-            spread=analysis.spread,
-            ensemble=analysis.ensemble,
-            background_mean=ensemble_mean(background),
-            background_spread=ensemble_spread(background),
-            departures=departures,
-            residuals=residuals,
-            key=purpose(Purpose.VERIFICATION),
-            spread_scale=self.spread_scale,
-        )
         smoothing, smoothed = state.smoothing, None
         if self.smoother is not None and smoothing is not None:
             smoothing, smoothed = smooth(
-                self.smoother,
-                smoothing,
-                background,
-                analysis.ensemble,
-                given.truth,
-                self.score_weights,
+                self.smoother, smoothing, background, analysis.ensemble, given.truth
             )
+        view = CycleView.of(
+            truth=given.truth,
+            weights=self.score_weights,
+            background=background,
+            analysis=analysis,
+            departures=departures,
+            residuals=residuals,
+            key=purpose(Purpose.VERIFICATION),
+            smoothed=smoothed,
+            spread_scale=self.spread_scale,
+            channels=self.channels,
+        )
         output = CycleOutput(
             background=background,
             analysis=analysis,
@@ -277,7 +272,7 @@ class CycleProgram(eqx.Module):
             spread_factor=factor,
             method=method,
             trust_score=trust_score,
-            statistics=statistics,
+            statistics=cycle_statistics(view),
             replaced_members=replaced,
             smoothed=smoothed,
         )

@@ -5,13 +5,11 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from vardax_core.calibration.dataset import EXTRA_DIMENSIONS, described_sum
-from vardax_core.calibration.statistics import cycle_statistics, smoothed_statistics
+from vardax_core.calibration.statistics import SMOOTHED_STATISTICS, STATISTICS, declared_sums
 from vardax_core.data.account import origin_of
 from vardax_core.data.ingest import Ingested, ingest
 from vardax_core.data.recipe import Recipe
@@ -33,7 +31,6 @@ from vardax_core.experiments.settings import (
 from vardax_core.experiments.stored_statistics import refuse_older_store
 from vardax_core.experiments.weighting import point_weights, weighting_record
 from vardax_core.observations.base import AbstractObservationOperator
-from vardax_core.observations.departures import Departures, Residuals
 from vardax_core.observations.operators import Identity, PointSampling
 from vardax_core.observations.quality import QualityCode
 from vardax_core.state.space import StateSpace
@@ -345,9 +342,7 @@ class Experiment:
             ),
             quality_flags={code.name.lower(): int(code) for code in QualityCode},
             diagnostics=_diagnostics(
-                shape,
                 self.settings.members,
-                station.values.size,
                 variable.units,
                 analysis_chain(self.recipe, self.settings.method),
                 smoothed=self.settings.lag > 0,
@@ -363,37 +358,13 @@ def _coordinate(dataset: xr.Dataset, name: str) -> Coordinate:
 
 
 def _diagnostics(
-    shape: tuple[int, ...],
-    members: int,
-    stations: int,
-    units: str,
-    chain: tuple[str, ...],
-    *,
-    smoothed: bool,
+    members: int, units: str, chain: tuple[str, ...], *, smoothed: bool
 ) -> dict[str, Diagnostic]:
-    state, obs, flag = jnp.zeros(shape), jnp.zeros(stations), jnp.zeros(stations, bool)
-    codes = jnp.zeros(stations, jnp.int8)
-    departures = Departures(obs, obs, flag, flag, flag, codes, obs, obs, obs, jnp.zeros(()))
-    statistics = jax.eval_shape(
-        lambda: cycle_statistics(
-            truth=state,
-            weights=state,
-            mean=state,
-            spread=state,
-            ensemble=jnp.zeros((members, *shape)),
-            background_mean=state,
-            background_spread=state,
-            departures=departures,
-            residuals=Residuals(obs, obs, obs),
-            key=jax.random.key(0),
-        )
-    )
-    if smoothed:
-        statistics |= jax.eval_shape(lambda: smoothed_statistics(state, state, state, state))
-    found = {}
-    for name, array in statistics.items():
-        sizes = {EXTRA_DIMENSIONS[name]: array.shape[0]} if array.ndim else {}
-        found[name] = Diagnostic(sizes=sizes, attrs=described_sum(name, units))
+    statistics = (*STATISTICS, *(SMOOTHED_STATISTICS if smoothed else ()))
+    found = {
+        name: Diagnostic(sizes=one.sizes(members), attrs=one.attributes(units))
+        for name, one in declared_sums(statistics).items()
+    }
     results = {
         "long_name": "how the analysis ended",
         "flag_values": [int(code) for code in ResultCode],

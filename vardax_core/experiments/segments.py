@@ -107,13 +107,12 @@ def stored_groups(output: CycleOutput, name: str, dtype: str) -> dict[str, dict[
     def stored(array: Any) -> np.ndarray:
         return np.asarray(array).astype(dtype, copy=False)
 
-    smoothed, statistics = {}, dict(output.statistics)
+    smoothed = {}
     if output.smoothed is not None:
         smoothed["smoothed"] = {
             f"{name}_mean": stored(output.smoothed.mean),
             f"{name}_spread": stored(output.smoothed.spread),
         }
-        statistics |= output.smoothed.statistics
     return {
         **smoothed,
         "background": {name: stored(output.background)},
@@ -129,7 +128,7 @@ def stored_groups(output: CycleOutput, name: str, dtype: str) -> dict[str, dict[
             "quality_control": np.asarray(departures.quality, np.int8),
         },
         "diagnostics": {
-            **{k: np.asarray(v, np.float64) for k, v in statistics.items()},
+            **{k: np.asarray(v, np.float64) for k, v in output.statistics.items()},
             "result": np.asarray(analysis.result, np.int8),
             "spread_factor": np.asarray(output.spread_factor, np.float64),
             "analysis_method": np.asarray(output.method, np.int8),
