@@ -1,13 +1,13 @@
 """The statistics of a period as an xarray dataset, with names, units and bin edges."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
 from vardax_core.calibration.scores import Scores, divide
-from vardax_core.calibration.statistics import LEVEL, PIT_BIN, SPREAD_BIN, SUMS
+from vardax_core.calibration.statistics import FIELD_SUMS, LEVEL, PIT_BIN, SPREAD_BIN, SUMS
 
 
 def statistics_dataset(
@@ -16,14 +16,20 @@ def statistics_dataset(
     *,
     units: str = "1",
     spread_scale: float = 1.0,
+    channels: Sequence[str] = (),
 ) -> xr.Dataset:
     """Statistics stacked over cycles as a dataset in float64.
+
+    With channels, `.sel(channel=name)` gives the statistics of one as those of a state without
+    that axis are; the sums over observations are those of all of them.
 
     Arguments:
         statistics: entries of `cycle_statistics`, each with a leading time axis.
         times: analysis time of each cycle.
         units: unit of the state.
-        spread_scale: the one given to `cycle_statistics`.
+        spread_scale: the one given to `CycleView.of`.
+        channels: names of the channels, whose axis follows that of time in the sums of fields;
+            none where a state has no such axis.
 
     Raises:
         ValueError: if an entry is none of `SUMS`, or does not have one row for each time.
@@ -43,6 +49,8 @@ def statistics_dataset(
             )
         attributes = {**declared.attributes(units), "cell_methods": "area: sum"}
         dims: tuple[str, ...] = ("time",)
+        if channels and name in FIELD_SUMS:
+            dims += ("channel",)
         if (extra := declared.dimension) is not None:
             dims += (extra.name,)
             dimensions[extra.name] = extra
@@ -50,6 +58,8 @@ def statistics_dataset(
     coordinates = {
         name: extra.coordinate(spread_scale) for name, extra in dimensions.items() if extra.values
     }
+    if channels:
+        coordinates["channel"] = ("channel", np.array(channels), {"long_name": "channel"})
     return xr.Dataset(variables, {"time": ("time", np.asarray(times)), **coordinates})
 
 

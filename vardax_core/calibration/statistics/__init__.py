@@ -20,6 +20,7 @@ from vardax_core.calibration.statistics.fields import (
     SPREAD_BIN,
 )
 from vardax_core.calibration.statistics.registry import (
+    FIELD_SUMS,
     SMOOTHED_STATISTICS,
     STATISTICS,
     SUMS,
@@ -37,6 +38,7 @@ from vardax_core.calibration.statistics.view import CycleView, Smoothed
 
 __all__ = [
     "COVERAGE_LEVELS",
+    "FIELD_SUMS",
     "HALF_WIDTHS",
     "LARGEST_PAIRED_ENSEMBLE",
     "LEVEL",

@@ -5,7 +5,11 @@ from collections.abc import Iterable
 from jaxtyping import Array
 
 from vardax_core.calibration.statistics import fields, observed
-from vardax_core.calibration.statistics.base import AbstractStatistic, Sum
+from vardax_core.calibration.statistics.base import (
+    AbstractFieldStatistic,
+    AbstractStatistic,
+    Sum,
+)
 from vardax_core.calibration.statistics.view import CycleView
 
 STATISTICS: tuple[AbstractStatistic, ...] = (
@@ -36,6 +40,15 @@ def declared_sums(statistics: Iterable[AbstractStatistic]) -> dict[str, Sum]:
 
 SUMS = declared_sums((*STATISTICS, *SMOOTHED_STATISTICS))
 """Everything that a store may hold of a cycle."""
+
+FIELD_SUMS = frozenset(
+    declared_sums(
+        statistic
+        for statistic in (*STATISTICS, *SMOOTHED_STATISTICS)
+        if isinstance(statistic, AbstractFieldStatistic)
+    )
+)
+"""Those that every channel has, where a state has channels."""
 
 
 def cycle_statistics(view: CycleView) -> dict[str, Array]:
