@@ -9,7 +9,6 @@ from vardax_core.calibration.statistics.base import (
     AbstractStatistic,
     Dimension,
     Sum,
-    squared_unit,
 )
 from vardax_core.calibration.statistics.fields import (
     COVERAGE_LEVELS,
@@ -59,6 +58,5 @@ __all__ = [
     "fair_crps",
     "fair_energy_score",
     "gaussian_crps",
-    "squared_unit",
     "truth_rank",
 ]
