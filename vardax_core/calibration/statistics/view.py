@@ -1,5 +1,6 @@
 """What the statistics of a cycle look at, with all that cannot be scored taken out."""
 
+import functools
 from typing import NamedTuple
 
 import equinox as eqx
@@ -79,8 +80,10 @@ class FieldView(eqx.Module):
         cls,
         truth: Float[Array, "*grid"],
         weights: Float[Array, "*grid"],
-        background: Float[Array, "member *grid"],
-        analysis: Analysis,
+        background: Float[Array, "first *grid"],
+        members: Float[Array, "member *grid"],
+        mean: Float[Array, "*grid"],
+        spread: Float[Array, "*grid"],
         smoothed: Smoothed | None,
         key: PRNGKeyArray,
         *,
@@ -88,7 +91,6 @@ class FieldView(eqx.Module):
     ) -> "FieldView":
         """Take out what cannot be scored; see `CycleView.of` for the arguments."""
         first, first_spread = ensemble_mean(background), ensemble_spread(background)
-        mean, spread, members = analysis.mean, analysis.spread, analysis.ensemble
         finite = jnp.isfinite(mean) & jnp.isfinite(spread) & jnp.all(jnp.isfinite(members), axis=0)
         finite &= jnp.isfinite(first) & jnp.isfinite(first_spread)
         wanted = (weights > 0) & jnp.isfinite(truth)
@@ -163,13 +165,7 @@ class CycleView(eqx.Module):
             channels: whether the first axis of a state is the channel, so that each is scored
                 apart.
         """
-
-        def view(truth, weights, background, ensemble, mean, spread, smoothed, key) -> FieldView:
-            found = Analysis(ensemble, mean, spread, analysis.result, {})
-            return FieldView.of(
-                truth, weights, background, found, smoothed, key, spread_scale=spread_scale
-            )
-
+        view = functools.partial(FieldView.of, spread_scale=spread_scale)
         given = (truth, weights, background, analysis.ensemble, analysis.mean, analysis.spread)
         if not channels:
             fields = view(*given, smoothed, key)
