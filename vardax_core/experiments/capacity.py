@@ -29,7 +29,7 @@ def needed_memory(recipe: Recipe, method: Method, points: int) -> float:
     if method is not Method.AMORTIZED:
         return (FIT + FIT_LAG) * float(points) ** 2
     plan = FieldTrainingSettings(window=recipe.window.times)
-    usual = recipe.network.count if recipe.network.kind == "random_points" else points
+    usual = recipe.network.usual_count(points, len(recipe.state_dims))
     departures = plan.window * float(min(points, max(plan.densities) * usual))
     tables = FIT + FIT_LAG * plan.window + 2 * plan.blocks * plan.window * NUMBER
     gains = plan.blocks * plan.streams * NUMBER * (6 * departures + 4 * points) * departures

@@ -33,7 +33,7 @@ from vardax_core.experiments.settings import (
 from vardax_core.experiments.stored_statistics import refuse_older_store
 from vardax_core.experiments.weighting import point_weights, weighting_record
 from vardax_core.observations.base import AbstractObservationOperator
-from vardax_core.observations.operators import Identity, PointSampling
+from vardax_core.observations.operators import sampling
 from vardax_core.observations.quality import QualityCode
 from vardax_core.state.space import StateSpace
 from vardax_core.store import (
@@ -86,9 +86,8 @@ class Experiment:
     @property
     def group_name(self) -> str:
         """Name shared by the methods that are compared: the recipe and its draw."""
-        network = self.recipe.network
-        draw = f"-draw{network.seed}" if network.kind == "random_points" else ""
-        return f"{self.recipe.name}{draw}"
+        draw = self.recipe.network.draw
+        return self.recipe.name if draw is None else f"{self.recipe.name}-draw{draw.seed}"
 
     @property
     def name(self) -> str:
@@ -235,9 +234,7 @@ class Experiment:
         """The observation operator of the store's network."""
         truth = store.dataset("nature_run")
         shape = tuple(truth.sizes[dim] for dim in self.recipe.state_dims)
-        if self.recipe.network.kind == "every_point" and self.recipe.binning is None:
-            return Identity(shape)
-        return PointSampling(indices=jnp.asarray(self._stations(store)), state_shape=shape)
+        return sampling(self._stations(store), shape)
 
     @property
     def needs_training(self) -> bool:

@@ -86,7 +86,7 @@ def trial_recipe(recipe: Recipe, plan: TrialPlan, stations: int | None, draw: in
     """The recipe of trial cycles: its training and its period are parts of the recipe's training.
 
     Arguments:
-        stations: how many are drawn, None where there is one at every point.
+        stations: how many are drawn, None where the recipe draws none.
 
     Raises:
         RecipeError: if the training period is too short to be divided.
@@ -98,8 +98,9 @@ def trial_recipe(recipe: Recipe, plan: TrialPlan, stations: int | None, draw: in
     values["period"] = {"start": first.isoformat(), "end": last.isoformat()}
     values["burn_in"] = 0
     values["observation"]["seed"] += plan.seed + draw
-    if recipe.network.kind == "random_points":
-        values["network"] |= {"count": stations, "seed": recipe.network.seed + plan.seed + draw}
+    usual = recipe.network.draw
+    if usual is not None:
+        values["network"] |= {"count": stations, "seed": usual.seed + plan.seed + draw}
     return validate_recipe(values, f"{recipe.name}, trial")
 
 
@@ -110,8 +111,9 @@ def networks_of(recipe: Recipe, plan: TrialPlan, points: int) -> dict[str, Recip
         points: of the grid, which limit the number of stations.
     """
     counts: list[int | None] = [None]
-    if recipe.network.kind == "random_points":
-        usual, most = recipe.network.count, points - withheld_beside(recipe)
+    usual = usual_count(recipe)
+    if usual is not None:
+        most = points - withheld_beside(recipe)
         counts = [min(max(1, round(density * usual)), most) for density in plan.densities]
     found = {}
     for count in dict.fromkeys(counts):
@@ -123,8 +125,9 @@ def networks_of(recipe: Recipe, plan: TrialPlan, points: int) -> dict[str, Recip
 
 
 def usual_count(recipe: Recipe) -> int | None:
-    """How many stations a recipe draws, None where there is one at every point."""
-    return recipe.network.count if recipe.network.kind == "random_points" else None
+    """How many stations a recipe draws, None where it draws none."""
+    draw = recipe.network.draw
+    return None if draw is None else draw.count
 
 
 def withheld_beside(recipe: Recipe) -> int:

@@ -36,7 +36,7 @@ from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import Climatology
 from vardax_core.models.settings import AbstractModelSettings
 from vardax_core.observations.base import AbstractObservationOperator
-from vardax_core.observations.operators import Identity, PointSampling
+from vardax_core.observations.operators import sampling
 from vardax_core.training.convergence import judged
 from vardax_core.training.observing import FixedNetwork
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
@@ -99,9 +99,7 @@ def recipe_climatology(recipe: Recipe) -> Climatology:
 def observed_points(recipe: Recipe) -> AbstractObservationOperator:
     """Make the observation operator of a twin's network."""
     shape = forecast_model(recipe).state_shape
-    if recipe.network.kind == "every_point":
-        return Identity(shape)
-    return PointSampling(indices=jnp.asarray(draw_network(recipe, shape)), state_shape=shape)
+    return sampling(draw_network(recipe, shape), shape)
 
 
 def free_run_climatology(settings: AbstractModelSettings, interval: int) -> Climatology:
