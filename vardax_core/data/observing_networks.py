@@ -18,11 +18,11 @@ class Draw(NamedTuple):
     """A random choice of stations.
 
     Attributes:
-        count: number of them.
+        stations: number of them.
         seed: of the choice.
     """
 
-    count: int
+    stations: int
     seed: int
 
 

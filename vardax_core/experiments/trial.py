@@ -127,7 +127,7 @@ def networks_of(recipe: Recipe, plan: TrialPlan, points: int) -> dict[str, Recip
 def usual_count(recipe: Recipe) -> int | None:
     """How many stations a recipe draws, None where it draws none."""
     draw = recipe.network.draw
-    return None if draw is None else draw.count
+    return None if draw is None else draw.stations
 
 
 def withheld_beside(recipe: Recipe) -> int:
