@@ -24,11 +24,11 @@ from vardax_core.data import ingest, load_recipe
 from vardax_core.data.recipe import validate_recipe
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.experiment import Experiment
-from vardax_core.experiments.settings import Method, TrainingSettings, default_settings
+from vardax_core.experiments.settings import TrainingSettings, default_settings
 from vardax_core.experiments.stored_statistics import stored_statistics
 
 DATASET = "era5-t2m-uk"
-METHODS = (Method.OPTIMAL_INTERPOLATION, Method.AMORTIZED)
+METHODS = ("oi", "amortized")
 SCORES = ("rmse", "crps_gaussian", "spread_over_rmse", "coverage_90")
 RMSE_GAIN, CRPS_GAIN, RATIO = 0.03, 0.06, 0.1
 """Least gains over optimal interpolation, and largest |spread/RMSE - 1|."""

@@ -32,7 +32,7 @@ from vardax_core.analysis.variational.optimal_interpolation import OptimalInterp
 from vardax_core.cycling.cycle import CycleInput
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.trust import CHECKS
-from vardax_core.experiments.twin import free_run_climatology
+from vardax_core.methods.priors import free_run_climatology
 from vardax_core.models.lorenz96 import Lorenz96, Lorenz96Settings
 from vardax_core.observations.operators import Identity
 from vardax_core.training.trusted_cycles import calibrated_monitor

@@ -26,9 +26,9 @@ LEVEL = 1.6448536269514722
 
 def experiment_in(folder, cycles):
     from vardax_core.experiments.experiment import Experiment
-    from vardax_core.experiments.settings import ExperimentSettings, Method
+    from vardax_core.experiments.settings import ExperimentSettings
 
-    settings = ExperimentSettings(method=Method.ETKF, members=MEMBERS)
+    settings = ExperimentSettings(method="etkf", members=MEMBERS)
     return Experiment(soak_recipe(cycles), settings, folder)
 
 
@@ -56,7 +56,7 @@ def make_report(folder, cycles, results):
     imported = time.perf_counter()
     found = compare([made], made)
     done = time.perf_counter()
-    scores = found.scores[made.settings.method.value]
+    scores = found.scores[made.settings.method]
     results.put(
         {
             "import_s": imported - begin,

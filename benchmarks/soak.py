@@ -91,12 +91,12 @@ def run(folder, cycles, segment, restarts):
     from vardax_core.experiments import experiment
     from vardax_core.experiments.assimilate import Assimilation, pending_cycles
     from vardax_core.experiments.experiment import Experiment
-    from vardax_core.experiments.settings import ExperimentSettings, Method
+    from vardax_core.experiments.settings import ExperimentSettings
     from vardax_core.store import render, summarize
 
     recipe = soak_recipe(cycles)
     experiment.segment_cycles = lambda ensemble_bytes: segment
-    made = Experiment(recipe, ExperimentSettings(method=Method.ETKF, members=MEMBERS), folder)
+    made = Experiment(recipe, ExperimentSettings(method="etkf", members=MEMBERS), folder)
     ingested, dark, missing = with_outages(ingest(recipe), np.random.default_rng(7))
     store = made.create_store(ingested)
     made.append_observations(store, ingested)

@@ -116,9 +116,8 @@ def of_method(method, **given):
     """Parameters of an experiment; a network is trained for a few steps if there is none."""
     from flows.parameters import ExperimentParameters
     from flows.train import train
-    from vardax_core.experiments.settings import Method
 
-    parameters = ExperimentParameters(**given, method=Method(method), training_steps=20)
+    parameters = ExperimentParameters(**given, method=method, training_steps=20)
     train(parameters)
     return parameters
 
@@ -275,7 +274,6 @@ def field(folder, root, size, members, cycles):
     from flows.parameters import ExperimentParameters
     from vardax_core.experiments.assimilate import Assimilation, pending_cycles
     from vardax_core.experiments.experiment import Experiment
-    from vardax_core.experiments.settings import Method
 
     count = size * size // 20
     noise = {"error_sd": ERROR_SD, "interval": "6h", "arrival_delay": "0h", "seed": 1}
@@ -294,7 +292,7 @@ def field(folder, root, size, members, cycles):
     parameters = ExperimentParameters(
         dataset=name,
         root=root,
-        method=Method.CLIMATOLOGY,
+        method="climatology",
         members=members,
         source_path=folder / "field.nc",
     )

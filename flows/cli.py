@@ -34,21 +34,38 @@ def datasets() -> None:
         place_of_root(None)
         table = Table("name", "what it is", "period", "methods", title="data sets")
         wrong = []
-        origin = {"twin": "a run of its model", "file": "the fields of a file"}
         for name in list_recipes():
             try:
                 recipe = load_recipe(name)
                 require_training(recipe)
-            except RecipeError as error:
-                wrong.append(str(error))
+                methods_of = ", ".join(available_methods(recipe))
+            except ValueError as error:
+                wrong.append(str(error) if isinstance(error, RecipeError) else f"{name}: {error}")
                 continue
             period = f"{recipe.period.start:%Y-%m-%d} to {recipe.period.end:%Y-%m-%d}"
-            what = f"{recipe.title}; observations simulated from {origin[recipe.source.kind]}"
-            table.add_row(name, what, period, ", ".join(available_methods(recipe)))
+            what = f"{recipe.title}; observations simulated from {recipe.source.origin}"
+            table.add_row(name, what, period, methods_of)
         if table.rows:
             show(table)
         if wrong:
             raise RecipeError("\n".join(wrong))
+
+
+@app.command()
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(help="A method, to see its settings [all methods].")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Say of each method whether it fits this one.")
+    ] = None,
+) -> None:
+    """List the methods that `-m` chooses, or the settings of one of them, which `--set` changes."""
+    from flows.cli_tables import method_settings_table, method_table
+
+    with exit_codes():
+        place_of_root(None)
+        show(method_table(dataset) if name is None else method_settings_table(name, dataset))
 
 
 @app.command()
@@ -59,13 +76,9 @@ def models(
 ) -> None:
     """List the models that a recipe can name, or the settings of one of them."""
     from flows.cli_tables import model_table, settings_table
-    from vardax_core.models.registry import UnknownModelError
 
     with exit_codes():
-        try:
-            show(model_table() if name is None else settings_table(name))
-        except UnknownModelError as error:
-            fail(error, ExitCode.WRONG_INPUT)
+        show(model_table() if name is None else settings_table(name))
 
 
 @app.command()

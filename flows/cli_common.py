@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from enum import IntEnum
@@ -22,7 +22,16 @@ errors = Console(stderr=True)
 
 Dataset = Annotated[str, typer.Argument(help="Name of a recipe, see `vardax datasets`.")]
 MethodOption = Annotated[
-    str, typer.Option("--method", "-m", help="climatology, oi, etkf or amortized.")
+    str | None,
+    typer.Option(
+        "--method", "-m", help="See `vardax methods` [that of highest skill for the data set]."
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Setting of the method, such as inflation=1.05; repeat it for several."
+    ),
 ]
 Draw = Annotated[
     int | None, typer.Option("--draw", help="Another random draw of the stations.", min=0)
@@ -170,7 +179,7 @@ def checked_parameters(
     dataset: str,
     root: Path,
     *,
-    method: str = "amortized",
+    method: str | None = None,
     draw: int | None = None,
     source: str | None = None,
     members: int | None = None,
@@ -179,6 +188,7 @@ def checked_parameters(
     cut_off: str | None = None,
     lag: int = 0,
     precision: str = "float32",
+    options: Sequence[str] | None = None,
 ):
     """The checked parameters; what is wrong with them shows before Prefect starts."""
     from flows.parameters import ExperimentParameters
@@ -200,9 +210,34 @@ def checked_parameters(
         cut_off=cut_off,
         lag=lag,
         precision=precision,
+        options=options_of(options or ()),
     )
     parameters.experiment()
     return parameters
+
+
+def options_of(given: Sequence[str]) -> dict[str, Any]:
+    """The settings of a method that `--set` names, as the YAML of a recipe would have them.
+
+    Raises:
+        OptionError: one is not written name=value, or is given twice.
+    """
+    from yaml import YAMLError
+
+    from vardax_core.data.yamlfile import read_yaml
+
+    found: dict[str, Any] = {}
+    for text in given:
+        name, separator, value = (part.strip() for part in text.partition("="))
+        if not (name and separator and value):
+            raise OptionError(f"--set: expected name=value, such as inflation=1.05, got {text!r}.")
+        if name in found:
+            raise OptionError(f"--set: {name} is given twice; give it once.")
+        try:
+            found[name] = read_yaml(value)
+        except YAMLError as error:
+            raise OptionError(f"--set: {value!r} is no value of {name}; quote it.") from error
+    return found
 
 
 def checked_target(parameters, until: datetime | None):

@@ -15,6 +15,7 @@ from flows.cli_common import (
     Precision,
     Root,
     Seed,
+    Set,
     Source,
     Steps,
     Until,
@@ -40,9 +41,10 @@ def run(
     method: Annotated[
         str | None,
         typer.Option(
-            "--method", "-m", help="The method that the report is about [all, about amortized]."
+            "--method", "-m", help="The method that the report is about [the one of highest skill]."
         ),
     ] = None,
+    options: Set = None,
     draw: Draw = None,
     source: Source = None,
     root: Root = None,
@@ -67,7 +69,7 @@ def run(
     folder = prepare(root, verbose)
     with exit_codes():
         names = [] if methods is None else parts_of(methods, "--methods")
-        about = method or ("amortized" if not names or "amortized" in names else names[0])
+        about = method or _foremost(names)
         parameters = checked_parameters(
             dataset,
             folder,
@@ -80,6 +82,7 @@ def run(
             cut_off=cut_off,
             lag=lag,
             precision=precision,
+            options=options,
         )
         from flows.run import run as run_flow
 
@@ -95,10 +98,20 @@ def run(
         print_next(parameters, summary.comparison.markdown, summary.changed)
 
 
+def _foremost(names: list[str]) -> str | None:
+    """The method of highest skill among some; None for that of the data set."""
+    from vardax_core.methods.registry import method_of, registered_methods
+
+    for name in names:
+        method_of(name)
+    return max(names, key=list(registered_methods()).index, default=None)
+
+
 @app.command()
 def assimilate(
     dataset: Dataset,
-    method: MethodOption = "amortized",
+    method: MethodOption = None,
+    options: Set = None,
     draw: Draw = None,
     source: Source = None,
     root: Root = None,
@@ -126,6 +139,7 @@ def assimilate(
             cut_off=cut_off,
             lag=lag,
             precision=precision,
+            options=options,
         )
         from flows.assimilate import assimilate as assimilate_flow
         from flows.ingest import ingest as ingest_flow
@@ -161,7 +175,8 @@ def backfill(
     deployment: Annotated[
         str, typer.Option("--deployment", help="What the pool runner submits.")
     ] = "fill/streams",
-    method: MethodOption = "amortized",
+    method: MethodOption = None,
+    options: Set = None,
     draw: Draw = None,
     source: Source = None,
     root: Root = None,
@@ -189,6 +204,7 @@ def backfill(
             cut_off=cut_off,
             lag=lag,
             precision=precision,
+            options=options,
         )
         from flows.backfill import backfill as backfill_flow
         from flows.ingest import ingest as ingest_flow
@@ -227,7 +243,8 @@ def backfill(
 @app.command()
 def report(
     dataset: Dataset,
-    method: MethodOption = "amortized",
+    method: MethodOption = None,
+    options: Set = None,
     draw: Draw = None,
     root: Root = None,
     members: Members = None,
@@ -239,7 +256,14 @@ def report(
     folder = prepare(root, verbose)
     with exit_codes():
         parameters = checked_parameters(
-            dataset, folder, method=method, draw=draw, members=members, seed=seed, steps=steps
+            dataset,
+            folder,
+            method=method,
+            options=options,
+            draw=draw,
+            members=members,
+            seed=seed,
+            steps=steps,
         )
         from flows.report import report as report_flow
         from vardax_core.experiments.settings import available_methods

@@ -8,6 +8,7 @@ from flows.cli_common import (
     MethodOption,
     Override,
     Root,
+    Set,
     Source,
     Steps,
     Verbose,
@@ -26,7 +27,8 @@ app = typer.Typer()
 @app.command()
 def train(
     dataset: Dataset,
-    method: MethodOption = "amortized",
+    method: MethodOption = None,
+    options: Set = None,
     source: Source = None,
     root: Root = None,
     members: Members = None,
@@ -37,7 +39,13 @@ def train(
     folder = prepare(root, verbose)
     with exit_codes():
         parameters = checked_parameters(
-            dataset, folder, method=method, source=source, members=members, steps=steps
+            dataset,
+            folder,
+            method=method,
+            options=options,
+            source=source,
+            members=members,
+            steps=steps,
         )
         from flows.train import train as train_flow
 
@@ -52,7 +60,8 @@ def train(
 @app.command()
 def validate(
     dataset: Dataset,
-    method: MethodOption = "amortized",
+    method: MethodOption = None,
+    options: Set = None,
     source: Source = None,
     root: Root = None,
     members: Members = None,
@@ -64,7 +73,13 @@ def validate(
     folder = prepare(root, verbose)
     with exit_codes():
         parameters = checked_parameters(
-            dataset, folder, method=method, source=source, members=members, steps=steps
+            dataset,
+            folder,
+            method=method,
+            options=options,
+            source=source,
+            members=members,
+            steps=steps,
         )
         from flows.validate import validate as validate_flow
         from vardax_core.experiments.validation import is_gated
@@ -75,6 +90,31 @@ def validate(
             return
         version = called(validate_flow, parameters, reason)
         console.print(f"champion: {version}" if version else "up to date")
+
+
+@app.command()
+def tune(
+    dataset: Dataset,
+    method: MethodOption = None,
+    source: Source = None,
+    root: Root = None,
+    members: Members = None,
+    verbose: Verbose = False,
+) -> None:
+    """Find the settings with which a method errs least in trial cycles, and keep them for its runs
+    under this root."""
+    folder = prepare(root, verbose)
+    with exit_codes():
+        parameters = checked_parameters(
+            dataset, folder, method=method, source=source, members=members
+        )
+        from flows.tune import tune as tune_flow
+
+        found = called(tune_flow, parameters)
+        for name, score in sorted(found.record["scores"].items(), key=lambda row: row[1]):
+            console.print(f"rmse.a {score:.4g}  {name}")
+        said = " ".join(f"--set {key}={value}" for key, value in found.options.items())
+        console.print(f"kept: {said or 'the usual settings'}")
 
 
 @app.command()

@@ -33,7 +33,7 @@ STYLES = ("", "yellow", "bold red")
 @app.command()
 def monitor(
     dataset: Dataset,
-    method: MethodOption = "amortized",
+    method: MethodOption = None,
     draw: Draw = None,
     root: Root = None,
     members: Members = None,
@@ -101,7 +101,7 @@ def monitor(
 def hold(
     dataset: Dataset,
     reason: Annotated[str, typer.Option("--reason", help="Why; every run that ends says it.")],
-    method: MethodOption = "amortized",
+    method: MethodOption = None,
     draw: Draw = None,
     root: Root = None,
 ) -> None:
@@ -119,7 +119,7 @@ def hold(
 @app.command()
 def release(
     dataset: Dataset,
-    method: MethodOption = "amortized",
+    method: MethodOption = None,
     draw: Draw = None,
     root: Root = None,
 ) -> None:

@@ -31,7 +31,7 @@ app = typer.Typer()
 @app.command()
 def study(
     dataset: Dataset,
-    method: MethodOption = "amortized",
+    method: MethodOption = None,
     methods: Annotated[
         str | None,
         typer.Option("--methods", help="Methods to run, by commas [all of the data set]."),

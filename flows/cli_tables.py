@@ -1,7 +1,10 @@
 """The tables that the commands of `vardax` print."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
+from pydantic import BaseModel
 from rich.markup import escape
 from rich.table import Table
 
@@ -10,6 +13,7 @@ from flows.cli_common import console, show
 
 def print_comparison(parameters, comparison) -> None:
     """The scores of the methods in a report, and which methods are not in it."""
+    from vardax_core.calibration.gain import gain
     from vardax_core.words import counted
 
     recipe = parameters.recipe()
@@ -35,7 +39,7 @@ def print_comparison(parameters, comparison) -> None:
             heading, justify="left" if heading == "method" else "right", no_wrap=heading == "method"
         )
     for name, scores in comparison.scores.items():
-        style = "bold" if name == parameters.method.value else ""
+        style = "bold" if name == parameters.method else ""
         table.add_row(
             name,
             f"{scores['rmse']:.3f}",
@@ -47,6 +51,8 @@ def print_comparison(parameters, comparison) -> None:
             style=style,
         )
     show(table)
+    if said := gain(comparison.scores, parameters.method):
+        console.print(said.replace("**", ""), soft_wrap=True)
     console.print(
         "rmse.a and spread: time means of the cycles' values; CRPS and coverage: of the Gaussian "
         "with the analysis mean and spread; µs: forecast, analysis and verification.",
@@ -79,12 +85,61 @@ def settings_table(name: str) -> Table:
     """The settings of one model.
 
     Raises:
-        UnknownModelError: if there is no such model.
+        UnknownNameError: if there is no such model.
     """
     from vardax_core.models.registry import model_settings
 
-    settings = model_settings(name)
-    table = Table("setting", "what it is", "default", title=f"settings of the model {name}")
-    for setting, field in settings.model_fields.items():
-        table.add_row(setting, field.description, f"{field.default:g}")
+    return _fields_table(model_settings(name), f"settings of the model {name}")
+
+
+def method_table(dataset: str | None) -> Table:
+    """All methods, and of each whether it fits a data set.
+
+    Raises:
+        RecipeError: if there is no such data set.
+    """
+    from vardax_core.data import load_recipe
+    from vardax_core.experiments.settings import lack_of, usual_methods
+    from vardax_core.methods.registry import registered_methods
+
+    table = Table("name", "what it is", "source", title="methods")
+    if dataset is None:
+        for name, method in registered_methods().items():
+            table.add_row(name, method.title, escape(method.source))
+        return table
+    recipe = load_recipe(dataset)
+    usual = usual_methods(recipe)
+    table = Table("name", "what it is", f"with {dataset}", title="methods")
+    for name, method in registered_methods().items():
+        lack = lack_of(recipe, name)
+        fits = "usual" if name in usual else "fits"
+        table.add_row(name, method.title, fits if lack is None else f"does not fit: {escape(lack)}")
+    return table
+
+
+def method_settings_table(name: str, dataset: str | None) -> Table:
+    """The settings of one method, with the values of a data set.
+
+    Raises:
+        UnknownNameError: if there is no such method.
+        RecipeError: if there is no such data set.
+    """
+    from vardax_core.data import load_recipe
+    from vardax_core.experiments.settings import usual_options
+    from vardax_core.methods.registry import method_of
+
+    options = {} if dataset is None else usual_options(load_recipe(dataset), name)
+    title = f"settings of the method {name}" + (f" with {dataset}" if dataset else "")
+    method = method_of(name, options)
+    return _fields_table(type(method), title, {k: getattr(method, k) for k in options})
+
+
+def _fields_table(
+    kind: type[BaseModel], title: str, chosen: Mapping[str, object] = MappingProxyType({})
+) -> Table:
+    table = Table("setting", "what it is", "default", title=title)
+    for setting, field in kind.model_fields.items():
+        value = chosen.get(setting, field.default)
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        table.add_row(setting, escape(field.description or ""), "" if value is None else shown)
     return table

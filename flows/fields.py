@@ -3,8 +3,17 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
+from vardax_core.methods.registry import method_of, registered_methods
 from vardax_core.paths import local_path, path_or_url
 from vardax_core.store.location import location_of
 
@@ -33,6 +42,16 @@ def _place_of_stores(value: object) -> str:
     return place
 
 
+def _known_method(name: str) -> str:
+    method_of(name)
+    return name
+
+
+MethodName = Annotated[
+    str,
+    AfterValidator(_known_method),
+    WithJsonSchema({"type": "string", "enum": [*registered_methods()]}),
+]
 Root = Annotated[Path, BeforeValidator(lambda value: local_path(value, "root"))]
 Stores = Annotated[str, BeforeValidator(_place_of_stores)]
 Source = Annotated[str, BeforeValidator(lambda value: path_or_url(value, "source_path"))]

@@ -51,9 +51,7 @@ def run_name(verb: str) -> Callable[[], str]:
         share = parameters.get("share")
         group = None if share is None else f"group-{share.group + 1}"
         return "-".join(
-            filter(
-                None, (f"{verb}-{about.dataset}{draw}-{about.method.value}", about.variant, group)
-            )
+            filter(None, (f"{verb}-{about.dataset}{draw}-{about.method}", about.variant, group))
         )
 
     return name
@@ -87,7 +85,7 @@ def say_period(times: np.ndarray, streams: int | None = None) -> None:
 
 def tags_of(experiment: ExperimentParameters) -> list[str]:
     """Tags by which runs are found in the UI."""
-    found = [f"dataset:{experiment.dataset}", f"method:{experiment.method.value}"]
+    found = [f"dataset:{experiment.dataset}", f"method:{experiment.method}"]
     if experiment.station_draw is not None:
         found.append(f"draw:{experiment.station_draw}")
     return found

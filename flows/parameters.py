@@ -1,30 +1,34 @@
 """What the flows are called with; the UI makes its forms of these models."""
 
+import dataclasses
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 from pydantic import Field, ValidationError, model_validator
 
 from flows.environment import default_root, default_stores
-from flows.fields import Form, Root, Seed, Source, Stores
+from flows.fields import Form, MethodName, Root, Seed, Source, Stores, is_empty
 from flows.threads import fit_threads
 from vardax_core.data import Recipe, load_recipe
-from vardax_core.data.errors import PeriodError, SourceError, SourceNotFoundError
+from vardax_core.data.errors import PeriodError, RecipeError, SourceError, SourceNotFoundError
 from vardax_core.data.recipe import Duration, Instant
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import (
     ExperimentSettings,
-    Method,
-    TrainingSettings,
-    available_methods,
     default_settings,
+    main_method,
+    require_method,
     require_training,
     smoothed_methods,
+    usual_methods,
     variant_of,
 )
+from vardax_core.experiments.tuning import tuned_options
+from vardax_core.methods.base import TrainingSettings
+from vardax_core.methods.registry import method_of
 from vardax_core.paths import is_url
 from vardax_core.words import faults_of
 
@@ -63,14 +67,17 @@ class DatasetParameters(Form):
 class ExperimentParameters(DatasetParameters):
     """A data set and how it is assimilated; empty fields take the data set's defaults."""
 
-    method: Method = Field(Method.AMORTIZED, description="Analysis method.")
-    members: int | None = Field(None, ge=2, le=1000, description="Ensemble members.")
-    inflation: float | None = Field(
-        None,
-        gt=0,
-        le=2,
-        description="Factor on the analysis anomalies of the ETKF; empty: found in each analysis.",
+    method: MethodName = Field(  # type: ignore[assignment]
+        default=None,
+        description="Analysis method; empty: the one of highest skill that is usual for the data "
+        "set (`vardax methods --dataset NAME`).",
     )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Settings of the method that are not the usual ones, such as "
+        '{"inflation": 1.05}; `vardax methods NAME` lists them.',
+    )
+    members: int | None = Field(None, ge=2, le=1000, description="Ensemble members.")
     seed: Seed | None = Field(None, description="Seed of everything random in the cycle.")
     cut_off: Duration | None = Field(
         None,
@@ -91,13 +98,28 @@ class ExperimentParameters(DatasetParameters):
     training_steps: int | None = Field(None, ge=1, description="Gradient steps of the training.")
     training_seed: Seed | None = Field(None, description="Seed of the training.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _method_of_the_data_set(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not is_empty(values.get("method")):
+            return values
+        dataset = values.get("dataset") or cls.model_fields["dataset"].default
+        try:
+            return {**values, "method": main_method(load_recipe(str(dataset)))}
+        except RecipeError:
+            return values  # `experiment` says what is wrong with the recipe.
+
     @property
     def variant(self) -> str:
         """What is not as usual, for names of runs."""
         return variant_of(self.cut_off, self.lag, self.seed, self.precision)
 
-    def experiment(self) -> Experiment:
+    def experiment(self, *, tuned: bool = True) -> Experiment:
         """The experiment that these parameters describe.
+
+        Arguments:
+            tuned: whether settings of the method that were found by tuning under this root count,
+                where these parameters name no others.
 
         Raises:
             RecipeError: if there is no such recipe, or it is not valid.
@@ -108,22 +130,13 @@ class ExperimentParameters(DatasetParameters):
         fit_threads(recipe)
         require_training(recipe)
         self._require_source(recipe)
-        if self.method not in available_methods(recipe):
-            known = ", ".join(available_methods(recipe))
-            raise ValueError(
-                f"Recipe '{recipe.name}' has no method {self.method.value!r}; choose one of "
-                f"{known}."
-            )
-        if self.inflation is not None and self.method is not Method.ETKF:
-            raise ValueError(
-                f"inflation is that of the method etkf, and {self.method.value} has none; leave it "
-                "out."
-            )
         settings = default_settings(recipe, self.method).model_dump()
+        settings["options"] = {**settings.get("options", {}), **self.options}
+        require_method(recipe, method_of(self.method, settings["options"]))
         training = settings["training"]
         for key, value in (("steps", self.training_steps), ("seed", self.training_seed)):
             training[key] = training[key] if value is None else value
-        for key in ("members", "inflation", "seed", "cut_off", "lag", "precision"):
+        for key in ("members", "seed", "cut_off", "lag", "precision"):
             value = getattr(self, key)
             settings |= {} if value is None else {key: value}
         if self.precision == "float64":
@@ -132,12 +145,19 @@ class ExperimentParameters(DatasetParameters):
             chosen = ExperimentSettings(**{**settings, "training": TrainingSettings(**training)})
         except ValidationError as error:
             raise ValueError("; ".join(faults_of(error))) from error
-        return Experiment(recipe, chosen, self.root, self.stores)
+        made = Experiment(recipe, chosen, self.root, self.stores)
+        found = tuned_options(made) if tuned else {}
+        if not found:
+            return made
+        options = {**chosen.options, **found, **self.options}
+        return dataclasses.replace(
+            made, settings=ExperimentSettings(**{**chosen.model_dump(), "options": options})
+        )
 
     def _require_source(self, recipe: Recipe) -> None:
         if self.source_path is None:
             return
-        if recipe.source.kind == "twin":
+        if recipe.source.simulates:
             raise SourceError(
                 f"Recipe '{recipe.name}' makes its own nature run with a model, so that nothing "
                 f"would read {self.source_path}; leave the source out, or choose a data set from "
@@ -148,18 +168,18 @@ class ExperimentParameters(DatasetParameters):
                 f"{self.source_path}: there is no such file; correct the path of the source."
             )
 
-    def of_method(self, method: Method) -> "ExperimentParameters":
-        """The same with another method; without lag and inflation where the method has none, and
+    def of_method(self, method: str) -> "ExperimentParameters":
+        """The same with another method; without lag and options where they are of the first, and
         in float32 where it has no network to be in bfloat16."""
         lag = self.lag if method in smoothed_methods(self.recipe()) else 0
-        half = self.precision == "bfloat16" and method is not Method.AMORTIZED
+        half = self.precision == "bfloat16" and not method_of(method).half_precision
         precision = "float32" if half else self.precision
-        inflation = self.inflation if method is Method.ETKF else None
+        options = self.options if method == self.method else {}
         return self.model_copy(
-            update={"method": method, "lag": lag, "precision": precision, "inflation": inflation}
+            update={"method": method, "lag": lag, "precision": precision, "options": options}
         )
 
-    def beside(self, methods: Iterable[Method] | None) -> tuple[Method, ...]:
+    def beside(self, methods: Iterable[str] | None) -> tuple[str, ...]:
         """Each of some methods once, and the experiment's own if it is not among them."""
         return tuple(dict.fromkeys((*(methods or ()), self.method)))
 
@@ -288,8 +308,8 @@ MOST_CASES = 100
 class StudyParameters(Form):
     """What experiments are run beside each other: every method with every seed and network."""
 
-    methods: tuple[Method, ...] = Field(
-        (), description="Analysis methods; empty: all that the data set has."
+    methods: tuple[MethodName, ...] = Field(
+        (), description="Analysis methods; empty: those that are usual for the data set."
     )
     seeds: tuple[Seed, ...] = Field((1, 2), min_length=1, description="Seeds of the cycle.")
     station_draws: tuple[Annotated[int, Field(ge=0)], ...] = Field(
@@ -319,7 +339,7 @@ class StudyParameters(Form):
                     f"A study runs the {name}s {', '.join(map(str, there))}, so that nothing reads "
                     f"the experiment's {name} {given}; leave it out, or put it among them."
                 )
-        methods = self.methods or available_methods(experiment.recipe())
+        methods = self.methods or usual_methods(experiment.recipe())
         draws = self.station_draws or (experiment.station_draw,)
         found = tuple(
             experiment.of_method(method).model_copy(update={"seed": seed, "station_draw": draw})

@@ -9,22 +9,22 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
+from flows.fields import MethodName
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
 from vardax_core.calibration.report import markdown_with_embedded_pictures
 from vardax_core.experiments.comparable import comparable
 from vardax_core.experiments.comparison import Comparison, compare
-from vardax_core.experiments.settings import Method
 
 
 @task(
     cache_policy=NO_CACHE,
     persist_result=False,
-    task_run_name="report-{experiment.dataset}-{experiment.method.value}",
+    task_run_name="report-{experiment.dataset}-{experiment.method}",
 )
 def write_comparison(
     experiment: ExperimentParameters,
-    methods: tuple[Method, ...],
+    methods: tuple[MethodName, ...],
     recent_days: float | None = None,
 ) -> Comparison:
     """Write the report beside the stores and as an artifact."""
@@ -51,7 +51,7 @@ def write_comparison(
 @flow(name="report", flow_run_name=run_name("report"), persist_result=False)
 def report(
     experiment: ExperimentParameters,
-    methods: tuple[Method, ...] | None = None,
+    methods: tuple[MethodName, ...] | None = None,
     recent_days: Annotated[float, Field(gt=0)] | None = None,
 ) -> Comparison:
     """Score an experiment, and beside it those of the other methods, and draw the report.

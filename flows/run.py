@@ -5,6 +5,7 @@ import dataclasses
 from prefect import flow
 
 from flows.assimilate import assimilate
+from flows.fields import MethodName
 from flows.ingest import ingest
 from flows.naming import called, ended, run_name, tag_run
 from flows.parameters import ExperimentParameters, TargetParameters
@@ -12,7 +13,7 @@ from flows.report import report
 from flows.train import train
 from flows.validate import validate
 from vardax_core.experiments.comparison import Comparison
-from vardax_core.experiments.settings import Method, available_methods
+from vardax_core.experiments.settings import usual_methods
 from vardax_core.experiments.validation import is_gated
 
 
@@ -32,7 +33,7 @@ class RunSummary:
 @flow(name="run", flow_run_name=run_name("run"), persist_result=False)
 def run(
     experiment: ExperimentParameters,
-    methods: tuple[Method, ...] | None = None,
+    methods: tuple[MethodName, ...] | None = None,
     target: TargetParameters = TargetParameters(),  # noqa: B008 (frozen)
     override: str | None = None,
 ) -> RunSummary:
@@ -40,13 +41,13 @@ def run(
 
     Arguments:
         experiment: the method that the report is about, and what all have in common.
-        methods: methods to run beside it; empty: all that the data set has.
+        methods: methods to run beside it; empty: those that are usual for the data set.
         target: how far to go.
         override: why weights may go to work although a gate fails; empty: they may not.
     """
     tag_run(experiment)
     target.check(experiment.recipe())
-    chosen = experiment.beside(methods or available_methods(experiment.recipe()))
+    chosen = experiment.beside(methods or usual_methods(experiment.recipe()))
     cases = [experiment.of_method(method) for method in chosen]
     for each in cases:
         each.experiment()

@@ -20,7 +20,7 @@ from vardax_core.words import counted
 def write_study(cases: tuple[ExperimentParameters, ...], experiment: ExperimentParameters) -> Study:
     """Write the comparison beside the stores and as an artifact."""
     made = [case.experiment() for case in cases]
-    primary = next((m for m in made if m.settings.method is experiment.method), made[0])
+    primary = next((m for m in made if m.settings.method == experiment.method), made[0])
     study = compare_study(made, primary)
     create_markdown_artifact(
         markdown_with_embedded_pictures(study.markdown),

@@ -18,5 +18,5 @@ def fit_threads(recipe: Recipe) -> None:
     devices = simulated_devices()
     if devices > 1:
         os.environ.setdefault("PJRT_NPROC", str(max(xla_threads(), devices + 1)))
-    elif recipe.source.kind == "twin":
+    elif recipe.source.simulates:
         os.environ.setdefault("PJRT_NPROC", "1")

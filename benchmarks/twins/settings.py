@@ -114,7 +114,7 @@ SETTINGS = {
         published={"EnKF sqrt N=10": 0.52, "iEnKS N=10": 0.30, "particle filter N=100": 0.35},
     ),
     "networks": Setting(
-        Lorenz96(), RandomNetwork(), 24, None, certainty=1.0, nearness=0.7, letkf=True
+        Lorenz96(), RandomNetwork((0.25, 4.0)), 24, None, certainty=1.0, nearness=0.7, letkf=True
     ),
 }
 for _name in ("spantini2019", "sakov2012"):

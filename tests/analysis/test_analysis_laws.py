@@ -19,10 +19,12 @@ from vardax_core.analysis.ensemble.inflation import (
 from vardax_core.analysis.ensemble.letkf import LETKF
 from vardax_core.analysis.ensemble.localization import plane_network
 from vardax_core.analysis.variational.four_dvar import IncrementalFourDVar, StrongFourDVar
+from vardax_core.analysis.variational.hybrid_step import HybridStep
 from vardax_core.analysis.variational.minimisers import QuasiNewton
 from vardax_core.analysis.variational.optimal_interpolation import OptimalInterpolation
 from vardax_core.analysis.variational.three_dvar import ThreeDVar
 from vardax_core.analysis.variational.weak_four_dvar import WeakFourDVar
+from vardax_core.analysis.variational.windowed import WindowedFourDVar
 from vardax_core.models.linear import LinearModel
 from vardax_core.types import ResultCode
 
@@ -49,6 +51,12 @@ STEPS = {
     "weak_four_dvar": lambda h, b: WeakFourDVar(
         h, persistence(), b, b, minimiser=QuasiNewton(tolerance=1e-9)
     ),
+    "windowed_four_dvar": lambda h, b: WindowedFourDVar(
+        StrongFourDVar(h, persistence(), b, minimiser=QuasiNewton(tolerance=1e-9))
+    ),
+    "hybrid": lambda h, b: HybridStep(
+        ETKF(h, rotate=False), b, minimiser=QuasiNewton(tolerance=1e-9)
+    ),
     "enkf": lambda h, b: EnKF(h),
     "letkf": letkf,
     "no_relaxation": lambda h, b: RelaxationToPriorSpread(ETKF(h, rotate=False), 0.0),
@@ -62,6 +70,7 @@ EXACT_MEMBERS = (
     "etkf",
     "etkf_rotated",
     "letkf",
+    "hybrid",
     "no_relaxation",
     "no_mixing",
     "certain_inflation",

@@ -11,7 +11,7 @@ from vardax_core.analysis.variational.covariance import (
     DenseCovariance,
     LowRankCovariance,
 )
-from vardax_core.analysis.variational.hybrid import HybridCovariance
+from vardax_core.analysis.variational.hybrid import HybridCovariance, SampleCovariance
 from vardax_core.analysis.variational.spectral import (
     gaussian_covariance,
     matern_covariance,
@@ -37,6 +37,10 @@ def hybrid():
     return HybridCovariance(static, eofs(), 0.4)
 
 
+def of_members(members=5):
+    return SampleCovariance.of(jnp.asarray(np.random.default_rng(7).normal(size=(members, 2, 3))))
+
+
 COVARIANCES = {
     "dense": lg.background_covariance,
     "dense_singular": singular,
@@ -46,9 +50,12 @@ COVARIANCES = {
     "matern": lambda: matern_covariance(jnp.ones((4, 6)), 2.0, 0.5, grid_axes=2),
     "matern_channels": lambda: matern_covariance(jnp.full((2, 8), 3.0), 2.0, 2.5, grid_axes=1),
     "hybrid": hybrid,
+    "of_few_members": of_members,
+    "of_many_members": lambda: of_members(20),
+    "hybrid_of_members": lambda: HybridCovariance(lg.background_covariance(), of_members(), 0.4),
 }
 
-SINGULAR = ("dense_singular", "eofs")
+SINGULAR = ("dense_singular", "eofs", "of_few_members")
 
 RNG = np.random.default_rng(4)
 

@@ -25,7 +25,7 @@ from vardax_core.analysis.ensemble.localization import (
     sphere_network,
 )
 from vardax_core.analysis.ensemble.transform import (
-    Departures,
+    WhitenedEnsemble,
     innovation_chi2,
     spectrum_of,
     symmetric_transform,
@@ -178,35 +178,35 @@ def test_a_surprising_innovation_inflates_and_a_dull_one_deflates(key):
     assert factors[0] < 1.0 < factors[1] < factors[2] == 2.0
 
 
-def random_departures(members, obs, key):
+def random_ensemble(members, obs, key):
     equivalents = jax.random.normal(key, (members, obs))
     innovation = 2.5 * jax.random.normal(jax.random.key(1), (obs,))
-    return Departures(equivalents - jnp.mean(equivalents, axis=0)[None], innovation)
+    return WhitenedEnsemble(equivalents - jnp.mean(equivalents, axis=0)[None], innovation)
 
 
 @pytest.mark.parametrize("obs", [3, 8, 20])
 def test_inflation_before_and_after_the_eigenvalue_problem_are_one(obs, key):
     """Fewer, as many, and more observations than the 8 members."""
-    departures = random_departures(8, obs, key)
-    inflated = Departures(1.7 * departures.anomalies, departures.innovation)
-    before, after = symmetric_transform(inflated), transform_of(spectrum_of(departures), 1.7)
+    whitened = random_ensemble(8, obs, key)
+    inflated = WhitenedEnsemble(1.7 * whitened.anomalies, whitened.innovation)
+    before, after = symmetric_transform(inflated), transform_of(spectrum_of(whitened), 1.7)
     for one, other in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-12)
 
 
 @pytest.mark.parametrize("obs", [3, 8, 20])
 def test_a_transform_brings_its_inverse(obs, key):
-    transform = transform_of(spectrum_of(random_departures(8, obs, key)), 1.7)
+    transform = transform_of(spectrum_of(random_ensemble(8, obs, key)), 1.7)
     np.testing.assert_allclose(transform.matrix @ transform.inverse, np.eye(8), atol=1e-12)
 
 
 @pytest.mark.parametrize("obs", [3, 8, 20])
 def test_chi2_without_a_matrix_of_the_observations_is_that_with_it(obs, key):
-    departures = random_departures(8, obs, key)
-    y, d = np.asarray(departures.anomalies), np.asarray(departures.innovation)
+    whitened = random_ensemble(8, obs, key)
+    y, d = np.asarray(whitened.anomalies), np.asarray(whitened.innovation)
     expected = d @ np.linalg.solve(np.eye(obs) + y.T @ y / 7, d)
-    assert float(innovation_chi2(departures)) == pytest.approx(expected, rel=1e-11)
-    assert float(symmetric_transform(departures).chi2) == pytest.approx(expected, rel=1e-11)
+    assert float(innovation_chi2(whitened)) == pytest.approx(expected, rel=1e-11)
+    assert float(symmetric_transform(whitened).chi2) == pytest.approx(expected, rel=1e-11)
 
 
 @pytest.mark.parametrize("obs", [5, 20])
@@ -229,7 +229,7 @@ def test_the_finite_size_inflation_minimises_its_cost(obs):
         + e / factors**2
         + c * np.log(factors**2)
     )
-    spectrum = spectrum_of(Departures(jnp.asarray(y), jnp.asarray(d)))
+    spectrum = spectrum_of(WhitenedEnsemble(jnp.asarray(y), jnp.asarray(d)))
     found = finite_size_inflation(spectrum, 1.0)
     assert float(found) == pytest.approx(factors[np.argmin(cost)], abs=2e-4)
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.departures import departures_of, residuals_of
 from vardax_core.analysis.ensemble.etkf import ETKF
 from vardax_core.analysis.history import LARGEST, DepartureHistory, history_of
 from vardax_core.observations.operators import Identity
@@ -18,14 +19,14 @@ USED = jnp.asarray([True, True, False])
 
 def updated(past, innovation=(2.0, -1.0, 9.0), used=USED, increment=(0.5, 0.25, 1.0)):
     """One cycle with HBH' = .25 and R = .75, so that z is the innovation."""
-    return HISTORY.update(
-        past,
-        jnp.asarray(innovation),
-        jnp.asarray(increment),
-        jnp.full((3,), 0.25),
-        jnp.full((3,), math.sqrt(0.75)),
-        used,
+    departures = departures_of(
+        jnp.asarray(innovation), jnp.full((3,), 0.25), jnp.full((3,), math.sqrt(0.75)), used
     )
+    return HISTORY.update(past, departures, residuals_with(jnp.asarray(increment)))
+
+
+def residuals_with(increment):
+    return residuals_of(jnp.zeros_like(increment), increment=increment)
 
 
 def test_one_cycle_by_hand():
@@ -67,7 +68,8 @@ def test_chance_makes_standardised_means_of_order_one():
     past = history.init(500, z.dtype)
     ones, used = jnp.ones(500, z.dtype), jnp.ones(500, bool)
     for row in z:
-        past = history.update(past, math.sqrt(2.0) * row, 0 * row, ones, ones, used)
+        departures = departures_of(math.sqrt(2.0) * row, ones, ones, used)
+        past = history.update(past, departures, residuals_with(0 * row))
     # The standard deviation of 500 values is known to 1 / sqrt(1000), here five times over.
     assert abs(np.std(history.standardised(past)[0]) - 1) < 5 / math.sqrt(1000)
 
@@ -84,7 +86,8 @@ def test_each_memory_has_its_own_means():
     for row in jnp.asarray(rng.normal(size=(5, 4))):
         ones = jnp.ones(4)
         for history, past in found.items():
-            found[history] = history.update(past, row, row / 2, ones, ones, ones > 0)
+            departures = departures_of(row, ones, ones, ones > 0)
+            found[history] = history.update(past, departures, residuals_with(row / 2))
     apart = [h.standardised(found[h]) for h in (short, long)]
     np.testing.assert_array_equal(both.standardised(found[both]), jnp.concatenate(apart))
     assert both.size == 2 * short.size == len(found[both])

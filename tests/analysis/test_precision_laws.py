@@ -17,7 +17,7 @@ from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.analysis.ensemble.iterative import IterativeETKF
 from vardax_core.analysis.ensemble.letkf import LETKF
 from vardax_core.analysis.ensemble.localization import gaspari_cohn, sphere_network
-from vardax_core.analysis.ensemble.transform import Departures, spectrum_of
+from vardax_core.analysis.ensemble.transform import WhitenedEnsemble, spectrum_of
 from vardax_core.analysis.variational.optimal_interpolation import OptimalInterpolation
 from vardax_core.analysis.variational.spectral import gaussian_covariance
 from vardax_core.observations.errors import AlongTrackErrorModel
@@ -225,7 +225,9 @@ def test_refined_directions_have_a_derivative(shape, key):
     def values(share):
         moved = jnp.asarray(anomalies, share.dtype) + share * jnp.asarray(change, share.dtype)
         centred = moved - jnp.mean(moved, axis=0)[None]
-        return jnp.sort(spectrum_of(Departures(centred, jnp.zeros(shape[1], share.dtype))).values)
+        return jnp.sort(
+            spectrum_of(WhitenedEnsemble(centred, jnp.zeros(shape[1], share.dtype))).values
+        )
 
     found = jax.jacfwd(values)(jnp.float32(0.0))
     exact = (values(jnp.float64(1e-6)) - values(jnp.float64(-1e-6))) / 2e-6

@@ -1,16 +1,33 @@
 """Synthetic cycles whose calibration is known."""
 
+import math
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tests.departures import departures_of, residuals_of
 from vardax_core.calibration.dataset import statistics_dataset
-from vardax_core.calibration.statistics import cycle_statistics
+from vardax_core.calibration.statistics import CycleView, cycle_statistics
+from vardax_core.types import Analysis
 
 CHUNK = 100
 """Cycles computed at once: one shape, so that it is compiled once."""
+
+
+def view_of(*, mean, spread, ensemble, background_mean, background_spread, **given):
+    """A cycle whose background is two members with that mean and spread."""
+    half = background_spread / math.sqrt(2)
+    return CycleView.of(
+        background=jnp.stack([background_mean - half, background_mean + half]),
+        analysis=Analysis(ensemble, mean, spread, jnp.zeros((), jnp.int32), {}),
+        **given,
+    )
+
+
+def cycle_sums(**given):
+    return cycle_statistics(view_of(**given))
 
 
 def linear_cycles(key, *, cycles=200, size=40, members=24, sd=0.2, claimed=1.0):
@@ -38,7 +55,7 @@ def _linear_cycles(keys, sd, claimed, size, members):
         gain = 4 * sd**2 / (4 * sd**2 + 1)
         innovation = noise - background_error
         used = jax.random.bernoulli(keys[6], 0.9, (size,))
-        return cycle_statistics(
+        return cycle_sums(
             truth=truth,
             weights=jnp.ones_like(truth),
             mean=mean,
@@ -46,16 +63,17 @@ def _linear_cycles(keys, sd, claimed, size, members):
             ensemble=mean[None] + spread[None] * draws,
             background_mean=truth + background_error,
             background_spread=jnp.broadcast_to(2 * sd, truth.shape),
-            innovation=innovation,
-            residual=(1 - gain) * innovation,
-            background_variance=jnp.broadcast_to(4 * sd**2, truth.shape),
-            mean_background_variance=4 * sd**2 / jnp.sum(used.astype(truth.dtype)),
-            error_sd=jnp.ones_like(truth),
-            used=used,
-            withheld=~used,
-            withheld_innovation=innovation,
-            withheld_residual=truth + noise - mean,
-            withheld_variance=spread**2,
+            departures=departures_of(
+                innovation,
+                variance=jnp.broadcast_to(4 * sd**2, truth.shape),
+                error_sd=jnp.ones_like(truth),
+                used=used,
+                withheld=~used,
+                mean_variance=4 * sd**2 / jnp.sum(used.astype(truth.dtype)),
+            ),
+            residuals=residuals_of(
+                jnp.where(used, (1 - gain) * innovation, truth + noise - mean), variance=spread**2
+            ),
             key=keys[7],
         )
 

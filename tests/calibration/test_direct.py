@@ -8,7 +8,10 @@ import scoringrules
 
 from vardax_core.calibration.dataset import statistics_dataset
 from vardax_core.calibration.scores import DEFINITIONS, LEVEL_90, compute_scores
-from vardax_core.calibration.statistics import cycle_statistics, mean_equivalent_variance
+from vardax_core.calibration.statistics import CycleView, cycle_statistics
+from vardax_core.observations.departures import Departures
+from vardax_core.observations.operators import Identity
+from vardax_core.types import Analysis, Observations
 
 from .samples import dates, sample
 
@@ -27,27 +30,22 @@ def cycles():
 @pytest.fixture(scope="module")
 def scores(cycles):
     def of(truth, background, ensemble, observed, key):
-        mean, first = jnp.mean(ensemble, axis=0), jnp.mean(background, axis=0)
-        return cycle_statistics(
+        mean = jnp.mean(ensemble, axis=0)
+        operator = Identity((SIZE,))
+        times = jnp.zeros(1, jnp.int32)
+        window = Observations.from_values(observed[None], jnp.full((1, SIZE), 0.5), times)
+        departures = Departures.of(operator, background, window)
+        spread = jnp.std(ensemble, axis=0, ddof=1)
+        view = CycleView.of(
             truth=truth,
             weights=jnp.ones_like(truth),
-            mean=mean,
-            spread=jnp.std(ensemble, axis=0, ddof=1),
-            ensemble=ensemble,
-            background_mean=first,
-            background_spread=jnp.std(background, axis=0, ddof=1),
-            innovation=observed - first,
-            residual=observed - mean,
-            background_variance=jnp.var(background, axis=0, ddof=1),
-            mean_background_variance=mean_equivalent_variance(background, jnp.ones(SIZE, bool)),
-            error_sd=jnp.full(SIZE, 0.5),
-            used=jnp.ones(SIZE, bool),
-            withheld=jnp.arange(SIZE) < 2,
-            withheld_innovation=observed - first,
-            withheld_residual=observed - mean,
-            withheld_variance=jnp.var(ensemble, axis=0, ddof=1),
+            background=background,
+            analysis=Analysis(ensemble, mean, spread, jnp.zeros((), jnp.int32), {}),
+            departures=departures,
+            residuals=departures.residuals(operator, mean, ensemble),
             key=key,
         )
+        return cycle_statistics(view)
 
     keys = jax.random.split(jax.random.key(0), CYCLES)
     sums = jax.jit(jax.vmap(of))(*map(jnp.asarray, cycles), keys)

@@ -126,7 +126,8 @@ def test_report_says_what_happened(key, tmp_path):
     paths = write_report(tmp_path / "report", report_input(key))
     text = paths.markdown.read_text()
     lines = text.splitlines()
-    assert lines[2].startswith("**Calibrated**: amortized has spread/RMSE ")
+    assert lines[2].startswith("**amortized** over **climatology**: CRPS ")
+    assert lines[4].startswith("**Calibrated**: amortized has spread/RMSE ")
     scores = paths.scores["amortized"]
     assert f"| **amortized** | {scores['rmse']:.3f} |" in text
     assert "| amortized | 57 | 2 | 0 | 1 | 0 |" in text

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from vardax_core.calibration.bootstrap import block_length, correlation_time, resample_counts
-from vardax_core.calibration.dataset import calibration_dataset, squared_unit, statistics_dataset
+from vardax_core.calibration.dataset import calibration_dataset, statistics_dataset
 from vardax_core.calibration.scores import DEFINITIONS, compute_scores, flatness
+from vardax_core.state.units import squared_unit
 
 from .samples import dates, linear_cycles, sample
 

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import scoringrules
 
+from tests.departures import departures_of, residuals_of
 from vardax_core.calibration import statistics as st
 from vardax_core.calibration.dataset import statistics_dataset
-from vardax_core.calibration.scores import compute_scores
+from vardax_core.calibration.scores import DEFINITIONS, SMOOTHED_DEFINITIONS, compute_scores
+from vardax_core.observations.departures import mean_equivalent_variance
 
-from .samples import dates, linear_cycles
+from .samples import cycle_sums, dates, linear_cycles, view_of
 
-STATISTICS = jax.jit(st.cycle_statistics)
+SUMS_OF = jax.jit(cycle_sums)
 
 
 def small_cycle(key, dtype=jnp.float64, **changes):
@@ -31,18 +33,17 @@ def small_cycle(key, dtype=jnp.float64, **changes):
         "ensemble": jnp.asarray([[1.2, 1.6], [1.8, 2.0], [1.5, 2.4]], dtype),
         "background_mean": array(0.0, 3.0),
         "background_spread": array(1.0, 2.0),
-        "innovation": array(2.0, -1.0, 7.0),
-        "residual": array(1.0, -0.5, 7.0),
-        "background_variance": array(3.0, 1.0, 1.0),
-        "mean_background_variance": jnp.asarray(1.75, dtype),
-        "error_sd": array(1.0, 1.0, 1.0),
-        "used": jnp.array([True, True, False]),
-        "withheld": jnp.array([False, False, True]),
-        "withheld_innovation": array(0.0, 0.0, 7.0),
-        "withheld_residual": array(0.0, 0.0, 6.0),
-        "withheld_variance": array(0.0, 0.0, 3.0),
+        "departures": departures_of(
+            array(2.0, -1.0, 7.0),
+            variance=array(3.0, 1.0, 1.0),
+            error_sd=array(1.0, 1.0, 1.0),
+            used=jnp.array([True, True, False]),
+            withheld=jnp.array([False, False, True]),
+            mean_variance=1.75,
+        ),
+        "residuals": residuals_of(array(1.0, -0.5, 6.0), variance=array(0.0, 0.0, 3.0)),
     }
-    return STATISTICS(**{**fields, **changes}, key=key)
+    return SUMS_OF(**{**fields, **changes}, key=key)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
@@ -115,46 +116,118 @@ def test_crps_agrees_with_scoringrules(key, members):
     np.testing.assert_allclose(st.fair_crps(truth, ensemble), fair, atol=1e-10)
 
 
-@pytest.mark.parametrize("shape", [(), (2, 4, 3)])
-def test_any_state_shape(key, shape):
+def random_cycle(key, shape, members=6, **how):
+    """A view of a cycle of random numbers, of which one observation of three is used."""
     keys = jax.random.split(key, 3)
-    truth = jax.random.normal(keys[0], shape)
-    ensemble = jax.random.normal(keys[1], (6, *shape))
-    observed = jnp.zeros(1)
-    sums = STATISTICS(
-        truth=truth,
+    ensemble = jax.random.normal(keys[1], (members, *shape))
+    observed = jnp.arange(3.0)
+    smoothed = st.Smoothed(jnp.zeros(shape), jnp.ones(shape), jnp.full(shape, 2.0))
+    return view_of(
+        truth=jax.random.normal(keys[0], shape),
         weights=jnp.ones(shape),
         mean=jnp.mean(ensemble, axis=0),
         spread=jnp.std(ensemble, axis=0),
         ensemble=ensemble,
-        background_mean=truth,
+        background_mean=jnp.zeros(shape),
         background_spread=jnp.ones(shape),
-        innovation=observed,
-        residual=observed,
-        background_variance=observed,
-        mean_background_variance=jnp.ones(()),
-        error_sd=observed,
-        used=observed > 1,
-        withheld=observed > 1,
-        withheld_innovation=observed,
-        withheld_residual=observed,
-        withheld_variance=observed,
+        departures=departures_of(observed, observed, observed, observed > 1),
+        residuals=residuals_of(observed),
+        smoothed=smoothed,
         key=keys[2],
+        **how,
     )
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (2, 4, 3)])
+def test_any_state_shape(key, shape):
+    sums = jax.jit(st.cycle_statistics)(random_cycle(key, shape))
     size = math.prod(shape)
-    for name in ("weight", "pit_histogram", "rank_histogram", "binned_weight"):
+    for name in ("weight", "pit_histogram", "rank_histogram", "binned_weight", "region_weight"):
         assert float(jnp.sum(sums[name])) == size
+    assert float(sums["smoothed_squared_error"]) == 4 * size
+
+
+@pytest.mark.parametrize(
+    "statistic",
+    [*st.STATISTICS, *st.SMOOTHED_STATISTICS],
+    ids=lambda statistic: type(statistic).__name__,
+)
+@pytest.mark.parametrize("channels", [False, True])
+def test_a_statistic_gives_what_it_declares(key, statistic, channels):
+    """Its names, its sizes, and of a state with channels one more axis where it is of fields."""
+    members = 5
+    shape = (2, 4, 3) if channels else (4, 3)
+    view = random_cycle(key, shape, members, channels=channels)
+    found = jax.eval_shape(statistic.of, view)
+    assert set(found) == {one.name for one in statistic.sums}
+    per_channel = isinstance(statistic, st.AbstractFieldStatistic) and channels
+    for one in statistic.sums:
+        sizes = tuple(one.sizes(members).values())
+        assert found[one.name].shape == ((2, *sizes) if per_channel else sizes), one.name
+
+
+def test_every_sum_has_its_own_name_and_a_divisor_that_is_there():
+    names = [one.name for s in (*st.STATISTICS, *st.SMOOTHED_STATISTICS) for one in s.sums]
+    assert len(set(names)) == len(names) == len(st.SUMS)
+    divisors = {one.divisor for one in st.SUMS.values()} - {None}
+    assert divisors <= set(names)
+    assert all(st.SUMS[name].divisor is None for name in divisors)
+    assert {d.needs for d in (*DEFINITIONS, *SMOOTHED_DEFINITIONS)} <= set(names)
+
+
+def test_the_channels_of_a_state_are_scored_apart(key):
+    """As if each were a state of its own, with its own missing truths and weights; observations
+    belong to no channel."""
+    shape, members = (2, 5, 4), 6
+    keys = jax.random.split(key, 6)
+    scale = jnp.asarray([1.0, 30.0]).reshape(1, 2, 1, 1)
+    ensemble = scale * jax.random.normal(keys[0], (members, *shape))
+    fields = {
+        "truth": jax.random.normal(keys[1], shape).at[1, 0, 0].set(jnp.nan),
+        "weights": jax.random.uniform(keys[2], shape).at[0, 2].set(0.0),
+        "mean": jnp.mean(ensemble, axis=0),
+        "spread": jnp.std(ensemble, axis=0, ddof=1).at[0, 1, 1].set(jnp.nan),
+        "ensemble": ensemble,
+        "background_mean": jax.random.normal(keys[3], shape),
+        "background_spread": jnp.ones(shape),
+    }
+    observed = jnp.arange(3.0)
+    rest = {
+        "departures": departures_of(observed, observed, observed + 1, observed > 0),
+        "residuals": residuals_of(observed / 2),
+        "key": keys[4],
+    }
+    together = jax.jit(lambda: cycle_sums(**fields, **rest, channels=True))()
+    per_channel = {
+        one.name
+        for s in st.STATISTICS
+        if isinstance(s, st.AbstractFieldStatistic)
+        for one in s.sums
+    }
+    for channel in range(2):
+        alone = SUMS_OF(
+            **{n: x[:, channel] if n == "ensemble" else x[channel] for n, x in fields.items()},
+            **rest,
+        )
+        for name, value in alone.items():
+            found = together[name][channel] if name in per_channel else together[name]
+            np.testing.assert_allclose(found, value, rtol=1e-12, err_msg=name)
+    assert together["non_finite_weight"].tolist() == [float(fields["weights"][0, 1, 1]), 0.0]
 
 
 def test_points_without_truth_or_weight_change_nothing(key):
     """Adding points that cannot be scored, whatever they hold, leaves every sum as it was."""
     one = jnp.asarray
     nan, inf = jnp.nan, jnp.inf
-    nothing = jnp.zeros(3, bool)
-    plain = small_cycle(key, withheld=nothing)
+    used = jnp.array([True, True, False])
+    plain = small_cycle(
+        key,
+        departures=departures_of(
+            one([2.0, -1.0, 7.0]), one([3.0, 1.0, 1.0]), jnp.ones(3), used, mean_variance=1.75
+        ),
+    )
     padded = small_cycle(
         key,
-        withheld=nothing,
         truth=one([1.0, 3.0, nan, 5.0]),
         weights=one([1.0, 0.5, 1.0, 0.0]),
         mean=one([1.5, 2.0, nan, nan]),
@@ -162,10 +235,14 @@ def test_points_without_truth_or_weight_change_nothing(key):
         ensemble=one([[1.2, 1.6, nan, 0.0], [1.8, 2.0, 0.0, inf], [1.5, 2.4, 0.0, 0.0]]),
         background_mean=one([0.0, 3.0, 1e300, nan]),
         background_spread=one([1.0, 2.0, nan, nan]),
-        innovation=one([2.0, -1.0, nan]),
-        residual=one([1.0, -0.5, inf]),
-        background_variance=one([3.0, 1.0, nan]),
-        error_sd=one([1.0, 1.0, nan]),
+        departures=departures_of(
+            one([2.0, -1.0, nan]),
+            one([3.0, 1.0, nan]),
+            one([1.0, 1.0, nan]),
+            used,
+            mean_variance=1.75,
+        ),
+        residuals=residuals_of(one([1.0, -0.5, inf])),
     )
     for name, value in plain.items():
         found = padded[name]
@@ -183,8 +260,10 @@ def test_non_finite_analysis_is_counted_and_kept_out(key):
 
 
 def test_no_truth_no_observation_gives_zero_sums(key):
-    nothing = jnp.zeros(3, bool)
-    sums = small_cycle(key, truth=jnp.full(2, jnp.nan), used=nothing, withheld=nothing)
+    ones = jnp.ones(3)
+    sums = small_cycle(
+        key, truth=jnp.full(2, jnp.nan), departures=departures_of(ones, ones, ones, ones < 1)
+    )
     for name, value in sums.items():
         assert float(jnp.sum(jnp.abs(value))) == 0.0, name
 
@@ -283,7 +362,7 @@ def test_limits_of_the_mean_innovation_hold_for_correlated_background_errors(key
         fields = math.sqrt(0.5) * (common + own)
         innovation = fields[0] + 0.5 * jax.random.normal(keys[2], (size,))
         used = jnp.ones(size, bool)
-        variance = st.mean_equivalent_variance(fields[1:], used) + 0.25 / size
+        variance = mean_equivalent_variance(fields[1:], used) + 0.25 / size
         return jnp.abs(jnp.mean(innovation)) > 1.96 * jnp.sqrt(variance)
 
     share = float(jnp.mean(jax.vmap(one)(jax.random.split(key, cycles))))

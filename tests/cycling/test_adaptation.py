@@ -9,6 +9,7 @@ import pytest
 from vardax_core.analysis.variational.covariance import DenseCovariance
 from vardax_core.analysis.variational.optimal_interpolation import OptimalInterpolation
 from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
+from vardax_core.observations.departures import Departures
 from vardax_core.observations.operators import Identity
 from vardax_core.types import Observations
 
@@ -27,6 +28,13 @@ def step_believing(variance):
     return OptimalInterpolation(Identity((N,)), DenseCovariance.from_matrix(matrix, (N,)))
 
 
+def updated(adaptation, state, step, window, *, key):
+    """The state after one cycle whose background is zero."""
+    background = jnp.zeros((2, N))
+    departures = Departures.of(step.operator, background, window)
+    return adaptation.update(state, step, background, window, departures, key=key)
+
+
 def cycle_factors(believed, cycles=150, adaptation=None, error=ERROR):
     """Factors of a run whose truth has unit variance."""
     adaptation = adaptation or SpreadAdaptation(memory=40.0)
@@ -41,7 +49,7 @@ def cycle_factors(believed, cycles=150, adaptation=None, error=ERROR):
             values[None], jnp.ones((1, N), bool), jnp.full((1, N), error), jnp.zeros((1,), int)
         )
         factor = adaptation.factor(state)
-        state = adaptation.update(state, step, jnp.zeros((2, N)), observations, key=update_key)
+        state = updated(adaptation, state, step, observations, key=update_key)
         return state, factor
 
     keys = jax.random.split(jax.random.key(0), cycles)
@@ -92,10 +100,8 @@ def test_factor_by_hand():
 
 
 @eqx.filter_jit
-def update(state, window, adaptation=None, members=2):
-    step = step_believing(1.0)
-    adaptation = adaptation or SpreadAdaptation()
-    return adaptation.update(state, step, jnp.zeros((members, N)), window, key=jax.random.key(1))
+def update(state, window):
+    return updated(SpreadAdaptation(), state, step_believing(1.0), window, key=jax.random.key(1))
 
 
 @pytest.mark.parametrize(
@@ -124,9 +130,7 @@ def test_every_observation_is_withheld_once_and_its_fold_is_not_seen():
         values[None], jnp.ones((1, N), bool), jnp.full((1, N), ERROR), jnp.zeros((1,), int)
     )
     adaptation = SpreadAdaptation()
-    state = adaptation.update(
-        adaptation.init(float), step, jnp.zeros((2, N)), window, key=jax.random.key(1)
-    )
+    state = updated(adaptation, adaptation.init(float), step, window, key=jax.random.key(1))
     assert float(state.squared_error) == pytest.approx(float(jnp.mean(values**2)) - ERROR**2)
     assert float(state.variance) == pytest.approx(2.0)
     assert float(state.weight) == 1.0

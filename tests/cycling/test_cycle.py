@@ -148,7 +148,7 @@ def test_the_run_follows_the_truth(cycled, values, truth):
     # A cycled filter beats its own observations, whose errors have a mean square of 1.
     assert np.mean(error**2) < np.mean((values - truth[1:]) ** 2)
     assert (output.analysis.result == int(ResultCode.OK)).all()
-    assert (output.quality == int(QualityCode.KEPT)).all()
+    assert (output.departures.quality == int(QualityCode.KEPT)).all()
 
 
 def test_a_cycle_without_observations_is_a_forecast_and_the_chain_goes_on(cycled, values):
@@ -164,8 +164,8 @@ def test_a_cycle_without_observations_is_a_forecast_and_the_chain_goes_on(cycled
     )
     # One float32 step of values below 20: rounding of 2e-6 in each of some 20 operations.
     np.testing.assert_allclose(output.background[4], ahead, atol=5e-5)
-    assert (output.quality[4] == int(QualityCode.MISSING)).all()
-    assert np.isnan(output.background_departure[4]).all()
+    assert (output.departures.quality[4] == int(QualityCode.MISSING)).all()
+    assert np.isnan(output.departures.innovation[4]).all()
     assert output.spread_factor[4] == 1
     assert not np.array_equal(output.analysis.ensemble[5], output.background[5])
     assert np.isfinite(output.analysis.ensemble).all()
@@ -178,17 +178,17 @@ def test_one_wild_observation_is_rejected_and_changes_nothing_else(cycled, value
     state, output = cycled(wild)
     expected = np.full((CYCLES, N), int(QualityCode.KEPT))
     expected[4, 2] = int(QualityCode.FIRST_GUESS)
-    np.testing.assert_array_equal(output.quality, expected)
+    np.testing.assert_array_equal(output.departures.quality, expected)
     without_state, without = cycled(missing)
     assert_same_bits(state, without_state)
     assert_same_bits(output.analysis, without.analysis)
-    assert output.background_departure[4, 2] > 50
+    assert output.departures.innovation[4, 2] > 50
 
 
 def test_a_departure_of_the_whole_network_is_the_fault_of_the_background(cycled, values):
     values[4] += 60
     _, output = cycled(values)
-    assert (output.quality == int(QualityCode.KEPT)).all()
+    assert (output.departures.quality == int(QualityCode.KEPT)).all()
     assert output.analysis.mean[4].mean() > output.background[4].mean()
 
 
@@ -214,16 +214,12 @@ def test_the_past_is_the_mean_of_the_departures_that_are_stored(cycled, values, 
     first = dataclasses.replace(start, past=past)
     state, output = cycled(values, state=first, program=REMEMBERING)
     for cycle in range(CYCLES):
-        departure = jnp.asarray(output.background_departure[cycle])
-        increment = output.analysis.mean[cycle] - output.background[cycle].mean(axis=0)
-        past = history.update(
-            past,
-            departure,
-            jnp.asarray(increment),
-            jnp.asarray(output.background_equivalent_variance[cycle]),
-            jnp.ones(N, jnp.float32),
-            jnp.isfinite(departure),
+        departures, residuals = jax.tree.map(
+            lambda x, n=cycle: jnp.asarray(x[n]), (output.departures, output.residuals)
         )
+        increment = output.analysis.mean[cycle] - output.background[cycle].mean(axis=0)
+        np.testing.assert_allclose(residuals.increment, increment, atol=1e-5)
+        past = history.update(past, departures, residuals)
     # Means of departures of some tens, in single precision.
     np.testing.assert_allclose(state.past, past, atol=1e-5)
     assert np.abs(past).max() > 0.01

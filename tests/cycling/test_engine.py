@@ -20,6 +20,7 @@ from vardax_core.cycling.engine import Engine, SegmentInput, usable_devices
 from vardax_core.cycling.pipeline import overlapped
 from vardax_core.cycling.threads import TooFewThreadsError, require_threads
 from vardax_core.observations.operators import Identity
+from vardax_core.observations.quality import QualityCode
 
 LENGTH, STREAMS, DEVICES = 5, 16, 4
 NETWORK = CycleProgram(
@@ -189,3 +190,21 @@ def main():
 
 if __name__ == "__main__":
     main()
+
+
+def test_what_is_withheld_has_its_own_value_and_error_and_is_not_in_the_window():
+    values, error_sd = jnp.asarray([[[3.0, 4.0, 5.0]]]), jnp.asarray([[[0.5, 0.25, 2.0]]])
+    quality = jnp.asarray([[QualityCode.KEPT, QualityCode.WITHHELD, QualityCode.KEPT]], jnp.int8)
+    given = SegmentInput(
+        values=values,
+        error_sd=error_sd,
+        minutes=jnp.zeros((1, 1), jnp.int32),
+        quality=quality,
+        truth=jnp.zeros((1, 3)),
+        valid=jnp.ones(1, bool),
+    ).cycles()
+    hidden = np.asarray(quality) == QualityCode.WITHHELD
+    np.testing.assert_array_equal(given.observations.mask[:, 0], ~hidden)
+    np.testing.assert_array_equal(given.withheld.mask[:, 0], hidden)
+    np.testing.assert_array_equal(given.withheld.values[:, 0][hidden], [4.0])
+    np.testing.assert_array_equal(given.withheld.error_sd[:, 0][hidden], [0.25])

@@ -15,6 +15,7 @@ from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.trust import CHECKS, DepartureMonitor
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.observations.departures import Departures
 from vardax_core.observations.operators import Identity
 from vardax_core.types import Analysis, Observations, ResultCode
 
@@ -51,10 +52,9 @@ def case(key):
 
 
 def judged(which, step, case, key):
-    nothing = jnp.zeros(N, bool)
     trust = which.monitor.init(N, case[0].dtype)
-    mean, variance = jnp.mean(case[0], axis=0), jnp.var(case[0], axis=0, ddof=1)
-    return eqx.filter_jit(which.judge)(step, *case, nothing, mean, variance, trust, key=key)
+    departures = Departures.of(OPERATOR, *case)
+    return eqx.filter_jit(which.judge)(step, *case, departures, trust, key=key)
 
 
 def same(verdict, analysis):
@@ -145,12 +145,12 @@ def test_streams_side_by_side_are_judged_as_each_alone(case, key):
         eqx.tree_at(lambda o: o.mask, observations, jnp.full((1, N), seen))
         for seen in (False, True, False)
     ]
-    which, nothing = guard(0.0, Broken(OPERATOR), FALLBACK), jnp.zeros(N, bool)
+    which = guard(0.0, Broken(OPERATOR), FALLBACK)
     trust = which.monitor.init(N, background.dtype)
-    mean, variance = jnp.mean(background, axis=0), jnp.var(background, axis=0, ddof=1)
 
     def judge(observations):
-        return which.judge(STEP, background, observations, nothing, mean, variance, trust, key=key)
+        departures = Departures.of(OPERATOR, background, observations)
+        return which.judge(STEP, background, observations, departures, trust, key=key)
 
     together = jax.jit(jax.vmap(judge))(jax.tree.map(lambda *x: jnp.stack(x), *streams))
     assert together.method.tolist() == [0, 2, 0]
@@ -175,14 +175,13 @@ def test_a_fallback_that_no_stream_wants_is_not_computed(case, key):
             return STEP.analyse(background, observations, key=key)
 
     trust = guard(0.0).monitor.init(N, case[0].dtype)
-    mean, variance = jnp.mean(case[0], axis=0), jnp.var(case[0], axis=0, ddof=1)
     both = jax.tree.map(lambda x: jnp.stack([x, x]), case)
     for threshold, expected in ((1e6, False), (0.0, True)):
         which = guard(threshold, Counted(OPERATOR))
         jax.jit(
             jax.vmap(
                 lambda b, o, which=which: which.judge(
-                    STEP, b, o, jnp.zeros(N, bool), mean, variance, trust, key=key
+                    STEP, b, o, Departures.of(OPERATOR, b, o), trust, key=key
                 )
             )
         )(*both)

@@ -22,7 +22,7 @@ from vardax_core.cycling.adaptation import SpreadAdaptation
 from vardax_core.cycling.cycle import CycleInput, CycleProgram, run_segment
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.trust import CHECKS, DepartureMonitor
-from vardax_core.experiments.twin import free_run_climatology
+from vardax_core.methods.priors import free_run_climatology
 from vardax_core.models.lorenz96 import Lorenz96, Lorenz96Settings
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.operators import Identity, PointSampling

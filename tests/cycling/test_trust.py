@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.departures import departures_of, residuals_of
 from vardax_core.cycling.trust import CHECKS, DepartureMonitor, departure_checks
 
 PERIOD, FALSE_ALARMS = 1000, 0.05
@@ -17,12 +18,14 @@ def monitor_of(rng, **options):
 def test_checks_by_hand():
     """Two observations used, one refused by the first-guess check, one missing."""
     checks, stations = departure_checks(
-        innovation=jnp.array([3.0, -5.0, 7.0, jnp.nan]),
-        residual=jnp.array([1.0, -2.0, 6.0, jnp.nan]),
-        background_variance=jnp.array([4.0, 9.0, 1.0, 1.0]),
-        error_sd=jnp.array([5.0**0.5, 4.0, 1.0, 1.0]),
-        used=jnp.array([True, True, False, False]),
-        rejected=jnp.array([False, False, True, False]),
+        departures_of(
+            jnp.array([3.0, -5.0, 7.0, jnp.nan]),
+            variance=jnp.array([4.0, 9.0, 1.0, 1.0]),
+            error_sd=jnp.array([5.0**0.5, 4.0, 1.0, 1.0]),
+            used=jnp.array([True, True, False, False]),
+            rejected=jnp.array([False, False, True, False]),
+        ),
+        residuals_of(jnp.array([1.0, -2.0, 6.0, jnp.nan])),
         stations=jnp.array([[0.5, 0.0, 7.0, 7.0], [1.0, 1.0, 2.0, 3.0]]),
     )
     kept = np.exp(-1 / 6)
@@ -35,7 +38,8 @@ def test_checks_by_hand():
 
 def test_a_cycle_without_observations_says_nothing_and_changes_nothing():
     nothing, full = jnp.zeros(3, bool), jnp.full(3, jnp.nan)
-    checks, stations = departure_checks(full, full, full, full, nothing, nothing, jnp.ones((2, 3)))
+    departures = departures_of(full, full, full, nothing)
+    checks, stations = departure_checks(departures, residuals_of(full), jnp.ones((2, 3)))
     assert np.all(np.asarray(checks) == 0)
     monitor = monitor_of(np.random.default_rng(0))
     state = monitor.init(3, checks.dtype)

@@ -10,7 +10,7 @@ from vardax_core.data import ingest
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.recipe import validate_recipe
 from vardax_core.experiments.experiment import Experiment
-from vardax_core.experiments.settings import ExperimentSettings, Method
+from vardax_core.experiments.settings import ExperimentSettings
 from vardax_core.observations.quality import QualityCode
 
 POINTS = 3
@@ -66,9 +66,7 @@ def test_any_part_of_a_period_has_the_same_cells():
 
 
 def test_cells_are_cycled(tmp_path):
-    made = Experiment(
-        binned(), ExperimentSettings(method=Method.ETKF, members=small.MEMBERS), tmp_path
-    )
+    made = Experiment(binned(), ExperimentSettings(method="etkf", members=small.MEMBERS), tmp_path)
     store = small.ingested_store(made)
     small.catch_up(made, store, "2000-01-02T00")
     observations = store.dataset("observations")

@@ -24,7 +24,7 @@ from vardax_core.data import (
 from vardax_core.data.places import content_sha256, open_place
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.experiment import Experiment
-from vardax_core.experiments.settings import ExperimentSettings, Method
+from vardax_core.experiments.settings import ExperimentSettings
 from vardax_core.store import content_digest
 
 RECIPE = load_recipe("era5-t2m-uk")
@@ -100,7 +100,7 @@ def test_every_copy_reads_the_same_and_lazily(copies, tmp_path, name):
 
 def cycled(root, place):
     """Two segments of a method that learns nothing but hourly means."""
-    settings = ExperimentSettings(method=Method.CLIMATOLOGY, members=4)
+    settings = ExperimentSettings(method="climatology", members=4)
     made = Experiment(RECIPE, settings, root)
     learned = ingest(
         RECIPE,

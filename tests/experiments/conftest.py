@@ -2,7 +2,6 @@ import pytest
 
 from tests.experiments import small
 from vardax_core.data import ingest
-from vardax_core.experiments.settings import Method
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +14,7 @@ def observed():
 def trained_root(tmp_path_factory):
     """A root whose registry holds the network of the amortized experiment."""
     root = tmp_path_factory.mktemp("trained")
-    small.experiment_of(root, Method.AMORTIZED).train(None, lambda *_: None)
+    small.experiment_of(root, "amortized").train(None, lambda *_: None)
     return root
 
 

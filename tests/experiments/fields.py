@@ -11,7 +11,7 @@ from vardax_core.calibration.scores import Scores, compute_scores
 from vardax_core.data import Recipe, ingest
 from vardax_core.data.recipe import validate_recipe
 from vardax_core.experiments.experiment import Experiment
-from vardax_core.experiments.settings import ExperimentSettings, Method, TrainingSettings
+from vardax_core.experiments.settings import ExperimentSettings, TrainingSettings
 from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.store import ExperimentStore
 
@@ -87,9 +87,7 @@ def recipe(**sections: object) -> Recipe:
     return validate_recipe(values, "smooth")
 
 
-def experiment(
-    made: Recipe, root: Path, method: Method = Method.OPTIMAL_INTERPOLATION, steps: int = 10
-) -> Experiment:
+def experiment(made: Recipe, root: Path, method: str = "oi", steps: int = 10) -> Experiment:
     chosen = ExperimentSettings(method=method, members=6, training=TrainingSettings(steps=steps))
     return Experiment(made, chosen, root)
 

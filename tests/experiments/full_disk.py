@@ -9,13 +9,12 @@ import pytest
 import small
 
 from vardax_core.data import ingest
-from vardax_core.experiments.settings import Method
 from vardax_core.store import StorageError, content_digest
 
 
 def main(disk: Path) -> None:
     small.shorten_segments()
-    whole, made = (small.experiment_of(disk / n, Method.CLIMATOLOGY) for n in ("whole", "filled"))
+    whole, made = (small.experiment_of(disk / n, "climatology") for n in ("whole", "filled"))
     observed = ingest(made.recipe)
     store, other = (small.ingested_store(each, observed) for each in (made, whole))
     small.catch_up(whole, other)

@@ -21,7 +21,7 @@ from vardax_core.data.recipe import validate_recipe
 from vardax_core.experiments import experiment
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.experiment import Experiment
-from vardax_core.experiments.settings import ExperimentSettings, Method, TrainingSettings
+from vardax_core.experiments.settings import ExperimentSettings, TrainingSettings
 from vardax_core.store import ExperimentStore, StoreNotFoundError
 
 SEGMENT = 12
@@ -49,7 +49,7 @@ def write_recipe(folder: Path, made: Recipe | None = None) -> None:
 
 def experiment_of(
     root: Path,
-    method: Method,
+    method: str,
     *,
     steps: int = 20,
     stores: str | None = None,
@@ -90,7 +90,7 @@ def die(*_, **__):
 
 def main(root: str, moment: str) -> None:
     shorten_segments()
-    made = experiment_of(Path(root), Method.AMORTIZED, steps=KILLED_STEPS)
+    made = experiment_of(Path(root), "amortized", steps=KILLED_STEPS)
     store = ingested_store(made)
     if made.trained_version(None) is None:
         made.train(None, die if moment == "training" else lambda *_: None)

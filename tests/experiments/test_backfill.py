@@ -9,7 +9,6 @@ from tests.experiments import small
 from vardax_core.cycling.streams import Stream, StreamPlanError, cut_streams, seam_between
 from vardax_core.experiments.assimilate import pending_cycles
 from vardax_core.experiments.backfill import Backfill, StreamsUnfinishedError, backfill, seams_of
-from vardax_core.experiments.settings import Method
 from vardax_core.store import SupersededError, content_digest
 from vardax_core.store.branches import Branches
 
@@ -37,7 +36,7 @@ def test_a_seam_is_the_difference_over_the_spread():
 
 
 def made_for(root, observed):
-    made = small.experiment_of(root, Method.ETKF)
+    made = small.experiment_of(root, "etkf")
     return made, small.ingested_store(made, observed)
 
 

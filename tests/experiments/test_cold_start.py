@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vardax_core.experiments.twin import ensemble_filter, free_run_climatology
+from vardax_core.methods.filters import finite_size_filter
+from vardax_core.methods.priors import free_run_climatology
 from vardax_core.models.lorenz96 import Lorenz96, Lorenz96Settings
 from vardax_core.observations.operators import Identity
 from vardax_core.types import Observations
@@ -16,7 +17,7 @@ def test_every_cold_start_settles():
     """Settled runs stay near 0.18, lost ones near the climatological 3.6: 1 tells them apart."""
     model, operator = Lorenz96(), Identity((40,))
     step, climatology = (
-        ensemble_filter(operator, None),
+        finite_size_filter(operator),
         free_run_climatology(Lorenz96Settings(), 360),
     )
 

@@ -11,14 +11,14 @@ from tests.data.test_fields import HOURS, field, recipe, written
 from vardax_core.data import ingest
 from vardax_core.experiments.continuity import SourceChangedError
 from vardax_core.experiments.experiment import Experiment
-from vardax_core.experiments.settings import ExperimentSettings, Method
+from vardax_core.experiments.settings import ExperimentSettings
 
 LATER = datetime.datetime(2019, 3, 21, 9, tzinfo=datetime.UTC)
 
 
 def taken(path, root, until=LATER, tell=lambda _: None, first_time=True):
     """What a file holds up to a time, in a store below `root`."""
-    made = Experiment(recipe(), ExperimentSettings(method=Method.CLIMATOLOGY, members=4), root)
+    made = Experiment(recipe(), ExperimentSettings(method="climatology", members=4), root)
     start = None
     if not first_time:
         start = made.open_store().tip("observations").last_time

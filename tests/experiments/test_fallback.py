@@ -22,11 +22,12 @@ from vardax_core.experiments.fallback import (
     trial_record,
     try_fallbacks,
 )
-from vardax_core.experiments.twin import chosen_fallbacks, free_run_climatology
+from vardax_core.methods.amortized.transform import better_than_doubted
+from vardax_core.methods.priors import free_run_climatology
 from vardax_core.models.lorenz96 import Lorenz96, Lorenz96Settings
 from vardax_core.observations.operators import Identity
 from vardax_core.training.observing import FixedNetwork
-from vardax_core.training.promotion import gates_folder
+from vardax_core.training.promotion import gate_provenance, gates_folder
 from vardax_core.training.registry import ModelVersion
 
 N, MEMBERS = 12, 8
@@ -88,7 +89,7 @@ def test_a_worse_fallback_is_not_chosen_and_a_better_one_is():
 def test_old_weights_fall_back_as_they_were_proven(tmp_path):
     """On all fallbacks in turn, as do those whose report is of other weights."""
     version = ModelVersion("a", 1, "0" * 64, tmp_path)
-    assert chosen_fallbacks(version) is None
+    assert better_than_doubted(gate_provenance(version)) is None
     gates_folder(version).mkdir()
     for choice, sha256, expected in (
         ("etkf", version.sha256, [True, False]),
@@ -99,7 +100,7 @@ def test_old_weights_fall_back_as_they_were_proven(tmp_path):
         provenance = {"weights sha256": sha256} | ({"fallback": choice} if choice else {})
         report = {"provenance": provenance, "passed": True}
         (gates_folder(version) / REPORT).write_text(json.dumps(report))
-        found = chosen_fallbacks(version)
+        found = better_than_doubted(gate_provenance(version))
         assert (None if found is None else found.tolist()) == expected
 
 

@@ -14,7 +14,7 @@ from vardax_core.data.timeaxis import to_minutes
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.comparison import compare
 from vardax_core.experiments.experiment import Experiment
-from vardax_core.experiments.settings import ExperimentSettings, Method
+from vardax_core.experiments.settings import ExperimentSettings
 from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.experiments.weighting import weighting_record
 from vardax_core.state.grids import LatLon, Plane, Ring
@@ -65,7 +65,7 @@ def recipe(**changes):
     return validate_recipe(values | changes, "small")
 
 
-def cycled(data, made_of, folder, method=Method.OPTIMAL_INTERPOLATION):
+def cycled(data, made_of, folder, method="oi"):
     """The experiment, its store and its scores, after all cycles."""
     folder.mkdir()
     data.to_netcdf(folder / "data.nc")

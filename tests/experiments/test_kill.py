@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.experiments import small
-from vardax_core.experiments.settings import Method
 from vardax_core.store import content_digest
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +40,7 @@ def test_kill_9_while_training_computing_and_publishing_and_then_a_rerun(tmp_pat
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     ended = run_script(whole, "never")
     assert ended.returncode == 0, ended.stderr
-    made = small.experiment_of(killed, Method.AMORTIZED, steps=small.KILLED_STEPS)
+    made = small.experiment_of(killed, "amortized", steps=small.KILLED_STEPS)
 
     for moment, cycles_after in (
         ("training", 0),
@@ -59,7 +58,7 @@ def test_kill_9_while_training_computing_and_publishing_and_then_a_rerun(tmp_pat
     assert ended.returncode == 0, ended.stderr
     finished = made.open_store()
     assert finished.tip().cycles == small.CYCLES
-    expected = small.experiment_of(whole, Method.AMORTIZED, steps=small.KILLED_STEPS).open_store()
+    expected = small.experiment_of(whole, "amortized", steps=small.KILLED_STEPS).open_store()
     assert content_digest(finished) == content_digest(expected)
     assert len(made.registry.versions("small-amortized")) == 1
 

@@ -14,11 +14,11 @@ from vardax_core.experiments import validation
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.held_out import HeldOutPlan
 from vardax_core.experiments.prepared import PrecisionError
-from vardax_core.experiments.settings import ExperimentSettings, Method
+from vardax_core.experiments.settings import ExperimentSettings
 
 
 def test_a_cycle_in_double_precision_is_one_from_end_to_end(tmp_path, observed):
-    made = small.experiment_of(tmp_path, Method.ETKF, precision="float64")
+    made = small.experiment_of(tmp_path, "etkf", precision="float64")
     store = small.ingested_store(made, observed)
     prepared = made.prepare(store)
     assert prepared.climatology.mean.dtype == jnp.float64
@@ -36,7 +36,7 @@ def test_a_cycle_in_double_precision_is_one_from_end_to_end(tmp_path, observed):
 
 
 def test_a_precision_that_jax_has_not_switched_on_is_refused(tmp_path, observed):
-    made = small.experiment_of(tmp_path, Method.ETKF, precision="float64")
+    made = small.experiment_of(tmp_path, "etkf", precision="float64")
     store = made.create_store(observed)
     with jax.enable_x64(False), pytest.raises(PrecisionError, match="jax_enable_x64"):
         made.prepare(store)
@@ -76,8 +76,8 @@ def test_a_network_computes_in_the_type_of_its_weights(network, shape, key):
 
 
 def test_a_network_in_half_precision_cycles_and_is_proved_as_such(tmp_path, observed):
-    made = small.experiment_of(tmp_path, Method.AMORTIZED, precision="bfloat16")
-    usual = small.experiment_of(tmp_path, Method.AMORTIZED)
+    made = small.experiment_of(tmp_path, "amortized", precision="bfloat16")
+    usual = small.experiment_of(tmp_path, "amortized")
     made.train(None, lambda *_: None)
     assert usual.trained_version(None) is None
     store = small.ingested_store(made, observed)
@@ -100,8 +100,8 @@ def test_a_network_in_half_precision_cycles_and_is_proved_as_such(tmp_path, obse
 
 def test_half_precision_without_a_network_is_refused(tmp_path, observed):
     with pytest.raises(ValidationError, match="bfloat16 is for the network"):
-        ExperimentSettings(method=Method.ETKF, precision="bfloat16")
-    made = small.experiment_of(tmp_path, Method.ETKF)
+        ExperimentSettings(method="etkf", precision="bfloat16")
+    made = small.experiment_of(tmp_path, "etkf")
     prepared = made.prepare(small.ingested_store(made, observed))
     with pytest.raises(PrecisionError, match="ETKF has none"):
         prepared.in_precision("bfloat16")

@@ -12,7 +12,6 @@ import zarr
 
 from tests.experiments import small
 from vardax_core.data import ingest
-from vardax_core.experiments.settings import Method
 from vardax_core.store.repository import dimensions, dtype_name
 
 TEMPLATE = Path(__file__).with_name("store_template.json")
@@ -34,7 +33,7 @@ def described(group: zarr.Group) -> dict:
 
 
 def structure_of(root: Path) -> dict:
-    made = small.experiment_of(root, Method.ETKF)
+    made = small.experiment_of(root, "etkf")
     store = made.create_store(ingest(made.recipe))
     groups = {name: described(group) for name, group in sorted(store.root().groups())}
     attributes = store.root().attrs.asdict()

@@ -7,10 +7,11 @@ from tests.support import real_data_dir
 from vardax_core.data import load_recipe
 from vardax_core.data.recipe import validate_recipe
 from vardax_core.data.timeaxis import duration_to_minutes
-from vardax_core.experiments import field, validation
+from vardax_core.experiments import validation
 from vardax_core.experiments.experiment import Experiment
-from vardax_core.experiments.settings import ExperimentSettings, Method, TrainingSettings
+from vardax_core.experiments.settings import ExperimentSettings, TrainingSettings
 from vardax_core.experiments.trial import SIBLING, WEIGHTS, TrialPlan, judge_trial, networks_of
+from vardax_core.methods.amortized.method import AmortizedMethod
 from vardax_core.training.promotion import UnprovenModelError, promote, require_proven
 
 RECIPE = load_recipe("era5-t2m-uk")
@@ -21,7 +22,7 @@ FILE = "era5_t2m_uk_2019-03.nc"
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     settings = ExperimentSettings(
-        method=Method.AMORTIZED, members=10, training=TrainingSettings(steps=10)
+        method="amortized", members=10, training=TrainingSettings(steps=10)
     )
     made = Experiment(RECIPE, settings, tmp_path_factory.mktemp("trial"))
     made.train(made.training_run(real_data_dir() / FILE), lambda *_: None)
@@ -73,7 +74,7 @@ def test_a_training_period_that_is_too_short_does_not_pass(tmp_path):
     values = RECIPE.model_dump(mode="json")
     values["training"]["start"] = "2019-03-19T00:00:00Z"
     made = Experiment(
-        validate_recipe(values, "short"), ExperimentSettings(method=Method.AMORTIZED), tmp_path
+        validate_recipe(values, "short"), ExperimentSettings(method="amortized"), tmp_path
     )
     (result,) = judge_trial(made, None, TrialPlan(), lambda *_: None).results
     assert not result.passed
@@ -91,10 +92,10 @@ def test_weights_go_to_work_after_their_trial_and_damaged_ones_do_not(trained):
     assert version.sha256 in report.markdown.read_text()
     assert found[f"skill, {WEIGHTS}"] == "passed"
 
-    name = field.model_name(RECIPE, Method.AMORTIZED)
+    name = validation.trained_name(trained)
     manifest = version.manifest
     assert manifest["metadata"]["convergence"]["words"].startswith("Training")
-    model, _ = trained.registry.load(name, version.version, factories=field.FACTORIES)
+    model, _ = trained.registry.load(name, version.version, factories=AmortizedMethod().factories)
     # So sure of its statistics that it hardly listens to the observations.
     damaged = eqx.tree_at(
         lambda m: m.statistics.covariances, model, replace_fn=lambda held: held / 100

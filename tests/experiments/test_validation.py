@@ -11,10 +11,13 @@ from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.calibration.gates.base import run_gates
 from vardax_core.calibration.gates.context import collect
 from vardax_core.calibration.gates.sets import gates_for
-from vardax_core.experiments import twin, validation
+from vardax_core.data.space import simulated_grid
+from vardax_core.experiments import validation
 from vardax_core.experiments.held_out import HeldOutPlan, twin_pairs
-from vardax_core.experiments.settings import ExperimentSettings, Method
+from vardax_core.experiments.learning import prepare_method
+from vardax_core.experiments.settings import ExperimentSettings
 from vardax_core.experiments.twin_gates import FORGIVEN, adjoint_gate
+from vardax_core.methods.priors import SIMULATED
 from vardax_core.observations.operators import Identity
 from vardax_core.training.promotion import UnprovenModelError, require_proven
 from vardax_core.training.registry import ModelNotFoundError, ModelRegistry
@@ -36,9 +39,9 @@ class Sure(AbstractAnalysisStep):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     recipe = small.recipe()
-    settings = ExperimentSettings(method=Method.ETKF, members=12)
+    settings = ExperimentSettings(method="etkf", members=12)
     registry = ModelRegistry(tmp_path_factory.mktemp("models"))
-    return twin.prepare(recipe, settings, registry, Identity((12,)))
+    return prepare_method(recipe, settings, registry, simulated_grid(recipe), data=SIMULATED)
 
 
 def judged(made, program, seed=0):
@@ -63,7 +66,7 @@ def test_an_analysis_that_was_told_too_small_an_error_fails(made):
 
 
 def test_the_report_of_an_experiment_lies_beside_its_weights(trained_root):
-    made = small.experiment_of(trained_root, Method.AMORTIZED)
+    made = small.experiment_of(trained_root, "amortized")
     version = validation.trained(made)
     with pytest.raises(UnprovenModelError, match="no gate report"):
         require_proven(made.registry, version)
@@ -76,10 +79,10 @@ def test_the_report_of_an_experiment_lies_beside_its_weights(trained_root):
 
 
 def test_only_weights_that_can_be_tested_are_gated(tmp_path):
-    assert validation.is_gated(small.experiment_of(tmp_path, Method.AMORTIZED))
-    classical = small.experiment_of(tmp_path, Method.ETKF)
+    assert validation.is_gated(small.experiment_of(tmp_path, "amortized"))
+    classical = small.experiment_of(tmp_path, "etkf")
     assert not validation.is_gated(classical)
     with pytest.raises(ValueError, match="champion"):
         validation.trained_name(classical)
     with pytest.raises(ModelNotFoundError, match="vardax train"):
-        validation.validate(small.experiment_of(tmp_path, Method.AMORTIZED))
+        validation.validate(small.experiment_of(tmp_path, "amortized"))

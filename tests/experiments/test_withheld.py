@@ -12,7 +12,7 @@ from vardax_core.data import ingest
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.recipe import validate_recipe
 from vardax_core.experiments.experiment import Experiment
-from vardax_core.experiments.settings import ExperimentSettings, Method
+from vardax_core.experiments.settings import ExperimentSettings
 from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.observations.quality import QualityCode
 
@@ -26,7 +26,7 @@ def recipe_with(count):
 
 
 def cycled(root, ingested):
-    made = Experiment(ingested.recipe, ExperimentSettings(method=Method.ETKF, members=12), root)
+    made = Experiment(ingested.recipe, ExperimentSettings(method="etkf", members=12), root)
     store = small.ingested_store(made, ingested)
     small.catch_up(made, store)
     return store

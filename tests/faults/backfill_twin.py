@@ -11,14 +11,13 @@ from pathlib import Path
 from tests.experiments import small
 from vardax_core.experiments import backfill as module
 from vardax_core.experiments.assimilate import pending_cycles
-from vardax_core.experiments.settings import Method
 
 STREAMS, OVERLAP = 3, 4
 SEGMENT = 3
 
 
 def experiment(root: Path, stores: str | None):
-    return small.experiment_of(root, Method.ETKF, stores=stores)
+    return small.experiment_of(root, "etkf", stores=stores)
 
 
 def backfill(root: Path, stores: str | None = None) -> None:

@@ -269,11 +269,18 @@ def test_bad_arrays_are_refused_and_the_store_keeps_its_content(store, name):
 
 
 PARAMETERS = {
-    "one member": (lambda s: ExperimentSettings(members=1), ValueError),
-    "negative seed": (lambda s: ExperimentSettings(seed=-1), ValueError),
-    "inflation of zero": (lambda s: ExperimentSettings(inflation=0.0), ValueError),
+    "one member": (lambda s: ExperimentSettings(method="oi", members=1), ValueError),
+    "negative seed": (lambda s: ExperimentSettings(method="oi", seed=-1), ValueError),
+    "inflation of zero": (
+        lambda s: ExperimentSettings(method="etkf", options={"inflation": 0.0}),
+        ValueError,
+    ),
     "method that there is not": (lambda s: ExperimentSettings(method="magic"), ValueError),
-    "unknown setting": (lambda s: ExperimentSettings(member=24), ValueError),
+    "option that there is not": (
+        lambda s: ExperimentSettings(method="oi", options={"inflation": 1.0}),
+        ValueError,
+    ),
+    "unknown setting": (lambda s: ExperimentSettings(method="oi", member=24), ValueError),
     "no streams": (lambda s: cut_streams(0, 9, streams=0, overlap=1), StreamPlanError),
     "more streams than cycles": (
         lambda s: cut_streams(0, 9, streams=9, overlap=1),

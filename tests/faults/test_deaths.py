@@ -12,7 +12,6 @@ from tests.experiments import small
 from tests.faults import backfill_twin
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.backfill import Backfill
-from vardax_core.experiments.settings import Method
 from vardax_core.store import (
     StorageError,
     StoreBusyError,
@@ -102,7 +101,7 @@ def test_kill_9_at_20_random_moments(tmp_path, s3, run_module, monkeypatch, back
 def chain_digest(tmp_path_factory, observed):
     with pytest.MonkeyPatch.context() as patch:
         small.shorten_segments(patch.setattr)
-        made = small.experiment_of(tmp_path_factory.mktemp("chain"), Method.ETKF)
+        made = small.experiment_of(tmp_path_factory.mktemp("chain"), "etkf")
         store = small.ingested_store(made, observed)
         small.catch_up(made, store)
     return content_digest(store)
@@ -110,7 +109,7 @@ def chain_digest(tmp_path_factory, observed):
 
 @pytest.mark.parametrize("runs", [2, 4])
 def test_runs_at_once_leave_one_gapless_chain(tmp_path, observed, chain_digest, runs):
-    made = small.experiment_of(tmp_path, Method.ETKF)
+    made = small.experiment_of(tmp_path, "etkf")
     small.ingested_store(made, observed)
     prepared = made.prepare(made.open_store())
     outcomes, together = [], threading.Barrier(runs)
@@ -137,7 +136,7 @@ def test_runs_at_once_leave_one_gapless_chain(tmp_path, observed, chain_digest, 
 
 
 def test_calls_in_any_order_leave_the_content_of_one(tmp_path, observed, chain_digest):
-    made = small.experiment_of(tmp_path, Method.ETKF)
+    made = small.experiment_of(tmp_path, "etkf")
     store = small.ingested_store(made, observed)
     for until in ("2000-01-04T00", "2000-01-01T06", "2000-01-06T12", "2000-01-02T00", None):
         small.catch_up(made, store, until)
@@ -145,7 +144,7 @@ def test_calls_in_any_order_leave_the_content_of_one(tmp_path, observed, chain_d
 
 
 def test_storage_that_goes_away_and_comes_back(tmp_path, observed, chain_digest):
-    made = small.experiment_of(tmp_path, Method.ETKF)
+    made = small.experiment_of(tmp_path, "etkf")
     store = small.ingested_store(made, observed)
     reports = Assimilation(made, store, made.prepare(store)).run(pending_cycles(made, store))
     next(reports)
@@ -165,7 +164,7 @@ def test_storage_that_goes_away_and_comes_back(tmp_path, observed, chain_digest)
 
 
 def test_a_clock_that_jumps_changes_nothing(tmp_path, observed, chain_digest, monkeypatch):
-    made = small.experiment_of(tmp_path, Method.ETKF)
+    made = small.experiment_of(tmp_path, "etkf")
     store = small.ingested_store(made, observed)
     clock, jumps = time.time, iter((-1e8, 1e9, 0.0, -3e7) * 1000)
     monkeypatch.setattr(time, "time", lambda: clock() + next(jumps))
@@ -174,7 +173,7 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, observed, chain_digest, mo
 
 
 def test_a_writer_that_stays_is_named_and_nothing_is_lost(tmp_path, observed, chain_digest):
-    made = small.experiment_of(tmp_path, Method.ETKF)
+    made = small.experiment_of(tmp_path, "etkf")
     store = small.ingested_store(made, observed)
     rival = made.open_store()
     with (

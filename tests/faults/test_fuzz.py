@@ -21,7 +21,6 @@ from vardax_core.data.errors import ContractError, RecipeError, SourceError
 from vardax_core.data.recipe import validate_recipe
 from vardax_core.data.timeaxis import to_minutes
 from vardax_core.data.window import cycle_times, windows
-from vardax_core.experiments.settings import Method
 from vardax_core.observations.quality import QualityCode
 from vardax_core.store import OverwriteError, StructureError, content_digest
 
@@ -158,7 +157,7 @@ def faulty_observations(draw, observed):
 def observations_are_refused_or_the_cycle_goes_on(data, observed, root):
     """Through the contract into a store, and what then is read for the cycles."""
     recipe = observed.recipe
-    made = small.experiment_of(root, Method.ETKF)
+    made = small.experiment_of(root, "etkf")
     store = made.create_store(observed)
     before = content_digest(store)
     schema = observations_schema(recipe)

@@ -12,14 +12,13 @@ from flows.parameters import ExperimentParameters
 from vardax_core.experiments import assimilate as module
 from vardax_core.experiments import experiment
 from vardax_core.experiments.assimilate import pending_cycles
-from vardax_core.experiments.settings import Method
 
 SEGMENT = 6
 
 
 def main(root: Path) -> None:
     experiment.segment_cycles = lambda ensemble_bytes: SEGMENT
-    parameters = ExperimentParameters(dataset="lorenz96", root=root, method=Method.ETKF, members=6)
+    parameters = ExperimentParameters(dataset="lorenz96", root=root, method="etkf", members=6)
     ingest(parameters)
     made = parameters.experiment()
     commit = module.Assimilation._commit

@@ -23,7 +23,6 @@ from tests.experiments import small
 from vardax_core.calibration.gates.base import GateResult
 from vardax_core.calibration.gates.report import write_gate_report
 from vardax_core.experiments import validation
-from vardax_core.experiments.settings import Method
 from vardax_core.store import ExperimentStore
 from vardax_core.store.location import LocalLocation
 from vardax_core.training.promotion import gates_folder
@@ -39,7 +38,7 @@ def _environment(tmp_path, monkeypatch):
     with mock.patch.dict(os.environ):
         folder = tmp_path / "datasets"
         small.write_recipe(folder)
-        for name in ("lorenz96", "era5-t2m-uk"):
+        for name in ("lorenz63", "lorenz96", "era5-t2m-uk"):
             (folder / name).symlink_to(Path(__file__).parents[2] / "datasets" / name)
         os.environ["VARDAX_DATASETS_DIR"] = str(folder)
         os.environ["VARDAX_CACHE_DIR"] = str(tmp_path / "cache")
@@ -59,7 +58,7 @@ def prefect_api():
 def vardax(tmp_path):
     def run(*arguments, root=tmp_path / "root"):
         words = [str(a) for a in arguments]
-        if words[0] not in ("datasets", "models", "open") and "--root" not in words:
+        if words[0] not in ("datasets", "methods", "models", "open") and "--root" not in words:
             words += ["--root", str(root)]
         return CliRunner().invoke(app, words, env={"COLUMNS": "200"})
 
@@ -89,7 +88,7 @@ def test_the_models_are_listed_with_their_settings(vardax):
     result = vardax("models", "lorenz96")
     for word in ("forcing", "the model's F", "8", "step_size"):
         assert word in result.stdout
-    told = ("no model 'lorenz69'", "Did you mean 'lorenz96'")
+    told = ("no model 'lorenz69'", "did you mean 'lorenz96'")
     refused(vardax("models", "lorenz69"), ExitCode.WRONG_INPUT, *told)
 
 
@@ -156,14 +155,39 @@ def test_what_learns_nothing_is_said_to(vardax):
 
 
 def test_a_method_that_is_not_there_is_refused(vardax):
-    told = (
-        "OptionError: --method: unknown 'letkf'; did you mean 'etkf'? Choose one of climatology, "
-    )
-    result = vardax("run", "small", "-m", "letkf")
+    told = "OptionError: --method: there is no method 'letfk'; did you mean 'letkf'?"
+    result = vardax("run", "small", "-m", "letfk")
     refused(result, ExitCode.WRONG_INPUT, told)
     assert "http" not in result.stderr
-    told = ("no method 'etkf'", "climatology, oi, amortized")
-    refused(vardax("run", "era5-t2m-uk", "-m", "etkf"), ExitCode.WRONG_INPUT, *told)
+    told = ("cannot be run with the method letkf", "localizes by distance", "oi, ")
+    refused(vardax("run", "lorenz63", "-m", "letkf"), ExitCode.WRONG_INPUT, *told)
+
+
+def test_a_setting_of_a_method_is_given_by_name(vardax, tmp_path):
+    command = ("assimilate", "small", "-m", "letkf", "--set", "radius=3", "--set", "inflation=1.1")
+    result = vardax(*command)
+    assert result.exit_code == 0, result.output
+    store = tmp_path / "root" / "experiments" / "small" / "letkf-inflation-1.1-radius-3.0"
+    assert ExperimentStore.open(store).experiment["settings"]["options"] == {
+        "inflation": 1.1,
+        "radius": 3.0,
+    }
+    for given, told in (
+        ("radus=3", "did you mean 'radius'"),
+        ("radius", "expected name=value"),
+        ("radius=far", "radius"),
+    ):
+        refused(vardax(*command[:4], "--set", given), ExitCode.WRONG_INPUT, told)
+
+
+def test_the_methods_are_listed_with_what_a_data_set_lacks(vardax):
+    result = vardax("methods", "--dataset", "lorenz63")
+    assert result.exit_code == 0
+    for word in ("letkf", "does not fit", "localizes", "usual", "4dvar"):
+        assert word in result.stdout
+    result = vardax("methods", "letkf")
+    for word in ("radius", "inflation", "1.05"):
+        assert word in result.stdout
 
 
 def test_a_draw_where_nothing_is_drawn_is_refused(vardax):
@@ -361,7 +385,7 @@ class TestFlows:
     def test_a_run_does_what_is_asked_and_no_more(self, vardax, tmp_path):
         """And the empty store of another method is no obstacle to its report."""
         folder = tmp_path / "root" / "experiments" / "small"
-        small.ingested_store(small.experiment_of(tmp_path / "root", Method.ETKF))
+        small.ingested_store(small.experiment_of(tmp_path / "root", "etkf"))
         options = ("small", "--members", str(small.MEMBERS), "--steps", "20")
         result = vardax("run", *options, "-m", "climatology")
         assert result.exit_code == 0, result.stderr
@@ -417,7 +441,7 @@ def test_an_experiment_is_held_looked_at_and_released(vardax):
 
 
 def test_the_exit_code_of_a_look_says_how_bad_it_is(vardax, tmp_path):
-    made = small.experiment_of(tmp_path / "root", Method.CLIMATOLOGY)
+    made = small.experiment_of(tmp_path / "root", "climatology")
     store = small.ingested_store(made)
     small.catch_up(made, store, "2000-01-03T00:00")
     look = (

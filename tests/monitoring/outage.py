@@ -11,7 +11,7 @@ from tests.experiments import small
 from vardax_core.data import Ingested, ingest
 from vardax_core.data.recipe import Recipe, validate_recipe
 from vardax_core.experiments.experiment import Experiment
-from vardax_core.experiments.settings import ExperimentSettings, Method
+from vardax_core.experiments.settings import ExperimentSettings
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.store import ExperimentStore
 
@@ -29,7 +29,7 @@ def recipe() -> Recipe:
     return validate_recipe(values, "small")
 
 
-def experiment(root: Path, method: Method = Method.ETKF, stores: str | None = None) -> Experiment:
+def experiment(root: Path, method: str = "etkf", stores: str | None = None) -> Experiment:
     settings = ExperimentSettings(method=method, members=16)
     return Experiment(recipe(), settings, root, stores)
 

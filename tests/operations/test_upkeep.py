@@ -12,7 +12,6 @@ import vardax_core
 from flows.cli import app
 from flows.serve import DEPLOYMENTS, HOME
 from tests.experiments import small
-from vardax_core.experiments.settings import Method
 from vardax_core.monitoring.checks import CHECKS
 from vardax_core.store import ExperimentStore, content_digest
 from vardax_core.store.hold import held, hold, release
@@ -31,14 +30,14 @@ def _short_segments(monkeypatch):
 @pytest.fixture
 def orderly(tmp_path):
     """The digest of an experiment to which nothing happened."""
-    made = small.experiment_of(tmp_path / "orderly", Method.ETKF)
+    made = small.experiment_of(tmp_path / "orderly", "etkf")
     store = small.ingested_store(made)
     small.catch_up(made, store)
     return content_digest(store)
 
 
 def test_a_chain_goes_on_from_its_backup_to_the_same_bits(tmp_path, orderly):
-    made = small.experiment_of(tmp_path / "root", Method.ETKF)
+    made = small.experiment_of(tmp_path / "root", "etkf")
     store = small.ingested_store(made)
     small.catch_up(made, store, "2000-01-04T00:00")
     hold(made.store_location, "backup")
@@ -50,7 +49,7 @@ def test_a_chain_goes_on_from_its_backup_to_the_same_bits(tmp_path, orderly):
     shutil.rmtree(tmp_path / "root")
 
     shutil.copytree(tmp_path / "backup", tmp_path / "restored")
-    again = small.experiment_of(tmp_path / "restored", Method.ETKF)
+    again = small.experiment_of(tmp_path / "restored", "etkf")
     assert held(again.store_location).reason == "backup"
     release(again.store_location)
     restored = again.open_store()
@@ -62,7 +61,7 @@ def test_a_chain_goes_on_from_its_backup_to_the_same_bits(tmp_path, orderly):
 def test_a_chain_goes_on_after_an_upgrade_and_says_which_version_made_what(
     tmp_path, orderly, monkeypatch
 ):
-    made = small.experiment_of(tmp_path / "root", Method.ETKF)
+    made = small.experiment_of(tmp_path / "root", "etkf")
     store = small.ingested_store(made)
     small.catch_up(made, store, "2000-01-04T00:00")
     old = vardax_core.__version__

@@ -7,21 +7,23 @@ import pytest
 
 from vardax_core.training.ensemble_scores import (
     CRPS,
-    LOCAL_GAUSSIAN,
+    SPREAD_FLOOR,
     GaussianScore,
     LocalEnergyScore,
     ProjectedGaussianScore,
     SumOfScores,
     gaussian_score,
+    local_gaussian,
 )
 
 N, MEMBERS, CASES = 12, 20, 2000
+FLOOR = 1e-3
 SCORES = {
-    "gaussian": GaussianScore(),
-    "projected": ProjectedGaussianScore(),
+    "gaussian": GaussianScore(FLOOR),
+    "projected": ProjectedGaussianScore(FLOOR),
     "crps": CRPS(1.0),
     "energy": LocalEnergyScore(1.0),
-    "sum": SumOfScores((GaussianScore(), LocalEnergyScore(1.0)), (1.0, 2.0)),
+    "sum": SumOfScores((GaussianScore(FLOOR), LocalEnergyScore(1.0)), (1.0, 2.0)),
 }
 FEEL_CORRELATIONS = ("projected", "energy", "sum")
 
@@ -115,10 +117,15 @@ def test_two_members_by_hand(key):
     )
 
 
-def test_the_usual_score_is_the_sum_of_both_gaussian_ones(key):
+@pytest.mark.parametrize("unit", [1.0, 1e-6])
+def test_the_usual_score_is_that_of_both_gaussian_ones_in_any_unit(unit, key):
+    """Another unit adds its logarithm to each of the two, and nothing else."""
     ensemble, truth = smooth(key, MEMBERS), smooth(jax.random.fold_in(key, 1))
-    parts = [s(ensemble, truth, key=key) for s in (GaussianScore(), ProjectedGaussianScore())]
-    np.testing.assert_allclose(LOCAL_GAUSSIAN(ensemble, truth, key=key), sum(parts), rtol=1e-12)
+    floor = SPREAD_FLOOR * 2.0
+    scores = (GaussianScore(floor), ProjectedGaussianScore(floor))
+    expected = sum(score(ensemble, truth, key=key) for score in scores)
+    found = local_gaussian(2.0 * unit)(unit * ensemble, unit * truth, key=key)
+    np.testing.assert_allclose(found - 2 * np.log(unit), expected, rtol=1e-9)
 
 
 def test_settings_that_mean_nothing_are_refused():
@@ -126,5 +133,7 @@ def test_settings_that_mean_nothing_are_refused():
         CRPS(0.0)
     with pytest.raises(ValueError, match="scale must be > 0, got -1"):
         LocalEnergyScore(-1.0)
+    with pytest.raises(ValueError, match="floor must be > 0, got 0"):
+        ProjectedGaussianScore(0.0)
     with pytest.raises(ValueError, match="one weight for each of 1 scores, got 2"):
-        SumOfScores((GaussianScore(),), (1.0, 2.0))
+        SumOfScores((GaussianScore(FLOOR),), (1.0, 2.0))

@@ -11,7 +11,8 @@ import pytest
 import vardax_core as vardax
 from vardax_core.training.checkpoint import CheckpointError
 from vardax_core.training.curves import save_loss_curve
-from vardax_core.training.fit import FitSettings, NonFiniteLossError, fit
+from vardax_core.training.fit import FitSettings, fit
+from vardax_core.training.loop import NonFiniteLossError
 from vardax_core.training.preparation import standardised
 from vardax_core.training.recalibration import RecalibrationError, recalibrated
 from vardax_core.training.sources import ArraySource, SimulatorSource

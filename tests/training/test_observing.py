@@ -8,6 +8,7 @@ import pytest
 from vardax_core.training.observing import FixedNetwork, RandomNetwork
 
 N, DRAWS = 40, 2000
+ERRORS = (0.25, 4.0)
 
 
 def drawn(system, key):
@@ -23,7 +24,7 @@ def test_a_fixed_network_is_the_same_each_time(key):
 
 
 def test_shares_and_errors_fill_their_ranges(key):
-    mask, error_sd = drawn(RandomNetwork(observed=(0.2, 1.0), outage=0.0), key)
+    mask, error_sd = drawn(RandomNetwork(ERRORS, observed=(0.2, 1.0), outage=0.0), key)
     share = mask.mean(axis=1)
     assert share.min() == pytest.approx(0.2, abs=0.5 / N)
     assert share.max() == pytest.approx(1.0, abs=0.5 / N)
@@ -39,16 +40,25 @@ def test_shares_and_errors_fill_their_ranges(key):
     assert np.all(np.abs(mask.mean(axis=0) - 0.6) < 5 * 0.5 / DRAWS**0.5 + 0.02)
 
 
+def test_the_typical_error_is_in_the_middle_of_those_drawn(key):
+    """Of a log-uniform variance, the median is the root of the product of its ends."""
+    assert FixedNetwork(1.5, every=2).typical_error == 1.5
+    system = RandomNetwork((0.01, 4.0))
+    _, error_sd = drawn(system, key)
+    below = np.mean(error_sd[:, 0] < system.typical_error)
+    assert below == pytest.approx(0.5, abs=5 * 0.5 / DRAWS**0.5)
+
+
 def test_half_of_the_networks_have_gaps(key):
     """At half coverage scattered points change about every second step, clustered ones rarely."""
-    mask, _ = drawn(RandomNetwork(observed=(0.5, 0.5), outage=0.0), key)
+    mask, _ = drawn(RandomNetwork(ERRORS, observed=(0.5, 0.5), outage=0.0), key)
     changes = np.mean(mask != np.roll(mask, 1, axis=1), axis=1)
     clustered = np.mean(changes < 0.35)
     assert clustered == pytest.approx(0.5, abs=0.1)
 
 
 def test_outages_are_as_frequent_as_asked(key):
-    mask, _ = drawn(RandomNetwork(outage=0.1), key)
+    mask, _ = drawn(RandomNetwork(ERRORS, outage=0.1), key)
     outages = np.mean(~mask.any(axis=1))
     assert outages == pytest.approx(0.1, abs=5 * (0.1 * 0.9 / DRAWS) ** 0.5)
 
@@ -58,6 +68,6 @@ def test_outages_are_as_frequent_as_asked(key):
 )
 def test_impossible_ranges_are_refused(wrong):
     with pytest.raises(ValueError, match="RandomNetwork: 0 < observed"):
-        RandomNetwork(**wrong)
+        RandomNetwork(**{"error_variance": ERRORS, **wrong})
     with pytest.raises(ValueError, match="FixedNetwork: error_sd must be > 0"):
         FixedNetwork(0.0)

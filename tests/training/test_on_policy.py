@@ -1,5 +1,7 @@
 """Training on policy: it learns, it is deterministic, it survives a stream gone wrong."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,15 +12,13 @@ from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.ensemble.etkf import ETKF
 from vardax_core.analysis.ensemble.iterative import IterativeETKF
 from vardax_core.analysis.history import DepartureHistory
+from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
 from vardax_core.training.ensemble_scores import CRPS, LocalEnergyScore
 from vardax_core.training.observing import FixedNetwork, RandomNetwork
-from vardax_core.training.on_policy import (
-    OnPolicySettings,
-    _advance,
-    train_on_policy,
-)
+from vardax_core.training.on_policy import OnPolicySettings, train_on_policy, typical_nearness
+from vardax_core.training.on_policy_cycles import advance_shares
 from vardax_core.types import PAST_STATISTICS
 
 SETTINGS = OnPolicySettings(steps=40, streams=4, members=(8,), spin_up=50, chunk=20)
@@ -57,13 +57,51 @@ def test_two_trainings_give_the_same_weights(first_guess, key):
 
 
 def test_one_training_meets_many_networks_and_cycles_without_any(key):
-    networks = RandomNetwork(outage=0.3)
+    networks = RandomNetwork((0.25, 4.0), outage=0.3)
     trained, curve = train_on_policy(
         untrained(ETKF(OPERATOR, 1.05)), MODEL, networks, SETTINGS, key=key
     )
     assert np.all(np.isfinite(curve))
     for leaf in jax.tree.leaves(eqx.filter(trained.network, eqx.is_inexact_array)):
         assert np.all(np.isfinite(leaf))
+
+
+class InUnit(AbstractForecastModel):
+    """A model of states in another unit, so many of which are one of its own."""
+
+    model: Lorenz96
+    unit: float = eqx.field(static=True)
+    state_shape: tuple[int, ...] = eqx.field(static=True, default=(12,))
+    interval: int = eqx.field(static=True, default=MODEL.interval)
+
+    def step(self, state, time, *, key):
+        return self.unit * self.model.step(state / self.unit, time, key=key)
+
+
+def test_another_unit_trains_the_same_network(key):
+    """Nothing in a training is a number in the unit of the state. Powers of two round alike."""
+    unit = 2.0**-12
+    own = untrained(ETKF(OPERATOR, 1.05))
+    other = dataclasses.replace(own, centre=unit * own.centre, scale=unit * own.scale)
+    networks = []
+    for step, size, model in ((own, 1.0, MODEL), (other, unit, InUnit(MODEL, unit))):
+        settings = SETTINGS._replace(shock=0.2)
+        observing = FixedNetwork(size)
+        trained, _ = train_on_policy(step, model, observing, settings, key=key)
+        networks.append(jax.tree.leaves(trained.network))
+    moved = 0.0
+    for a, b, start in zip(*networks, jax.tree.leaves(own.network), strict=True):
+        # The unit that is divided out and back, and the logarithm of a density, round otherwise in
+        # single precision; a number in one unit would move the weights as training does.
+        np.testing.assert_allclose(a, b, atol=1e-4)
+        moved = max(moved, float(np.abs(np.asarray(a) - np.asarray(start)).max()))
+    assert moved > 1e-2
+
+
+def test_streams_are_trusted_by_the_error_of_the_observations():
+    assert typical_nearness(FixedNetwork(1.0), 3.6) == 0.5
+    assert typical_nearness(FixedNetwork(100.0), 3.6) == 1.8
+    assert typical_nearness(RandomNetwork((0.01, 0.01)), 3.6) == pytest.approx(0.05)
 
 
 def test_training_lowers_the_score(key):
@@ -138,7 +176,7 @@ def test_each_share_of_the_streams_follows_its_own_nature(key):
     """One step of each, beside the models themselves."""
     natures = (MODEL, Lorenz96(forcing=9.0, state_shape=(12,)))
     truth = jax.random.normal(key, (4, 12))
-    moved = _advance(natures, truth, key)
+    moved = advance_shares(natures, truth, key)
     now = jnp.zeros((), jnp.int32)
     for stream, nature in enumerate((natures[0], natures[0], natures[1], natures[1])):
         np.testing.assert_allclose(moved[stream], nature.step(truth[stream], now, key=key))

@@ -39,7 +39,7 @@ def run(inflation=1.0, every=1, forecast_steps=1, nature=None):
     kept = jax.jit(
         lambda: cycle_twin(
             program,
-            RandomNetwork(),
+            RandomNetwork((0.25, 4.0)),
             truth,
             ensemble,
             CYCLES,

@@ -5,9 +5,10 @@ import math
 import equinox as eqx
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.observations.departures import Departures, Residuals
 from vardax_core.types import PAST_STATISTICS
 
 LARGEST = 5.0
@@ -61,25 +62,20 @@ class DepartureHistory(eqx.Module):
     def update(
         self,
         past: Float[Array, "statistic obs"],
-        innovation: Float[Array, " obs"],
-        increment: Float[Array, " obs"],
-        background_variance: Float[Array, " obs"],
-        error_sd: Float[Array, " obs"],
-        used: Bool[Array, " obs"],
+        departures: Departures,
+        residuals: Residuals,
     ) -> Float[Array, "statistic obs"]:
         """Take one cycle in; what is not finite is left out.
 
         Arguments:
             past: the means before.
-            innovation, increment: O-B and H(A - B).
-            background_variance: diagonal of HBH'.
-            error_sd: square root of the diagonal of R.
-            used: True where the observation entered the analysis.
+            departures, residuals: of the cycle.
         """
-        z = innovation / jnp.sqrt(background_variance + error_sd**2)
-        z = jnp.clip(z, -LARGEST, LARGEST)
-        spread = jnp.sqrt(background_variance)
-        shift = jnp.clip(increment / jnp.where(spread > 0, spread, 1.0), -LARGEST, LARGEST)
+        used = departures.used
+        z = jnp.clip(departures.normalised, -LARGEST, LARGEST)
+        spread = jnp.sqrt(departures.variance)
+        shift = residuals.increment / jnp.where(spread > 0, spread, 1.0)
+        shift = jnp.clip(shift, -LARGEST, LARGEST)
         new = jnp.stack([z, z**2 - 1, shift, jnp.ones_like(z)])
         known = jnp.stack([used, used, jnp.broadcast_to(jnp.any(used), used.shape), used])
         known = known & jnp.isfinite(new)

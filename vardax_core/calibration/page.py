@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vardax_core.calibration.gain import gain
 from vardax_core.calibration.headline import Headline, change
 from vardax_core.calibration.plots.style import short, unit_label
 from vardax_core.calibration.scores import Score, Scores
@@ -78,6 +79,7 @@ def page(content: PageContent, first: Shown, others: Shown) -> str:
     c = content
     parts = [
         f"# {c.title}",
+        gain(c.scores, c.primary),
         str(calibration_verdict(c.scores[c.primary], c.primary)),
         _five_numbers(c.headline),
         _pictures(first),

@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.possible import Possible
+from vardax_core.observations.departures import Departures
 from vardax_core.types import Analysis, Observations, ResultCode
 
 
@@ -117,6 +118,7 @@ class SpreadAdaptation(eqx.Module):
         step: AbstractAnalysisStep,
         background: Float[Array, "member *state"],
         observations: Observations,
+        departures: Departures,
         *,
         key: PRNGKeyArray,
     ) -> SpreadState:
@@ -128,13 +130,12 @@ class SpreadAdaptation(eqx.Module):
         Arguments:
             state: before the cycle.
             step: the analysis whose spread is judged.
-            background, observations: of the cycle.
+            background, observations, departures: of the cycle.
             key: for the folds and the partial analyses.
         """
         fold_key, step_key = jax.random.split(key)
         sites = observations.mask.shape[1]
         fold = jax.random.permutation(fold_key, jnp.arange(sites)) % self.folds
-        now = observations.at_analysis_time()
 
         def partial(index: Array) -> tuple[Array, Array, Array]:
             withheld = fold == index
@@ -142,9 +143,9 @@ class SpreadAdaptation(eqx.Module):
                 lambda o: o.mask, observations, observations.mask & ~withheld[None, :]
             )
             analysis = step.analyse(background, rest, key=step_key)
-            judged = withheld & now.mask[0] & jnp.any(rest.mask)
-            departure = now.values[0] - step.operator(analysis.mean)
-            error = departure**2 - now.error_sd[0] ** 2
+            judged = withheld & departures.used & jnp.any(rest.mask)
+            left = departures.residuals(step.operator, analysis.mean, analysis.ensemble)
+            error = left.residual**2 - departures.error_sd**2
             variance = step.operator(analysis.spread) ** 2
             return masked_sum(error, judged), masked_sum(variance, judged), jnp.sum(judged)
 

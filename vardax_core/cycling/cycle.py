@@ -13,20 +13,18 @@ from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.history import history_of
 from vardax_core.analysis.origin import Origin, needs_origin, with_origin
 from vardax_core.analysis.possible import Climate, Possible, drawn_back, unusable
-from vardax_core.calibration.statistics import cycle_statistics, mean_equivalent_variance
+from vardax_core.calibration.statistics import CycleView, Smoothed, cycle_statistics
 from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
-from vardax_core.cycling.first_guess import check_first_guess
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.keys import Purpose, cycle_key
-from vardax_core.cycling.recovery import collapsed, misfits, restarted
-from vardax_core.cycling.smoother import AbstractSmoother, Smoothed, SmoothingState, smooth
+from vardax_core.cycling.recovery import restarted
+from vardax_core.cycling.smoother import AbstractSmoother, SmoothingState, smooth
 from vardax_core.cycling.trust import TrustState
 from vardax_core.models.base import AbstractForecastModel
+from vardax_core.observations.departures import Departures, Residuals
 from vardax_core.types import (
     Analysis,
     Observations,
-    ensemble_mean,
-    ensemble_spread,
 )
 
 
@@ -61,7 +59,7 @@ class CycleInput(eqx.Module):
         quality: quality-control codes of the last row of the window.
         truth: true state at the analysis time, NaN where not known.
         valid: False for the padding at the end of the last segment.
-        withheld: at the analysis time, values that the analysis must not see, NaN elsewhere; or
+        withheld: at the analysis time, one row of observations that the analysis must not see; or
             None for no such observation.
     """
 
@@ -69,7 +67,7 @@ class CycleInput(eqx.Module):
     quality: Int[Array, " obs"]
     truth: Float[Array, "*state"]
     valid: Bool[Array, ""]
-    withheld: Float[Array, " obs"] | None = None
+    withheld: Observations | None = None
 
 
 class CycleOutput(eqx.Module):
@@ -78,25 +76,21 @@ class CycleOutput(eqx.Module):
     Attributes:
         background: background ensemble.
         analysis: the analysis, spread adapted.
-        background_departure, analysis_departure: O-B and O-A at the analysis time, those of
-            withheld observations among them; NaN where nothing was observed.
-        background_equivalent_variance: diagonal of HBH' from the members.
-        quality: quality-control codes after the first-guess check.
+        departures, residuals: of the analysis time, those of withheld observations among them.
         spread_factor: factor that the adaptation put on the spread.
         method: 0 where the program's own step made the analysis, else which fallback, see
             `Verdict`; one more than the background for members drawn from the climate.
         trust_score: of the guard's monitor, NaN without a guard.
-        statistics: sums for verification, see `cycle_statistics`.
+        statistics: sums for verification by the names of `SUMS`, with the channel as their first
+            axis where they are of fields and a state has channels.
         replaced_members: how many members' forecasts were impossible.
         smoothed: what is known by now of an earlier cycle, or None without a smoother.
     """
 
     background: Float[Array, "member *state"]
     analysis: Analysis
-    background_departure: Float[Array, " obs"]
-    analysis_departure: Float[Array, " obs"]
-    background_equivalent_variance: Float[Array, " obs"]
-    quality: Int[Array, " obs"]
+    departures: Departures
+    residuals: Residuals
     spread_factor: Float[Array, ""]
     method: Int[Array, ""]
     trust_score: Float[Array, ""]
@@ -121,6 +115,7 @@ class CycleProgram(eqx.Module):
         valid_range: smallest and largest possible value of the state; a member with a forecast
             beyond is replaced, see `possible_members`, and an analysis beyond is not taken, see
             `Possible`.
+        channels: whether the first axis of a state is the channel, so that each is scored apart.
         climate: of the state; bounds the spread of analyses, see `drawn_back`, and gives members
             where there are no others. None where it is not known.
     """
@@ -136,6 +131,7 @@ class CycleProgram(eqx.Module):
     smoother: AbstractSmoother | None = None
     valid_range: tuple[float, float] = eqx.field(static=True, default=(-math.inf, math.inf))
     climate: Climate | None = None
+    channels: bool = eqx.field(static=True, default=False)
 
     @property
     def interval(self) -> int:
@@ -189,16 +185,15 @@ class CycleProgram(eqx.Module):
         step, guard = self.step, self.guard
         if needs_origin((step, guard)):
             step, guard = with_origin((step, guard), origin)
-        equivalents = self.step.operator.ensemble(background)
-        observed_mean = ensemble_mean(equivalents)
-        observed_variance = ensemble_spread(equivalents) ** 2
-        observations, quality = check_first_guess(
+        departures = Departures.of(
+            self.step.operator,
+            background,
             given.observations,
-            given.quality,
-            observed_mean,
-            observed_variance,
+            quality=given.quality,
+            withheld=given.withheld,
             limit=self.first_guess_limit,
         )
+        observations = departures.window(given.observations)
         history, past = history_of(step), state.past
         if history is not None and past is not None:
             observations = dataclasses.replace(observations, past=history.standardised(past))
@@ -210,14 +205,11 @@ class CycleProgram(eqx.Module):
             raw = possible.analysis(step(background, observations, key=analysis_key), background)
             method = jnp.where(unusable(raw), 1, method).astype(method.dtype)
         else:
-            rejected = given.observations.mask[-1] & ~observations.mask[-1]
             verdict = guard.judge(
                 step,
                 background,
                 observations,
-                rejected,
-                observed_mean,
-                observed_variance,
+                departures,
                 trust,
                 possible=possible,
                 key=analysis_key,
@@ -228,24 +220,22 @@ class CycleProgram(eqx.Module):
         if self.adaptation is not None:
             analysis, factor = self.adaptation.adapted(raw, state.spread, possible)
             updated = self.adaptation.update(
-                state.spread, step, background, observations, key=purpose(Purpose.ADAPTATION)
+                state.spread,
+                step,
+                background,
+                observations,
+                departures,
+                key=purpose(Purpose.ADAPTATION),
             )
             spread = jax.tree.map(
                 lambda new, old: jnp.where(unusable(raw), old, new), updated, state.spread
             )
-        now = observations.at_analysis_time()
-        departure = now.values[0] - observed_mean
         if self.climate is not None:
             analysis = drawn_back(analysis, self.climate)
-            given_up = collapsed(observed_variance, now.error_sd[0], now.mask[0]) & misfits(
-                departure, observed_variance, now.error_sd[0], now.mask[0]
-            )
             analysis, method = restarted(
                 analysis,
                 method,
-                given_up,
-                observations,
-                observed_mean,
+                departures,
                 number=2 + (0 if guard is None else len(guard.fallbacks)),
                 climate=self.climate,
                 valid_range=self.valid_range,
@@ -254,67 +244,35 @@ class CycleProgram(eqx.Module):
                 key=purpose(Purpose.INITIAL),
             )
 
-        analysed = self.step.operator(analysis.mean)
-        analysed_spread = ensemble_spread(self.step.operator.ensemble(analysis.ensemble))
-        observed = given.observations.mask[-1]
-        values = given.observations.values[-1]
-        withheld = jnp.zeros_like(observed)
-        if given.withheld is not None:
-            withheld = ~observed & jnp.isfinite(given.withheld)
-            values = jnp.where(withheld, given.withheld, values)
-        reported = observed | withheld
-        residual = now.values[0] - analysed
+        residuals = departures.residuals(self.step.operator, analysis.mean, analysis.ensemble)
         if history is not None and past is not None:
-            past = history.update(
-                past,
-                departure,
-                analysed - observed_mean,
-                observed_variance,
-                now.error_sd[0],
-                now.mask[0],
-            )
-        statistics = cycle_statistics(
-            truth=given.truth,
-            weights=self.score_weights,
-            mean=analysis.mean,
-            spread=analysis.spread,
-            ensemble=analysis.ensemble,
-            background_mean=ensemble_mean(background),
-            background_spread=ensemble_spread(background),
-            innovation=departure,
-            residual=residual,
-            background_variance=observed_variance,
-            mean_background_variance=mean_equivalent_variance(equivalents, now.mask[0]),
-            error_sd=now.error_sd[0],
-            used=now.mask[0],
-            withheld=withheld,
-            withheld_innovation=values - observed_mean,
-            withheld_residual=values - analysed,
-            withheld_variance=analysed_spread**2,
-            key=purpose(Purpose.VERIFICATION),
-            spread_scale=self.spread_scale,
-        )
+            past = history.update(past, departures, residuals)
         smoothing, smoothed = state.smoothing, None
         if self.smoother is not None and smoothing is not None:
             smoothing, smoothed = smooth(
-                self.smoother,
-                smoothing,
-                background,
-                analysis.ensemble,
-                given.truth,
-                self.score_weights,
+                self.smoother, smoothing, background, analysis.ensemble, given.truth
             )
+        view = CycleView.of(
+            truth=given.truth,
+            weights=self.score_weights,
+            background=background,
+            analysis=analysis,
+            departures=departures,
+            residuals=residuals,
+            key=purpose(Purpose.VERIFICATION),
+            smoothed=smoothed,
+            spread_scale=self.spread_scale,
+            channels=self.channels,
+        )
         output = CycleOutput(
             background=background,
             analysis=analysis,
-            background_departure=jnp.where(reported, values - observed_mean, jnp.nan),
-            analysis_departure=jnp.where(reported, values - analysed, jnp.nan),
-            background_equivalent_variance=observed_variance,
-            quality=quality,
+            departures=departures,
+            residuals=residuals,
             spread_factor=factor,
             method=method,
             trust_score=trust_score,
-            statistics=statistics,
+            statistics=cycle_statistics(view),
             replaced_members=replaced,
             smoothed=smoothed,
         )

@@ -52,7 +52,10 @@ class SegmentInput(eqx.Module):
         hidden = self.quality == int(QualityCode.WITHHELD)
         values = self.values.at[:, -1].set(jnp.where(hidden, jnp.nan, last))
         observations = jax.vmap(Observations.from_values)(values, self.error_sd, self.minutes)
-        withheld = jnp.where(hidden, last, jnp.nan)
+        last = jnp.where(hidden, last, jnp.nan)[:, None]
+        withheld = jax.vmap(Observations.from_values)(
+            last, self.error_sd[:, -1:], self.minutes[:, -1:]
+        )
         return jax.vmap(CycleInput)(observations, self.quality, self.truth, self.valid, withheld)
 
 

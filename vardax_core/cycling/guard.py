@@ -9,6 +9,7 @@ from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.branches import where_wanted
 from vardax_core.analysis.possible import Possible, unusable
 from vardax_core.cycling.trust import DepartureMonitor, TrustState, departure_checks
+from vardax_core.observations.departures import Departures
 from vardax_core.types import (
     Analysis,
     Observations,
@@ -60,9 +61,7 @@ class Guard(eqx.Module):
         step: AbstractAnalysisStep,
         background: Float[Array, "member *state"],
         observations: Observations,
-        rejected: Bool[Array, " obs"],
-        observed_mean: Float[Array, " obs"],
-        observed_variance: Float[Array, " obs"],
+        departures: Departures,
         trust: TrustState,
         *,
         possible: Possible = Possible(),  # noqa: B008 (frozen)
@@ -73,25 +72,15 @@ class Guard(eqx.Module):
         Arguments:
             step: the method itself.
             background, observations: of the cycle, after quality control.
-            rejected: what the first-guess check refused.
-            observed_mean, observed_variance: of the background members' equivalents of the
-                observations.
+            departures: of the background.
             trust: state of the monitor before the cycle.
             possible: what every analysis is held against.
             key: for the methods, of which one makes the analysis.
         """
         own = possible.analysis(step(background, observations, key=key), background)
-        now = observations.at_analysis_time()
-        checks, stations = departure_checks(
-            now.values[0] - observed_mean,
-            now.values[0] - step.operator(own.mean),
-            observed_variance,
-            now.error_sd[0],
-            now.mask[0],
-            rejected,
-            trust.stations,
-        )
-        seen = jnp.any(now.mask[0] | rejected)
+        residuals = departures.residuals(step.operator, own.mean, own.ensemble)
+        checks, stations = departure_checks(departures, residuals, trust.stations)
+        seen = jnp.any(departures.used | departures.rejected)
         following = self.monitor.update(trust, checks, stations, seen)
         nothing = own.result == int(ResultCode.NO_OBSERVATIONS)
         trusted = self.monitor.trusts(following)

@@ -16,6 +16,7 @@ class Purpose(IntEnum):
     VERIFICATION = 4
     TRAINING = 5
     VALIDATION = 6
+    TUNING = 7
 
 
 def cycle_key(

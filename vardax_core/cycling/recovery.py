@@ -2,18 +2,13 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from vardax_core.analysis.branches import where_wanted
 from vardax_core.analysis.possible import Climate, Range
 from vardax_core.observations.base import AbstractObservationOperator
-from vardax_core.types import (
-    Analysis,
-    Observations,
-    ResultCode,
-    ensemble_mean,
-    ensemble_spread,
-)
+from vardax_core.observations.departures import Departures
+from vardax_core.types import Analysis, ResultCode, ensemble_mean, ensemble_spread
 
 COLLAPSED = 0.01
 """Share of the observation error below which a spread takes no notice of observations."""
@@ -21,27 +16,22 @@ CERTAIN = 4.75
 """Standard normal quantile of a probability of 1e-6."""
 
 
-def collapsed(
-    variance: Float[Array, " obs"], error_sd: Float[Array, " obs"], used: Bool[Array, " obs"]
-) -> Bool[Array, ""]:
+def collapsed(departures: Departures) -> Bool[Array, ""]:
     """Whether members are so much alike at the observations used that none is listened to."""
-    there = jnp.sum(jnp.where(used, variance, 0.0))
-    error = jnp.sum(jnp.where(used, error_sd**2, 0.0))
+    used = departures.used
+    there = jnp.sum(jnp.where(used, departures.variance, 0.0))
+    error = jnp.sum(jnp.where(used, departures.error_sd**2, 0.0))
     return jnp.any(used) & (there < COLLAPSED**2 * error)
 
 
-def misfits(
-    innovation: Float[Array, " obs"],
-    variance: Float[Array, " obs"],
-    error_sd: Float[Array, " obs"],
-    used: Bool[Array, " obs"],
-) -> Bool[Array, ""]:
+def misfits(departures: Departures) -> Bool[Array, ""]:
     """Whether sum (O-B)^2 / (HBH' + R) is beyond what chance makes of chi^2(p) once in 1e6.
 
     Source: Wilson and Hilferty (1931), doi:10.1073/pnas.17.12.684, on the quantile.
     """
-    found = jnp.sum(jnp.where(used, innovation**2 / (variance + error_sd**2), 0.0))
-    count = jnp.maximum(jnp.sum(used), 1).astype(found.dtype)
+    squared = departures.innovation**2 / departures.expected_variance
+    found = jnp.sum(jnp.where(departures.used, squared, 0.0))
+    count = jnp.maximum(jnp.sum(departures.used), 1).astype(found.dtype)
     part = 2 / (9 * count)
     return found > count * (1 - part + CERTAIN * jnp.sqrt(part)) ** 3
 
@@ -49,9 +39,7 @@ def misfits(
 def restarted(
     analysis: Analysis,
     method: Int[Array, ""],
-    lost: Bool[Array, ""],
-    observations: Observations,
-    background_equivalent: Float[Array, " obs"],
+    departures: Departures,
     *,
     number: int,
     climate: Climate,
@@ -62,16 +50,15 @@ def restarted(
 ) -> tuple[Analysis, Int[Array, ""]]:
     """Draw the ensemble from the climate where it is lost and the climate fits better.
 
-    Members that are all alike stay so whatever is observed, and a filter without spread believes
-    none of it. Such an ensemble is given up only if the mean of the climate is nearer to the
-    observations than its own, so that nothing is lost with it.
+    It is lost where it has collapsed and misfits what is observed: members that are all alike stay
+    so whatever is observed, and a filter without spread believes none of it. Such an ensemble is
+    given up only if the mean of the climate is nearer to the observations than its own, so that
+    nothing is lost with it.
 
     Arguments:
         analysis: of the cycle.
         method: that made it.
-        lost: whether the ensemble has collapsed and misfits what is observed.
-        observations: of the cycle, after quality control.
-        background_equivalent: mean of the members' equivalents of the last row.
+        departures: of its background.
         number: of the climate among the methods.
         climate: whence the members are drawn.
         valid_range: smallest and largest possible value, unit of the state.
@@ -82,7 +69,7 @@ def restarted(
     Returns:
         The analysis, with the code FAILED where it was drawn anew, and the method.
     """
-    now = observations.at_analysis_time()
+    lost = collapsed(departures) & misfits(departures)
     arrays, static = eqx.partition((climate, operator), eqx.is_array)
 
     def draw(arrays, like, time, key):
@@ -94,14 +81,14 @@ def restarted(
         lost,
         draw,
         (arrays, analysis.ensemble, time, key),
-        (analysis.ensemble, background_equivalent),
+        (analysis.ensemble, departures.mean),
     )
 
     def misfit(equivalent: Array) -> Array:
-        departure = (now.values[0] - equivalent) / now.error_sd[0]
-        return jnp.sum(jnp.where(now.mask[0], departure**2, 0.0))
+        scaled = (departures.values - equivalent) / departures.error_sd
+        return jnp.sum(jnp.where(departures.used, scaled**2, 0.0))
 
-    again = lost & (misfit(equivalent) < misfit(background_equivalent))
+    again = lost & (misfit(equivalent) < misfit(departures.mean))
     code = jnp.asarray(int(ResultCode.FAILED), analysis.result.dtype)
     found = Analysis(
         ensemble=jnp.where(again, members, analysis.ensemble),

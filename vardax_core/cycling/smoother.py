@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from vardax_core.calibration.statistics import smoothed_statistics
+from vardax_core.calibration.statistics import Smoothed
 from vardax_core.types import ensemble_mean, ensemble_spread
 
 
@@ -109,26 +109,12 @@ class SmoothingState(eqx.Module):
         return cls(smoother.init(ensemble), unknown, jnp.zeros((), jnp.int32))
 
 
-class Smoothed(eqx.Module):
-    """The analysis of `lag` cycles ago, given all observations up to now.
-
-    Attributes:
-        mean, spread: NaN in the first cycles, when there was no such analysis.
-        statistics: sums for verification, see `smoothed_statistics`.
-    """
-
-    mean: Float[Array, "*state"]
-    spread: Float[Array, "*state"]
-    statistics: dict[str, Array]
-
-
 def smooth(
     smoother: AbstractSmoother,
     state: SmoothingState,
     background: Float[Array, "member *state"],
     analysis: Float[Array, "member *state"],
     truth: Float[Array, "*state"],
-    weights: Float[Array, "*state"],
 ) -> tuple[SmoothingState, Smoothed]:
     """Take one analysis in, and give the oldest its final form.
 
@@ -137,7 +123,10 @@ def smooth(
         state: after the cycle before.
         background, analysis: members of this cycle.
         truth: of this cycle.
-        weights: of the points in the verification.
+
+    Returns:
+        What is to be remembered, and the analysis of `lag` cycles ago given all observations up to
+        now; NaN in the first cycles, when there was no such analysis.
     """
     history = smoother.update(state.history, background, analysis)
     truths = jnp.concatenate([truth[None], state.truth[:-1]])
@@ -145,5 +134,4 @@ def smooth(
     there = done > smoother.lag
     mean = jnp.where(there, ensemble_mean(history[-1]), jnp.nan)
     spread = jnp.where(there, ensemble_spread(history[-1]), jnp.nan)
-    statistics = smoothed_statistics(truths[-1], weights, mean, spread)
-    return SmoothingState(history, truths, done), Smoothed(mean, spread, statistics)
+    return SmoothingState(history, truths, done), Smoothed(mean, spread, truths[-1])

@@ -1,4 +1,4 @@
-"""When an analysis should not be trusted: departures unlike those that it was trained with."""
+"""When an analysis should not be trusted: departures unlike those of its training."""
 
 import math
 
@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
+
+from vardax_core.observations.departures import Departures, Residuals
 
 CHECKS = ("bias", "chi2", "persistence", "residual", "rejected", "largest", "station")
 """What every cycle is asked, in this order; see `departure_checks`."""
@@ -18,7 +20,7 @@ CONFIDENCE, RESAMPLES = 0.9, 100
 """Of the threshold, and how many times the blocks are drawn anew for it."""
 
 STATION_MEMORY = 6.0
-"""Cycles that a station's mean squared departure goes back."""
+"""Cycles that a station's mean squared innovation goes back."""
 
 TAIL = 0.1
 """Share of the blocks that make the tail."""
@@ -33,13 +35,7 @@ cycle is forgotten after some five times the longest memory."""
 
 
 def departure_checks(
-    innovation: Float[Array, " obs"],
-    residual: Float[Array, " obs"],
-    background_variance: Float[Array, " obs"],
-    error_sd: Float[Array, " obs"],
-    used: Bool[Array, " obs"],
-    rejected: Bool[Array, " obs"],
-    stations: Float[Array, "2 obs"],
+    departures: Departures, residuals: Residuals, stations: Float[Array, "2 obs"]
 ) -> tuple[Float[Array, " check"], Float[Array, "2 obs"]]:
     """One number for each of `CHECKS`, near zero in a cycle as it should be.
 
@@ -52,11 +48,8 @@ def departure_checks(
     one wrong station among many.
 
     Arguments:
-        innovation, residual: O-B and O-A.
-        background_variance: diagonal of HBH'.
-        error_sd: square root of the diagonal of R.
-        used: True where the observation entered the analysis.
-        rejected: True where the first-guess check refused it.
+        departures: of the cycle.
+        residuals: of the analysis that is judged.
         stations: what each had before this cycle, see `TrustState`.
 
     Returns:
@@ -66,17 +59,18 @@ def departure_checks(
     doi:10.1109/TAC.1968.1099025
     """
     last, power = stations
-    d, a = jnp.where(used, innovation, 0.0), jnp.where(used, residual, 0.0)
-    expected = jnp.where(used, jnp.sqrt(background_variance + error_sd**2), 1.0)
-    z = d / expected
+    used, rejected = departures.used, departures.rejected
+    innovation = departures.innovation
+    d, a = (jnp.where(used, x, 0.0) for x in (innovation, residuals.residual))
+    z = jnp.where(used, departures.normalised, 0.0)
     count = jnp.sum(used).astype(z.dtype)
     several = jnp.maximum(count, 1.0)
     pairs = jnp.maximum(jnp.sum(used & (last != 0)).astype(z.dtype), 1.0)
-    error = jnp.sum(jnp.where(used, error_sd**2, 0.0))
+    error = jnp.sum(jnp.where(used, departures.error_sd**2, 0.0))
     refused = jnp.sum(rejected).astype(z.dtype)
     keep = math.exp(-1 / STATION_MEMORY)
     known = used | rejected
-    squared = jnp.where(known, innovation**2 / (background_variance + error_sd**2), 0.0)
+    squared = jnp.where(known, innovation**2 / departures.expected_variance, 0.0)
     power = jnp.where(known, keep * power + (1 - keep) * squared, power)
     largest = jnp.log1p(jnp.max(z**2)) - jnp.log1p(2 * jnp.log(2 * several))
     checks = jnp.stack(

@@ -14,6 +14,7 @@ from vardax_core.data.timeaxis import (
     instant_to_minutes,
     to_minutes,
 )
+from vardax_core.data.truth_sources import TwinSource
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 
 
@@ -96,7 +97,7 @@ def span_of(minutes: np.ndarray) -> str:
 
 def origin_of(recipe: Recipe) -> str:
     """What the observations of a recipe are, in one sentence."""
-    if recipe.source.kind == "twin":
+    if isinstance(recipe.source, TwinSource):
         field = f"a run of the model {recipe.source.model}"
     else:
         field = f"the fields of '{recipe.source.variable}' in a file"

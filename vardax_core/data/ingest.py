@@ -17,6 +17,7 @@ from vardax_core.data.screening import screen
 from vardax_core.data.sources import Source, open_source, select_period
 from vardax_core.data.space import state_grid
 from vardax_core.data.timeaxis import instant_to_minutes
+from vardax_core.data.truth_sources import TwinSource
 from vardax_core.data.twin import mask_truth, observe, simulate_nature_run
 
 
@@ -75,7 +76,7 @@ def ingest(
     first = first if start is None else instant_to_minutes(start)
     last = last if end is None else instant_to_minutes(end)
     source = reopen = None
-    if recipe.source.kind == "twin":
+    if isinstance(recipe.source, TwinSource):
         raw = simulate_nature_run(recipe, start=first, end=last)
     else:
         reopen = functools.partial(

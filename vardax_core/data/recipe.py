@@ -6,7 +6,7 @@ A recipe says where observations come from; how they are assimilated belongs to 
 import hashlib
 import pathlib
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     Field,
@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from vardax_core.data.errors import RecipeError
+from vardax_core.data.observing_networks import EveryPoint, RandomPoints, Regular
 from vardax_core.data.scalars import Duration, Instant, Integer, Interval, Number, Seed
 from vardax_core.data.section import Section
 from vardax_core.data.timeaxis import duration_to_minutes, instant_to_minutes
@@ -54,20 +55,6 @@ class Window(Section):
 
     times: Integer = Field(ge=1, description="number of observation times")
     spacing: Interval = Field(description="time between two of them")
-
-
-class EveryPoint(Section):
-    """A station at every point of the grid."""
-
-    kind: Literal["every_point"]
-
-
-class RandomPoints(Section):
-    """Stations at grid points drawn without replacement and fixed in time."""
-
-    kind: Literal["random_points"]
-    count: Integer = Field(ge=1, description="number of stations")
-    seed: Seed = Field(description="of the draw of the stations")
 
 
 class LateStations(Section):
@@ -155,12 +142,19 @@ class Recipe(Section):
     window: Window
     latency: Duration = Field(description="real time to wait after an analysis time")
     source: Annotated[TwinSource | FileSource, Field(discriminator="kind")]
-    network: Annotated[EveryPoint | RandomPoints, Field(discriminator="kind")]
+    network: Annotated[EveryPoint | Regular | RandomPoints, Field(discriminator="kind")]
     observation: ObservationNoise
     screening: Screening | None = Field(
         default=None, description="quality control beyond the bounds of the variable"
     )
     binning: Binning | None = Field(default=None, description="averaging of stations in cells")
+    members: Integer | None = Field(
+        default=None, ge=2, le=1000, description="ensemble size that experiments start from"
+    )
+    methods: dict[str, dict[str, Any]] | None = Field(
+        default=None,
+        description="methods that a run compares, each with the settings that suit this data set",
+    )
 
     def _faults(self) -> Iterator[str]:
         yield from self._faults_of_times()
@@ -195,7 +189,7 @@ class Recipe(Section):
                 )
 
     def _faults_of_twin(self) -> Iterator[str]:
-        if self.source.kind != "twin":
+        if not isinstance(self.source, TwinSource):
             return
         shape = self.source.settings.state_shape
         if len(self.state_dims) != len(shape):
@@ -209,6 +203,11 @@ class Recipe(Section):
                 f"{shape} points, and a recipe takes a state of one dimension so far; choose "
                 "another model, or write its run to a file for each channel"
             )
+        else:
+            try:
+                self.network.places(shape)
+            except ValueError as error:
+                yield f"network: {error}"
         if self.observation.interval % self.source.step_interval:
             yield (
                 f"observation.interval {self.observation.interval} must be a multiple of "
@@ -235,7 +234,7 @@ class Recipe(Section):
         Raises:
             RecipeError: if the stations are not drawn at random.
         """
-        if self.network.kind != "random_points":
+        if self.network.draw is None:
             raise RecipeError(
                 f"Recipe '{self.name}': a station draw needs a network of random_points, but this "
                 f"one is {self.network.kind}; leave the draw out."
@@ -244,7 +243,7 @@ class Recipe(Section):
 
     def with_seed(self, seed: int) -> "Recipe":
         """The recipe with other observation errors and, for a twin, another nature run."""
-        if self.source.kind == "twin":
+        if self.source.simulates:
             return self._changed(observation={"seed": seed}, source={"seed": seed})
         return self._changed(observation={"seed": seed})
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
 from vardax_core.data.faults import check_whole
 
-LATER_SECTIONS = frozenset({"late", "screening", "binning"})
+LATER_SECTIONS = frozenset({"late", "screening", "binning", "members", "methods"})
 """Optional sections that are left out of a digest where they are absent."""
 
 

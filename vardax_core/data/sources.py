@@ -204,7 +204,7 @@ def open_source(
     Raises:
         SourceError: of the kind that fits the fault; see `vardax_core.data.errors`.
     """
-    if recipe.source.kind != "file":
+    if not isinstance(recipe.source, FileSource):
         raise SourceFormatError(
             f"Recipe '{recipe.name}': its nature run is made by a model, there is no file to open; "
             "use vardax_core.data.simulate_nature_run."

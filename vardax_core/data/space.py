@@ -1,11 +1,14 @@
 """The state space of a recipe."""
 
+import math
+
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from vardax_core.data.errors import SourceFormatError
+from vardax_core.data.errors import RecipeError, SourceFormatError
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.truth_sources import TwinSource
 from vardax_core.state.coordinates import grid_of
 from vardax_core.state.grids import AbstractGrid, GridError, Ring
 from vardax_core.state.space import Channel, StateSpace
@@ -20,12 +23,26 @@ def state_grid(data: xr.Dataset | xr.DataArray, recipe: Recipe) -> AbstractGrid:
     Raises:
         SourceFormatError: if the coordinates are not understood.
     """
-    if recipe.source.kind == "twin":
-        return Ring(n=data.sizes[recipe.state_dims[0]])
+    if isinstance(recipe.source, TwinSource):
+        return simulated_grid(recipe)
     try:
         return grid_of(data, recipe.state_dims)
     except GridError as error:
         raise SourceFormatError(f"Recipe '{recipe.name}': {error}") from error
+
+
+def simulated_grid(recipe: Recipe) -> AbstractGrid:
+    """Make the grid of a simulated truth's states: a ring of their points.
+
+    Raises:
+        RecipeError: if the truth is not simulated.
+    """
+    if not isinstance(recipe.source, TwinSource):
+        raise RecipeError(
+            f"Recipe '{recipe.name}': its truth is not simulated, so that its grid is that of its "
+            "file; read the file first."
+        )
+    return Ring(n=math.prod(recipe.source.settings.state_shape))
 
 
 def state_space(data: xr.Dataset | xr.DataArray, recipe: Recipe) -> StateSpace:

@@ -1,7 +1,7 @@
 """The sections of a recipe that say where its truth comes from: a model, or a file of fields."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -25,7 +25,18 @@ class TwinSource(Section):
     """A nature run made by a forecast model; the model's own settings stand beside these keys.
 
     With `forecast`, the forecasts are made by the same model with these settings changed.
+
+    Class attributes, of every source:
+        simulates: whether a model of the truth is known, so that learning needs no data.
+        origin: of the truth, for people.
+        usual_members: ensemble size that experiments start from.
+        scores_stations: whether analyses are scored at the points of the stations, too.
     """
+
+    simulates: ClassVar[bool] = True
+    origin: ClassVar[str] = "a run of its model"
+    usual_members: ClassVar[int] = 24
+    scores_stations: ClassVar[bool] = True
 
     kind: Literal["twin"]
     model: str = Field(description="name of the model that makes the nature run")
@@ -139,6 +150,11 @@ class SourceFile(Section):
 class FileSource(Section):
     """A nature run in a file: gridded fields that are taken for the truth, from which observations
     are simulated. Real observations cannot enter by it."""
+
+    simulates: ClassVar[bool] = False
+    origin: ClassVar[str] = "the fields of a file"
+    usual_members: ClassVar[int] = 40
+    scores_stations: ClassVar[bool] = False
 
     kind: Literal["file"]
     variable: str = Field(description="name of the variable in the file")

@@ -56,7 +56,7 @@ def simulate_nature_run(
         SourceError: if the recipe's source is not a twin, or JAX has no CPU backend.
     """
     source = recipe.source
-    if source.kind != "twin":
+    if not isinstance(source, TwinSource):
         raise SourceError(
             f"Recipe '{recipe.name}': its nature run is in a file; use open_nature_run."
         )
@@ -122,10 +122,13 @@ def draw_network(recipe: Recipe, grid_shape: tuple[int, ...]) -> np.ndarray:
     The network comes first, in ascending order, then the stations that stand beside it.
 
     Raises:
-        RecipeError: if more stations are asked for than the grid has points.
+        RecipeError: if the stations do not fit on the grid.
     """
     size = int(np.prod(grid_shape))
-    network = _drawn_network(recipe, grid_shape)
+    try:
+        network = recipe.network.places(grid_shape)
+    except ValueError as error:
+        raise RecipeError(f"Recipe '{recipe.name}': {error}") from error
     withheld = recipe.screening.withheld if recipe.screening else None
     if withheld is None or not withheld.beside:
         return network
@@ -139,19 +142,6 @@ def draw_network(recipe: Recipe, grid_shape: tuple[int, ...]) -> np.ndarray:
         )
     drawn = np.random.default_rng(withheld.seed).choice(free, withheld.count, replace=False)
     return np.concatenate([network, np.sort(drawn)]).astype(np.int32)
-
-
-def _drawn_network(recipe: Recipe, grid_shape: tuple[int, ...]) -> np.ndarray:
-    network, size = recipe.network, int(np.prod(grid_shape))
-    if network.kind == "every_point":
-        return np.arange(size, dtype=np.int32)
-    if network.count > size:
-        raise RecipeError(
-            f"Recipe '{recipe.name}': {network.count} stations do not fit on the {size} points of "
-            f"the grid {grid_shape}; lower network.count."
-        )
-    drawn = np.random.default_rng(network.seed).choice(size, network.count, replace=False)
-    return np.sort(drawn).astype(np.int32)
 
 
 def draw_noise(seed: int, minutes: np.ndarray, n_stations: int) -> np.ndarray:

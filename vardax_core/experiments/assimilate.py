@@ -110,7 +110,7 @@ def provenance(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
     versions = prepared.versions.values()
     return {
         "kind": "segment",
-        "method": experiment.settings.method.value,
+        "method": experiment.settings.method,
         "model_version": ", ".join(v.path.name for v in versions) or "none",
         "model_sha256": ", ".join(v.sha256 for v in versions) or "none",
         "configuration": experiment.digest,

@@ -5,35 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vardax_core.data.recipe import Recipe
-from vardax_core.experiments.settings import ExperimentSettings, Method
-from vardax_core.training.field_streams import FieldTrainingSettings
+from vardax_core.experiments.problem import prior_of
+from vardax_core.experiments.settings import ExperimentSettings
 
 GIGABYTE = 1e9
-NUMBER = 4
-"""Bytes of a number in single precision, in which tables are kept."""
-FIT, FIT_LAG = 40, 24
-"""Measured bytes for each pair of points while statistics are fitted: of all, and of a lag."""
 
 
 class GridTooLargeError(ValueError):
     """A grid whose covariances the memory does not hold."""
-
-
-def needed_memory(recipe: Recipe, method: Method, points: int) -> float:
-    """Bytes at the worst moment of learning about a grid of so many points, about.
-
-    Covariances between all points are held for each lag of the window; the amortized method
-    holds those of every block twice while they are put together, and then factors those between
-    the departures of the windows of all its streams at once.
-    """
-    if method is not Method.AMORTIZED:
-        return (FIT + FIT_LAG) * float(points) ** 2
-    plan = FieldTrainingSettings(window=recipe.window.times)
-    usual = recipe.network.count if recipe.network.kind == "random_points" else points
-    departures = plan.window * float(min(points, max(plan.densities) * usual))
-    tables = FIT + FIT_LAG * plan.window + 2 * plan.blocks * plan.window * NUMBER
-    gains = plan.blocks * plan.streams * NUMBER * (6 * departures + 4 * points) * departures
-    return tables * float(points) ** 2 + gains
 
 
 def available_memory() -> float:
@@ -78,19 +57,19 @@ def require_memory(
         GridTooLargeError: says what it would take, what there is and what would fit.
     """
     available = available_memory() if available is None else available
-    points = math.prod(shape)
-    needed = needed_memory(recipe, settings.method, points)
+    points, method, prior = math.prod(shape), settings.analysis, prior_of(recipe)
+    needed = method.memory(prior, points)
     if needed <= available:
         return
     fitting, too_many = 1, points
     while too_many - fitting > 1:
         middle = (fitting + too_many) // 2
-        fits = needed_memory(recipe, settings.method, middle) <= available
+        fits = method.memory(prior, middle) <= available
         fitting, too_many = (middle, too_many) if fits else (fitting, middle)
     sizes = " x ".join(map(str, shape))
     raise GridTooLargeError(
         f"{recipe.name}: the covariances between all {points} points of a grid of {sizes} take "
-        f"about {needed / GIGABYTE:.1f} GB of memory with the method {settings.method.value}, and "
+        f"about {needed / GIGABYTE:.1f} GB of memory with the method {settings.method}, and "
         f"{available / GIGABYTE:.1f} GB are free here. Up to {fitting} points would fit: give a "
         "source with a smaller area or a coarser grid, or use a machine with more memory."
     )

@@ -47,8 +47,8 @@ def comparable(
             if found == stands:
                 kept.append(experiment)
                 continue
-            reason = f"it has {_said(found)}, {primary.settings.method.value} {_said(stands)}"
-        left_out[experiment.settings.method.value] = reason
+            reason = f"it has {_said(found)}, {primary.settings.method} {_said(stands)}"
+        left_out[experiment.settings.method] = reason
     return kept, left_out
 
 

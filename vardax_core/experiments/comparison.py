@@ -77,11 +77,11 @@ def compare(
         IncomparableStoresError: if the stores hold different observations or cycles.
     """
     stores = [experiment.open_store() for experiment in experiments]
-    names = [experiment.settings.method.value for experiment in experiments]
+    names = [experiment.settings.method for experiment in experiments]
     tips = dict(zip(names, map(_last_segment, stores), strict=True))
     folder = primary.report_path
     markdown = folder / "report.md"
-    inputs = {"primary": primary.settings.method.value, "segments": tips, "recent": recent}
+    inputs = {"primary": primary.settings.method, "segments": tips, "recent": recent}
     known = folder / INPUTS
     unchanged = known.exists() and json.loads(known.read_text()) == inputs and markdown.exists()
     results = [_method_result(e, s) for e, s in zip(experiments, stores, strict=True)]
@@ -124,7 +124,7 @@ def _method_result(experiment: Experiment, store: ExperimentStore) -> MethodResu
     cycles = sum(int(m["cycles"]) for m in segments)
     seconds = sum(float(m["compute_seconds"]) for m in segments)
     return MethodResult(
-        name=experiment.settings.method.value,
+        name=experiment.settings.method,
         statistics=stored_statistics(experiment.recipe, diagnostics),
         microseconds_per_cycle=1e6 * seconds / cycles if cycles else None,
         result_codes=diagnostics["result"].to_numpy(),
@@ -179,7 +179,7 @@ def _report_input(
         variable=recipe.variable.name,
         units=recipe.variable.units,
         methods=tuple(results),
-        primary=primary.settings.method.value,
+        primary=primary.settings.method,
         panels=_panels(primary, store),
         provenance=_provenance(primary, store, next(iter(digests))),
         qc_counts={code.name.lower(): int(np.sum(codes == code)) for code in QualityCode},

@@ -2,38 +2,42 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from vardax_core.calibration.dataset import EXTRA_DIMENSIONS, described_sum
-from vardax_core.calibration.statistics import cycle_statistics, smoothed_statistics
+from vardax_core.calibration.statistics import SMOOTHED_STATISTICS, STATISTICS, declared_sums
 from vardax_core.data.account import origin_of
 from vardax_core.data.ingest import Ingested, ingest
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import state_space
 from vardax_core.data.timeaxis import to_minutes
-from vardax_core.experiments import field, twin
 from vardax_core.experiments.capacity import require_memory
 from vardax_core.experiments.continuity import overlap_with, source_digest
-from vardax_core.experiments.prepared import Prepared, Progress
+from vardax_core.experiments.learning import (
+    find_trained,
+    learned_as,
+    prepare_method,
+    train_method,
+)
+from vardax_core.experiments.prepared import Prepared
 from vardax_core.experiments.settings import (
     ExperimentSettings,
-    Method,
     analysis_chain,
     experiment_digest,
     require_training,
     segment_cycles,
     smoothed_methods,
+    usual_options,
 )
 from vardax_core.experiments.stored_statistics import refuse_older_store
 from vardax_core.experiments.weighting import point_weights, weighting_record
+from vardax_core.methods.priors import SIMULATED, Progress
 from vardax_core.observations.base import AbstractObservationOperator
-from vardax_core.observations.operators import Identity, PointSampling
+from vardax_core.observations.operators import sampling
 from vardax_core.observations.quality import QualityCode
 from vardax_core.state.space import StateSpace
 from vardax_core.store import (
@@ -86,19 +90,23 @@ class Experiment:
     @property
     def group_name(self) -> str:
         """Name shared by the methods that are compared: the recipe and its draw."""
-        network = self.recipe.network
-        draw = f"-draw{network.seed}" if network.kind == "random_points" else ""
-        return f"{self.recipe.name}{draw}"
+        draw = self.recipe.network.draw
+        return self.recipe.name if draw is None else f"{self.recipe.name}-draw{draw.seed}"
+
+    @property
+    def label(self) -> str:
+        """Name of the experiment among those that are compared."""
+        return self.settings.label(usual_options(self.recipe, self.settings.method))
 
     @property
     def name(self) -> str:
         """Name of the experiment, for people."""
-        return f"{self.group_name}/{self.settings.label}"
+        return f"{self.group_name}/{self.label}"
 
     @property
     def key(self) -> str:
         """Name of the experiment, for keys of artifacts."""
-        return self.name.replace("/", "-")
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower())
 
     @property
     def store_location(self) -> Location:
@@ -108,7 +116,7 @@ class Experiment:
             LocationError: if `stores` names no such place.
         """
         place = location_of(self.stores or self.root / "experiments")
-        return place.below(self.group_name, self.settings.label)
+        return place.below(self.group_name, self.label)
 
     @property
     def store_path(self) -> Path:
@@ -154,7 +162,7 @@ class Experiment:
             "name": self.name,
             "digest": self.digest,
             "dataset": self.recipe.name,
-            "method": self.settings.method.value,
+            "method": self.settings.method,
             "settings": self.settings.model_dump(mode="json"),
             "attribution": self.recipe.attribution,
             "observations": origin_of(self.recipe),
@@ -235,19 +243,17 @@ class Experiment:
         """The observation operator of the store's network."""
         truth = store.dataset("nature_run")
         shape = tuple(truth.sizes[dim] for dim in self.recipe.state_dims)
-        if self.recipe.network.kind == "every_point" and self.recipe.binning is None:
-            return Identity(shape)
-        return PointSampling(indices=jnp.asarray(self._stations(store)), state_shape=shape)
+        return sampling(self._stations(store), shape)
 
     @property
     def needs_training(self) -> bool:
         """Whether the method learns anything before it can be cycled."""
-        return self.recipe.training is not None or self.settings.method is Method.AMORTIZED
+        return learned_as(self.recipe, self.settings) is not None
 
     @property
     def training_steps(self) -> int:
         """Steps that `train` reports as progress."""
-        return self.settings.training.steps if self.settings.method is Method.AMORTIZED else 1
+        return self.settings.training.steps if self.settings.analysis.learns else 1
 
     def training_run(self, path: str | Path | None = None) -> xr.Dataset | None:
         """States of the recipe's training period; None for a twin, which simulates its own.
@@ -275,21 +281,11 @@ class Experiment:
         Arguments:
             source: as stores record it; a twin's weights do not depend on it.
         """
-        if self.recipe.training is None or source is None:
-            return twin.find(self.recipe, self.settings, self.registry)
-        return field.find(self.recipe, self.settings, self.registry, source)
+        return find_trained(self.recipe, self.settings, self.registry, source or SIMULATED)
 
     def train(self, training_run: xr.Dataset | None, progress: Progress) -> ModelVersion:
-        """Learn what the method needs, and store it in the registry.
-
-        Arguments:
-            training_run: states of the recipe's training period; None for a twin, which
-                simulates its own.
-            progress: called while training.
-        """
-        if training_run is None:
-            return twin.train(self.recipe, self.settings, self.registry, progress)
-        return field.train(self.recipe, self.settings, self.registry, training_run, progress)
+        """Learn what the method needs, and store it in the registry; see `train_method`."""
+        return train_method(self.recipe, self.settings, self.registry, training_run, progress)
 
     def prepare(self, store: ExperimentStore) -> Prepared:
         """Assemble the method for the store's network.
@@ -300,22 +296,20 @@ class Experiment:
             StructureError: if an earlier version made the store.
         """
         refuse_older_store(store.dataset("diagnostics").data_vars)
-        operator = self.operator(store)
-        if self.recipe.source.kind == "twin":
-            prepared = twin.prepare(self.recipe, self.settings, self.registry, operator)
-        else:
-            prepared = field.prepare(
-                self.recipe,
-                self.settings,
-                self.registry,
-                operator,
-                stations=self._stations(store),
-                data=store.experiment["source_sha256"],
-                weights=point_weights(store, self.space(store).grid),
-            )
-        variable = self.recipe.variable
-        prepared = prepared.within(variable.valid_min, variable.valid_max)
-        return prepared.with_lag(self.settings.lag).in_precision(self.settings.precision)
+        space = self.space(store)
+        stations = self._stations(store)
+        weights = np.array(point_weights(store, space.grid), np.float32)
+        if not self.recipe.source.scores_stations and stations.size < weights.size:
+            weights.reshape(-1)[stations] = 0.0
+        return prepare_method(
+            self.recipe,
+            self.settings,
+            self.registry,
+            space.grid,
+            data=str(store.experiment["source_sha256"]),
+            stations=stations,
+            weights=weights,
+        )
 
     def _stations(self, store: ExperimentStore) -> np.ndarray:
         return store.dataset("observations")["grid_index"].to_numpy()
@@ -344,11 +338,9 @@ class Experiment:
             ),
             quality_flags={code.name.lower(): int(code) for code in QualityCode},
             diagnostics=_diagnostics(
-                shape,
                 self.settings.members,
-                station.values.size,
                 variable.units,
-                analysis_chain(self.recipe, self.settings.method),
+                analysis_chain(self.recipe, self.settings.analysis),
                 smoothed=self.settings.lag > 0,
             ),
             lag=self.settings.lag,
@@ -362,49 +354,19 @@ def _coordinate(dataset: xr.Dataset, name: str) -> Coordinate:
 
 
 def _diagnostics(
-    shape: tuple[int, ...],
-    members: int,
-    stations: int,
-    units: str,
-    chain: tuple[str, ...],
-    *,
-    smoothed: bool,
+    members: int, units: str, chain: tuple[str, ...], *, smoothed: bool
 ) -> dict[str, Diagnostic]:
-    state, obs = jnp.zeros(shape), jnp.zeros(stations)
-    statistics = jax.eval_shape(
-        lambda: cycle_statistics(
-            truth=state,
-            weights=state,
-            mean=state,
-            spread=state,
-            ensemble=jnp.zeros((members, *shape)),
-            background_mean=state,
-            background_spread=state,
-            innovation=obs,
-            residual=obs,
-            background_variance=obs,
-            mean_background_variance=jnp.zeros(()),
-            error_sd=obs,
-            used=obs > 0,
-            withheld=obs > 0,
-            withheld_innovation=obs,
-            withheld_residual=obs,
-            withheld_variance=obs,
-            key=jax.random.key(0),
-        )
-    )
-    if smoothed:
-        statistics |= jax.eval_shape(lambda: smoothed_statistics(state, state, state, state))
-    found = {}
-    for name, array in statistics.items():
-        sizes = {EXTRA_DIMENSIONS[name]: array.shape[0]} if array.ndim else {}
-        found[name] = Diagnostic(sizes=sizes, attrs=described_sum(name, units))
-    codes = {
+    statistics = (*STATISTICS, *(SMOOTHED_STATISTICS if smoothed else ()))
+    found = {
+        name: Diagnostic(sizes=one.sizes(members), attrs=one.attributes(units))
+        for name, one in declared_sums(statistics).items()
+    }
+    results = {
         "long_name": "how the analysis ended",
         "flag_values": [int(code) for code in ResultCode],
         "flag_meanings": " ".join(code.name.lower() for code in ResultCode),
     }
-    found["result"] = Diagnostic(dtype="int8", attrs=codes)
+    found["result"] = Diagnostic(dtype="int8", attrs=results)
     found["spread_factor"] = Diagnostic(
         attrs={"long_name": "factor that past innovations put on the spread", "units": "1"}
     )

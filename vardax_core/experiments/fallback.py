@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
 from vardax_core.cycling.guard import Guard
+from vardax_core.methods.base import FALLBACK
 from vardax_core.models.climatology import Climatology
 from vardax_core.models.drifting import Drifting
 from vardax_core.training.observing import AbstractObservingSystem
@@ -163,7 +164,3 @@ def trial_record(trial: FallbackTrial) -> dict[str, str]:
         each = ", ".join(f"{who} {value:.4f}" for who, value in scores.items())
         found[f"rmse by fallback, {name}"] = f"{each}; {trial.doubted[name]:.1%} not trusted"
     return found
-
-
-FALLBACK = "fallback"
-"""The key under which a gate report names the fallback."""

@@ -1,7 +1,6 @@
 """A method made ready to cycle."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -9,22 +8,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
-from vardax_core.analysis.amortized.field_network import FieldNetwork
-from vardax_core.analysis.amortized.ring_network import RingNetwork
+from vardax_core.analysis.amortized.base import AbstractNetwork
 from vardax_core.analysis.possible import Climate
 from vardax_core.cycling.cycle import CycleProgram, CycleState
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.cycling.smoother import FixedLagSmoother
 from vardax_core.models.climatology import Climatology
 from vardax_core.training.registry import (
-    Factories,
-    ModelNotFoundError,
-    ModelRegistry,
     ModelVersion,
 )
-
-Progress = Callable[[int, int, dict[str, float]], None]
-"""Called with what is done, what there is in all, and figures to show."""
 
 
 class PrecisionError(ValueError):
@@ -124,26 +116,9 @@ def _converted(tree: PyTree, dtype: str) -> PyTree:
 
 def is_network(part: Any) -> bool:
     """Whether a part of a program is a network, which computes in the type of its weights."""
-    return isinstance(part, RingNetwork | FieldNetwork)
+    return isinstance(part, AbstractNetwork)
 
 
 def experiment_key(seed: int) -> PRNGKeyArray:
     """The key from which every key of an experiment is folded."""
     return jax.random.key(seed)
-
-
-def load_trained(
-    registry: ModelRegistry, name: str, digest: str, factories: Factories
-) -> tuple[eqx.Module, ModelVersion]:
-    """The model that was trained with the settings of `digest`, its sha256 verified.
-
-    Raises:
-        ModelNotFoundError: if there is none; says what to train.
-    """
-    found = registry.find(name, training_digest=digest)
-    if found is None:
-        raise ModelNotFoundError(
-            f"{registry.root}: no model {name!r} was trained with these settings (digest "
-            f"{digest[:12]}); train it first: vardax train, with the same options."
-        )
-    return registry.load(name, found.version, factories=factories)

@@ -102,18 +102,17 @@ def stored_groups(output: CycleOutput, name: str, dtype: str) -> dict[str, dict[
         name: of the state's variable.
         dtype: of the fields in the store.
     """
-    analysis = output.analysis
+    analysis, departures = output.analysis, output.departures
 
     def stored(array: Any) -> np.ndarray:
         return np.asarray(array).astype(dtype, copy=False)
 
-    smoothed, statistics = {}, dict(output.statistics)
+    smoothed = {}
     if output.smoothed is not None:
         smoothed["smoothed"] = {
             f"{name}_mean": stored(output.smoothed.mean),
             f"{name}_spread": stored(output.smoothed.spread),
         }
-        statistics |= output.smoothed.statistics
     return {
         **smoothed,
         "background": {name: stored(output.background)},
@@ -123,13 +122,13 @@ def stored_groups(output: CycleOutput, name: str, dtype: str) -> dict[str, dict[
             f"{name}_spread": stored(analysis.spread),
         },
         "innovations": {
-            "background_departure": stored(output.background_departure),
-            "analysis_departure": stored(output.analysis_departure),
-            "background_equivalent_variance": stored(output.background_equivalent_variance),
-            "quality_control": np.asarray(output.quality, np.int8),
+            "background_departure": stored(departures.innovation),
+            "analysis_departure": stored(output.residuals.residual),
+            "background_equivalent_variance": stored(departures.variance),
+            "quality_control": np.asarray(departures.quality, np.int8),
         },
         "diagnostics": {
-            **{k: np.asarray(v, np.float64) for k, v in statistics.items()},
+            **{k: np.asarray(v, np.float64) for k, v in output.statistics.items()},
             "result": np.asarray(analysis.result, np.int8),
             "spread_factor": np.asarray(output.spread_factor, np.float64),
             "analysis_method": np.asarray(output.method, np.int8),

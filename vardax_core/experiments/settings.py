@@ -2,16 +2,16 @@
 
 import hashlib
 import json
-import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -19,22 +19,9 @@ from pydantic import (
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.recipe import Duration, Recipe
 from vardax_core.data.timeaxis import duration_to_minutes
-
-
-class Method(StrEnum):
-    """The analysis methods that an experiment can cycle."""
-
-    CLIMATOLOGY = "climatology"
-    OPTIMAL_INTERPOLATION = "oi"
-    ETKF = "etkf"
-    AMORTIZED = "amortized"
-
-
-SMALLEST_RING = 11
-"""Points of a ring on which the local analysis of a twin can be learned."""
-
-FALLBACKS = (Method.ETKF, Method.OPTIMAL_INTERPOLATION)
-"""What may step in for the amortized analysis of a twin, in this order."""
+from vardax_core.experiments.problem import prior_of
+from vardax_core.methods.base import AbstractMethod, TrainingSettings
+from vardax_core.methods.registry import method_of, registered_methods
 
 TRAINING_REVISION = 8
 """Part of the digest of trained weights; raised when a change of code changes what they mean."""
@@ -47,28 +34,17 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TrainingSettings(_Settings):
-    """How the amortized analysis is trained."""
-
-    steps: int = Field(3600, ge=1, description="Gradient steps.")
-    seed: int = Field(0, ge=0, description="Seed of weights, simulations and noise.")
-
-
 class ExperimentSettings(_Settings):
     """How the observations of a recipe are assimilated; part of the identity of a store."""
 
-    method: Method = Field(Method.AMORTIZED, description="Analysis method.")
-    members: int = Field(24, ge=2, le=1000, description="Ensemble members.")
-    inflation: float | None = Field(
-        None,
-        gt=0,
-        le=2,
-        description="Factor on the analysis anomalies of the ETKF; by default each analysis finds "
-        "its own from the innovation and the ensemble's size.",
+    method: str = Field(description="Name of the analysis method.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the method that are not the usual ones."
     )
+    members: int = Field(24, ge=2, le=1000, description="Ensemble members.")
     seed: int = Field(DEFAULT_SEED, ge=0, description="Seed of everything random in the cycle.")
     training: TrainingSettings = Field(
-        default_factory=TrainingSettings, description="Training of the amortized analysis."
+        default_factory=TrainingSettings, description="Training of a method that learns."
     )
     cut_off: Duration | None = Field(
         None,
@@ -88,18 +64,35 @@ class ExperimentSettings(_Settings):
     )
 
     @model_validator(mode="after")
-    def _network_in_half_precision(self) -> "ExperimentSettings":
-        if self.precision == "bfloat16" and self.method is not Method.AMORTIZED:
+    def _of_the_method(self) -> "ExperimentSettings":
+        if self.precision == "bfloat16" and not self.analysis.half_precision:
             raise ValueError(
-                f"precision bfloat16 is for the network of the amortized method, and method "
-                f"{self.method.value} has none; choose float32 or float64."
+                f"precision bfloat16 is for the network of a method that can compute in it, and "
+                f"method {self.method} has none; choose float32 or float64."
             )
         return self
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        method_of(name)
+        return name
+
+    @field_validator("options")
+    @classmethod
+    def _canonical(cls, options: dict[str, Any], info: Any) -> dict[str, Any]:
+        """The options as the method takes them, without those that have their default."""
+        return method_of(info.data["method"], options).chosen if "method" in info.data else options
+
+    @property
+    def analysis(self) -> AbstractMethod:
+        """The method with its options."""
+        return method_of(self.method, self.options)
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Later settings show only where they are chosen, so that older digests stay."""
-        later = {"cut_off": None, "lag": 0, "precision": "float32"}
+        later: dict[str, Any] = {"options": {}, "cut_off": None, "lag": 0, "precision": "float32"}
         return {k: v for k, v in write(self).items() if k not in later or v != later[k]}
 
     @property
@@ -112,10 +105,17 @@ class ExperimentSettings(_Settings):
         """What else than the method tells the experiment's stores apart; empty for the usual."""
         return variant_of(self.cut_off, self.lag, self.seed, self.precision)
 
-    @property
-    def label(self) -> str:
-        """The method and its variant, for names and paths."""
-        return "-".join(part for part in (self.method.value, self.variant) if part)
+    def label(self, usual: Mapping[str, Any]) -> str:
+        """The method, what is not usual about its settings, and the variant: for names and paths.
+
+        Arguments:
+            usual: settings of the method that the recipe names.
+        """
+        own = method_of(self.method, usual).chosen
+        changed = sorted(k for k in own.keys() | self.options if own.get(k) != self.options.get(k))
+        parts = (f"{key}-{self.options.get(key, 'default')}" for key in changed)
+        text = "-".join(part for part in (self.method, *parts, self.variant) if part)
+        return re.sub(r"[^A-Za-z0-9.-]+", "-", text)
 
     def latency(self, recipe: Recipe) -> timedelta:
         """Real time to wait after an analysis time: for the data, and for the cut-off."""
@@ -136,20 +136,70 @@ def variant_of(cut_off: timedelta | None, lag: int, seed: int | None, precision:
     return "-".join(parts)
 
 
-def default_settings(recipe: Recipe, method: Method) -> ExperimentSettings:
-    """The settings that a recipe's experiments start from."""
-    if recipe.source.kind == "twin":
-        return ExperimentSettings(method=method)
-    return ExperimentSettings(method=method, members=40, training=TrainingSettings(steps=300))
+def default_settings(recipe: Recipe, method: str) -> ExperimentSettings:
+    """The settings that a recipe's experiments start from.
+
+    Raises:
+        UnknownNameError: if there is no such method.
+    """
+    options = usual_options(recipe, method)
+    steps = method_of(method, options).usual_steps(prior_of(recipe))
+    return ExperimentSettings(
+        method=method,
+        options=options,
+        members=recipe.members or recipe.source.usual_members,
+        training=TrainingSettings(steps=steps),
+    )
 
 
-def available_methods(recipe: Recipe) -> tuple[Method, ...]:
-    """The methods for which a recipe has all that is needed, in order of rising skill."""
-    if recipe.source.kind == "twin":
-        model = recipe.source.settings
-        local = model.ring and math.prod(model.state_shape) >= SMALLEST_RING
-        return tuple(m for m in Method if local or m is not Method.AMORTIZED)
-    return (Method.CLIMATOLOGY, Method.OPTIMAL_INTERPOLATION, Method.AMORTIZED)
+def available_methods(recipe: Recipe) -> tuple[str, ...]:
+    """The methods for which a recipe has all that is needed, from low to high skill."""
+    return tuple(name for name in registered_methods() if lack_of(recipe, name) is None)
+
+
+def usual_methods(recipe: Recipe) -> tuple[str, ...]:
+    """The methods that a run compares where none is named: those that the recipe names, or those
+    that are usual."""
+    prior = prior_of(recipe)
+    return tuple(
+        name
+        for name in available_methods(recipe)
+        if (name in recipe.methods if recipe.methods else method_of(name).usual(prior))
+    )
+
+
+def main_method(recipe: Recipe) -> str:
+    """The method that a recipe is run with where none is named: the usual one of highest skill."""
+    return usual_methods(recipe)[-1]
+
+
+def usual_options(recipe: Recipe, method: str) -> dict[str, Any]:
+    """The settings of a method that a recipe names."""
+    return dict((recipe.methods or {}).get(method, {}))
+
+
+def lack_of(recipe: Recipe, method: str) -> str | None:
+    """What a recipe lacks for a method, in a sentence; None if nothing.
+
+    Raises:
+        UnknownNameError: if there is no such method.
+    """
+    return method_of(method, usual_options(recipe, method)).lacks(prior_of(recipe))
+
+
+def require_method(recipe: Recipe, method: AbstractMethod) -> None:
+    """Refuse a method for which a recipe has not all that is needed.
+
+    Raises:
+        RecipeError: saying what it lacks, and which methods there are.
+    """
+    lack = method.lacks(prior_of(recipe))
+    if lack is not None:
+        known = ", ".join(available_methods(recipe))
+        raise RecipeError(
+            f"Recipe '{recipe.name}' cannot be run with the method {method.name}: {lack}. Methods "
+            f"that it can be run with: {known}."
+        )
 
 
 def require_training(recipe: Recipe) -> None:
@@ -158,7 +208,7 @@ def require_training(recipe: Recipe) -> None:
     Raises:
         RecipeError: its source is a file, and it has no training period.
     """
-    if recipe.source.kind != "twin" and recipe.training is None:
+    if not recipe.source.simulates and recipe.training is None:
         raise RecipeError(
             f"Recipe '{recipe.name}' has no period 'training', from which every method learns "
             "before it can be run; add one to the recipe, with a start and an end before "
@@ -166,17 +216,16 @@ def require_training(recipe: Recipe) -> None:
         )
 
 
-def smoothed_methods(recipe: Recipe) -> tuple[Method, ...]:
+def smoothed_methods(recipe: Recipe) -> tuple[str, ...]:
     """The methods whose members are carried from cycle to cycle, so that a lag means something."""
-    return (Method.ETKF, Method.AMORTIZED) if recipe.source.kind == "twin" else ()
+    prior = prior_of(recipe)
+    return tuple(n for n in available_methods(recipe) if method_of(n).carries_members(prior))
 
 
-def analysis_chain(recipe: Recipe, method: Method) -> tuple[str, ...]:
+def analysis_chain(recipe: Recipe, method: AbstractMethod) -> tuple[str, ...]:
     """The methods that may make an analysis, by their number in the store: the chosen one, those
     that step in for it, the background, and members drawn from the climate."""
-    guarded = method is Method.AMORTIZED and recipe.source.kind == "twin"
-    fallbacks = tuple(fallback.value for fallback in FALLBACKS) if guarded else ()
-    return (method.value, *fallbacks, "background", "climate")
+    return (method.name, *method.fallbacks(prior_of(recipe)), "background", "climate")
 
 
 SEGMENT_BYTES = 4 * 2**20
@@ -211,7 +260,14 @@ def experiment_digest(recipe: Recipe, settings: ExperimentSettings) -> str:
     people read.
     """
     plain = recipe.model_dump(
-        mode="json", exclude={"title": True, "attribution": True, "period": {"end"}}
+        mode="json",
+        exclude={
+            "title": True,
+            "attribution": True,
+            "period": {"end"},
+            "members": True,
+            "methods": True,
+        },
     )
     return digest_of(recipe=plain, settings=settings)
 
@@ -230,7 +286,7 @@ def training_digest(recipe: Recipe, settings: ExperimentSettings, data: str) -> 
         name: plain[name] for name in ("variable", "training", "cycle_interval", "window", "source")
     }
     kept["network"] = {"kind": recipe.network.kind}
-    if recipe.source.kind == "twin":
+    if recipe.source.simulates:
         kept["network"] = plain["network"]
     if recipe.training is not None:
         kept["network"] = {k: v for k, v in plain["network"].items() if k != "seed"}
@@ -240,4 +296,6 @@ def training_digest(recipe: Recipe, settings: ExperimentSettings, data: str) -> 
     if settings.precision == "bfloat16":
         # Weights that work in another type than their gates were checked in are not proven.
         kept["network"]["precision"] = settings.precision
+    if settings.analysis.learns and settings.options:
+        kept["options"] = settings.options
     return digest_of(recipe=kept, training=settings.training, members=settings.members, data=data)

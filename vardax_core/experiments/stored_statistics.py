@@ -5,15 +5,9 @@ from collections.abc import Iterable
 import xarray as xr
 
 from vardax_core.calibration.dataset import statistics_dataset
+from vardax_core.calibration.statistics import STATISTICS, SUMS, declared_sums
 from vardax_core.data.recipe import Recipe
 from vardax_core.store.errors import StructureError
-
-NOT_SUMS = ("result", "spread_factor", "analysis_method", "trust_score", "replaced_members")
-"""Diagnostics of a store that are no sums of statistics."""
-
-
-LATEST = ("crps_fair_sum", "innovation_sum_variance")
-"""Statistics that stores of earlier versions lack, or hold under another name."""
 
 
 def refuse_older_store(diagnostics: Iterable[object]) -> None:
@@ -25,7 +19,8 @@ def refuse_older_store(diagnostics: Iterable[object]) -> None:
     Raises:
         StructureError: if statistics of this version are missing.
     """
-    missing = [name for name in LATEST if name not in set(diagnostics)]
+    there = set(diagnostics)
+    missing = [name for name in declared_sums(STATISTICS) if name not in there]
     if missing:
         raise StructureError(
             f"diagnostics: expected {', '.join(missing)}, which a store made by an earlier version "
@@ -46,7 +41,7 @@ def stored_statistics(recipe: Recipe, diagnostics: xr.Dataset) -> xr.Dataset:
     """
     refuse_older_store(diagnostics.data_vars)
     return statistics_dataset(
-        {str(n): a.to_numpy() for n, a in diagnostics.data_vars.items() if n not in NOT_SUMS},
+        {name: diagnostics[name].to_numpy() for name in SUMS if name in diagnostics},
         diagnostics["time"].to_numpy(),
         units=recipe.variable.units,
         spread_scale=recipe.observation.error_sd,

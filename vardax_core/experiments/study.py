@@ -73,7 +73,7 @@ def compare_study(experiments: Sequence[Experiment], primary: Experiment) -> Stu
         rows.append(
             Row(
                 made.name,
-                made.settings.method.value,
+                made.settings.method,
                 f"{made.group_name}, seed {made.settings.seed}",
                 {name: scores[name] for name in SCORES},
             )
@@ -84,7 +84,7 @@ def compare_study(experiments: Sequence[Experiment], primary: Experiment) -> Stu
             "them up to the same time, or release those that are held."
         )
     folder = primary.root / "experiments" / f"{primary.recipe.name}-study"
-    recipe, method = primary.recipe, primary.settings.method.value
+    recipe, method = primary.recipe, primary.settings.method
     by_method = {
         name: [row for row in rows if row.method == name]
         for name in dict.fromkeys(row.method for row in rows)

@@ -2,9 +2,9 @@
 
 Truths like those of a twin cannot be simulated for real weather. What can be held out is time: the
 same training on the first part of its period gives a sibling of the weights, which is cycled
-through the rest, over networks that nobody trained on, beside optimal interpolation with the same
-knowledge. The weights themselves are cycled there too; they have met these fields, but not these
-stations, and damage shows.
+through the rest, over networks that nobody trained on, beside a rival that its method names and
+that learns from the same fields. The weights themselves are cycled there too; they have met these
+fields, but not these stations, and damage shows.
 """
 
 import math
@@ -28,15 +28,14 @@ from vardax_core.data.ingest import Ingested, ingest
 from vardax_core.data.recipe import Recipe, validate_recipe
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.experiment import Experiment
-from vardax_core.experiments.prepared import Progress
-from vardax_core.experiments.settings import Method
 from vardax_core.experiments.stored_statistics import stored_statistics
+from vardax_core.methods.priors import Progress
 from vardax_core.words import counted
 
 FEWEST_CYCLES = 8
 SPREAD_FAULT = "the spread does not tell the error"
-SKILL_FAULT = "optimal interpolation with the same knowledge is better"
-SIBLING, WEIGHTS, REFERENCE = "sibling", "weights", "optimal interpolation"
+SKILL_FAULT = "the rival with the same knowledge is better"
+SIBLING, WEIGHTS, RIVAL = "sibling", "weights", "rival"
 
 
 class TrialPlan(NamedTuple):
@@ -86,7 +85,7 @@ def trial_recipe(recipe: Recipe, plan: TrialPlan, stations: int | None, draw: in
     """The recipe of trial cycles: its training and its period are parts of the recipe's training.
 
     Arguments:
-        stations: how many are drawn, None where there is one at every point.
+        stations: how many are drawn, None where the recipe draws none.
 
     Raises:
         RecipeError: if the training period is too short to be divided.
@@ -98,8 +97,9 @@ def trial_recipe(recipe: Recipe, plan: TrialPlan, stations: int | None, draw: in
     values["period"] = {"start": first.isoformat(), "end": last.isoformat()}
     values["burn_in"] = 0
     values["observation"]["seed"] += plan.seed + draw
-    if recipe.network.kind == "random_points":
-        values["network"] |= {"count": stations, "seed": recipe.network.seed + plan.seed + draw}
+    usual = recipe.network.draw
+    if usual is not None:
+        values["network"] |= {"count": stations, "seed": usual.seed + plan.seed + draw}
     return validate_recipe(values, f"{recipe.name}, trial")
 
 
@@ -110,8 +110,9 @@ def networks_of(recipe: Recipe, plan: TrialPlan, points: int) -> dict[str, Recip
         points: of the grid, which limit the number of stations.
     """
     counts: list[int | None] = [None]
-    if recipe.network.kind == "random_points":
-        usual, most = recipe.network.count, points - withheld_beside(recipe)
+    usual = usual_count(recipe)
+    if usual is not None:
+        most = points - withheld_beside(recipe)
         counts = [min(max(1, round(density * usual)), most) for density in plan.densities]
     found = {}
     for count in dict.fromkeys(counts):
@@ -123,8 +124,9 @@ def networks_of(recipe: Recipe, plan: TrialPlan, points: int) -> dict[str, Recip
 
 
 def usual_count(recipe: Recipe) -> int | None:
-    """How many stations a recipe draws, None where there is one at every point."""
-    return recipe.network.count if recipe.network.kind == "random_points" else None
+    """How many stations a recipe draws, None where it draws none."""
+    draw = recipe.network.draw
+    return None if draw is None else draw.stations
 
 
 def withheld_beside(recipe: Recipe) -> int:
@@ -150,33 +152,36 @@ def run_trial(
     assert learned is not None
     points = math.prod(learned.sizes[dim] for dim in experiment.recipe.state_dims)
     settings = experiment.settings.model_copy(update={"lag": 0, "cut_off": None})
-    plain = {"method": Method.OPTIMAL_INTERPOLATION, "precision": settings.dtype}
-    reference = settings.model_copy(update=plain)
+    plain = {"method": settings.analysis.rival, "options": {}, "precision": settings.dtype}
+    rival = settings.model_copy(update=plain)
     actual = replace(experiment, settings=settings)
     networks = networks_of(experiment.recipe, plan, points)
     usual = trial_recipe(experiment.recipe, plan, usual_count(experiment.recipe), draw=1)
-    found: dict[str, dict[str, xr.Dataset]] = {SIBLING: {}, WEIGHTS: {}, REFERENCE: {}}
+    found: dict[str, dict[str, xr.Dataset]] = {SIBLING: {}, WEIGHTS: {}, RIVAL: {}}
     with tempfile.TemporaryDirectory(prefix="vardax-trial-") as name:
         for network, recipe in networks.items():
             ingested = ingest(recipe, path=path)
             for who, chosen, maker in (
                 (SIBLING, settings, None),
-                (REFERENCE, reference, None),
+                (RIVAL, rival, None),
                 (WEIGHTS, settings, actual),
             ):
                 stores = Path(name) / who / network
                 made = Experiment(recipe, chosen, Path(name), str(stores))
                 if maker is None:
                     maker = replace(made, recipe=usual)
-                    _learn(maker, ingested, progress if who == SIBLING else lambda *_: None)
-                found[who][network] = _cycled(made, ingested, maker)
+                    learn_for_trial(
+                        maker, ingested, progress if who == SIBLING else lambda *_: None
+                    )
+                found[who][network] = cycle_trial(made, ingested, maker)
     scores = {who: _scores(runs, experiment) for who, runs in found.items()}
     recipe = next(iter(networks.values()))
     days = " to ".join(f"{day:%Y-%m-%dT%H:%M}" for day in (recipe.period.start, recipe.period.end))
     return Trial(scores, sum(run.sizes["time"] for run in found[SIBLING].values()), days)
 
 
-def _learn(made: Experiment, ingested: Ingested, progress: Progress) -> None:
+def learn_for_trial(made: Experiment, ingested: Ingested, progress: Progress) -> None:
+    """Learn what an experiment's method needs from the training period among what was ingested."""
     training = made.recipe.training
     assert training is not None
     days = slice(*(day.replace(tzinfo=None) for day in (training.start, training.end)))
@@ -185,7 +190,7 @@ def _learn(made: Experiment, ingested: Ingested, progress: Progress) -> None:
         made.train(learned, progress)
 
 
-def _cycled(made: Experiment, ingested: Ingested, maker: Experiment) -> xr.Dataset:
+def cycle_trial(made: Experiment, ingested: Ingested, maker: Experiment) -> xr.Dataset:
     """Statistics of an experiment's cycles with the method of `maker`."""
     store = made.create_store(ingested)
     made.append_observations(store, ingested)
@@ -210,8 +215,8 @@ def _scores(runs: Mapping[str, xr.Dataset], experiment: Experiment) -> dict[str,
 def gates_of(trial: Trial) -> tuple[ScoreGate, ...]:
     """The gates on the scores of a trial.
 
-    The sibling has to be calibrated, unbiased and no worse than optimal interpolation on fields
-    that it never met. The weights have met them, so that their spread may be too wide there.
+    The sibling has to be calibrated, unbiased and no worse than its rival on fields that
+    it never met. The weights have met them, so that their spread may be too wide there.
     """
 
     def score(name: str, who: str) -> dict[str, Interval]:
@@ -226,14 +231,14 @@ def gates_of(trial: Trial) -> tuple[ScoreGate, ...]:
 
     gates = []
     for who, widest, most in ((SIBLING, 1.25, 0.97), (WEIGHTS, 1.6, 0.99)):
-        crps = ratio(who, "crps_gaussian", REFERENCE, "crps_gaussian")
+        crps = ratio(who, "crps_gaussian", RIVAL, "crps_gaussian")
         bias = ratio(who, "bias", who, "rmse")
         spread, coverage = score("spread_over_rmse", who), score("coverage_90", who)
         for name, what, parts, lowest, highest, fault in (
             ("spread", "spread/RMSE", spread, 0.8, widest, SPREAD_FAULT),
             ("coverage", "share of truths in the 90 % interval", coverage, 0.8, most, SPREAD_FAULT),
             ("bias", "bias/RMSE", bias, -0.3, 0.3, "the analysis is biased"),
-            ("skill", "CRPS over that of optimal interpolation", crps, -math.inf, 1.0, SKILL_FAULT),
+            ("skill", "CRPS over that of the rival", crps, -math.inf, 1.0, SKILL_FAULT),
         ):
             gates.append(
                 ScoreGate(f"{name}, {who}", what, parts, trial.cycles, lowest, highest, fault)

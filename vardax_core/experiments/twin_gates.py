@@ -13,12 +13,14 @@ from vardax_core.calibration.gates.operators import AdjointGate, Analyse, deriva
 from vardax_core.calibration.gates.report import Judgement
 from vardax_core.calibration.gates.sets import gates_for
 from vardax_core.cycling.keys import Purpose, cycle_key
-from vardax_core.experiments import twin
+from vardax_core.data.space import simulated_grid
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.fallback import FallbackPlan, trial_record, try_fallbacks
 from vardax_core.experiments.held_out import HeldOut, HeldOutPlan, pair_scores, twin_pairs
+from vardax_core.experiments.learning import prepare_method
 from vardax_core.experiments.prepared import experiment_key
-from vardax_core.experiments.settings import FALLBACKS
+from vardax_core.experiments.problem import prior_of, problem_of
+from vardax_core.methods.priors import SIMULATED
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import Climatology
 from vardax_core.training.observing import FixedNetwork
@@ -73,13 +75,10 @@ def typical_change(model: AbstractForecastModel, climatology: Climatology) -> fl
 
 def judge_twin(experiment: Experiment, plan: HeldOutPlan) -> Judgement:
     """Run the gates on pairs from the cycle of a trained analysis."""
-    settings, recipe = experiment.settings, experiment.recipe
-    model = twin.forecast_model(recipe)
-    variable = recipe.variable
-    prepared = (
-        twin.prepare(recipe, settings, experiment.registry, twin.observed_points(recipe))
-        .within(variable.valid_min, variable.valid_max)
-        .in_precision(settings.precision)
+    settings, recipe, method = experiment.settings, experiment.recipe, experiment.settings.analysis
+    prior = prior_of(recipe)
+    prepared = prepare_method(
+        recipe, settings, experiment.registry, simulated_grid(recipe), data=SIMULATED
     )
     key = cycle_key(experiment_key(settings.training.seed), 0, Purpose.VALIDATION)
     pair_key, rank_key, adjoint_key = jax.random.split(key, 3)
@@ -92,32 +91,38 @@ def judge_twin(experiment: Experiment, plan: HeldOutPlan) -> Judgement:
         key=pair_key,
     )
     context = collect([held_out.pairs], key=rank_key, strata=held_out.strata)
-    oracle = twin.ensemble_filter(prepared.program.step.operator, None)
-    gates = (
-        *gates_for(context, FORGIVEN),
-        adjoint_gate(prepared.program.step, oracle, held_out, key=adjoint_key),
+    gates = gates_for(context, FORGIVEN)
+    reference = method.reference(
+        problem_of(recipe, prior, simulated_grid(recipe), settings.members)
     )
-    trial = try_fallbacks(
-        prepared.program,
-        [method.value for method in FALLBACKS],
-        prepared.climatology,
-        FixedNetwork(recipe.observation.error_sd),
-        MODEL_ERROR * typical_change(model, prepared.climatology),
-        FallbackPlan(
-            streams=max(2, plan.streams // 4),
-            settle=plan.settle // 2,
-            cycles=plan.per_stream * plan.gap // 2,
-            members=settings.members,
-        ),
-        key=trial_key,
-    )
+    if reference is not None:
+        gates = (*gates, adjoint_gate(prepared.program.step, reference, held_out, key=adjoint_key))
+    record = {}
+    if fallbacks := method.fallbacks(prior):
+        trial = try_fallbacks(
+            prepared.program,
+            fallbacks,
+            prepared.climatology,
+            FixedNetwork(recipe.observation.error_sd),
+            MODEL_ERROR * typical_change(prior.model, prepared.climatology),
+            FallbackPlan(
+                streams=max(2, plan.streams // 4),
+                settle=plan.settle // 2,
+                cycles=plan.per_stream * plan.gap // 2,
+                members=settings.members,
+            ),
+            key=trial_key,
+        )
+        record = {
+            "model error": f"a constant tendency of up to {MODEL_ERROR:.0%} of the usual one",
+            **trial_record(trial),
+        }
     return Judgement(
         run_gates(gates, context),
         pair_scores(held_out.pairs),
         {
             "pairs": f"{context.n} of {plan.streams} independent twins, {plan.gap} cycles apart",
             "forgiven": f"bias {FORGIVEN.bias} sd, ratio of spreads {FORGIVEN.spread}",
-            "model error": f"a constant tendency of up to {MODEL_ERROR:.0%} of the usual one",
-            **trial_record(trial),
+            **record,
         },
     )

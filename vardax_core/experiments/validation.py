@@ -6,13 +6,14 @@ import numpy as np
 
 import vardax_core
 from vardax_core.calibration.gates.report import GateReport, write_gate_report
-from vardax_core.experiments import field, twin
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.held_out import HeldOutPlan
-from vardax_core.experiments.prepared import Prepared, Progress
-from vardax_core.experiments.settings import Method
+from vardax_core.experiments.learning import learned_as
+from vardax_core.experiments.prepared import Prepared
+from vardax_core.experiments.problem import prior_of
 from vardax_core.experiments.trial import TrialPlan, judge_trial
 from vardax_core.experiments.twin_gates import judge_twin
+from vardax_core.methods.priors import Progress
 from vardax_core.store import ExperimentStore
 from vardax_core.training.promotion import gates_folder, require_proven
 from vardax_core.training.registry import ModelNotFoundError, ModelVersion
@@ -23,7 +24,7 @@ def is_gated(experiment: Experiment) -> bool:
 
     The statistics of a classical method need not.
     """
-    return experiment.settings.method is Method.AMORTIZED
+    return experiment.settings.analysis.learns
 
 
 def trained_name(experiment: Experiment) -> str:
@@ -32,14 +33,13 @@ def trained_name(experiment: Experiment) -> str:
     Raises:
         ValueError: if they are not gated.
     """
-    if not is_gated(experiment):
+    name = learned_as(experiment.recipe, experiment.settings)
+    if name is None or not is_gated(experiment):
         raise ValueError(
-            f"{experiment.name}: only the weights of an amortized analysis have a champion; choose "
-            "that method."
+            f"{experiment.name}: only the weights of a method that learns have a champion; choose "
+            "such a method."
         )
-    if experiment.recipe.source.kind == "twin":
-        return twin.model_name(experiment.recipe)
-    return field.model_name(experiment.recipe, experiment.settings.method)
+    return name
 
 
 def trained(experiment: Experiment, *, path: str | Path | None = None) -> ModelVersion:
@@ -94,7 +94,7 @@ def validate(
         ModelNotFoundError: if nothing was trained with these settings.
     """
     version = trained(experiment, path=path)
-    if experiment.recipe.source.kind == "twin":
+    if prior_of(experiment.recipe).simulates:
         found = judge_twin(experiment, twins)
     else:
         found = judge_trial(experiment, path, trial, progress)

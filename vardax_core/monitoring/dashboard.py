@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from vardax_core.calibration.plots.latest import Departures, LatestState, latest
+from vardax_core.calibration.plots.latest import InnovationSeries, LatestState, latest
 from vardax_core.calibration.plots.style import png_bytes
 from vardax_core.calibration.scores import divide
 from vardax_core.experiments.experiment import Experiment
@@ -26,7 +26,7 @@ MARKS = {Severity.INFO: "well", Severity.WARNING: "warning", Severity.ERROR: "**
 def latest_picture(
     experiment: Experiment, store: ExperimentStore, situation: Situation
 ) -> Figure | None:
-    """The last analysis and the departures before it; None while there is no cycle.
+    """The last analysis and the innovations before it; None while there is no cycle.
 
     Of the fields it reads mean and spread of one cycle, and no ensemble.
     """
@@ -55,13 +55,13 @@ def latest_picture(
         values=values[there],
         title=f"{recipe.variable.long_name}, {when.astype('datetime64[m]')!s} UTC",
     )
-    return latest(state, _departures(situation), units=recipe.variable.units, variable=name)
+    return latest(state, _innovations(situation), units=recipe.variable.units, variable=name)
 
 
-def _departures(situation: Situation) -> Departures:
+def _innovations(situation: Situation) -> InnovationSeries:
     rows = slice(-SERIES_CYCLES, None)
     s = {name: values[rows] for name, values in situation.statistics.items()}
-    return Departures(
+    return InnovationSeries(
         times=situation.cycles[rows],
         measured=np.sqrt(divide(s["squared_innovation"], s["observations"])),
         expected=np.sqrt(

@@ -75,3 +75,20 @@ class PointSampling(AbstractLocalOperator):
 
     def rows(self, state: Float[Array, "*state"]) -> LocalRows:
         return LocalRows(self.indices[:, None], jnp.ones((self.obs_size, 1), state.dtype))
+
+
+def sampling(
+    indices: Int[np.ndarray, " obs"], state_shape: tuple[int, ...]
+) -> AbstractLocalOperator:
+    """Observe a state at chosen points: `Identity` where these are all points in their order.
+
+    Arguments:
+        indices: flat (row-major) index of each station's grid point.
+        state_shape: shape of one state.
+
+    Raises:
+        OutsideDomainError: if an index lies outside the grid.
+    """
+    if np.array_equal(indices, np.arange(math.prod(state_shape))):
+        return Identity(state_shape)
+    return PointSampling(indices=jnp.asarray(indices), state_shape=state_shape)

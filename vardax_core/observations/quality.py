@@ -24,6 +24,9 @@ class QualityCode(IntEnum):
     WITHHELD = 10
 
 
+HALF_NORMAL_MEDIAN = 0.6745
+"""Median of |z| for a standard normal z."""
+
 QUALITY_CONTROL = "quality_control"
 """Name of the flag variable in every dataset of observations."""
 
@@ -89,3 +92,26 @@ def first_guess_check(
     codes = jnp.where(accepted, int(QualityCode.KEPT), int(QualityCode.FIRST_GUESS))
     codes = jnp.where(mask, codes, int(QualityCode.MISSING))
     return accepted, codes.astype(jnp.int8)
+
+
+def adaptive_first_guess_check(
+    innovation: Float[Array, " obs"],
+    background_variance: Float[Array, " obs"],
+    error_sd: Float[Array, " obs"],
+    mask: Bool[Array, " obs"],
+    *,
+    k: float,
+) -> Bool[Array, " obs"]:
+    """Reject what is far from the background, in units of what is usual in this cycle.
+
+    Where most innovations are larger than HBH' + R expects, the background is at fault and not the
+    observations: the limit of `first_guess_check` then grows with the median innovation.
+
+    Returns:
+        The mask without the rejected ones.
+    """
+    standardised = jnp.abs(innovation) / jnp.sqrt(background_variance + error_sd**2)
+    usual = jnp.nanmedian(jnp.where(mask, standardised, jnp.nan)) / HALF_NORMAL_MEDIAN
+    scale = jnp.maximum(jnp.where(jnp.isfinite(usual), usual, 1.0), 1.0)
+    kept, _ = first_guess_check(innovation / scale, background_variance, error_sd, mask, k=k)
+    return kept

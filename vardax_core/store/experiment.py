@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from vardax_core.state.units import squared_unit
 from vardax_core.store.errors import StructureError
 from vardax_core.store.layout import (
     TIME,
@@ -57,13 +58,6 @@ class Diagnostic:
     sizes: Mapping[str, int] = field(default_factory=dict)
     dtype: str = "float64"
     attrs: Attributes = field(default_factory=dict)
-
-
-def _squared(unit: str) -> str:
-    """The unit of a variance, in the grammar of UDUNITS."""
-    if unit == "1":
-        return unit
-    return f"{unit}2" if unit.isalpha() else f"({unit})2"
 
 
 def _trailing_sizes(diagnostics: Mapping[str, Diagnostic]) -> dict[str, int]:
@@ -129,7 +123,7 @@ def experiment_layout(
             name, (TIME, obs_dim), state.dtype, {"long_name": f"{description} {long_name}", **attrs}
         )
 
-    variance = {name: _squared(unit) for name, unit in units.items()}
+    variance = {name: squared_unit(unit) for name, unit in units.items()}
     observations = Group(
         "observations",
         (

@@ -1,13 +1,68 @@
 """The learned dynamics of a 4DVarNet, fitted to a nature run before the network is trained."""
 
+from typing import Any, ClassVar, NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from vardax_core.analysis.amortized.posterior import AmortizedPosterior
 from vardax_core.analysis.variational.four_dvar_net import FourDVarNet, LearnedPrior
+from vardax_core.training.loop import LoopSettings, train
+from vardax_core.training.objective import AbstractObjective, AbstractPairs, Found
+from vardax_core.training.optimizer import OptimizerSettings
+
+LOOKS = 10
+"""Parts of a training; the error of the last is what is returned."""
+
+
+class RowPair(NamedTuple):
+    """Rows in standard units, and those that follow them."""
+
+    before: Float[Array, "pair *grid"]
+    after: Float[Array, "pair *grid"]
+
+
+class FollowingRows(AbstractPairs):
+    """Pairs of rows drawn from a table, with repetition. Carries nothing.
+
+    Attributes:
+        table: all pairs.
+        keys: of every step.
+        size: pairs in each.
+    """
+
+    table: RowPair
+    keys: Shaped[Array, "step *key"]
+    size: int = eqx.field(static=True)
+
+    def deal(self, state: None, first: int, count: int) -> tuple[None, Array]:
+        return None, self.keys[first : first + count]
+
+    def given(self, state: None, row: PRNGKeyArray) -> RowPair:
+        chosen = jax.random.randint(row, (self.size,), 0, self.table.before.shape[0])
+        return RowPair(self.table.before[chosen], self.table.after[chosen])
+
+    def follow(self, given: RowPair, outcome: None) -> None:
+        return None
+
+
+class NextRowError(AbstractObjective):
+    """The mean squared error of the next row.
+
+    Attributes:
+        static: the dynamics without their weights.
+    """
+
+    static: LearnedPrior
+    name: ClassVar[str] = "The dynamics of a 4DVarNet"
+    repair: ClassVar[str] = "lower learning_rate, or look for windows that are not finite"
+    measures: ClassVar[tuple[str, ...]] = ()
+
+    def loss(self, weights: Any, given: RowPair) -> tuple[Float[Array, ""], Found]:
+        squares = (eqx.combine(weights, self.static)(given.before) - given.after) ** 2
+        return jnp.mean(squares), Found(jnp.mean(squares.reshape(squares.shape[0], -1), axis=1))
 
 
 def learn_dynamics(
@@ -32,10 +87,12 @@ def learn_dynamics(
         key: draws the pairs.
 
     Returns:
-        The posterior, and the root mean square error of the last step in standard units.
+        The posterior, and the root mean square error over the last tenth of the steps, in
+        standard units.
 
     Raises:
         ValueError: if the encoder is no 4DVarNet, or there is no pair of rows.
+        NonFiniteLossError: at the first loss or gradient that is not finite.
     """
     encoder = posterior.encoder
     if not isinstance(encoder, FourDVarNet):
@@ -52,28 +109,13 @@ def learn_dynamics(
     rows = windows if scaling is None else jax.vmap(scaling.to_standard)(windows)
     before = rows[:, :-1].reshape(-1, *rows.shape[2:])
     after = rows[:, 1:].reshape(-1, *rows.shape[2:])
-    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     weights, rest = eqx.partition(encoder.prior, eqx.is_inexact_array)
-
-    def loss(weights: LearnedPrior, chosen: Array) -> Array:
-        error = eqx.combine(weights, rest)(before[chosen]) - after[chosen]
-        return jnp.mean(error**2)
-
-    @jax.jit
-    def run(weights: LearnedPrior, keys: Array) -> tuple[LearnedPrior, Array]:
-        def body(carry: tuple, k: PRNGKeyArray) -> tuple[tuple, Array]:
-            weights, state = carry
-            chosen = jax.random.randint(k, (batch_size,), 0, before.shape[0])
-            value, gradient = jax.value_and_grad(loss)(weights, chosen)
-            # optax mixes integer counts with floats.
-            with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-                updates, state = optimizer.update(gradient, state, weights)
-                weights = optax.apply_updates(weights, updates)
-            return (weights, state), value
-
-        (weights, _), values = jax.lax.scan(body, (weights, optimizer.init(weights)), keys)
-        return weights, jnp.sqrt(values[-1])
-
-    weights, error = run(weights, jax.random.split(key, steps))
-    prior = eqx.combine(weights, rest)
+    trained = train(
+        weights,
+        NextRowError(rest),
+        FollowingRows(RowPair(before, after), jax.random.split(key, steps), batch_size),
+        LoopSettings(OptimizerSettings(steps, learning_rate), chunk=max(1, steps // LOOKS)),
+    )
+    prior = eqx.combine(trained.weights, rest)
+    error = jnp.sqrt(jnp.asarray(trained.curve[-1, 0]))
     return eqx.tree_at(lambda p: p.encoder.prior, posterior, prior), error

@@ -11,8 +11,9 @@ from vardax_core.analysis.amortized.ring_network import ring_neighbours
 from vardax_core.calibration.statistics import fair_crps
 from vardax_core.types import ensemble_mean, ensemble_spread
 
-SPREAD_FLOOR = 1e-3
-"""Added to every spread, unit of the state, so that a collapsed ensemble has a score."""
+SPREAD_FLOOR = 3e-4
+"""Climatological standard deviations that are added to a spread, so that a collapsed ensemble has a
+score."""
 
 
 class AbstractEnsembleScore(eqx.Module):
@@ -32,13 +33,22 @@ class AbstractEnsembleScore(eqx.Module):
 
 
 class GaussianScore(AbstractEnsembleScore):
-    """Negative log-density of the Gaussian with the ensemble's mean and spread at every point."""
+    """Negative log-density of the Gaussian with the ensemble's mean and spread at every point.
+
+    Attributes:
+        floor: added to every spread, unit of the state.
+    """
+
+    floor: float = eqx.field(static=True)
+
+    def __check_init__(self):
+        _positive("GaussianScore", "floor", self.floor)
 
     def __call__(
         self, ensemble: Float[Array, "member n"], truth: Float[Array, " n"], *, key: PRNGKeyArray
     ) -> Float[Array, ""]:
         return gaussian_score(
-            ensemble_mean(ensemble), ensemble_spread(ensemble) + SPREAD_FLOOR, truth
+            ensemble_mean(ensemble), ensemble_spread(ensemble) + self.floor, truth
         )
 
 
@@ -48,10 +58,15 @@ class ProjectedGaussianScore(AbstractEnsembleScore):
     The projections are unit vectors over the points in reach, drawn anew each time.
 
     Attributes:
+        floor: added to every spread, unit of the state.
         reach: points to each side.
     """
 
+    floor: float = eqx.field(static=True)
     reach: int = eqx.field(static=True, default=2)
+
+    def __check_init__(self):
+        _positive("ProjectedGaussianScore", "floor", self.floor)
 
     def __call__(
         self, ensemble: Float[Array, "member n"], truth: Float[Array, " n"], *, key: PRNGKeyArray
@@ -62,7 +77,7 @@ class ProjectedGaussianScore(AbstractEnsembleScore):
         def project(x: Float[Array, " n"]) -> Float[Array, " n"]:
             return jnp.sum(weights * ring_neighbours(x, self.reach), axis=1)
 
-        return GaussianScore()(jax.vmap(project)(ensemble), project(truth), key=key)
+        return GaussianScore(self.floor)(jax.vmap(project)(ensemble), project(truth), key=key)
 
 
 class CRPS(AbstractEnsembleScore):
@@ -77,7 +92,7 @@ class CRPS(AbstractEnsembleScore):
     scale: float = eqx.field(static=True)
 
     def __check_init__(self):
-        _positive("CRPS", self.scale)
+        _positive("CRPS", "scale", self.scale)
 
     def __call__(
         self, ensemble: Float[Array, "member n"], truth: Float[Array, " n"], *, key: PRNGKeyArray
@@ -103,7 +118,7 @@ class LocalEnergyScore(AbstractEnsembleScore):
     reach: int = eqx.field(static=True, default=2)
 
     def __check_init__(self):
-        _positive("LocalEnergyScore", self.scale)
+        _positive("LocalEnergyScore", "scale", self.scale)
 
     def __call__(
         self, ensemble: Float[Array, "member n"], truth: Float[Array, " n"], *, key: PRNGKeyArray
@@ -143,8 +158,14 @@ class SumOfScores(AbstractEnsembleScore):
         return jnp.sum(jnp.asarray(self.weights, parts.dtype) * parts)
 
 
-LOCAL_GAUSSIAN = SumOfScores((GaussianScore(), ProjectedGaussianScore()))
-"""Every point, and random projections of five neighbours."""
+def local_gaussian(scale: float) -> SumOfScores:
+    """The Gaussian score of every point, and of random projections of five neighbours.
+
+    Arguments:
+        scale: standard deviation of the climate, unit of the state.
+    """
+    floor = SPREAD_FLOOR * scale
+    return SumOfScores((GaussianScore(floor), ProjectedGaussianScore(floor)))
 
 
 def gaussian_score(
@@ -161,6 +182,9 @@ def _lengths(vectors: Float[Array, "*rest tap"]) -> Float[Array, "*rest"]:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1.0)), 0.0)
 
 
-def _positive(name: str, scale: float) -> None:
-    if not scale > 0:
-        raise ValueError(f"{name}: scale must be > 0, got {scale}; give a typical spread.")
+def _positive(score: str, name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(
+            f"{score}: {name} must be > 0, got {value}; give a typical spread as a scale, and a "
+            "small part of it as a floor."
+        )

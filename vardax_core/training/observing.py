@@ -1,5 +1,6 @@
 """What a training cycle observes: one network for good, or another one each time."""
 
+import math
 from abc import abstractmethod
 
 import equinox as eqx
@@ -16,6 +17,11 @@ class AbstractObservingSystem(eqx.Module):
         self, n: int, dtype: jnp.dtype, *, key: PRNGKeyArray
     ) -> tuple[Bool[Array, " {n}"], Float[Array, " {n}"]]:
         """The network of one cycle: which of `n` observations there are, and their error sds."""
+
+    @property
+    @abstractmethod
+    def typical_error(self) -> float:
+        """A standard deviation of the errors in the middle of those that there are."""
 
 
 class FixedNetwork(AbstractObservingSystem):
@@ -41,6 +47,10 @@ class FixedNetwork(AbstractObservingSystem):
     ) -> tuple[Bool[Array, " {n}"], Float[Array, " {n}"]]:
         return jnp.arange(n) % self.every == 0, jnp.full((n,), self.error_sd, dtype)
 
+    @property
+    def typical_error(self) -> float:
+        return self.error_sd
+
 
 class RandomNetwork(AbstractObservingSystem):
     """Another network in every cycle: scattered or with gaps, now and then none at all.
@@ -50,14 +60,14 @@ class RandomNetwork(AbstractObservingSystem):
     for each cycle.
 
     Attributes:
-        observed: smallest and largest share of observed points.
         error_variance: smallest and largest error variance, squared unit of the values.
+        observed: smallest and largest share of observed points.
         outage: probability of a cycle without observations.
         gap: scale of the clusters in points.
     """
 
+    error_variance: tuple[float, float] = eqx.field(static=True)
     observed: tuple[float, float] = eqx.field(static=True, default=(0.2, 1.0))
-    error_variance: tuple[float, float] = eqx.field(static=True, default=(0.25, 4.0))
     outage: float = eqx.field(static=True, default=0.02)
     gap: float = eqx.field(static=True, default=2.0)
 
@@ -88,3 +98,7 @@ class RandomNetwork(AbstractObservingSystem):
         least, most = (jnp.log(v) for v in self.error_variance)
         log_variance = jax.random.uniform(k_error, (), dtype, least, most)
         return mask, jnp.full((n,), jnp.exp(0.5 * log_variance), dtype)
+
+    @property
+    def typical_error(self) -> float:
+        return math.prod(self.error_variance) ** 0.25

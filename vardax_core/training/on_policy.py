@@ -1,24 +1,27 @@
 """Training an ensemble analysis on the states that its own cycles visit."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
-from vardax_core.analysis.origin import Origin, needs_origin, with_origin
 from vardax_core.models.base import AbstractForecastModel
-from vardax_core.training.ensemble_scores import LOCAL_GAUSSIAN, AbstractEnsembleScore
+from vardax_core.training.ensemble_scores import AbstractEnsembleScore, local_gaussian
+from vardax_core.training.loop import Look, LoopSettings, looks_of, train
+from vardax_core.training.objective import AbstractObjective, Found
 from vardax_core.training.observing import AbstractObservingSystem
+from vardax_core.training.on_policy_cycles import Analysed, OnPolicyCycles
+from vardax_core.training.optimizer import OptimizerSettings
 from vardax_core.training.twin_cycles import CLIMATE_BOUND
-from vardax_core.types import Observations, ensemble_mean, ensemble_spread
 
-DIVERGED = 1.1
-"""Climatological standard deviations from the truth at which a stream starts anew."""
+WARM_UP = 20
+"""The rate rises over this fraction of a training."""
+MOST_SKIPPED = 1000
+"""Gradients in a row that are not finite, after which a training on policy is given up."""
 
 
 class OnPolicySettings(NamedTuple):
@@ -36,10 +39,12 @@ class OnPolicySettings(NamedTuple):
         forget: probability, in each cycle of each stream, that the past of its departures is
             forgotten, so that a step with a history learns to begin without one.
         nearness: error of the background, unit of the state, at which a stream's weight halves;
-            also the error with which a stream starts anew.
+            half the error with which a stream starts anew. By default half the error of the
+            observations, or of the climate if that is less, see `typical_nearness`.
         bound: largest distance of a member from the climatological mean, in climatological
             standard deviations; a forecast beyond it is replaced, see `possible_members`.
-        score: of the analysis ensemble against the truth, which is to become low.
+        score: of the analysis ensemble against the truth, which is to become low; by default
+            `local_gaussian`.
     """
 
     steps: int = 3600
@@ -50,33 +55,91 @@ class OnPolicySettings(NamedTuple):
     chunk: int = 100
     shock: float = 0.001
     forget: float = 0.002
-    nearness: float = 0.5
+    nearness: float | None = None
     bound: float = CLIMATE_BOUND
-    score: AbstractEnsembleScore = LOCAL_GAUSSIAN
+    score: AbstractEnsembleScore | None = None
 
     @property
     def looks(self) -> list[int]:
         """Numbers of steps after which there is a loss, the mean of a chunk."""
-        return [*range(self.chunk, self.steps, self.chunk), self.steps]
+        return looks_of(self.steps, self.chunk)
+
+    @property
+    def loop(self) -> LoopSettings:
+        """The same in the words of the training loop."""
+        return LoopSettings(on_policy_rule(self.steps, self.learning_rate), chunk=self.chunk)
 
 
-class _Streams(NamedTuple):
-    """Streams with ensembles of one size, and the past of their departures if anybody looks."""
+def on_policy_rule(steps: int, learning_rate: float) -> OptimizerSettings:
+    """The update rule of trainings in a cycle, which a bad stream must not stop."""
+    return OptimizerSettings(
+        steps=steps,
+        learning_rate=learning_rate,
+        warm_up=min(steps // WARM_UP + 1, steps - 1),
+        clip=1.0,
+        skip=MOST_SKIPPED,
+    )
 
-    truth: Float[Array, "stream *state"]
-    ensemble: Float[Array, "stream member *state"]
-    past: Float[Array, "stream statistic obs"] | None
+
+class OnPolicyScore(AbstractObjective):
+    """The score of the analysis ensembles, a stream weighing less the further it is off.
+
+    Attributes:
+        step: the step in training; its weights are not looked at.
+        score: of one ensemble.
+        nearness: error of a background at which its weight halves, unit of the state.
+    """
+
+    step: LocalTransformStep
+    score: AbstractEnsembleScore
+    nearness: float = eqx.field(static=True)
+    name: ClassVar[str] = "Training on policy"
+    repair: ClassVar[str] = (
+        "lower the learning rate, or look whether the model itself stays finite from the first "
+        "guess and the observations that it is given"
+    )
+    measures: ClassVar[tuple[str, ...]] = ("rmse",)
+
+    def loss(self, weights: Any, given: tuple[Analysed, ...]) -> tuple[Float[Array, ""], Found]:
+        found = [self._of_one_size(with_weights(self.step, weights), group) for group in given]
+        shares, scores, ensembles = zip(*found, strict=True)
+        weight, score = jnp.concatenate(shares), jnp.concatenate(scores)
+        error = jnp.concatenate(
+            [jnp.mean(e, axis=1) - g.truth for e, g in zip(ensembles, given, strict=True)]
+        )
+        rmse = jnp.mean(jnp.sqrt(jnp.mean(error**2, axis=-1)))
+        return jnp.sum(weight * score) / jnp.sum(weight), Found(score, ensembles, (rmse,))
+
+    def _of_one_size(
+        self, step: LocalTransformStep, given: Analysed
+    ) -> tuple[
+        Float[Array, " stream"], Float[Array, " stream"], Float[Array, "stream member *state"]
+    ]:
+        """Weight, score and ensemble of every stream."""
+        ensembles = jax.vmap(lambda b, g, o: step.transform(b, g, o).ensemble)(
+            given.background, given.guess, given.observations
+        )
+        keys = jax.random.split(given.key, given.truth.shape[0])
+        scores = jax.vmap(lambda e, x, k: self.score(e, x, key=k))(ensembles, given.truth, keys)
+        error = jnp.mean(given.background, axis=1) - given.truth
+        weights = 1 / (1 + jnp.mean((error / self.nearness) ** 2, axis=-1))
+        return weights, scores, ensembles
 
 
-class _Given(NamedTuple):
-    """What the analyses of streams of one size are given, and what they are scored against."""
+def with_weights(step: LocalTransformStep, weights: Any) -> LocalTransformStep:
+    """The step with other weights, as in `eqx.filter(step.network, eqx.is_inexact_array)`."""
+    rest = eqx.filter(step.network, eqx.is_inexact_array, inverse=True)
+    return eqx.tree_at(lambda s: s.network, step, eqx.combine(weights, rest))
 
-    truth: Float[Array, "stream *state"]
-    background: Float[Array, "stream member *state"]
-    guess: Float[Array, "stream member *state"]
-    observations: Observations
-    past: Float[Array, "stream statistic obs"] | None
-    key: PRNGKeyArray
+
+def typical_nearness(observing: AbstractObservingSystem, climate_sd: float) -> float:
+    """Half of what one observation leaves unknown, or the climate if that is less.
+
+    Arguments:
+        observing: what each cycle observes.
+        climate_sd: standard deviation of the climate, unit of the observations.
+    """
+    return 0.5 * min(observing.typical_error, climate_sd)
 
 
 def train_on_policy(
@@ -114,220 +177,53 @@ def train_on_policy(
 
     Raises:
         ValueError: if the streams cannot be divided among the sizes and the natures.
+        NonFiniteLossError: if no gradient is finite over `MOST_SKIPPED` steps.
     """
     natures = tuple(natures) or (model,)
-    share, left_over = divmod(settings.streams, len(settings.members) * len(natures))
+    sizes = settings.members
+    share, left_over = divmod(settings.streams, len(sizes) * len(natures))
     if left_over or not share:
         raise ValueError(
-            f"train_on_policy: expected streams to be a multiple of {len(settings.members)} "
+            f"train_on_policy: expected streams to be a multiple of {len(sizes)} "
             f"ensemble sizes times {len(natures)} natures, got {settings.streams}."
         )
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, settings.steps // 20 + 1, settings.steps, 0.0
-    )
-    optimizer = optax.apply_if_finite(
-        optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)), 1000
-    )
-    weights, rest = eqx.partition(step.network, eqx.is_inexact_array)
+    nearness = settings.nearness
+    if nearness is None:
+        nearness = typical_nearness(observing, step.scale)
     start_key, cycle_key = jax.random.split(key)
-    groups = tuple(
-        _start(natures, step, settings, members, jax.random.fold_in(start_key, number))
-        for number, members in enumerate(settings.members)
+    cycles = OnPolicyCycles(
+        step=step,
+        model=model,
+        natures=natures,
+        observing=observing,
+        nearness=nearness,
+        shock=settings.shock,
+        forget=settings.forget,
+        bound=settings.bound,
+        key=cycle_key,
     )
-    dtype = groups[0].truth.dtype
-    weights = jax.tree.map(lambda w: w.astype(dtype), weights)
-    now = jnp.zeros((1,), jnp.int32)
-    obs_size, history = step.operator.obs_size, step.history
-    reach = settings.bound * step.scale
-    valid_range = (step.centre - reach, step.centre + reach)
-
-    def with_weights(w) -> LocalTransformStep:
-        return eqx.tree_at(lambda s: s.network, step, eqx.combine(w, rest))
-
-    def observe(truth, past, k) -> Observations:
-        k_network, k_error = jax.random.split(k)
-        mask, error_sd = observing.draw(obs_size, dtype, key=k_network)
-        values = step.operator(truth) + error_sd * jax.random.normal(k_error, (obs_size,), dtype)
-        values = jnp.where(mask, values, jnp.zeros_like(values))
-        seen = None if history is None else history.standardised(past)
-        return Observations(values[None], mask[None], error_sd[None], now, seen)
-
-    def score(w, given: _Given):
-        """Weighted sum of the scores, the weights, and the ensembles of streams of one size."""
-        trained = with_weights(w)
-        ensembles = jax.vmap(lambda b, g, o: trained.transform(b, g, o).ensemble)(
-            given.background, given.guess, given.observations
+    streams = tuple(
+        cycles.start(
+            settings.streams // len(sizes),
+            members,
+            settings.spin_up,
+            key=jax.random.fold_in(start_key, number),
         )
-        keys = jax.random.split(given.key, given.truth.shape[0])
-        scores = jax.vmap(lambda e, x, k: settings.score(e, x, key=k))(ensembles, given.truth, keys)
-        error = jnp.mean(given.background, axis=1) - given.truth
-        weights = 1 / (1 + jnp.mean((error / settings.nearness) ** 2, axis=-1))
-        return jnp.sum(weights * scores), jnp.sum(weights), ensembles
+        for number, members in enumerate(sizes)
+    )
 
-    def loss(w, given: tuple[_Given, ...]):
-        sums, weights, ensembles = zip(*(score(w, group) for group in given), strict=True)
-        return sum(sums) / sum(weights), ensembles
-
-    def advance(group: _Streams, k) -> _Given:
-        """Truths, backgrounds, observations and first guesses of streams of one size."""
-        k_truth, k_forecast, k_noise, k_guess, k_loss, k_reset, k_shock = jax.random.split(k, 7)
-        count = group.truth.shape[0]
-        truth = _advance(natures, group.truth, k_truth)
-        keys = jax.random.split(k_forecast, count)
-        origins = jax.vmap(origin_of)(group.ensemble, keys)
-        forecast, _ = jax.vmap(lambda o: o.forecast(o.ensemble))(origins)
-        background = _reset_diverged(forecast, truth, step, settings, k_reset)
-        background = _shock(background, truth, settings.shock, k_shock)
-        past = group.past
-        if past is not None:
-            gone = jax.random.bernoulli(
-                jax.random.fold_in(k_shock, 1), settings.forget, (count, 1, 1)
-            )
-            past = jnp.where(gone, 0.0, past)
-        observations = jax.vmap(observe)(truth, past, jax.random.split(k_noise, count))
-        guess = background
-        if step.first_guess is not None:
-            guess = jax.vmap(first_guess)(
-                background, observations, origins, jax.random.split(k_guess, count)
-            )
-            if needs_origin(step.first_guess):
-                # A background that was replaced did not come from there.
-                axes = tuple(range(1, background.ndim))
-                own = jnp.all(background == forecast, axis=axes, keepdims=True)
-                guess = jnp.where(own, guess, background)
-        return _Given(truth, background, guess, observations, past, k_loss)
-
-    def origin_of(ensemble, k) -> Origin:
-        return Origin(ensemble, now[0], k, model, steps=1, valid_range=valid_range)
-
-    def first_guess(background, observations, origin, k):
-        return with_origin(step.first_guess, origin)(background, observations, key=k).ensemble
-
-    def remember(past, background, ensemble, observations):
-        """The past of one stream with one more cycle."""
-        if history is None:
-            return past
-        equivalents = step.operator.ensemble(background)
-        mean = ensemble_mean(equivalents)
-        return history.update(
-            past,
-            observations.values[0] - mean,
-            step.operator(ensemble_mean(ensemble)) - mean,
-            ensemble_spread(equivalents) ** 2,
-            observations.error_sd[0],
-            observations.mask[0],
-        )
-
-    def follow(given: _Given, ensembles) -> _Streams:
-        past = jax.vmap(remember)(given.past, given.background, ensembles, given.observations)
-        return _Streams(given.truth, ensembles, past)
-
-    def cycle(carry, k):
-        w, opt_state, groups = carry
-        keys = jax.random.split(k, len(groups))
-        given = tuple(map(advance, groups, keys))
-        (value, ensembles), gradient = jax.value_and_grad(loss, has_aux=True)(w, given)
-        # optax mixes integer counts with floats.
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            updates, opt_state = optimizer.update(gradient, opt_state, w)
-            w = optax.apply_updates(w, updates)
-        groups = tuple(map(follow, given, ensembles))
-        error = jnp.concatenate([jnp.mean(g.ensemble, axis=1) - g.truth for g in groups])
-        rmse = jnp.mean(jnp.sqrt(jnp.mean(error**2, axis=-1)))
-        return (w, opt_state, groups), jnp.stack([value, rmse])
-
-    @eqx.filter_jit
-    def run_chunk(carry, keys):
-        carry, curve = jax.lax.scan(cycle, carry, keys)
-        return carry, jnp.mean(curve, axis=0)
-
-    carry = (weights, optimizer.init(weights), groups)
-    curves = []
-    for done in range(0, settings.steps, settings.chunk):
-        length = min(settings.chunk, settings.steps - done)
-        indices = jnp.arange(done, done + length)
-        keys = jax.vmap(lambda i: jax.random.fold_in(cycle_key, i))(indices)
-        carry, curve = run_chunk(carry, keys)
-        curves.append(curve)
+    def on_look(look: Look) -> None:
         if progress is not None:
-            progress(done + length, float(curve[0]), float(curve[1]))
-    return with_weights(carry[0]), jnp.stack(curves)
+            progress(look.done, look.loss, *look.measures)
 
-
-def _start(
-    natures: tuple[AbstractForecastModel, ...],
-    step: LocalTransformStep,
-    settings: OnPolicySettings,
-    members: int,
-    key: PRNGKeyArray,
-) -> _Streams:
-    k_truth, k_spin_up, k_ensemble = jax.random.split(key, 3)
-    shape = (settings.streams // len(settings.members), *natures[0].state_shape)
-    truth = step.centre + step.scale * jax.random.normal(k_truth, shape, jnp.float32)
-    truth = jax.lax.fori_loop(
-        0,
-        settings.spin_up,
-        lambda i, x: _advance(natures, x, jax.random.fold_in(k_spin_up, i)),
-        truth,
+    dtype = streams[0].truth.dtype
+    weights = eqx.filter(step.network, eqx.is_inexact_array)
+    trained = train(
+        jax.tree.map(lambda w: w.astype(dtype), weights),
+        OnPolicyScore(step, settings.score or local_gaussian(step.scale), nearness),
+        cycles,
+        settings.loop,
+        state=streams,
+        on_look=on_look,
     )
-    noise = jax.random.normal(k_ensemble, (members, *shape), truth.dtype)
-    noise = 2 * settings.nearness * noise
-    past = None
-    if step.history is not None:
-        nothing = step.history.init(step.operator.obs_size, truth.dtype)
-        past = jnp.broadcast_to(nothing, (shape[0], *nothing.shape))
-    return _Streams(truth, jnp.moveaxis(truth[None] + noise, 0, 1), past)
-
-
-def _advance(
-    natures: tuple[AbstractForecastModel, ...],
-    truth: Float[Array, "stream *state"],
-    key: PRNGKeyArray,
-) -> Float[Array, "stream *state"]:
-    """Every truth one step on, the first share of the streams with the first nature, and so on."""
-    keys = jax.random.split(key, truth.shape[0])
-    time: Int[Array, ""] = jnp.zeros((), jnp.int32)
-    shares = zip(
-        natures, jnp.split(truth, len(natures)), jnp.split(keys, len(natures)), strict=True
-    )
-    return jnp.concatenate(
-        [jax.vmap(lambda x, k, m=m: m.step(x, time, key=k))(x, k) for m, x, k in shares]
-    )
-
-
-def _reset_diverged(
-    background: Float[Array, "stream member *state"],
-    truth: Float[Array, "stream *state"],
-    step: LocalTransformStep,
-    settings: OnPolicySettings,
-    key: PRNGKeyArray,
-) -> Float[Array, "stream member *state"]:
-    """Start streams anew whose mean is far from the truth."""
-    error = jnp.mean(background, axis=1) - truth
-    axes = tuple(range(1, error.ndim))
-    rmse = jnp.sqrt(jnp.mean(error**2, axis=axes))
-    noise = jax.random.normal(key, background.shape, background.dtype)
-    fresh = truth[:, None] + 2 * settings.nearness * noise
-    good = rmse < DIVERGED * step.scale
-    return jnp.where(good.reshape(-1, *(1,) * (background.ndim - 1)), background, fresh)
-
-
-def _shock(
-    background: Float[Array, "stream member *state"],
-    truth: Float[Array, "stream *state"],
-    probability: float,
-    key: PRNGKeyArray,
-) -> Float[Array, "stream member *state"]:
-    """Throw some streams off: half of them to a climatological ensemble, half of them aside.
-
-    The truths of the other streams serve as draws from the climatology.
-    """
-    k_which, k_kind, k_members, k_far = jax.random.split(key, 4)
-    streams, members = background.shape[:2]
-    shape = (streams, *(1,) * (background.ndim - 1))
-    climatological = truth[jax.random.randint(k_members, (streams, members), 0, streams)]
-    far = jax.random.uniform(k_far, shape, truth.dtype)
-    aside = background + far * (jnp.roll(truth, 1, axis=0) - truth)[:, None]
-    kind = jax.random.bernoulli(k_kind, 0.5, shape)
-    thrown = jnp.where(kind, climatological, aside)
-    return jnp.where(jax.random.bernoulli(k_which, probability, shape), thrown, background)
+    return with_weights(step, trained.weights), jnp.asarray(trained.curve)

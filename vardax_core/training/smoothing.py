@@ -1,18 +1,20 @@
 """Training a smoother behind an analysis on the cycles that the analysis makes."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from vardax_core.cycling.cycle import CycleProgram
+from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
 from vardax_core.cycling.local_smoother import LocalSmoother
-from vardax_core.training.ensemble_scores import LOCAL_GAUSSIAN
+from vardax_core.training.ensemble_scores import local_gaussian
+from vardax_core.training.loop import Look, LoopSettings, train
+from vardax_core.training.objective import AbstractObjective, AbstractPairs, Found
 from vardax_core.training.observing import AbstractObservingSystem
+from vardax_core.training.on_policy import on_policy_rule
 from vardax_core.training.twin_cycles import TwinPlan, cycle_twins
 
 
@@ -35,6 +37,109 @@ class _Cycles(NamedTuple):
     truth: Float[Array, "cycle stream n"]
     background: Float[Array, "cycle stream member n"]
     analysis: Float[Array, "cycle stream member n"]
+
+
+class Past(NamedTuple):
+    """What the streams carry: the ensembles and the truths of the cycles of all ages."""
+
+    history: Float[Array, "stream age member n"]
+    truths: Float[Array, "stream age n"]
+
+
+class Moment(NamedTuple):
+    """One cycle of every stream, and what was before.
+
+    Attributes:
+        history: ensembles before the cycle.
+        truths: up to and with the cycle.
+        background, analysis: of the cycle.
+        key: of the score.
+    """
+
+    history: Float[Array, "stream age member n"]
+    truths: Float[Array, "stream age n"]
+    background: Float[Array, "stream member n"]
+    analysis: Float[Array, "stream member n"]
+    key: PRNGKeyArray
+
+
+class SmoothedTwins(AbstractPairs):
+    """The cycles of twins whose analysis does not change, with new twins in every chunk.
+
+    Attributes:
+        smoother: gives the first history; its weights are not looked at.
+        program: the analysis in its cycle.
+        observing: what each cycle observes.
+        near: a state from whose surroundings the model finds its attractor.
+        plan: of the twins of one chunk.
+        key: folded with the number of the chunk.
+    """
+
+    smoother: LocalSmoother
+    program: CycleProgram
+    observing: AbstractObservingSystem
+    near: Float[Array, " n"]
+    plan: TwinPlan
+    key: PRNGKeyArray
+
+    def deal(self, state: Past | None, first: int, count: int) -> tuple[Past, Any]:
+        k_streams, k_loss = jax.random.split(
+            jax.random.fold_in(self.key, first // self.plan.cycles)
+        )
+        past, cycles = _new_twins(self, k_streams)
+        return past, (cycles, jax.random.split(k_loss, count))
+
+    def given(self, state: Past, row: tuple[_Cycles, PRNGKeyArray]) -> Moment:
+        now, key = row
+        truths = jnp.concatenate([now.truth[:, None], state.truths[:, :-1]], axis=1)
+        return Moment(state.history, truths, now.background, now.analysis, key)
+
+    def follow(self, given: Moment, outcome: Float[Array, "stream age member n"]) -> Past:
+        return Past(outcome, given.truths)
+
+
+class SmootherScore(AbstractObjective):
+    """The score of the smoothed ensembles of every age, over the streams that are not lost.
+
+    Attributes:
+        smoother: its weights are not looked at.
+        lost: error of a background from which on its stream does not count, unit of the state.
+    """
+
+    smoother: LocalSmoother
+    lost: float = eqx.field(static=True)
+    name: ClassVar[str] = "The smoother"
+    repair: ClassVar[str] = "lower the learning rate, or look whether the analysis stays finite"
+    measures: ClassVar[tuple[str, ...]] = ("rmse",)
+
+    def loss(self, weights: Any, given: Moment) -> tuple[Float[Array, ""], Found]:
+        trained = with_weights(self.smoother, weights)
+        error = jnp.mean(given.background, axis=1) - given.truths[:, 0]
+        counts = jnp.sqrt(jnp.mean(error**2, axis=1)) < self.lost
+
+        def if_counted(x: Array) -> Array:
+            return jnp.where(counts.reshape(-1, *(1,) * (x.ndim - 1)), x, jnp.zeros_like(x))
+
+        # What does not count must be finite all the same, or its gradient is not.
+        seen = map(if_counted, (given.history, given.background, given.analysis))
+        history = jax.vmap(trained.update)(*seen)
+
+        score = local_gaussian(trained.scale)
+
+        def scores(ensembles: Array, past: Array, key: PRNGKeyArray) -> Array:
+            keys = jax.random.split(key, trained.lag)
+            return jnp.mean(jax.vmap(lambda e, x, one: score(e, x, key=one))(ensembles, past, keys))
+
+        keys = jax.random.split(given.key, counts.shape[0])
+        each = jax.vmap(scores)(history[:, 1:], given.truths[:, 1:], keys)
+        error = jnp.mean(history[:, -1], axis=1) - given.truths[:, -1]
+        rmse = _mean_where(counts, jnp.sqrt(jnp.mean(error**2, axis=1)))
+        return _mean_where(counts, each), Found(each, history, (rmse,))
+
+
+def with_weights(smoother: LocalSmoother, weights: Any) -> LocalSmoother:
+    """The smoother with other weights, as in `eqx.filter(smoother, eqx.is_inexact_array)`."""
+    return eqx.combine(weights, eqx.filter(smoother, eqx.is_inexact_array, inverse=True))
 
 
 def train_smoother(
@@ -65,78 +170,27 @@ def train_smoother(
         progress: called with (rounds done, loss, RMSE at the last age) after every round.
 
     Returns:
-        The trained smoother, and loss and RMSE averaged over each round.
+        The trained smoother, and loss and RMSE averaged over each round, but for its first
+        cycles, whose histories are not yet full.
     """
-    total = settings.rounds * plan.cycles
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, total // 20 + 1, total, 0.0
-    )
-    optimizer = optax.apply_if_finite(
-        optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)), 1000
-    )
-    weights, rest = eqx.partition(smoother, eqx.is_inexact_array)
-    weights = jax.tree.map(lambda w: w.astype(near.dtype), weights)
-    limit = settings.lost * smoother.scale
 
-    def loss(w, history, truths, background, analysis, k):
-        trained = eqx.combine(w, rest)
-        error = jnp.mean(background, axis=1) - truths[:, 0]
-        counts = jnp.sqrt(jnp.mean(error**2, axis=1)) < limit
-
-        def if_counted(x):
-            return jnp.where(counts.reshape(-1, *(1,) * (x.ndim - 1)), x, jnp.zeros_like(x))
-
-        # What does not count must be finite all the same, or its gradient is not.
-        history, background, analysis = map(if_counted, (history, background, analysis))
-        history = jax.vmap(trained.update)(history, background, analysis)
-
-        def scores(ensembles, past, kk):
-            keys = jax.random.split(kk, smoother.lag)
-            return jnp.mean(
-                jax.vmap(lambda e, x, one: LOCAL_GAUSSIAN(e, x, key=one))(ensembles, past, keys)
-            )
-
-        each = jax.vmap(scores)(history[:, 1:], truths[:, 1:], jax.random.split(k, plan.streams))
-        return _mean_where(counts, each), (history, counts)
-
-    def cycle(carry, given):
-        w, opt_state, history, truths = carry
-        now, k = given
-        truths = jnp.concatenate([now.truth[:, None], truths[:, :-1]], axis=1)
-        (value, (history, counts)), gradient = jax.value_and_grad(loss, has_aux=True)(
-            w, history, truths, now.background, now.analysis, k
-        )
-        # optax mixes integer counts with floats.
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            updates, opt_state = optimizer.update(gradient, opt_state, w)
-            w = optax.apply_updates(w, updates)
-        error = jnp.mean(history[:, -1], axis=1) - truths[:, -1]
-        rmse = jnp.sqrt(jnp.mean(error**2, axis=1))
-        found = jnp.stack([value, _mean_where(counts, rmse)])
-        return (w, opt_state, history, truths), found
-
-    @eqx.filter_jit
-    def one_round(w, opt_state, program, k):
-        k_streams, k_loss = jax.random.split(k)
-        cycles = _twins(program, observing, near, plan, k_streams)
-        first = jax.vmap(smoother.init)(cycles.analysis[0])
-        truths = jnp.repeat(cycles.truth[0][:, None], smoother.lag + 1, axis=1)
-        keys = jax.random.split(k_loss, plan.cycles)
-        (w, opt_state, _, _), curve = jax.lax.scan(
-            cycle, (w, opt_state, first, truths), (cycles, keys)
-        )
-        return w, opt_state, jnp.mean(curve[smoother.lag + 1 :], axis=0)
-
-    opt_state = optimizer.init(weights)
-    curves = []
-    for number in range(settings.rounds):
-        weights, opt_state, curve = one_round(
-            weights, opt_state, program, jax.random.fold_in(key, number)
-        )
-        curves.append(curve)
+    def on_look(look: Look) -> None:
         if progress is not None:
-            progress(number + 1, float(curve[0]), float(curve[1]))
-    return eqx.combine(weights, rest), jnp.stack(curves)
+            progress(look.done // plan.cycles, look.loss, *look.measures)
+
+    weights = eqx.filter(smoother, eqx.is_inexact_array)
+    trained = train(
+        jax.tree.map(lambda w: w.astype(near.dtype), weights),
+        SmootherScore(smoother, settings.lost * smoother.scale),
+        SmoothedTwins(smoother, program, observing, near, plan, key),
+        LoopSettings(
+            on_policy_rule(settings.rounds * plan.cycles, settings.learning_rate),
+            chunk=plan.cycles,
+            settle=smoother.lag + 1,
+        ),
+        on_look=on_look,
+    )
+    return with_weights(smoother, trained.weights), jnp.asarray(trained.curve)
 
 
 def _mean_where(counts: Bool[Array, " stream"], x: Float[Array, " stream"]) -> Float[Array, ""]:
@@ -144,17 +198,17 @@ def _mean_where(counts: Bool[Array, " stream"], x: Float[Array, " stream"]) -> F
     return jnp.sum(jnp.where(counts, x, 0.0)) / several
 
 
-def _twins(
-    program: CycleProgram,
-    observing: AbstractObservingSystem,
-    near: Float[Array, " n"],
-    plan: TwinPlan,
-    key: PRNGKeyArray,
-) -> _Cycles:
-    """New twins, streams side by side in every cycle."""
+@eqx.filter_jit
+def _new_twins(source: SmoothedTwins, key: PRNGKeyArray) -> tuple[Past, _Cycles]:
+    """The first past of new twins, and their cycles, streams side by side in every one."""
 
-    def look(memory, truth, given, output):
+    def look(
+        memory: tuple, truth: Array, given: CycleInput, output: CycleOutput
+    ) -> tuple[tuple, _Cycles]:
         return memory, _Cycles(truth, output.background, output.analysis.ensemble)
 
-    streams = cycle_twins(program, observing, near, plan, look, key=key)
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), streams)
+    streams = cycle_twins(source.program, source.observing, source.near, source.plan, look, key=key)
+    cycles = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), streams)
+    history = jax.vmap(source.smoother.init)(cycles.analysis[0])
+    truths = jnp.repeat(cycles.truth[0][:, None], source.smoother.lag + 1, axis=1)
+    return Past(history, truths), cycles

@@ -3,7 +3,6 @@
 import math
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -11,7 +10,6 @@ from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
 from vardax_core.cycling.trust import DepartureMonitor, departure_checks, usual_stations
 from vardax_core.models.base import AbstractForecastModel
-from vardax_core.observations.quality import QualityCode
 from vardax_core.training.observing import AbstractObservingSystem
 from vardax_core.training.twin_cycles import TwinPlan, cycle_twins, twin_program
 
@@ -42,17 +40,7 @@ def trusted_checks(
     def look(
         stations: Array, truth: Array, given: CycleInput, output: CycleOutput
     ) -> tuple[Array, Array]:
-        window = given.observations.at_analysis_time()
-        used = output.quality == int(QualityCode.KEPT)
-        checks, stations = departure_checks(
-            jnp.nan_to_num(output.background_departure),
-            jnp.nan_to_num(output.analysis_departure),
-            output.background_equivalent_variance,
-            window.error_sd[0],
-            used,
-            window.mask[0] & ~used,
-            stations,
-        )
+        checks, stations = departure_checks(output.departures, output.residuals, stations)
         return stations, checks
 
     stations = usual_stations(step.operator.obs_size, near.dtype)

@@ -1,6 +1,6 @@
 """The choice of a filter's settings by its errors on several streams."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,11 +17,13 @@ class Choice(NamedTuple):
         name: of the candidate.
         score: its `pooled_error` on the streams of the last round.
         streams: how many those were.
+        scores: of every candidate, each on the streams of the last round that it was in.
     """
 
     name: str
     score: float
     streams: int
+    scores: Mapping[str, float]
 
 
 def pooled_error(errors: Float[np.ndarray, "stream cycle"], climate_sd: float) -> float:
@@ -80,4 +82,4 @@ def choose(
             f"{scores[best]:.3g}, no less than the climate's standard deviation {climate_sd:.3g}; "
             "every one loses its truth: widen the candidates."
         )
-    return Choice(best, scores[best], streams)
+    return Choice(best, scores[best], streams, scores)

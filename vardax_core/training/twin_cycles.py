@@ -82,7 +82,8 @@ class TwinPlan(NamedTuple):
         cycles: of each, after the spin-up.
         spin_up: cycles of each before.
         members: ensemble size.
-        start_sd: error of the first ensemble, unit of the state.
+        start_sd: error of the first ensemble, unit of the state; that of the observations by
+            default.
         attractor: model steps from the start of a nature run to the attractor.
     """
 
@@ -90,7 +91,7 @@ class TwinPlan(NamedTuple):
     cycles: int = 800
     spin_up: int = 200
     members: int = 24
-    start_sd: float = 1.0
+    start_sd: float | None = None
     attractor: int = 1000
 
 
@@ -116,10 +117,12 @@ def cycle_twins(
         What `look` kept after the spin-up, stacked over streams and cycles.
     """
 
+    start_sd = observing.typical_error if plan.start_sd is None else plan.start_sd
+
     def one(k: PRNGKeyArray) -> PyTree:
         k_start, k_cycles = jax.random.split(k)
         truth, ensemble = twin_start(
-            program.model, near, plan.members, plan.start_sd, plan.attractor, key=k_start
+            program.model, near, plan.members, start_sd, plan.attractor, key=k_start
         )
         length = plan.spin_up + plan.cycles
         return cycle_twin(program, observing, truth, ensemble, length, look, memory, key=k_cycles)

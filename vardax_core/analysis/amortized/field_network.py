@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from vardax_core.analysis.amortized.base import AbstractNetwork
+
 
 class PatchConvolution(eqx.Module):
     """A dilated 3x3 convolution with zero padding, as one matrix product over patches.
@@ -67,7 +69,7 @@ class PointwiseLinear(eqx.Module):
         return jnp.tensordot(self.weight, channels, axes=1) + self.bias[:, None, None]
 
 
-class FieldNetwork(eqx.Module):
+class FieldNetwork(AbstractNetwork):
     """Residual blocks of dilated 3x3 convolutions; the output starts as zero.
 
     The grid may have any size: edges are padded with zeros and no weight belongs to a place. It

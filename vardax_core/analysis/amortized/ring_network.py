@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from vardax_core.analysis.amortized.base import AbstractNetwork
+
 BLOCK = 1024
 """Points of a longer ring that are worked on at once, so that a cache holds them."""
 
@@ -71,7 +73,7 @@ def in_blocks(
     return blocks.reshape(starts.size * BLOCK, *blocks.shape[2:])[:n]
 
 
-class RingNetwork(eqx.Module):
+class RingNetwork(AbstractNetwork):
     """Residual stack of ring convolutions; one set of weights serves a ring of any size.
 
     The last layer starts at zero, so that an untrained network gives the bias of that layer. It

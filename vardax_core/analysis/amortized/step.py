@@ -34,12 +34,15 @@ class PosteriorAnalysisStep(AbstractAnalysisStep):
         on_grid: put what the observations say of the state at their grid points, as
             `LocalDepartures` does, and not one after another.
         n_moments: draws behind the mean and spread of heads without closed-form moments.
+        rows: how many rows the posterior is shown, the last ones; rows that a shorter window lacks
+            count as unobserved. None for the window as it comes.
     """
 
     posterior: AmortizedPosterior
     operator: AbstractObservationOperator
     on_grid: bool = eqx.field(static=True, default=False)
     n_moments: int = eqx.field(static=True, default=256)
+    rows: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         if self.posterior.head.state_shape != self.operator.state_shape:
@@ -69,6 +72,8 @@ class PosteriorAnalysisStep(AbstractAnalysisStep):
 
     def batch(self, background: Float[Array, "member *state"], observations: Observations) -> Batch:
         """The batch of one sample that the posterior is shown for one window."""
+        if self.rows is not None:
+            observations = last_rows(observations, self.rows)
         mask = observations.mask.astype(background.dtype)
         values, error_sd = observations.values * mask, observations.error_sd
         times = (observations.times - observations.times[-1]).astype(background.dtype)
@@ -94,3 +99,21 @@ class PosteriorAnalysisStep(AbstractAnalysisStep):
         return BATCH_OF_RANK[background_mean.ndim + 1](
             input=state[None], mask=known[None], error_sd=error[None], **common
         )
+
+
+def last_rows(observations: Observations, rows: int) -> Observations:
+    """The last rows of a window; those that it lacks are unobserved, at the time of its first."""
+    missing = max(0, rows - observations.values.shape[0])
+
+    def part(array: Array, fill: float | bool) -> Array:
+        above = jnp.full((missing, *array.shape[1:]), fill, array.dtype)
+        return jnp.concatenate([above, array[-rows:]])
+
+    times = observations.times
+    return Observations(
+        values=part(observations.values, 0.0),
+        mask=part(observations.mask, False),
+        error_sd=part(observations.error_sd, 1.0),
+        times=jnp.concatenate([jnp.broadcast_to(times[:1], (missing,)), times[-rows:]]),
+        past=observations.past,
+    )

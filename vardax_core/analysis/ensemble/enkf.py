@@ -12,7 +12,7 @@ from vardax_core.analysis.ensemble.transform import (
     ensemble_analysis,
     spectrum_of,
     transform_of,
-    whitened_departures,
+    whitened_ensemble,
 )
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.errors import AbstractErrorModel, DiagonalErrorModel
@@ -50,14 +50,14 @@ class EnKF(AbstractAnalysisStep):
         key: PRNGKeyArray,
     ) -> Analysis:
         check_members("EnKF", background)
-        departures = whitened_departures(self.operator, self.errors, background, observations)
-        members, obs = departures.anomalies.shape
+        whitened = whitened_ensemble(self.operator, self.errors, background, observations)
+        members, obs = whitened.anomalies.shape
         noise = jax.random.normal(key, (members, obs), background.dtype)
         noise = (noise - jnp.mean(noise, axis=0)[None]) * (members / (members - 1)) ** 0.5
         noise = jnp.where(observations.mask[-1][None], noise, 0.0)
-        spectrum = spectrum_of(departures)
+        spectrum = spectrum_of(whitened)
         transform = transform_of(spectrum)
-        change = spectrum.gain_weights(noise - departures.anomalies)
+        change = spectrum.gain_weights(noise - whitened.anomalies)
         anomaly_weights = jnp.eye(members, dtype=background.dtype) + change
         weights = transform.mean_weights[None] + self.inflation * anomaly_weights
         return ensemble_analysis(

@@ -10,7 +10,7 @@ from vardax_core.analysis.ensemble.transform import (
     ensemble_analysis,
     mean_preserving_rotation,
     symmetric_transform,
-    whitened_departures,
+    whitened_ensemble,
 )
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.errors import AbstractErrorModel, DiagonalErrorModel
@@ -57,7 +57,7 @@ class ETKF(AbstractAnalysisStep):
         check_members("ETKF", background)
         members = background.shape[0]
         transform = symmetric_transform(
-            whitened_departures(self.operator, self.errors, background, observations)
+            whitened_ensemble(self.operator, self.errors, background, observations)
         )
         matrix = transform.matrix
         if self.rotate and members > 2:

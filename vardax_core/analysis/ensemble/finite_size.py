@@ -14,7 +14,7 @@ from vardax_core.analysis.ensemble.transform import (
     mean_preserving_rotation,
     spectrum_of,
     transform_of,
-    whitened_departures,
+    whitened_ensemble,
 )
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.errors import AbstractErrorModel, DiagonalErrorModel
@@ -101,7 +101,7 @@ class FiniteSizeETKF(AbstractAnalysisStep):
         check_members("FiniteSizeETKF", background)
         members = background.shape[0]
         spectrum = spectrum_of(
-            whitened_departures(self.operator, self.errors, background, observations)
+            whitened_ensemble(self.operator, self.errors, background, observations)
         )
         factor = finite_size_inflation(spectrum, self.certainty)
         transform = transform_of(spectrum, factor)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.transform import (
     check_members,
-    whitened_departures,
+    whitened_ensemble,
 )
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.errors import AbstractErrorModel, DiagonalErrorModel
@@ -133,13 +133,13 @@ class InnovationInflation(AbstractAnalysisStep):
         key: PRNGKeyArray,
     ) -> Analysis:
         check_members("InnovationInflation", background)
-        departures = whitened_departures(self.operator, self.errors, background, observations)
+        whitened = whitened_ensemble(self.operator, self.errors, background, observations)
         count = jnp.maximum(jnp.sum(observations.mask[-1]), 1).astype(background.dtype)
-        trace = jnp.sum(departures.anomalies**2) / (background.shape[0] - 1)
+        trace = jnp.sum(whitened.anomalies**2) / (background.shape[0] - 1)
         # As shares of p + tr(Y'Y), so that no spread and no trace is too small or too large.
         total = count + trace
         share, expected = trace / total, (count + self.prior * trace) / total
-        surprise = (jnp.sum(departures.innovation**2) - count) / total - self.prior * share
+        surprise = (jnp.sum(whitened.innovation**2) - count) / total - self.prior * share
         weight = self.prior_sd**2 * share
         change = weight * surprise / (weight * share + 2 / count * expected**2)
         factor = jnp.clip(self.prior + change, *self.limits)

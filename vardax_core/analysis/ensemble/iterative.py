@@ -7,15 +7,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.ensemble.finite_size import finite_size_inflation
 from vardax_core.analysis.ensemble.transform import (
-    Departures,
     Transform,
+    WhitenedEnsemble,
     check_members,
     combine,
     ensemble_analysis,
     mean_preserving_rotation,
     spectrum_of,
     transform_of,
-    whitened_departures,
+    whitened_ensemble,
 )
 from vardax_core.analysis.origin import AbstractIterativeStep, Origin
 from vardax_core.observations.base import AbstractObservationOperator
@@ -100,8 +100,8 @@ class IterativeETKF(AbstractIterativeStep):
         if self.rotate and members > 2:
             turn = mean_preserving_rotation(members, background.dtype, key=key)
 
-        def observed(ensemble: Array) -> Departures:
-            return whitened_departures(self.operator, self.errors, ensemble, observations)
+        def observed(ensemble: Array) -> WhitenedEnsemble:
+            return whitened_ensemble(self.operator, self.errors, ensemble, observations)
 
         first = self._solved(observed(background))
         plain = combine(background, first.weights[None] + turn @ first.matrix)
@@ -119,7 +119,7 @@ class IterativeETKF(AbstractIterativeStep):
             )
             seen = observed(ensemble)
             slope = found.inverse @ seen.anomalies
-            return self._solved(Departures(slope, seen.innovation + found.weights @ slope))
+            return self._solved(WhitenedEnsemble(slope, seen.innovation + found.weights @ slope))
 
         last = jax.lax.fori_loop(1, self.iterations, again, first)
         iterated, _ = origin.forecast(
@@ -138,9 +138,9 @@ class IterativeETKF(AbstractIterativeStep):
             jnp.where(good, last.transform.resolved, first.transform.resolved),
         )
 
-    def _solved(self, departures: Departures) -> _Solution:
+    def _solved(self, whitened: WhitenedEnsemble) -> _Solution:
         """The minimum for a derivative and an innovation at w = 0, in units of R^1/2."""
-        spectrum = spectrum_of(departures)
+        spectrum = spectrum_of(whitened)
         factor = finite_size_inflation(spectrum, self.certainty)
         transform = transform_of(spectrum, factor)
         return _Solution(

@@ -10,13 +10,13 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.localization import LocalizationError, LocalNetwork
 from vardax_core.analysis.ensemble.transform import (
-    Departures,
+    WhitenedEnsemble,
     check_members,
     ensemble_analysis,
     innovation_chi2,
     mean_preserving_rotation,
     symmetric_transform,
-    whitened_departures,
+    whitened_ensemble,
 )
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.errors import AbstractErrorModel, DiagonalErrorModel
@@ -80,8 +80,8 @@ class LETKF(AbstractAnalysisStep):
     ) -> Analysis:
         check_members("LETKF", background)
         members, points = background.shape[0], self.network.indices.shape[0]
-        departures = whitened_departures(self.operator, self.errors, background, observations)
-        equivalents = departures.anomalies.T
+        whitened = whitened_ensemble(self.operator, self.errors, background, observations)
+        equivalents = whitened.anomalies.T
         mean = ensemble_mean(background)
         anomalies = (background - mean[None]).reshape(members, -1, points)
 
@@ -93,8 +93,8 @@ class LETKF(AbstractAnalysisStep):
             index, taper, own = local
             root = jnp.sqrt(taper.astype(own.dtype))
             transform = symmetric_transform(
-                Departures(
-                    (equivalents[index] * root[:, None]).T, departures.innovation[index] * root
+                WhitenedEnsemble(
+                    (equivalents[index] * root[:, None]).T, whitened.innovation[index] * root
                 )
             )
             change = transform.mean_weights @ own
@@ -115,7 +115,7 @@ class LETKF(AbstractAnalysisStep):
             ensemble,
             {
                 "mean_local_degrees_of_freedom_for_signal": jnp.mean(signal),
-                "innovation_chi2": innovation_chi2(departures),
+                "innovation_chi2": innovation_chi2(whitened),
             },
             jnp.all(resolved),
         )

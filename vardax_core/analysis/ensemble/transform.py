@@ -45,7 +45,7 @@ class Transform(eqx.Module):
     resolved: Bool[Array, ""]
 
 
-class Departures(eqx.Module):
+class WhitenedEnsemble(eqx.Module):
     """An ensemble and one row of observations, in units of the observation error.
 
     Attributes:
@@ -57,12 +57,12 @@ class Departures(eqx.Module):
     innovation: Float[Array, " obs"]
 
 
-def whitened_departures(
+def whitened_ensemble(
     operator: AbstractObservationOperator,
     errors: AbstractErrorModel,
     background: Float[Array, "member *state"],
     observations: Observations,
-) -> Departures:
+) -> WhitenedEnsemble:
     """Observe an ensemble at the analysis time and divide by the observation error."""
     values, mask, error_sd = (
         a[-1] for a in (observations.values, observations.mask, observations.error_sd)
@@ -71,10 +71,10 @@ def whitened_departures(
     mean = ensemble_mean(equivalents)
     error_sd = finite_error_sd(error_sd, values, jnp.max(jnp.abs(equivalents), axis=0))
 
-    def whiten(departure: Float[Array, " obs"]) -> Float[Array, " obs"]:
-        return errors.whiten(departure, mean, mask, error_sd)
+    def whiten(difference: Float[Array, " obs"]) -> Float[Array, " obs"]:
+        return errors.whiten(difference, mean, mask, error_sd)
 
-    return Departures(jax.vmap(whiten)(equivalents - mean[None]), whiten(values - mean))
+    return WhitenedEnsemble(jax.vmap(whiten)(equivalents - mean[None]), whiten(values - mean))
 
 
 def check_members(method: str, background: Float[Array, "member *state"]) -> None:
@@ -104,14 +104,14 @@ class Spectrum(eqx.Module):
     leaves them alone.
 
     Attributes:
-        departures: what was decomposed.
+        whitened: what was decomposed.
         values: eigenvalues, not negative; those of Y Y' that are left out are zero.
         vectors: orthonormal eigenvectors, one to a column: of observations or of members.
         rotated: Y V or Y' V, whose columns are orthogonal and have the squares `values`.
         resolved: whether no direction had to be left alone.
     """
 
-    departures: Departures
+    whitened: WhitenedEnsemble
     values: Float[Array, " small"]
     vectors: Float[Array, "space small"]
     rotated: Float[Array, "other small"]
@@ -120,17 +120,17 @@ class Spectrum(eqx.Module):
     @property
     def members(self) -> int:
         """Number of members M."""
-        return self.departures.anomalies.shape[0]
+        return self.whitened.anomalies.shape[0]
 
     @property
     def in_obs_space(self) -> bool:
         """Whether the vectors are those of Y' Y."""
-        members, obs = self.departures.anomalies.shape
+        members, obs = self.whitened.anomalies.shape
         return obs < members
 
     def projections(self) -> Float[Array, " small"]:
         """The innovation along the eigenvectors: V' d in observation space, else V' Y d."""
-        return self._projected(self.departures.innovation[None])[0]
+        return self._projected(self.whitened.innovation[None])[0]
 
     def gain_weights(self, departures: Float[Array, "row obs"]) -> Float[Array, "row member"]:
         """The Kalman gain in ensemble space: the weights of the anomalies in K d for each row d."""
@@ -142,9 +142,9 @@ class Spectrum(eqx.Module):
         return departures @ (self.vectors if self.in_obs_space else self.rotated)
 
 
-def scaled_anomalies(departures: Departures) -> Float[Array, "member obs"]:
+def scaled_anomalies(whitened: WhitenedEnsemble) -> Float[Array, "member obs"]:
     """Y, the whitened anomalies over sqrt(M - 1)."""
-    return (departures.anomalies.shape[0] - 1) ** -0.5 * departures.anomalies
+    return (whitened.anomalies.shape[0] - 1) ** -0.5 * whitened.anomalies
 
 
 def without_mean(rows: Float[Array, "member any"]) -> Float[Array, "rest any"]:
@@ -160,7 +160,7 @@ def with_mean(rows: Float[Array, "rest any"]) -> Float[Array, "member any"]:
     return jnp.concatenate([-total, rows - (one / (1 + one)) * total])
 
 
-def spectrum_of(departures: Departures) -> Spectrum:
+def spectrum_of(whitened: WhitenedEnsemble) -> Spectrum:
     """Solve the eigenvalue problem of an analysis.
 
     Eigenvalues of a product Y Y' carry an error of eps times the largest, singular values of Y one
@@ -170,22 +170,22 @@ def spectrum_of(departures: Departures) -> Spectrum:
 
     Source: Golub and Van Loan (2013), Matrix Computations, sections 8.6 and 5.3, on both errors.
     """
-    members, obs = departures.anomalies.shape
+    members, obs = whitened.anomalies.shape
     in_obs_space = obs < members
-    scaled = scaled_anomalies(departures)
+    scaled = scaled_anomalies(whitened)
     columns = scaled if in_obs_space else without_mean(scaled).T
     if obs == 0:
         none, nothing = jnp.zeros((0,), columns.dtype), jnp.zeros((0, 0), columns.dtype)
-        return Spectrum(departures, none, nothing, columns, jnp.asarray(True))
+        return Spectrum(whitened, none, nothing, columns, jnp.asarray(True))
     eps = float(jnp.finfo(columns.dtype).eps)
     values, vectors = jnp.linalg.eigh(columns.T @ columns)
-    rotated, length = columns @ vectors, jnp.linalg.norm(departures.innovation)
+    rotated, length = columns @ vectors, jnp.linalg.norm(whitened.innovation)
     # Of the direction of the least value, whose error is the largest.
     least, largest = 1 + jnp.maximum(values[0], 0.0), values[-1]
     error = jnp.sqrt(eps * largest * least) + eps * jnp.sqrt(largest) * length
     vectors, rotated, known = _refined(columns, length, vectors, rotated, error > RESOLVED * least)
     return Spectrum(
-        departures=departures,
+        whitened=whitened,
         values=jnp.sum(rotated**2, axis=0),
         vectors=vectors if in_obs_space else with_mean(vectors),
         rotated=rotated,
@@ -247,7 +247,7 @@ def transform_of(spectrum: Spectrum, factor: float | Float[Array, ""] = 1.0) -> 
 
     Source: Hunt et al. (2007), doi:10.1016/j.physd.2006.11.008
     """
-    members, vectors, departures = spectrum.members, spectrum.vectors, spectrum.departures
+    members, vectors, whitened = spectrum.members, spectrum.vectors, spectrum.whitened
     values, projections = factor**2 * spectrum.values, spectrum.projections()
     root = jnp.sqrt(1 + values)
     limited = jnp.minimum(root, float(jnp.finfo(root.dtype).eps) ** -0.5)
@@ -271,7 +271,7 @@ def transform_of(spectrum: Spectrum, factor: float | Float[Array, ""] = 1.0) -> 
         contraction = mean + (vectors / limited[None]) @ vectors.T
         inverse = mean + (vectors * limited[None]) @ vectors.T
         weights = (members - 1) ** -0.5 * ensemble_weights
-        left = departures.innovation - factor * (departures.anomalies.T @ weights)
+        left = whitened.innovation - factor * (whitened.anomalies.T @ weights)
         chi2 = jnp.sum(left**2) + jnp.sum(ensemble_weights**2)
     return Transform(
         mean_weights=(members - 1) ** -0.5 * ensemble_weights,
@@ -284,12 +284,12 @@ def transform_of(spectrum: Spectrum, factor: float | Float[Array, ""] = 1.0) -> 
     )
 
 
-def symmetric_transform(departures: Departures) -> Transform:
+def symmetric_transform(whitened: WhitenedEnsemble) -> Transform:
     """The symmetric square-root update of one ensemble; see `transform_of`."""
-    return transform_of(spectrum_of(departures))
+    return transform_of(spectrum_of(whitened))
 
 
-def innovation_chi2(departures: Departures) -> Float[Array, ""]:
+def innovation_chi2(whitened: WhitenedEnsemble) -> Float[Array, ""]:
     """d' (I + Y' Y)^-1 d with Y the anomalies over sqrt(M - 1), from a system of the members.
 
     It is the least value of |d - Y' w|^2 + |w|^2, a sum of squares that no rounding turns
@@ -297,7 +297,7 @@ def innovation_chi2(departures: Departures) -> Float[Array, ""]:
     noise below the least of them. No
     LAPACK routine is used: see docs/decisions.md, "One LAPACK call at a time".
     """
-    rows, innovation = without_mean(scaled_anomalies(departures)), departures.innovation
+    rows, innovation = without_mean(scaled_anomalies(whitened)), whitened.innovation
     size = rows.shape[0]
     system = rows @ rows.T + jnp.eye(size, dtype=rows.dtype)
     least = 1 + jnp.finfo(rows.dtype).eps * jnp.trace(system)

@@ -8,7 +8,45 @@ from jaxtyping import Array, Float
 from vardax_core.analysis.variational.covariance import (
     AbstractBackgroundCovariance,
     LowRankCovariance,
+    orthogonal_pseudo_inverse,
 )
+from vardax_core.types import ensemble_mean
+
+
+class SampleCovariance(AbstractBackgroundCovariance):
+    """The sample covariance of an ensemble, B = X' X / (M - 1), of which nothing is factorised.
+
+    Attributes:
+        root: L with B = L L', one column for each member: its anomaly over sqrt(M - 1).
+        state_shape: shape of one state.
+    """
+
+    root: Float[Array, "n rank"]
+    state_shape: tuple[int, ...] = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, ensemble: Float[Array, "member *state"]) -> "SampleCovariance":
+        """The covariance of two members or more."""
+        members, state_shape = ensemble.shape[0], ensemble.shape[1:]
+        anomalies = (ensemble - ensemble_mean(ensemble)[None]).reshape(members, -1)
+        return cls(root=(members - 1) ** -0.5 * anomalies.T, state_shape=state_shape)
+
+    @property
+    def rank(self) -> int:
+        return self.root.shape[1]
+
+    def apply(self, state: Float[Array, "*state"]) -> Float[Array, "*state"]:
+        return (self.root @ (self.root.T @ state.reshape(-1))).reshape(self.state_shape)
+
+    def square_root(self, control: Float[Array, " rank"]) -> Float[Array, "*state"]:
+        return (self.root @ control).reshape(self.state_shape)
+
+    def inverse(self, state: Float[Array, "*state"]) -> Float[Array, "*state"]:
+        left, singular, _ = jnp.linalg.svd(self.root, full_matrices=False)
+        return orthogonal_pseudo_inverse(left * singular[None], state)
+
+    def variance(self) -> Float[Array, "*state"]:
+        return jnp.sum(self.root**2, axis=1).reshape(self.state_shape)
 
 
 class HybridCovariance(AbstractBackgroundCovariance):
@@ -26,7 +64,7 @@ class HybridCovariance(AbstractBackgroundCovariance):
     """
 
     static: AbstractBackgroundCovariance
-    ensemble: LowRankCovariance
+    ensemble: LowRankCovariance | SampleCovariance
     weight: float = eqx.field(static=True)
 
     def __check_init__(self):

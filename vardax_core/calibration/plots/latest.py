@@ -1,4 +1,4 @@
-"""The picture of a dashboard: the last analysis, and how departures went in the cycles before."""
+"""The picture of a dashboard: the last analysis, and how innovations went in the cycles before."""
 
 from dataclasses import dataclass
 
@@ -44,7 +44,7 @@ class LatestState:
 
 
 @dataclass(frozen=True)
-class Departures:
+class InnovationSeries:
     """What O-B was over time, and what its spread and R say it should be.
 
     Attributes:
@@ -58,7 +58,9 @@ class Departures:
     expected: Float[np.ndarray, " time"]
 
 
-def latest(state: LatestState, departures: Departures, *, units: str, variable: str) -> Figure:
+def latest(
+    state: LatestState, innovations: InnovationSeries, *, units: str, variable: str
+) -> Figure:
     """The last analysis as a line with its 90 % band or as maps of mean and spread, and below it
     the size of O-B by cycle."""
     figure = new_figure(9.5, 6.0 if state.mean.ndim == 1 else 7.2)
@@ -69,7 +71,7 @@ def latest(state: LatestState, departures: Departures, *, units: str, variable: 
         _line(above.subplots(), state, label)
     else:
         _maps(above.subplots(1, 2, sharex=True, sharey=True), above, state, label)
-    _departures(below.subplots(), departures, unit_label("root mean square", units))
+    _innovations(below.subplots(), innovations, unit_label("root mean square", units))
     return figure
 
 
@@ -124,21 +126,21 @@ def _maps(pair: np.ndarray, figure: Figure, state: LatestState, label: str) -> N
         bar.outline.set_visible(False)
 
 
-def _departures(axes: Axes, departures: Departures, label: str) -> None:
-    if not np.isfinite(departures.measured).any():
+def _innovations(axes: Axes, innovations: InnovationSeries, label: str) -> None:
+    if not np.isfinite(innovations.measured).any():
         say_empty(axes, "no observation was used in these cycles")
         return
-    axes.plot(departures.times, departures.measured, color=ANALYSIS, linewidth=1.2, label="O-B")
+    axes.plot(innovations.times, innovations.measured, color=ANALYSIS, linewidth=1.2, label="O-B")
     axes.plot(
-        *(departures.times, departures.expected, "--"),
+        *(innovations.times, innovations.expected, "--"),
         color=INK,
         linewidth=1.2,
         label="expected of HBH' + R",
     )
-    missing = np.isnan(departures.measured)
+    missing = np.isnan(innovations.measured)
     if missing.any():
         axes.plot(
-            *(departures.times[missing], np.zeros(int(missing.sum())), "|"),
+            *(innovations.times[missing], np.zeros(int(missing.sum())), "|"),
             color="#D55E00",
             markersize=9,
             clip_on=False,
@@ -147,6 +149,6 @@ def _departures(axes: Axes, departures: Departures, label: str) -> None:
     axes.set_ylim(bottom=0)
     dress(axes, y=label)
     axes.margins(x=0.01)
-    label_time(axes, departures.times)
+    label_time(axes, innovations.times)
     legend(axes, loc="upper left", ncols=3)
     axes.set_ylim(top=1.25 * axes.get_ylim()[1])

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from vardax_core.calibration.dataset import squared_unit
 from vardax_core.calibration.plots.style import (
     ANALYSIS,
     INK,
@@ -18,6 +17,7 @@ from vardax_core.calibration.plots.style import (
     unit_label,
 )
 from vardax_core.calibration.spectra import Spectra
+from vardax_core.state.units import squared_unit
 
 
 def spectra_curves(spectra: Spectra, *, name: str, units: str = "1") -> Figure:

@@ -1,0 +1,51 @@
+"""Flow: the settings with which a method errs least in trial cycles."""
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows.naming import ended, run_name, tag_run
+from flows.parameters import ExperimentParameters
+from flows.progress import track
+from vardax_core.experiments.tuning import Tuned, tuned_path
+from vardax_core.experiments.tuning import tune as find_settings
+
+
+@task(cache_policy=NO_CACHE, persist_result=False, task_run_name="tune-{experiment.dataset}")
+def try_candidates(experiment: ExperimentParameters) -> Tuned:
+    """Cycle all candidates; the table of their scores is an artifact."""
+    made = experiment.experiment(tuned=False)
+    total = len(made.settings.analysis.candidates(None)) + FINALISTS
+    logger = get_run_logger()
+    done = 0
+    with track(f"tune {made.name}", max(1, total)) as tracker:
+
+        def say(text: str) -> None:
+            nonlocal done
+            done += 1
+            logger.info("%s: %s", made.name, text)
+            tracker(min(done, total), max(1, total), {})
+
+        found = find_settings(made, path=experiment.source_path, say=say)
+    rows = sorted(found.record["scores"].items(), key=lambda row: row[1])
+    lines = ["| settings | rmse.a |", "|---|---|", *(f"| {n} | {v:.4g} |" for n, v in rows)]
+    create_markdown_artifact(
+        "\n".join(lines),
+        key=f"tuned-{made.recipe.name}-{made.settings.method}",
+        description=f"Trial cycles of {made.settings.method} with {made.recipe.name}",
+    )
+    return found
+
+
+FINALISTS = 4
+
+
+@flow(name="tune", flow_run_name=run_name("tune"), persist_result=False)
+def tune(experiment: ExperimentParameters) -> Tuned:
+    """Find the settings with which a method errs least in trial cycles, and keep them for its
+    runs under this root."""
+    tag_run(experiment)
+    found = try_candidates(experiment)
+    where = tuned_path(experiment.experiment())
+    said = ", ".join(f"{key}={value}" for key, value in found.options.items()) or "as usual"
+    return ended(f"{said}, rmse.a {found.record['rmse']:.4g}; kept in {where}", found)

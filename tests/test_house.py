@@ -1,0 +1,102 @@
+"""The order of the house: arrows run one way, and the core names no product."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from vardax_core.data import list_recipes
+from vardax_core.methods.registry import registered_methods
+from vardax_core.models.registry import registered_models
+
+ROOT = Path(__file__).parents[1]
+LAYERS = (
+    ("state",),
+    ("models", "observations"),
+    ("analysis", "store"),
+    ("calibration", "cycling", "data", "training"),
+    ("methods",),
+    ("experiments",),
+    ("monitoring",),
+)
+"""From the ground up; what stands in one line may use each other."""
+NAMING = {"models", "methods"}
+"""Folders of models and methods, which name themselves."""
+
+
+def modules(*folders):
+    for folder in folders:
+        yield from sorted((ROOT / "vardax_core" / folder).rglob("*.py"))
+
+
+CORE = [
+    path
+    for path in modules(*(folder for layer in LAYERS for folder in layer))
+    if path.relative_to(ROOT / "vardax_core").parts[0] not in NAMING
+]
+
+
+def imported(path):
+    """Folders of the core from which a module imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "vardax_core" and len(parts) > 1:
+                yield parts[1]
+            elif parts[0] in {"flows", "prefect", "tests"}:
+                yield parts[0]
+
+
+def texts(tree):
+    """Strings of a module that are no docstrings."""
+    said = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said:
+            yield node.value
+
+
+@pytest.mark.parametrize("level", range(len(LAYERS)), ids=lambda n: "-".join(LAYERS[n]))
+def test_arrows_run_one_way(level):
+    above = {folder for layer in LAYERS[level + 1 :] for folder in layer}
+    forbidden = above | {"flows", "prefect", "tests"}
+    found = {
+        f"{path.relative_to(ROOT)} uses {name}"
+        for path in modules(*LAYERS[level])
+        for name in imported(path)
+        if name in forbidden
+    }
+    assert not found
+
+
+def test_the_core_names_no_data_set_model_or_method():
+    products = {*registered_methods(), *registered_models(), *list_recipes()}
+    # Words that are also names: of what is known of states, of departures that stay.
+    products -= {"climatology", "persistence"}
+    found = {
+        f"{path.relative_to(ROOT)}: {text!r}"
+        for path in CORE
+        for text in texts(ast.parse(path.read_text()))
+        if text in products
+    }
+    assert not found
+
+
+def test_nothing_branches_on_a_kind_where_the_thing_could_say_itself():
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in [*CORE, *modules("methods"), *sorted((ROOT / "flows").rglob("*.py"))]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Compare)
+        and any(isinstance(s, ast.Attribute) and s.attr == "kind" for s in ast.walk(node))
+        and "dtype.kind" not in ast.unparse(node)
+    ]
+    assert not found

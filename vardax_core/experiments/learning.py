@@ -1,0 +1,160 @@
+"""What a method learns on a recipe: its name in the registry, its training, and what comes of it
+in the cycle."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Float, Int
+
+from vardax_core.cycling.cycle import CycleProgram
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.space import simulated_grid, state_grid
+from vardax_core.data.timeaxis import duration_to_minutes
+from vardax_core.experiments.capacity import require_memory
+from vardax_core.experiments.continuity import source_digest
+from vardax_core.experiments.prepared import Prepared
+from vardax_core.experiments.problem import prior_of, problem_of
+from vardax_core.experiments.settings import ExperimentSettings, training_digest
+from vardax_core.methods.base import Problem, Trained
+from vardax_core.methods.priors import SIMULATED, Progress
+from vardax_core.state.grids import AbstractGrid
+from vardax_core.training.promotion import gate_provenance
+from vardax_core.training.registry import ModelNotFoundError, ModelRegistry, ModelVersion
+
+
+def learned_as(recipe: Recipe, settings: ExperimentSettings) -> str | None:
+    """What the registry calls what the method learns on the recipe; None if it learns nothing."""
+    own = settings.method if settings.analysis.learns else prior_of(recipe).learned_as
+    return None if own is None else f"{recipe.name}-{own}"
+
+
+def find_trained(
+    recipe: Recipe, settings: ExperimentSettings, registry: ModelRegistry, data: str
+) -> ModelVersion | None:
+    """What was learned with these settings, or None.
+
+    Arguments:
+        data: sha256 of the file that it was learned from, or `SIMULATED`.
+    """
+    name = learned_as(recipe, settings)
+    if name is None:
+        return None
+    return registry.find(name, training_digest=training_digest(recipe, settings, data))
+
+
+def train_method(
+    recipe: Recipe,
+    settings: ExperimentSettings,
+    registry: ModelRegistry,
+    training_run: xr.Dataset | None,
+    progress: Progress,
+) -> ModelVersion:
+    """Learn what a method needs, and store it in the registry.
+
+    Arguments:
+        training_run: states of the recipe's training period; None where the truth is simulated.
+        progress: called while training.
+
+    Raises:
+        ModelNotFoundError: if the method learns nothing.
+        GridTooLargeError: if the memory does not hold what is learned.
+        ValueError: if nothing can be learned.
+    """
+    name = learned_as(recipe, settings)
+    if name is None:
+        raise ModelNotFoundError(
+            f"{recipe.name}: the method {settings.method} learns nothing; run it without training."
+        )
+    prior = prior_of(recipe, training_run)
+    if training_run is None:
+        data, grid = SIMULATED, simulated_grid(recipe)
+    else:
+        data = source_digest(training_run)
+        require_memory(recipe, settings, tuple(training_run.sizes[d] for d in recipe.state_dims))
+        grid = state_grid(training_run, recipe)
+    if settings.analysis.learns:
+        problem = problem_of(recipe, prior, grid, settings.members)
+        learned = settings.analysis.learn(problem, settings.training, progress)
+    else:
+        learned = prior.learn(progress)
+    return registry.save(
+        name,
+        learned.module,
+        factory=learned.factory,
+        hyperparameters=learned.hyperparameters,
+        metadata={
+            "training_digest": training_digest(recipe, settings, data),
+            "settings": settings.training.model_dump(mode="json"),
+            "data_digest": data,
+            **learned.metadata,
+        },
+    )
+
+
+def prepare_method(
+    recipe: Recipe,
+    settings: ExperimentSettings,
+    registry: ModelRegistry,
+    grid: AbstractGrid,
+    *,
+    data: str,
+    stations: Int[np.ndarray, " obs"] | None = None,
+    weights: Float[np.ndarray, "*state"] | None = None,
+) -> Prepared:
+    """Assemble the cycle of a method.
+
+    Arguments:
+        grid: of a state.
+        data: sha256 of the file that the method learned from, or `SIMULATED`.
+        stations: flat index of the grid point of each; by default those that the recipe draws.
+        weights: how much each point counts in scores; by default all alike. Points of which
+            nothing is known count nothing.
+
+    Raises:
+        ModelNotFoundError: if the method was not trained.
+    """
+    problem = problem_of(recipe, prior_of(recipe), grid, settings.members, stations)
+    problem, trained, version = _with_what_was_learned(problem, settings, registry, data)
+    made = settings.analysis.build(problem, trained)
+    counted = np.ones(grid.shape) if weights is None else weights
+    interval = duration_to_minutes(recipe.cycle_interval)
+    program = CycleProgram(
+        model=made.forecast,
+        step=made.step,
+        adaptation=made.adaptation,
+        score_weights=jnp.asarray(np.where(made.varying, counted, 0.0), jnp.float32),
+        spread_scale=recipe.observation.error_sd,
+        forecast_steps=interval // made.forecast.interval,
+        guard=made.guard,
+        valid_range=problem.prior.possible_range,
+    )
+    versions = {} if version is None else {settings.method: version}
+    variable = recipe.variable
+    prepared = Prepared(program, made.climatology, settings.members, versions)
+    prepared = prepared.within(variable.valid_min, variable.valid_max)
+    return prepared.with_lag(settings.lag).in_precision(settings.precision)
+
+
+def _with_what_was_learned(
+    problem: Problem, settings: ExperimentSettings, registry: ModelRegistry, data: str
+) -> tuple[Problem, Trained | None, ModelVersion | None]:
+    recipe, prior, method = problem.recipe, problem.prior, settings.analysis
+    name = learned_as(recipe, settings)
+    if name is None:
+        return problem, None, None
+    version = find_trained(recipe, settings, registry, data)
+    if version is None:
+        digest = training_digest(recipe, settings, data)
+        raise ModelNotFoundError(
+            f"{registry.root}: no model {name!r} was trained with these settings (digest "
+            f"{digest[:12]}); train it first: vardax train, with the same options."
+        )
+    factories = {**prior.factories, **method.factories}
+    module, version = registry.load(name, version.version, factories=factories)
+    if not method.learns:
+        known = dataclasses.replace(problem, prior=prior.knowing(module))
+        return known, None, version
+    trained = Trained(module, version.manifest["metadata"], gate_provenance(version))
+    return problem, trained, version

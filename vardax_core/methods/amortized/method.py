@@ -1,0 +1,97 @@
+"""The amortized analysis: a network that was trained once maps a window to an analysis."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.methods.amortized import fields, transform
+from vardax_core.methods.base import AbstractMethod, Assembly, Problem, Trained, TrainingSettings
+from vardax_core.methods.fields_prior import FieldsPrior
+from vardax_core.methods.filters import finite_size_filter
+from vardax_core.methods.priors import AbstractPrior, Learned, Progress
+from vardax_core.training.registry import Factories
+
+
+class AmortizedMethod(AbstractMethod):
+    """Where a model simulates, a network transforms the ensemble locally, trained in its own cycle;
+    where fields of the past are known, one corrects an interpolation in space and time.
+
+    All settings are of the transform.
+    """
+
+    name: ClassVar[str] = "amortized"
+    title: ClassVar[str] = "a network that was trained once, checked by gates"
+    source: ClassVar[str] = "vardax"
+    place: ClassVar[int] = 90
+    learns: ClassVar[bool] = True
+    half_precision: ClassVar[bool] = True
+
+    first_guess: Literal["filter", "none"] = Field(
+        "filter",
+        description="what the network corrects: the analysis of a finite-size ensemble transform "
+        "filter, or the background itself",
+    )
+    reach: int = Field(5, ge=1, le=100, description="points to each side that a gain covers")
+    width: int = Field(64, ge=4, le=1024, description="channels of the network")
+    depth: int = Field(3, ge=1, le=12, description="layers of the network")
+    nearness: float | None = Field(
+        None,
+        gt=0,
+        description="error of a background at which its weight in the training halves, unit of the "
+        "state; by default half of that of the observations, or of the climate if that is less",
+    )
+
+    def usual(self, prior: AbstractPrior) -> bool:
+        return True
+
+    def lacks(self, prior: AbstractPrior) -> str | None:
+        if prior.simulates:
+            return transform.lacks(prior, self.reach)
+        if self.chosen:
+            return (
+                f"its settings {', '.join(self.chosen)} are of the transform where a model "
+                "simulates, and here it learns from fields; leave them out"
+            )
+        return None
+
+    def carries_members(self, prior: AbstractPrior) -> bool:
+        return prior.simulates
+
+    def fallbacks(self, prior: AbstractPrior) -> tuple[str, ...]:
+        return transform.FALLBACKS if prior.simulates else ()
+
+    def reference(self, problem: Problem) -> AbstractAnalysisStep | None:
+        # Where the network corrects no filter, none is near enough to the best response.
+        return finite_size_filter(problem.operator) if self.first_guess == "filter" else None
+
+    def usual_steps(self, prior: AbstractPrior) -> int:
+        return transform.USUAL_STEPS if prior.simulates else fields.USUAL_STEPS
+
+    def memory(self, prior: AbstractPrior, points: int) -> float:
+        return prior.memory(points) if prior.simulates else fields.memory(prior.recipe, points)
+
+    @property
+    def shape(self) -> transform.TransformShape:
+        """What the network of the transform looks like."""
+        return transform.TransformShape(
+            self.first_guess == "filter", self.reach, self.width, self.depth, self.nearness
+        )
+
+    def learn(self, problem: Problem, training: TrainingSettings, progress: Progress) -> Learned:
+        if isinstance(problem.prior, FieldsPrior):
+            return fields.learn(problem.prior, training, progress)
+        return transform.learn(problem, self.shape, training, progress)
+
+    def build(self, problem: Problem, trained: Trained | None) -> Assembly:
+        assert trained is not None, "a method that learns is built from what it learned"
+        if isinstance(problem.prior, FieldsPrior):
+            return fields.build(problem, trained)
+        return transform.build(problem, self.shape, trained)
+
+    @property
+    def factories(self) -> Factories:
+        return {
+            transform.FACTORY: transform.build_network,
+            fields.FACTORY: fields.analysis_like,
+        }

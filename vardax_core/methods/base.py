@@ -1,0 +1,216 @@
+"""What every analysis method is: its settings, what it needs, how it learns and is built."""
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Bool, Int
+from pydantic import BaseModel, ConfigDict, Field, model_serializer
+
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.cycling.adaptation import SpreadAdaptation
+from vardax_core.cycling.guard import Guard
+from vardax_core.data.recipe import Recipe
+from vardax_core.methods.priors import AbstractPrior, Learned, Progress
+from vardax_core.models.base import AbstractForecastModel
+from vardax_core.models.climatology import Climatology
+from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.state.grids import AbstractGrid
+from vardax_core.training.observing import AbstractObservingSystem
+from vardax_core.training.registry import Factories
+
+
+class TrainingSettings(BaseModel):
+    """How a method that learns is trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(3600, ge=1, description="Gradient steps.")
+    seed: int = Field(0, ge=0, description="Seed of weights, simulations and noise.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What a method is built for.
+
+    Attributes:
+        recipe: where the observations come from, with their errors.
+        prior: what may be learned from.
+        operator: observation operator H of the network.
+        observing: the same network and its errors, as training observes.
+        grid: of a state.
+        stations: flat index of the grid point of each observation.
+        members: ensemble size.
+    """
+
+    recipe: Recipe
+    prior: AbstractPrior
+    operator: AbstractObservationOperator
+    observing: AbstractObservingSystem
+    grid: AbstractGrid
+    stations: Int[np.ndarray, " obs"]
+    members: int
+
+
+class Trained(NamedTuple):
+    """What a method learned, from the registry.
+
+    Attributes:
+        module: what `learn` gave.
+        metadata: what it recorded beside it.
+        gates: what the gates recorded; nothing if they never ran.
+    """
+
+    module: eqx.Module
+    metadata: Mapping[str, Any]
+    gates: Mapping[str, str]
+
+
+class Assembly(NamedTuple):
+    """What a method puts into the cycle.
+
+    Attributes:
+        forecast: what makes the background.
+        step: what makes the analysis.
+        climatology: where the first ensemble is drawn from.
+        varying: the points of which something is known, and that are scored.
+        adaptation: of the spread, from past innovations, or None.
+        guard: when the step is not trusted and what then steps in, or None.
+    """
+
+    forecast: AbstractForecastModel
+    step: AbstractAnalysisStep
+    climatology: Climatology
+    varying: Bool[np.ndarray, "*state"]
+    adaptation: SpreadAdaptation | None = None
+    guard: Guard | None = None
+
+    @classmethod
+    def of(
+        cls,
+        prior: AbstractPrior,
+        step: AbstractAnalysisStep,
+        forecast: AbstractForecastModel | None = None,
+    ) -> "Assembly":
+        """The step on the prior's own climatology and, by default, its forecast model.
+
+        Raises:
+            UnknownPriorError: if the prior has no forecast model and needs one.
+        """
+        model = prior.model if forecast is None else forecast
+        return cls(model, step, prior.climatology, prior.varying)
+
+
+class AbstractMethod(BaseModel):
+    """One analysis method with its settings, which are the fields of a final subclass.
+
+    Every setting has a default and a description; command line, forms and recipes are made from
+    them. Those that have their default are left out of a digest, so that a later setting changes
+    no store; a default, once released, does not change.
+
+    Class attributes:
+        name: by which commands, forms and recipes choose the method.
+        title: one line for people.
+        source: of the method.
+        place: in tables, from low to high skill.
+        learns: whether it has weights of its own, which gates must pass before they work.
+        half_precision: whether it has a network that may compute in bfloat16.
+        rival: method that the gates set beside it where no truth can be simulated.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    source: ClassVar[str]
+    place: ClassVar[int] = 100
+    learns: ClassVar[bool] = False
+    half_precision: ClassVar[bool] = False
+    rival: ClassVar[str] = "oi"
+
+    def lacks(self, prior: AbstractPrior) -> str | None:
+        """Say in one sentence what a recipe lacks for the method; None if nothing.
+
+        Arguments:
+            prior: what the recipe gives to learn from.
+        """
+        return None
+
+    def usual(self, prior: AbstractPrior) -> bool:
+        """Whether a run that names no methods has this one."""
+        return False
+
+    def carries_members(self, prior: AbstractPrior) -> bool:
+        """Whether the members of one cycle are forecasts of those of the cycle before."""
+        return False
+
+    def fallbacks(self, prior: AbstractPrior) -> tuple[str, ...]:
+        """Name what may step in for an analysis that is not trusted."""
+        return ()
+
+    def reference(self, problem: Problem) -> AbstractAnalysisStep | None:
+        """Give the analysis whose response the gates compare that of the method with, if any."""
+        return None
+
+    def usual_steps(self, prior: AbstractPrior) -> int:
+        """Gradient steps of a training that names no number."""
+        return TrainingSettings().steps
+
+    def candidates(self, grid: AbstractGrid | None) -> tuple[dict[str, float], ...]:
+        """Settings among which trial cycles choose; none if there is nothing to tune.
+
+        Arguments:
+            grid: of a state; None to count them only.
+        """
+        return ()
+
+    def memory(self, prior: AbstractPrior, points: int) -> float:
+        """Bytes at the worst moment of learning about a grid of so many points, about."""
+        return prior.memory(points)
+
+    def learn(self, problem: Problem, training: TrainingSettings, progress: Progress) -> Learned:
+        """Train the weights of a method that learns.
+
+        Arguments:
+            problem: with all that may be learned from.
+            training: how long, and its seed.
+            progress: called while training.
+
+        Raises:
+            ValueError: if nothing can be learned.
+        """
+        raise NotImplementedError(f"{self.name}: a method that learns has to say how.")
+
+    @abstractmethod
+    def build(self, problem: Problem, trained: Trained | None) -> Assembly:
+        """Assemble the method for a network.
+
+        Arguments:
+            problem: the network and the prior.
+            trained: what `learn` gave, loaded again; None for a method that does not learn.
+
+        Raises:
+            ValueError: if the settings do not fit the problem.
+        """
+
+    @property
+    def factories(self) -> Factories:
+        """What a registry builds the modules from that `learn` gave."""
+        return {}
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The settings that are not the usual ones."""
+        return self.model_dump(mode="json")
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {k: v for k, v in write(self).items() if getattr(self, k) != fields[k].default}
+
+
+FALLBACK = "fallback"
+"""The key under which a gate report names what steps in for an analysis that is not trusted."""
