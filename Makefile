@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 .PHONY: run serve test test-ladder lint install clean
 
 run: $(VENV)/.run  ## install, then the main job: twin, training, assimilation, report
-	$(BIN)/vardax run lorenz96
+	$(BIN)/vardax run lorenz96-sparse
 
 serve: $(VENV)/.run  ## install, then the service: server, workers, scheduled deployments
 	$(BIN)/vardax serve

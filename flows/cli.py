@@ -16,8 +16,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=(
         "Operational data assimilation with amortized analyses.\n\n"
-        "Start with `vardax run lorenz96`: it makes a twin experiment, trains, assimilates and "
-        "writes a report.\n\n"
+        "Start with `vardax run lorenz96-sparse`: it makes a twin experiment, trains, assimilates "
+        "and writes a report.\n\n"
         "Exit codes: 0 done or up to date; 1 unexpected failure; 2 wrong input or settings; "
         "3 the store is in use, try again later; 4 the disk refuses; 5 a check is at error."
     ),

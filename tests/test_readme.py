@@ -26,11 +26,16 @@ BINARIES = Path(sys.executable).parent
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("newcomer")
-    (folder / "datasets" / "lorenz96").mkdir(parents=True)
+    (folder / "datasets").mkdir()
     (folder / "datasets" / "era5-t2m-uk").symlink_to(ROOT / "datasets" / "era5-t2m-uk")
-    recipe = yaml.safe_load((ROOT / "datasets" / "lorenz96" / "recipe.yaml").read_text())
-    recipe["period"]["end"] = "2001-01-01T00:00:00Z"
-    (folder / "datasets" / "lorenz96" / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    for name, end in (
+        ("lorenz96", "2001-01-01T00:00:00Z"),
+        ("lorenz96-sparse", "2001-01-13T00:00:00Z"),
+    ):
+        recipe = yaml.safe_load((ROOT / "datasets" / name / "recipe.yaml").read_text())
+        recipe["period"]["end"] = end
+        (folder / "datasets" / name).mkdir()
+        (folder / "datasets" / name / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     return folder
 
 
@@ -85,7 +90,7 @@ def test_the_readme_has_its_two_commands_and_more():
 
 def test_make_does_what_the_readme_says(environment):
     assert shutil.which("make"), "make is needed"
-    assert "vardax run lorenz96" in execute(["make", "-n", "run"], ROOT, environment)
+    assert "vardax run lorenz96-sparse" in execute(["make", "-n", "run"], ROOT, environment)
     assert "pytest" in execute(["make", "-n", "test"], ROOT, environment)
 
 

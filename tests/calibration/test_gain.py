@@ -24,18 +24,19 @@ def method(crps=math.nan, rmse=math.nan, withheld=math.nan, width=0.01):
 def test_the_best_of_the_others_by_crps_is_what_a_method_is_compared_with():
     said = gain({"a": method(0.6, 1.2), "b": method(1.0, 2.0), "c": method(1.5, 1.9)}, "a")
     assert (
-        said == "**a** over **b**, the best of 2 methods beside it: CRPS 40% lower, RMSE 40% lower."
+        said
+        == "**a** over **b**, the best of 2 methods beside it: CRPS 40 % lower, RMSE 40 % lower."
     )
 
 
 def test_a_loss_is_said_as_plainly():
     said = gain({"a": method(1.1, 2.0), "b": method(1.0, 2.0)}, "a")
-    assert said == "**a** over **b**: CRPS 10% higher, RMSE not clearly different (+0%)."
+    assert said == "**a** over **b**: CRPS 10 % higher, RMSE not clearly different (+0 %)."
 
 
 def test_without_a_truth_withheld_observations_compare():
     said = gain({"a": method(withheld=0.9), "b": method(withheld=1.2)}, "a")
-    assert "withheld observations 25% lower" in said
+    assert "withheld observations 25 % lower" in said
 
 
 @pytest.mark.parametrize("others", [{}, {"b": method()}])

@@ -46,5 +46,5 @@ def _change(own: Score, other: Score) -> str:
     change = own.value / other.value - 1
     chance = math.hypot(own.upper - own.lower, other.upper - other.lower) / 2
     if math.isfinite(chance) and abs(own.value - other.value) <= chance:
-        return f"not clearly different ({change:+.0%})"
-    return f"{abs(change):.0%} {'lower' if change < 0 else 'higher'}"
+        return f"not clearly different ({100 * change:+.0f} %)"
+    return f"{100 * abs(change):.0f} % {'lower' if change < 0 else 'higher'}"
