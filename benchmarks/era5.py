@@ -67,7 +67,7 @@ def cycled(recipe, method, root, ingested, steps, until):
     if learner.trained_version(learned) is None:
         begin = time.perf_counter()
         learner.train(learned, lambda *_: None)
-        print(f"{method.value} trained in {time.perf_counter() - begin:.0f} s", file=sys.stderr)
+        print(f"{method} trained in {time.perf_counter() - begin:.0f} s", file=sys.stderr)
     store = made.create_store(ingested)
     made.append_observations(store, ingested)
     times = pending_cycles(made, store, until)
@@ -82,7 +82,7 @@ def cycled(recipe, method, root, ingested, steps, until):
 def compared(recipe, root, folder, steps, until):
     """Both methods on one network, and what the amortized analysis gains."""
     ingested = ingest(recipe, path=folder / "era5_t2m_uk_2019-03.nc")
-    row = {m.value: cycled(recipe, m, root, ingested, steps, until) for m in METHODS}
+    row = {m: cycled(recipe, m, root, ingested, steps, until) for m in METHODS}
     ours, reference = row["amortized"], row["oi"]
     row["rmse_gain"] = 1 - ours["rmse"] / reference["rmse"]
     row["crps_gain"] = 1 - ours["crps_gaussian"] / reference["crps_gaussian"]

@@ -49,6 +49,7 @@ def environment(place):
         "PATH": f"{BINARIES}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "VARDAX_DATA_DIR": str(real_data_dir()),
+        "VARDAX_DATASETS_DIR": str(place / "datasets"),
         "PREFECT_HOME": str(place / "prefect"),
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -57,7 +58,7 @@ def environment(place):
 
 
 def shortened(command: str, port: str) -> str:
-    command = re.sub(r"^(.*\bvardax (?:run|report|monitor) .*)$", r"\1 --steps 10", command)
+    command = re.sub(r"^(.*\bvardax (?:run|report|monitor) .*)$", r"\1 --steps 600", command)
     command = re.sub(r"^(.*\bvardax run .*)$", r"\1 --override 'a short training'", command)
     command = re.sub(r"^(.* era5-t2m-uk .*)$", r"\1 --method oi --methods oi", command)
     command = re.sub(r"^vardax\b", f"{sys.executable} -m flows.cli", command)
