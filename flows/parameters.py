@@ -129,6 +129,7 @@ class ExperimentParameters(DatasetParameters):
         recipe = self.recipe()
         fit_threads(recipe)
         require_training(recipe)
+        usual_methods(recipe)
         self._require_source(recipe)
         settings = default_settings(recipe, self.method).model_dump()
         settings["options"] = {**settings.get("options", {}), **self.options}

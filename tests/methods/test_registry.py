@@ -121,6 +121,20 @@ def test_a_recipe_names_the_methods_that_a_run_compares_with_their_settings(tmp_
     )
 
 
+@pytest.mark.parametrize(
+    ("methods", "told"),
+    [
+        ({"letfk": {}}, "did you mean 'letkf'"),
+        ({"letkf": {"radus": 3}}, "did you mean 'radius'"),
+        ({"4dvarnet": {}}, "cannot be run with the method 4dvarnet"),
+    ],
+)
+def test_what_a_recipe_names_wrongly_is_not_passed_over(methods, told):
+    values = small.recipe().model_dump(mode="json")
+    with pytest.raises(RecipeError, match=told):
+        usual_methods(validate_recipe(values | {"methods": methods}, "small"))
+
+
 @pytest.fixture
 def plugged(monkeypatch):
     """Entry points as if packages that offer these objects were installed."""

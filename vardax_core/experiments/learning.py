@@ -17,7 +17,7 @@ from vardax_core.experiments.continuity import source_digest
 from vardax_core.experiments.prepared import Prepared
 from vardax_core.experiments.problem import prior_of, problem_of
 from vardax_core.experiments.settings import ExperimentSettings, training_digest
-from vardax_core.methods.base import Problem, Trained
+from vardax_core.methods.base import AbstractLearningMethod, Problem, Trained
 from vardax_core.methods.priors import SIMULATED, Progress
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.training.promotion import gate_provenance
@@ -74,9 +74,10 @@ def train_method(
         data = source_digest(training_run)
         require_memory(recipe, settings, tuple(training_run.sizes[d] for d in recipe.state_dims))
         grid = state_grid(training_run, recipe)
-    if settings.analysis.learns:
+    method = settings.analysis
+    if isinstance(method, AbstractLearningMethod):
         problem = problem_of(recipe, prior, grid, settings.members)
-        learned = settings.analysis.learn(problem, settings.training, progress)
+        learned = method.learn(problem, settings.training, progress)
     else:
         learned = prior.learn(progress)
     return registry.save(

@@ -159,13 +159,22 @@ def available_methods(recipe: Recipe) -> tuple[str, ...]:
 
 def usual_methods(recipe: Recipe) -> tuple[str, ...]:
     """The methods that a run compares where none is named: those that the recipe names, or those
-    that are usual."""
+    that are usual.
+
+    Raises:
+        RecipeError: if the recipe names a method or a setting that there is not, or one that it
+            cannot be run with.
+    """
+    if recipe.methods:
+        for name, options in recipe.methods.items():
+            try:
+                method = method_of(name, options)
+            except ValueError as error:
+                raise RecipeError(f"Recipe '{recipe.name}', methods: {error}") from error
+            require_method(recipe, method)
+        return tuple(name for name in registered_methods() if name in recipe.methods)
     prior = prior_of(recipe)
-    return tuple(
-        name
-        for name in available_methods(recipe)
-        if (name in recipe.methods if recipe.methods else method_of(name).usual(prior))
-    )
+    return tuple(n for n in available_methods(recipe) if method_of(n).usual(prior))
 
 
 def main_method(recipe: Recipe) -> str:

@@ -116,7 +116,7 @@ class AbstractMethod(BaseModel):
         title: one line for people.
         source: of the method.
         place: in tables, from low to high skill.
-        learns: whether it has weights of its own, which gates must pass before they work.
+        learns: whether it is an `AbstractLearningMethod`.
         half_precision: whether it has a network that may compute in bfloat16.
         rival: method that the gates set beside it where no truth can be simulated.
     """
@@ -171,19 +171,6 @@ class AbstractMethod(BaseModel):
         """Bytes at the worst moment of learning about a grid of so many points, about."""
         return prior.memory(points)
 
-    def learn(self, problem: Problem, training: TrainingSettings, progress: Progress) -> Learned:
-        """Train the weights of a method that learns.
-
-        Arguments:
-            problem: with all that may be learned from.
-            training: how long, and its seed.
-            progress: called while training.
-
-        Raises:
-            ValueError: if nothing can be learned.
-        """
-        raise NotImplementedError(f"{self.name}: a method that learns has to say how.")
-
     @abstractmethod
     def build(self, problem: Problem, trained: Trained | None) -> Assembly:
         """Assemble the method for a network.
@@ -210,6 +197,25 @@ class AbstractMethod(BaseModel):
     def _without_defaults(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         fields = type(self).model_fields
         return {k: v for k, v in write(self).items() if getattr(self, k) != fields[k].default}
+
+
+class AbstractLearningMethod(AbstractMethod):
+    """A method with weights of its own, which gates must pass before they work."""
+
+    learns: ClassVar[bool] = True
+
+    @abstractmethod
+    def learn(self, problem: Problem, training: TrainingSettings, progress: Progress) -> Learned:
+        """Train the weights.
+
+        Arguments:
+            problem: with all that may be learned from.
+            training: how long, and its seed.
+            progress: called while training.
+
+        Raises:
+            ValueError: if nothing can be learned.
+        """
 
 
 FALLBACK = "fallback"

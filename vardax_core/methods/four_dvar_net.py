@@ -18,7 +18,13 @@ from vardax_core.analysis.variational.four_dvar_net import (
     window_posterior,
 )
 from vardax_core.cycling.keys import Purpose, cycle_key
-from vardax_core.methods.base import AbstractMethod, Assembly, Problem, Trained, TrainingSettings
+from vardax_core.methods.base import (
+    AbstractLearningMethod,
+    Assembly,
+    Problem,
+    Trained,
+    TrainingSettings,
+)
 from vardax_core.methods.four_dvar import steps_per_row
 from vardax_core.methods.posterior.shape import single
 from vardax_core.methods.priors import AbstractPrior, Learned, Progress
@@ -190,7 +196,7 @@ def learn(
     )
 
 
-class FourDVarNetMethod(AbstractMethod):
+class FourDVarNetMethod(AbstractLearningMethod):
     """The window alone is seen, and neither a background nor the model: both the dynamics and the
     solver are learned from nature runs."""
 
@@ -198,7 +204,6 @@ class FourDVarNetMethod(AbstractMethod):
     title: ClassVar[str] = "a variational cost and its solver that are learned, checked by gates"
     source: ClassVar[str] = "Fablet et al. (2021), doi:10.1029/2021MS002572"
     place: ClassVar[int] = 70
-    learns: ClassVar[bool] = True
 
     hidden: int = Field(48, ge=1, le=1024, description="channels of the solver's memory")
     iterations: int = Field(12, ge=1, le=100, description="learned steps down the cost")

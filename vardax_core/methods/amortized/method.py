@@ -6,14 +6,20 @@ from pydantic import Field
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.methods.amortized import fields, transform
-from vardax_core.methods.base import AbstractMethod, Assembly, Problem, Trained, TrainingSettings
+from vardax_core.methods.base import (
+    AbstractLearningMethod,
+    Assembly,
+    Problem,
+    Trained,
+    TrainingSettings,
+)
 from vardax_core.methods.fields_prior import FieldsPrior
 from vardax_core.methods.filters import finite_size_filter
 from vardax_core.methods.priors import AbstractPrior, Learned, Progress
 from vardax_core.training.registry import Factories
 
 
-class AmortizedMethod(AbstractMethod):
+class AmortizedMethod(AbstractLearningMethod):
     """Where a model simulates, a network transforms the ensemble locally, trained in its own cycle;
     where fields of the past are known, one corrects an interpolation in space and time.
 
@@ -24,7 +30,6 @@ class AmortizedMethod(AbstractMethod):
     title: ClassVar[str] = "a network that was trained once, checked by gates"
     source: ClassVar[str] = "vardax"
     place: ClassVar[int] = 90
-    learns: ClassVar[bool] = True
     half_precision: ClassVar[bool] = True
 
     first_guess: Literal["filter", "none"] = Field(

@@ -6,7 +6,13 @@ from pydantic import Field
 
 from vardax_core.analysis.amortized.posterior import AmortizedPosterior
 from vardax_core.analysis.amortized.step import PosteriorAnalysisStep
-from vardax_core.methods.base import AbstractMethod, Assembly, Problem, Trained, TrainingSettings
+from vardax_core.methods.base import (
+    AbstractLearningMethod,
+    Assembly,
+    Problem,
+    Trained,
+    TrainingSettings,
+)
 from vardax_core.methods.posterior import learning
 from vardax_core.methods.posterior.shape import (
     EncoderName,
@@ -18,7 +24,7 @@ from vardax_core.methods.priors import AbstractPrior, Learned, Progress
 from vardax_core.training.registry import Factories
 
 
-class PosteriorMethod(AbstractMethod):
+class PosteriorMethod(AbstractLearningMethod):
     """Given the observations, and mean and spread of the background, a network draws all members
     anew in every cycle."""
 
@@ -26,7 +32,6 @@ class PosteriorMethod(AbstractMethod):
     title: ClassVar[str] = "members drawn from an amortized posterior, checked by gates"
     source: ClassVar[str] = "vardax"
     place: ClassVar[int] = 80
-    learns: ClassVar[bool] = True
 
     head: HeadName = Field(
         "low-rank",
