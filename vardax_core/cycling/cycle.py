@@ -22,10 +22,8 @@ from vardax_core.cycling.smoother import AbstractSmoother, SmoothingState, smoot
 from vardax_core.cycling.trust import TrustState
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.departures import Departures, Residuals
-from vardax_core.types import (
-    Analysis,
-    Observations,
-)
+from vardax_core.observations.placement import Placement, with_placement
+from vardax_core.types import Analysis, Observations
 
 
 class CycleState(eqx.Module):
@@ -61,6 +59,7 @@ class CycleInput(eqx.Module):
         valid: False for the padding at the end of the last segment.
         withheld: at the analysis time, one row of observations that the analysis must not see; or
             None for no such observation.
+        placement: where the observations are; None for an observing network that stays.
     """
 
     observations: Observations
@@ -68,6 +67,7 @@ class CycleInput(eqx.Module):
     truth: Float[Array, "*state"]
     valid: Bool[Array, ""]
     withheld: Observations | None = None
+    placement: Placement | None = None
 
 
 class CycleOutput(eqx.Module):
@@ -170,6 +170,9 @@ class CycleProgram(eqx.Module):
             given: observations and truth of this one.
             key: the experiment's key; the cycle's keys are folded from it.
         """
+        if given.placement is not None:
+            placed = with_placement(self, given.placement)
+            return placed.run(state, dataclasses.replace(given, placement=None), key=key)
         purpose = functools.partial(cycle_key, key, state.cycle)
         origin = Origin(
             ensemble=state.ensemble,

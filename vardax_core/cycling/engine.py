@@ -19,6 +19,7 @@ from vardax_core.cycling.cycle import (
     scan_cycles,
 )
 from vardax_core.cycling.threads import require_threads
+from vardax_core.observations.placement import Placement
 from vardax_core.observations.quality import QualityCode
 from vardax_core.types import Observations
 
@@ -37,6 +38,7 @@ class SegmentInput(eqx.Module):
         quality: quality-control codes at the analysis time.
         truth: true state at the analysis time, NaN where not known.
         valid: False for padding.
+        placement: where the observations are; None for an observing network that stays.
     """
 
     values: Float[Array, "*stream cycle window obs"]
@@ -45,6 +47,7 @@ class SegmentInput(eqx.Module):
     quality: Int[Array, "*stream cycle obs"]
     truth: Float[Array, "*shape"]
     valid: Bool[Array, "*stream cycle"]
+    placement: Placement | None = None
 
     def cycles(self) -> CycleInput:
         """The inputs of the cycles of one stream, stacked."""
@@ -56,7 +59,9 @@ class SegmentInput(eqx.Module):
         withheld = jax.vmap(Observations.from_values)(
             last, self.error_sd[:, -1:], self.minutes[:, -1:]
         )
-        return jax.vmap(CycleInput)(observations, self.quality, self.truth, self.valid, withheld)
+        return jax.vmap(CycleInput)(
+            observations, self.quality, self.truth, self.valid, withheld, self.placement
+        )
 
 
 def usable_devices(streams: int, devices: Sequence[jax.Device]) -> list[jax.Device]:

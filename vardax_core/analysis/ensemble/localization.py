@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from vardax_core.observations.placement import AbstractPlaced, Placement, Search
 from vardax_core.state.grids import AbstractGrid, GridError, LatLon, Plane, Ring
 
 
@@ -35,18 +36,35 @@ def gaspari_cohn(distance: Float[Array, "*any"], half_width: float) -> Float[Arr
     return jnp.where(r <= 1, near, far)
 
 
-class LocalNetwork(eqx.Module):
+class LocalNetwork(AbstractPlaced):
     """For every grid point, the observations within reach and their weights in R^-1.
 
     Attributes:
         indices: index of each local observation; arbitrary where the weight is zero.
         weights: Gaspari-Cohn taper of its distance.
         n_stations: number of observations that the indices count.
+        half_width: of the taper, in the grid's unit of distance.
     """
 
     indices: Int[Array, "point local"]
     weights: Float[Array, "point local"]
     n_stations: int = eqx.field(static=True)
+    half_width: float = eqx.field(static=True)
+
+    @property
+    def search(self) -> Search:
+        """All that it has room for, within twice the half-width."""
+        return Search(2 * self.half_width, self.indices.shape[1])
+
+    def placed(self, placement: Placement) -> "LocalNetwork":
+        near = placement.nearest >= 0
+        distances = jnp.where(near, placement.distances, 2 * self.half_width)
+        return LocalNetwork(
+            indices=jnp.where(near, placement.nearest, 0),
+            weights=gaspari_cohn(distances, self.half_width),
+            n_stations=placement.platforms.shape[0],
+            half_width=self.half_width,
+        )
 
 
 def _check_half_width(half_width: float) -> None:
@@ -92,7 +110,25 @@ def local_network(
         raise LocalizationError(f"localization: {error}") from error
     found = np.isfinite(distances)
     taper = gaspari_cohn(jnp.asarray(np.where(found, distances, 2 * half_width)), half_width)
-    return LocalNetwork(jnp.asarray(indices, jnp.int32), taper, len(stations))
+    return LocalNetwork(jnp.asarray(indices, jnp.int32), taper, len(stations), half_width)
+
+
+def unplaced_network(grid: AbstractGrid, half_width: float, most: int) -> LocalNetwork:
+    """Make the observing network of observations that bring their places, before there are any.
+
+    Arguments:
+        grid: of the state.
+        half_width: of the taper, in the grid's unit of distance.
+        most: keep so many of the nearest observations at a point.
+
+    Raises:
+        LocalizationError: if the half-width is not positive.
+    """
+    _check_half_width(half_width)
+    nothing = np.zeros((grid.size, most))
+    return LocalNetwork(
+        jnp.asarray(nothing, jnp.int32), jnp.asarray(nothing, jnp.float32), 0, half_width
+    )
 
 
 def ring_network(

@@ -200,21 +200,49 @@ class AbstractGrid(eqx.Module):
         points = self.points()
         return ", ".join(f"{column.min():g} to {column.max():g}" for column in points.T)
 
-    def neighbours(self, places: Places, radius: float, *, most: int | None = None) -> Neighbours:
+    def neighbours(
+        self,
+        places: Places,
+        radius: float,
+        *,
+        most: int | None = None,
+        beside: Float[np.ndarray, " place"] | None = None,
+    ) -> Neighbours:
         """Find the places less than a radius away from each point of the grid.
+
+        A masked point has none.
 
         Arguments:
             places: finite.
             radius: in `unit`.
             most: keep at most so many of the nearest.
+            beside: how far each place is from all points in one more direction, such as time, in
+                `unit`; it counts in the search, and not in the distances that are given back.
         """
-        tree = cKDTree(self._straight(places), boxsize=self._periods())
-        points, reach = self._straight(self.points()), self._chord(radius) * (1 - 1e-12)
-        found = int(np.max(tree.query_ball_point(points, reach, return_length=True)))
+        own, periods = self._straight(places), self._periods()
+        inside = np.flatnonzero(np.ones(self.size, bool) if self.mask is None else self.mask)
+        points = self._straight(self.points()[inside])
+        if beside is not None:
+            own = np.concatenate([own, beside[:, None]], axis=1)
+            points = np.pad(points, ((0, 0), (0, 1)))
+            periods = None if periods is None else np.append(periods, 0.0)
+        tree, reach = cKDTree(own, boxsize=periods), self._chord(radius) * (1 - 1e-12)
+        found = int(np.max(tree.query_ball_point(points, reach, return_length=True), initial=0))
         count = max(1, found if most is None else min(found, most))
         chords, indices = tree.query(points, k=np.arange(1, count + 1), distance_upper_bound=reach)
         near = np.isfinite(chords)
-        return Neighbours(np.where(near, indices, 0), self._arc(chords))
+        indices = np.where(near, indices, 0)
+        if beside is None:
+            distances = self._arc(chords)
+        else:
+            rows = self.points()[inside][:, None]
+            distances = np.where(near, np.asarray(self.distance(rows, places[indices])), np.inf)
+        if self.mask is None:
+            return Neighbours(indices, distances)
+        all_indices = np.zeros((self.size, count), indices.dtype)
+        all_distances = np.full((self.size, count), np.inf)
+        all_indices[inside], all_distances[inside] = indices, distances
+        return Neighbours(all_indices, all_distances)
 
     def near(self, places: Places, radius: float) -> Bool[np.ndarray, "place place"]:
         """Say which pairs of places are at most a radius in `unit` apart; each is near itself."""

@@ -1,0 +1,200 @@
+"""Observations whose places come with them: an operator that is told each cycle where they are."""
+
+from abc import abstractmethod
+from typing import NamedTuple, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from vardax_core.observations.base import AbstractLocalOperator, LocalRows
+from vardax_core.state.grids import AbstractGrid
+from vardax_core.state.sphere import Numbers
+
+Tree = TypeVar("Tree", bound=PyTree)
+
+
+class Search(NamedTuple):
+    """Which records an analysis wants around every point of its grid.
+
+    Attributes:
+        radius: how far they may be, in the grid's unit of distance.
+        most: so many of the nearest.
+        pace: distance that a minute counts as; None for records of the analysis time alone.
+    """
+
+    radius: float
+    most: int
+    pace: float | None = None
+
+
+class Placement(eqx.Module):
+    """Where and when the records of a window are, in the order of its columns.
+
+    Attributes:
+        points: flat (row-major) indices of the grid points around each record.
+        weights: of these points in its equivalent; all zero for padding.
+        coordinates: of each record, in the order of the grid's axes.
+        minutes: from the analysis time, negative before it.
+        platforms: number of the platform of each record; -1 for padding.
+        nearest: of every grid point, the columns of the records found by a `Search`, the nearest
+            first; -1 for none.
+        distances: of these, infinite for none.
+    """
+
+    points: Int[Numbers, "*batch obs corner"]
+    weights: Float[Numbers, "*batch obs corner"]
+    coordinates: Float[Numbers, "*batch obs coordinate"]
+    minutes: Float[Numbers, "*batch obs"]
+    platforms: Int[Numbers, "*batch obs"]
+    nearest: Int[Numbers, "*batch point near"]
+    distances: Float[Numbers, "*batch point near"]
+
+
+class AbstractPlaced(eqx.Module):
+    """A part of an analysis that depends on where the records of a window are."""
+
+    @abstractmethod
+    def placed(self, placement: Placement) -> "AbstractPlaced":
+        """The same part for the records of another window."""
+
+    @property
+    def search(self) -> Search | None:
+        """Which records it wants around every point of its grid, or None."""
+        return None
+
+
+class PlacedPoints(AbstractLocalOperator, AbstractPlaced):
+    """Linear interpolation of a field to records that come with their places.
+
+    Attributes:
+        points, weights: see `Placement`.
+        state_shape: shape of one state.
+    """
+
+    points: Int[Array, "obs corner"]
+    weights: Float[Array, "obs corner"]
+    state_shape: tuple[int, ...] = eqx.field(static=True)
+
+    @classmethod
+    def nowhere(cls, state_shape: tuple[int, ...], corners: int = 4) -> "PlacedPoints":
+        """The operator before any window: it has no record."""
+        nothing = np.zeros((0, corners))
+        return cls(jnp.asarray(nothing, jnp.int32), jnp.asarray(nothing, jnp.float32), state_shape)
+
+    @property
+    def obs_size(self) -> int:
+        return self.points.shape[0]
+
+    @property
+    def linear(self) -> bool:
+        return True
+
+    def __call__(self, state: Float[Array, "*state"]) -> Float[Array, " obs"]:
+        values = jnp.take(state.reshape(-1), self.points)
+        return jnp.sum(self.weights.astype(values.dtype) * values, axis=1)
+
+    def rows(self, state: Float[Array, "*state"]) -> LocalRows:
+        return LocalRows(self.points, self.weights.astype(state.dtype))
+
+    def placed(self, placement: Placement) -> "PlacedPoints":
+        return PlacedPoints(placement.points, placement.weights, self.state_shape)
+
+
+def with_placement(tree: Tree, placement: Placement) -> Tree:
+    """The same parts, of which those know the places of the records that depend on them."""
+
+    def told(part: PyTree) -> PyTree:
+        return part.placed(placement) if _is_placed(part) else part
+
+    return jax.tree.map(told, tree, is_leaf=_is_placed)
+
+
+def needs_placement(tree: PyTree) -> bool:
+    """Whether any of the parts depends on where records are."""
+    return any(map(_is_placed, jax.tree.leaves(tree, is_leaf=_is_placed)))
+
+
+def search_of(tree: PyTree) -> Search | None:
+    """The search that the parts have in common; None if none of them wants one.
+
+    Raises:
+        ValueError: if two parts want different ones.
+    """
+    parts = [part for part in jax.tree.leaves(tree, is_leaf=_is_placed) if _is_placed(part)]
+    wanted = {part.search for part in parts if part.search is not None}
+    if len(wanted) > 1:
+        raise ValueError(
+            f"An analysis searches its observations once, but its parts want {sorted(wanted)}; "
+            "give them the same radius and number."
+        )
+    return wanted.pop() if wanted else None
+
+
+def place(
+    grid: AbstractGrid,
+    coordinates: Float[np.ndarray, "obs coordinate"],
+    minutes: Float[np.ndarray, " obs"],
+    platforms: Int[np.ndarray, " obs"],
+    searchable: Bool[np.ndarray, " obs"],
+    search: Search | None,
+    dtype: str = "float32",
+) -> Placement:
+    """Place the records of a window on a grid, on the host.
+
+    Arguments:
+        grid: of the state.
+        coordinates: of each record, NaN for padding; inside of the grid.
+        minutes: from the analysis time.
+        platforms: number of each record's platform.
+        searchable: which records a search may find.
+        search: which ones are wanted around every point, or None.
+    """
+    there = np.isfinite(coordinates).all(axis=1)
+    corners = grid.stencil(coordinates[there]) if there.any() else None
+    width = 1 if corners is None else corners.indices.shape[1]
+    points = np.zeros((len(there), width), np.int32)
+    weights = np.zeros((len(there), width))
+    if corners is not None:
+        points[there], weights[there] = corners.indices, corners.weights
+    nearest, distances = _search(grid, coordinates, minutes, there & searchable, search)
+    return Placement(
+        points=points,
+        weights=weights.astype(dtype),
+        coordinates=np.where(there[:, None], coordinates, 0.0).astype(dtype),
+        minutes=np.where(there, minutes, 0.0).astype(dtype),
+        platforms=np.where(there, platforms, -1).astype(np.int32),
+        nearest=nearest,
+        distances=distances.astype(dtype),
+    )
+
+
+def _search(
+    grid: AbstractGrid,
+    coordinates: Float[np.ndarray, "obs coordinate"],
+    minutes: Float[np.ndarray, " obs"],
+    usable: Bool[np.ndarray, " obs"],
+    search: Search | None,
+) -> tuple[Int[np.ndarray, "point near"], Float[np.ndarray, "point near"]]:
+    size = (grid.size, 0 if search is None else search.most)
+    nearest, distances = np.full(size, -1, np.int32), np.full(size, np.inf)
+    if search is None:
+        return nearest, distances
+    if search.pace is None:
+        usable = usable & (minutes == 0)
+    columns = np.flatnonzero(usable)
+    if not columns.size:
+        return nearest, distances
+    beside = None if search.pace is None else minutes[columns] * search.pace
+    found = grid.neighbours(coordinates[columns], search.radius, most=search.most, beside=beside)
+    count = found.distances.shape[1]
+    near = np.isfinite(found.distances)
+    nearest[:, :count] = np.where(near, columns[found.indices], -1)
+    distances[:, :count] = found.distances
+    return nearest, distances
+
+
+def _is_placed(part: object) -> bool:
+    return isinstance(part, AbstractPlaced)
