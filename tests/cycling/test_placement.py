@@ -125,8 +125,9 @@ def test_records_of_other_times_are_found_by_a_search_that_counts_minutes():
 
 
 def test_only_what_is_placed_needs_a_placement():
-    fixed, placed = STEPS["letkf"]
-    assert needs_placement(placed) and search_of(placed) == Search(2 * HALF_WIDTH, 7)
+    _fixed, placed = STEPS["letkf"]
+    assert needs_placement(placed)
+    assert search_of(placed) == Search(2 * HALF_WIDTH, 7)
     assert not needs_placement(ETKF(interpolation(GRID, PLACES)))
     other = dataclasses.replace(placed.network, half_width=1.0)
     with pytest.raises(ValueError, match="searches its observations once"):

@@ -9,7 +9,6 @@ import xarray as xr
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.sources import Source
 from vardax_core.data.timeaxis import (
-    duration_to_minutes,
     from_minutes,
     instant_to_minutes,
     to_minutes,
@@ -103,7 +102,7 @@ def origin_of(recipe: Recipe) -> str:
         field = f"the fields of '{recipe.source.variable}' in a file"
     return (
         f"observations are simulated: {field} are taken for the truth, and errors with standard "
-        f"deviation {recipe.observation.error_sd:g} {recipe.variable.units} are added"
+        f"deviation {recipe.error_sd:g} {recipe.variable.units} are added"
     )
 
 
@@ -123,7 +122,7 @@ def account_of(
         nature_run: what was read of the source.
         screened, observations: before and after the recipe's binning.
     """
-    step = duration_to_minutes(recipe.observation.interval)
+    step = recipe.spacing
     origin = instant_to_minutes(recipe.period.start)
     first, last = period
     expected = np.arange(first + (origin - first) % step, last + 1, step, dtype=np.int64)

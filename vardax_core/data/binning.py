@@ -66,9 +66,7 @@ def bin_stations(observations: xr.Dataset, nature_run: xr.Dataset, recipe: Recip
         )
         kept[row] = binned.count.ravel()[cells] > 0
         mean[row] = binned.values.ravel()[cells]
-        error[row] = np.where(
-            kept[row], binned.error_sd.ravel()[cells], recipe.observation.error_sd
-        )
+        error[row] = np.where(kept[row], binned.error_sd.ravel()[cells], recipe.error_sd)
     flags = np.where(kept, QualityCode.KEPT, QualityCode.MISSING).astype(np.int8)
     on_mesh = np.unravel_index(cells, mesh.shape)
     on_grid = tuple(middle[place] for middle, place in zip(middles, on_mesh, strict=True))

@@ -126,3 +126,19 @@ class RandomPoints(AbstractObservingNetwork):
 
     def usual_count(self, points: int, dimensions: int) -> int:
         return self.count
+
+
+class Reported(AbstractObservingNetwork):
+    """Wherever real observations come from; another place each time."""
+
+    kind: Literal["reported"] = "reported"
+
+    @property
+    def draw(self) -> None:
+        return None
+
+    def places(self, shape: tuple[int, ...]) -> Int[np.ndarray, " station"]:
+        raise ValueError("real observations are not at points that a recipe says.")
+
+    def usual_count(self, points: int, dimensions: int) -> int:
+        return points

@@ -8,117 +8,27 @@ import pathlib
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import (
-    Field,
-    ValidationError,
-)
+import numpy as np
+from pydantic import Field, ValidationError
 
+from vardax_core.data import schema
 from vardax_core.data.errors import RecipeError
-from vardax_core.data.observing_networks import EveryPoint, RandomPoints, Regular
-from vardax_core.data.scalars import Duration, Instant, Integer, Interval, Number, Seed
+from vardax_core.data.observing_networks import EveryPoint, RandomPoints, Regular, Reported
+from vardax_core.data.recipe_sections import (
+    Binning,
+    ObservationNoise,
+    Period,
+    Screening,
+    Variable,
+    Window,
+)
+from vardax_core.data.reported import NoTruth, PriorFields, StateGrid, WithheldPlatforms
+from vardax_core.data.scalars import Duration, Integer, Interval
 from vardax_core.data.section import Section
+from vardax_core.data.streams.sections import Stream, faults_of_names
 from vardax_core.data.timeaxis import duration_to_minutes, instant_to_minutes
 from vardax_core.data.truth_sources import FileSource, TwinSource
 from vardax_core.words import counted, faults_of
-
-
-class Variable(Section):
-    """The quantity that is observed and assimilated."""
-
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="name in every store")
-    standard_name: str | None = Field(
-        default=None, description="name in the CF standard name table, if it has one"
-    )
-    long_name: str = Field(description="name for readers")
-    units: str = Field(min_length=1, description="UDUNITS string; a source must state the same")
-    valid_min: Number = Field(description="values below are gross errors, in `units`")
-    valid_max: Number = Field(description="values above are gross errors, in `units`")
-
-    def _faults(self) -> Iterator[str]:
-        if not self.valid_min < self.valid_max:
-            yield f"valid_min {self.valid_min} must be below valid_max {self.valid_max}"
-
-
-class Period(Section):
-    """A span of valid time, both ends included."""
-
-    start: Instant = Field(description="first instant (UTC)")
-    end: Instant = Field(description="last instant (UTC)")
-
-    def _faults(self) -> Iterator[str]:
-        if self.end < self.start:
-            yield f"end {self.end.isoformat()} is before start {self.start.isoformat()}"
-
-
-class Window(Section):
-    """The observation times of one cycle, the last of which is the analysis time."""
-
-    times: Integer = Field(ge=1, description="number of observation times")
-    spacing: Interval = Field(description="time between two of them")
-
-
-class LateStations(Section):
-    """Stations, drawn at random and fixed in time, whose observations arrive later."""
-
-    count: Integer = Field(ge=1, description="number of them")
-    delay: Interval = Field(description="added to the delay of the others")
-    seed: Seed = Field(description="of the draw")
-
-
-class ObservationNoise(Section):
-    """How the nature run is observed."""
-
-    error_sd: Number = Field(gt=0, description="standard deviation of the error, in `units`")
-    interval: Interval = Field(description="time between two observations of a station")
-    arrival_delay: Duration = Field(description="from valid time to arrival")
-    seed: Seed = Field(description="of the observation errors")
-    late: LateStations | None = Field(default=None, description="stations that report late")
-
-
-class BuddyCheck(Section):
-    """A comparison of every station with those around it; see `flag_unlike_neighbours`."""
-
-    radius: Number = Field(
-        gt=0,
-        description="how far a neighbour may be, in units of the axes; degrees of a great circle "
-        "where these are latitude and longitude",
-    )
-    expected_sd: Number = Field(gt=0, description="usual difference within the radius, in `units`")
-    k: Number = Field(default=4.0, gt=0, description="tolerance in standard deviations")
-    fewest: Integer = Field(
-        default=3, ge=1, description="neighbours without which nothing is judged"
-    )
-
-
-class WithheldStations(Section):
-    """Stations, drawn at random and fixed in time, by which analyses are verified."""
-
-    count: Integer = Field(ge=1, description="number of them")
-    seed: Seed = Field(description="of the draw")
-    beside: bool = Field(
-        default=False,
-        description="whether they stand beside the network, at points where it has no station, "
-        "and are not taken from it",
-    )
-
-
-class Screening(Section):
-    """Quality control of observations before they meet a background."""
-
-    blacklist: tuple[Integer, ...] = Field(default=(), description="stations that are not used")
-    thinning: Number | None = Field(
-        default=None, gt=0, description="side of a box that keeps one station, units of the axes"
-    )
-    buddy_check: BuddyCheck | None = Field(default=None, description="comparison with neighbours")
-    withheld: WithheldStations | None = Field(
-        default=None, description="stations that no analysis sees, for verification"
-    )
-
-
-class Binning(Section):
-    """Superobservations in place of the stations of a dense network; see `bin_stations`."""
-
-    points: Integer = Field(ge=2, description="grid points along a side of a cell")
 
 
 class Recipe(Section):
@@ -141,9 +51,23 @@ class Recipe(Section):
     cycle_interval: Interval = Field(description="time between two analyses")
     window: Window
     latency: Duration = Field(description="real time to wait after an analysis time")
-    source: Annotated[TwinSource | FileSource, Field(discriminator="kind")]
-    network: Annotated[EveryPoint | Regular | RandomPoints, Field(discriminator="kind")]
-    observation: ObservationNoise
+    source: Annotated[TwinSource | FileSource | NoTruth, Field(discriminator="kind")]
+    network: Annotated[EveryPoint | Regular | RandomPoints | Reported, Field(discriminator="kind")]
+    observation: ObservationNoise | None = Field(
+        default=None, description="how a truth is observed; nothing where observations are real"
+    )
+    streams: tuple[Stream, ...] | None = Field(
+        default=None, min_length=1, description="real observations"
+    )
+    grid: StateGrid | None = Field(
+        default=None, description="of the states, where no truth has one; by default the prior's"
+    )
+    prior: PriorFields | None = Field(
+        default=None, description="fields to learn from beside real observations"
+    )
+    withheld: WithheldPlatforms | None = Field(
+        default=None, description="real observations that no analysis sees, for verification"
+    )
     screening: Screening | None = Field(
         default=None, description="quality control beyond the bounds of the variable"
     )
@@ -156,12 +80,93 @@ class Recipe(Section):
         description="methods that a run compares, each with the settings that suit this data set",
     )
 
+    @property
+    def reported(self) -> bool:
+        """Whether the observations are real, and not simulated from a truth."""
+        return self.streams is not None
+
+    @property
+    def simulation(self) -> ObservationNoise:
+        """How the truth is observed.
+
+        Raises:
+            RecipeError: if the observations are real.
+        """
+        if self.observation is None:
+            raise RecipeError(
+                f"Recipe '{self.name}': its observations are real; there is no simulation of them."
+            )
+        return self.observation
+
+    @property
+    def error_sd(self) -> float:
+        """A usual standard deviation of the observation error, in the variable's unit."""
+        if self.observation is not None:
+            return self.observation.error_sd
+        known = [
+            float(np.hypot(stream.error_sd, stream.representativeness))
+            for stream in self.streams or ()
+            if stream.error_sd is not None
+        ]
+        return float(np.median(known)) if known else self.variable.range / 100
+
+    @property
+    def spacing(self) -> int:
+        """Minutes between two observation times."""
+        if self.observation is not None:
+            return duration_to_minutes(self.observation.interval)
+        return duration_to_minutes(self.window.spacing)
+
     def _faults(self) -> Iterator[str]:
         yield from self._faults_of_times()
+        if self.reported:
+            yield from self._faults_of_streams()
+        else:
+            yield from self._faults_of_simulation()
+
+    def _faults_of_streams(self) -> Iterator[str]:
+        streams = self.streams or ()
+        bounds = (self.variable.valid_min, self.variable.valid_max)
+        for number, stream in enumerate(streams):
+            for fault in stream.faults_with(self.state_dims, self.variable.units, bounds):
+                yield f"streams.{number}.{fault}"
+        for fault in faults_of_names(streams):
+            yield f"streams: {fault}"
+        if not isinstance(self.source, NoTruth) or not isinstance(self.network, Reported):
+            yield "streams: real observations have no truth and no simulated observing network"
+        for name in ("observation", "screening", "binning"):
+            if getattr(self, name) is not None:
+                yield f"{name} is for observations that are simulated; a stream says its own"
+        if self.grid is None and self.prior is None:
+            yield "grid: real observations say nothing about where maps are wanted; give a grid"
+        if self.grid is not None:
+            for fault in self.grid.faults_with(self.state_dims):
+                yield f"grid: {fault}"
+        names = {stream.name for stream in streams}
+        unknown = sorted(set((self.withheld and self.withheld.streams) or ()) - names)
+        if unknown:
+            yield f"withheld.streams: there are no streams {unknown}, only {sorted(names)}"
+
+    def _faults_of_simulation(self) -> Iterator[str]:
+        if self.observation is None:
+            yield "observation is needed: how the truth is observed"
+            return
+        if isinstance(self.source, NoTruth) or isinstance(self.network, Reported):
+            yield "source and network are needed: without real streams a truth is observed"
+            return
+        for name in ("grid", "prior", "withheld"):
+            if getattr(self, name) is not None:
+                yield f"{name} is for real observations, and these are simulated from a truth"
+        if self.window.after is not None:
+            yield "window.after is for maps of real observations"
         yield from self._faults_of_twin()
 
     def _faults_of_times(self) -> Iterator[str]:
-        if self.training is not None and self.training.end >= self.period.start:
+        if (
+            self.training is not None
+            and self.training.end >= self.period.start
+            and not self.reported
+        ):
             yield (
                 f"training ends at {self.training.end.isoformat()}, which must be before period "
                 f"starts at {self.period.start.isoformat()}: a method is scored on later days only"
@@ -173,23 +178,22 @@ class Recipe(Section):
             )
         # Rounded up, and not times x spacing, which may be longer than a timedelta can be.
         fit = -(-self.cycle_interval // self.window.spacing)
-        if self.window.times > fit:
+        if self.window.times > fit and not self.reported:
             yield (
                 f"a window of {self.window.times} times every {self.window.spacing} is longer than "
                 f"the cycle of {self.cycle_interval}: an observation would be used twice"
             )
+        own = self.window.spacing if self.observation is None else self.observation.interval
+        name = "window.spacing" if self.observation is None else "observation.interval"
         for key, length in (
             ("cycle_interval", self.cycle_interval),
             ("window.spacing", self.window.spacing),
         ):
-            if length % self.observation.interval:
-                yield (
-                    f"{key} {length} must be a multiple of observation.interval "
-                    f"{self.observation.interval}"
-                )
+            if length % own:
+                yield f"{key} {length} must be a multiple of {name} {own}"
 
     def _faults_of_twin(self) -> Iterator[str]:
-        if not isinstance(self.source, TwinSource):
+        if not isinstance(self.source, TwinSource) or self.observation is None:
             return
         shape = self.source.settings.state_shape
         if len(self.state_dims) != len(shape):
@@ -226,7 +230,8 @@ class Recipe(Section):
         first = instant_to_minutes(self.period.start) - before
         if self.training is not None:
             first = min(first, instant_to_minutes(self.training.start))
-        return first, instant_to_minutes(self.period.end)
+        after = (self.window.after or 0) * duration_to_minutes(self.window.spacing)
+        return first, instant_to_minutes(self.period.end) + after
 
     def with_draw(self, draw: int) -> "Recipe":
         """The recipe with another draw of the stations.
@@ -242,7 +247,15 @@ class Recipe(Section):
         return self._changed(network={"seed": draw})
 
     def with_seed(self, seed: int) -> "Recipe":
-        """The recipe with other observation errors and, for a twin, another nature run."""
+        """The recipe with other observation errors and, for a twin, another nature run.
+
+        Raises:
+            RecipeError: if its observations are real.
+        """
+        if self.reported:
+            raise RecipeError(
+                f"Recipe '{self.name}': real observations have no seed; leave the seed out."
+            )
         if self.source.simulates:
             return self._changed(observation={"seed": seed}, source={"seed": seed})
         return self._changed(observation={"seed": seed})
@@ -260,16 +273,11 @@ def validate_recipe(values: Any, where: str | pathlib.Path) -> Recipe:
     Raises:
         RecipeError: naming `where`, every key at fault, and the repair.
     """
+    named = schema.names_of(values)
     try:
-        return Recipe.model_validate(values)
+        return Recipe.model_validate(schema.arranged(values))
     except ValidationError as error:
-        faults = [
-            f"  {fault}" for fault in faults_of(error, lambda path: _dotted(path) or "recipe")
-        ]
+        faults = [f"  {fault}" for fault in faults_of(error, lambda path: named(path) or "recipe")]
         raise RecipeError(
             f"{where}: not a valid recipe.\n" + "\n".join(faults) + "\nCorrect these keys."
         ) from error
-
-
-def _dotted(path: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, path))

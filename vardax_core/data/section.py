@@ -7,7 +7,12 @@ from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
 from vardax_core.data.faults import check_whole
 
-LATER_SECTIONS = frozenset({"late", "screening", "binning", "members", "methods"})
+LATER_SECTIONS = frozenset(
+    {
+        *("late", "screening", "binning", "members", "methods"),
+        *("after", "observation", "streams", "grid", "prior", "withheld"),
+    }
+)
 """Optional sections that are left out of a digest where they are absent."""
 
 

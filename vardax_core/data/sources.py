@@ -217,7 +217,7 @@ def open_source(
     identity = opened.identity()
     field, notes = canonical_field(opened.dataset, path, recipe, name)
     times, rounding = round_to_interval(
-        field["time"].values, recipe.period.start, recipe.observation.interval
+        field["time"].values, recipe.period.start, recipe.simulation.interval
     )
     field = field.assign_coords(time=("time", times))
     digest = _digest_of(field, path)

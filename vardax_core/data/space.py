@@ -61,7 +61,7 @@ def state_space(data: xr.Dataset | xr.DataArray, recipe: Recipe) -> StateSpace:
         standard_name=variable.standard_name,
         valid_min=variable.valid_min,
         valid_max=variable.valid_max,
-        scale=recipe.observation.error_sd,
+        scale=recipe.error_sd,
     )
     return StateSpace(channels=(channel,), grid=state_grid(data, recipe))
 

@@ -161,7 +161,7 @@ def draw_noise(seed: int, minutes: np.ndarray, n_stations: int) -> np.ndarray:
 
 def _arrival_delays(recipe: Recipe, n_stations: int) -> np.ndarray:
     """Minutes from valid time to arrival of each station."""
-    noise = recipe.observation
+    noise = recipe.simulation
     delays = np.full(n_stations, duration_to_minutes(noise.arrival_delay), np.int64)
     late = noise.late
     if late is None:
@@ -195,7 +195,7 @@ def observe(nature_run: xr.Dataset, recipe: Recipe) -> xr.Dataset:
         PeriodError: if the nature run holds none of the recipe's observation times.
         RecipeError: if the network is smaller than the recipe says.
     """
-    variable, noise = recipe.variable, recipe.observation
+    variable, noise = recipe.variable, recipe.simulation
     minutes = to_minutes(nature_run["time"].values)
     since_first_cycle = minutes - instant_to_minutes(recipe.period.start)
     observed = since_first_cycle % duration_to_minutes(noise.interval) == 0

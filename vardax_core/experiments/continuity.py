@@ -12,7 +12,6 @@ from vardax_core.data.account import span_of
 from vardax_core.data.ingest import Ingested
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import (
-    duration_to_minutes,
     from_minutes,
     instant_to_minutes,
     to_minutes,
@@ -163,6 +162,6 @@ def _compare(
 def _observation_minutes(given: xr.Dataset, recipe: Recipe) -> np.ndarray:
     times = given["time"].values
     minutes = to_minutes(times)
-    step = duration_to_minutes(recipe.observation.interval)
+    step = recipe.spacing
     on = (minutes - instant_to_minutes(recipe.period.start)) % step == 0
     return minutes[on & (from_minutes(minutes) == times)]

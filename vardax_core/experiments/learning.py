@@ -126,7 +126,7 @@ def prepare_method(
         step=made.step,
         adaptation=made.adaptation,
         score_weights=jnp.asarray(np.where(made.varying, counted, 0.0), jnp.float32),
-        spread_scale=recipe.observation.error_sd,
+        spread_scale=recipe.error_sd,
         forecast_steps=interval // made.forecast.interval,
         guard=made.guard,
         valid_range=problem.prior.possible_range,

@@ -43,7 +43,7 @@ def problem_of(
         recipe=recipe,
         prior=prior,
         operator=sampling(chosen, grid.shape),
-        observing=FixedNetwork(recipe.observation.error_sd),
+        observing=FixedNetwork(recipe.error_sd),
         grid=grid,
         stations=chosen,
         members=members,

@@ -300,7 +300,7 @@ def training_digest(recipe: Recipe, settings: ExperimentSettings, data: str) -> 
     if recipe.training is not None:
         kept["network"] = {k: v for k, v in plain["network"].items() if k != "seed"}
         kept |= {name: plain[name] for name in ("binning", "screening") if name in plain}
-    kept["error_sd"] = recipe.observation.error_sd
+    kept["error_sd"] = recipe.error_sd
     kept["revision"] = TRAINING_REVISION
     if settings.precision == "bfloat16":
         # Weights that work in another type than their gates were checked in are not proven.

@@ -44,5 +44,5 @@ def stored_statistics(recipe: Recipe, diagnostics: xr.Dataset) -> xr.Dataset:
         {name: diagnostics[name].to_numpy() for name in SUMS if name in diagnostics},
         diagnostics["time"].to_numpy(),
         units=recipe.variable.units,
-        spread_scale=recipe.observation.error_sd,
+        spread_scale=recipe.error_sd,
     )

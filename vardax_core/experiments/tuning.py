@@ -199,7 +199,7 @@ class _SimulatedTrials(_AbstractTrials):
             cycles=self.plan.cycles[number],
             spin_up=self.plan.spin_up,
             members=settings.members,
-            start_sd=self.recipe.observation.error_sd,
+            start_sd=self.recipe.error_sd,
         )
         return np.asarray(_cycled(prepared.program, self.recipe, self.prior, streams, key))
 
@@ -213,7 +213,7 @@ def _cycled(
         lost = output.statistics["non_finite_weight"] > 0
         return memory, jax.numpy.where(lost, jax.numpy.nan, output.statistics["rmse"])
 
-    observing = FixedNetwork(recipe.observation.error_sd)
+    observing = FixedNetwork(recipe.error_sd)
     run = jax.jit(
         lambda k: cycle_twins(program, observing, prior.climatology.mean[0], streams, look, key=k)
     )

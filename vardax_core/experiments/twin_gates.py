@@ -86,7 +86,7 @@ def judge_twin(experiment: Experiment, plan: HeldOutPlan) -> Judgement:
     held_out = twin_pairs(
         prepared.program,
         prepared.climatology,
-        recipe.observation.error_sd,
+        recipe.error_sd,
         plan._replace(members=settings.members),
         key=pair_key,
     )
@@ -103,7 +103,7 @@ def judge_twin(experiment: Experiment, plan: HeldOutPlan) -> Judgement:
             prepared.program,
             fallbacks,
             prepared.climatology,
-            FixedNetwork(recipe.observation.error_sd),
+            FixedNetwork(recipe.error_sd),
             MODEL_ERROR * typical_change(prior.model, prepared.climatology),
             FallbackPlan(
                 streams=max(2, plan.streams // 4),

@@ -109,7 +109,7 @@ def validate(
             "model version": version.path.name,
             **found.provenance,
             "members": str(settings.members),
-            "observation error sd": str(np.float32(recipe.observation.error_sd)),
+            "observation error sd": str(np.float32(recipe.error_sd)),
             "code version": vardax_core.__version__,
             "seed": str(settings.training.seed),
         },

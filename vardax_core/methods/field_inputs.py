@@ -9,7 +9,6 @@ from vardax_core.data.recipe import Recipe
 from vardax_core.data.screening import screen
 from vardax_core.data.space import state_grid
 from vardax_core.data.timeaxis import (
-    duration_to_minutes,
     from_minutes,
     instant_to_minutes,
     to_minutes,
@@ -33,7 +32,7 @@ def observing_network(recipe: Recipe, nature_run: xr.Dataset) -> ObservingNetwor
         PeriodError: if none is at an observation time of the recipe.
     """
     minutes = to_minutes(nature_run["time"].values) - instant_to_minutes(recipe.period.start)
-    interval = duration_to_minutes(recipe.observation.interval)
+    interval = recipe.spacing
     chosen = np.flatnonzero(minutes % interval == 0)
     some = nature_run.isel(time=chosen[:: 1 + chosen.size // OBSERVED_TIMES])
     screened = screen(observe(some, recipe), recipe, state_grid(some, recipe))
@@ -41,7 +40,7 @@ def observing_network(recipe: Recipe, nature_run: xr.Dataset) -> ObservingNetwor
     used = observed[QUALITY_CONTROL].transpose("time", "station") == QualityCode.KEPT
     errors = observed[f"{recipe.variable.name}_error"].to_numpy()[used.to_numpy()]
     if not errors.size:
-        errors = np.array([recipe.observation.error_sd])
+        errors = np.array([recipe.error_sd])
     stations = max(int(used.any("time").sum()), 1)
     return ObservingNetwork(stations, (float(errors.min()), float(errors.max())))
 

@@ -155,7 +155,7 @@ class PersistenceMethod(AbstractMethod):
     def build(self, problem: Problem, trained: Trained | None) -> Assembly:
         prior, recipe = problem.prior, problem.recipe
         minutes = duration_to_minutes(recipe.cycle_interval)
-        stations, error_sd = problem.stations, recipe.observation.error_sd
+        stations, error_sd = problem.stations, recipe.error_sd
         anomalies = truths(prior, minutes)
         kept = autocorrelation(anomalies)
         climate = np.asarray(prior.covariance, np.float64)

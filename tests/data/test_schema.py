@@ -1,0 +1,120 @@
+"""Schema 2 says what schema 1 says, in other places; what it gets wrong is named as it was written."""
+
+import copy
+
+import pytest
+import yaml
+
+from tests.support import ROOT
+from vardax_core.data import RecipeError, list_recipes, load_recipe, validate_recipe
+
+MINE = yaml.safe_load("""
+schema: 2
+name: my-sst
+title: Sea surface temperature of my bay
+attribution: mine
+variables:
+  - {name: sst, long_name: sea surface temperature, units: K, valid_min: 270, valid_max: 310}
+grid:
+  dims: [latitude, longitude]
+  latitude: {first: 40, last: 42, step: 0.25}
+  longitude: {first: -5, last: 0, step: 0.25}
+observations:
+  - name: buoys
+    source:
+      kind: table
+      files: [buoys-*.csv]
+      columns: {time: time, latitude: lat, longitude: lon, value: sst, platform: buoy}
+      units: degC
+    error_sd: 0.3
+cycle:
+  start: 2019-03-01T00:00Z
+  end: 2019-03-10T00:00Z
+  interval: 1d
+  window: {times: 3, spacing: 1d, after: 2}
+verification:
+  withheld: {share: 0.2, seed: 1}
+""")
+
+
+def in_schema_2(recipe):
+    """A simulated recipe as schema 2 writes it."""
+    flat = recipe.model_dump(mode="json", exclude_none=True)
+    noise = flat.pop("observation")
+    stream = {
+        "name": "simulated",
+        "source": {"kind": "simulated", "network": flat.pop("network")}
+        | {key: value for key, value in noise.items() if key != "error_sd"},
+        "error_sd": noise["error_sd"],
+    } | {key: flat.pop(key) for key in ("screening", "binning") if key in flat}
+    del stream["name"]
+    period = flat.pop("period")
+    return {
+        "schema": 2,
+        "variables": [flat.pop("variable")],
+        "grid": {"dims": flat.pop("state_dims")},
+        "truth": flat.pop("source"),
+        "prior": {"period": flat.pop("training")} if "training" in flat else {},
+        "observations": [stream],
+        "cycle": {
+            **period,
+            "interval": flat.pop("cycle_interval"),
+            "window": flat.pop("window"),
+            "latency": flat.pop("latency"),
+        },
+        "verification": {"burn_in": flat.pop("burn_in")},
+        **flat,
+    }
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_a_simulated_recipe_is_the_same_in_both_schemas(name):
+    recipe = load_recipe(name)
+    if recipe.reported:
+        pytest.skip("real observations are written in schema 2 alone")
+    assert validate_recipe(in_schema_2(recipe), "2") == recipe
+    assert validate_recipe({"schema": 1} | recipe.model_dump(mode="json"), "1") == recipe
+
+
+def test_real_observations_need_no_truth():
+    recipe = validate_recipe(copy.deepcopy(MINE), "mine")
+    assert recipe.reported and not recipe.source.simulates
+    assert recipe.error_sd == 0.3
+    assert recipe.window.after == 2
+    again = validate_recipe(recipe.model_dump(mode="json"), "again")
+    assert again == recipe and again.digest == recipe.digest
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (("cycle", "interval"), 3, r"cycle\.interval: write a duration"),
+        (("cycle", "intervall"), "3h", "cycle"),
+        (("variables", 0, "valid_min"), 400.0, r"variables\.0: valid_min"),
+        (("observations", 0, "error_sd"), -1.0, r"observations\.0\.error_sd"),
+        (("observations", 0, "source", "kind"), "ftp", r"observations\.0\.source"),
+        (("observations", 0, "source", "columns", "lattitude"), "x", "unknown key 'lattitude'"),
+        (("observations", 0, "source", "units"), "furlong", "furlong"),
+        (("observations", 0, "source", "files"), ["../secret.csv"], "without a leading"),
+        (("grid", "latitude", "step"), 0.3, "no whole number of steps"),
+        (("grid", "lat"), {"first": 0, "last": 1, "step": 1}, "the axes must be"),
+        (("verification", "withheld", "streams"), ["ships"], r"there are no streams \['ships'\]"),
+        (("verification", "withheld", "share"), 1.0, r"verification\.withheld\.share"),
+        (("nature",), {}, "unknown key 'nature'"),
+        (("truth",), {"kind": "file", "variable": "x", "files": []}, "truth"),
+        (("schema",), 3, "schema"),
+    ],
+)
+def test_a_fault_is_named_as_it_was_written(path, value, told):
+    values = copy.deepcopy(MINE)
+    section = values
+    for key in path[:-1]:
+        section = section[key]
+    section[path[-1]] = value
+    with pytest.raises(RecipeError, match=told):
+        validate_recipe(values, "recipe.yaml")
+
+
+def test_the_datasets_that_come_with_vardax_can_be_read():
+    for path in sorted(ROOT.glob("datasets/*/recipe.yaml")):
+        assert load_recipe(path.parent.name).name == path.parent.name
