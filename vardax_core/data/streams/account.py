@@ -1,0 +1,119 @@
+"""What was found in the files of a stream, in numbers and in words."""
+
+import dataclasses
+import enum
+
+from vardax_core.words import counted
+
+
+class Reason(enum.StrEnum):
+    """Why a row is no record, or a record that is not used."""
+
+    MISSING = "without a value"
+    NOT_A_NUMBER = "with text where a number is expected"
+    ODD_ROW = "with fewer columns than are needed"
+    NO_TIME = "without a time"
+    BAD_TIME = "with a time that is not understood"
+    AMBIGUOUS_TIME = "with a time that may mean two instants"
+    NO_PLACE = "without a place"
+    BAD_PLACE = "at a place that does not exist"
+    OUTSIDE_PERIOD = "outside of the period"
+    MASKED = "outside of the mask"
+    FLAGGED = "with a flag that is not accepted"
+    REPEATED = "that repeat others"
+    SUPERSEDED = "that were corrected later"
+    OUT_OF_BOUNDS = "out of bounds"
+    OUTSIDE_GRID = "outside of the grid"
+    ON_LAND = "on land or among masked points"
+    CONFLICTING = "that contradict others of the same time and place"
+
+    @property
+    def is_harmless(self) -> bool:
+        """Whether it is no fault of the data or of the recipe."""
+        return self in _HARMLESS
+
+
+_HARMLESS = {
+    Reason.MISSING,
+    Reason.OUTSIDE_PERIOD,
+    Reason.MASKED,
+    Reason.REPEATED,
+    Reason.SUPERSEDED,
+}
+KEPT_AS_RECORDS = (
+    Reason.OUT_OF_BOUNDS,
+    Reason.OUTSIDE_GRID,
+    Reason.ON_LAND,
+    Reason.CONFLICTING,
+)
+"""Those of records that stay with a `QualityCode`; rows for the other reasons are no records."""
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Example:
+    """The first row with some fault.
+
+    Attributes:
+        file: its name below the folders of data.
+        row: from 1.
+        found: what stands there.
+    """
+
+    file: str
+    row: int
+    found: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file} row {self.row}" + (f": {self.found}" if self.found else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamAccount:
+    """What became of every row of a stream.
+
+    Attributes:
+        stream: its name.
+        rows: rows read.
+        used: records with the code KEPT.
+        without: number and first of the rows for each reason.
+        notes: what was done and assumed, in sentences.
+        suspicions: what looks wrong, in sentences, with what to do.
+        refused: files of which nothing was taken, and why.
+        files: rows of each file that was read.
+        period: first and last time of a record, ISO 8601, or None.
+    """
+
+    stream: str
+    rows: int
+    used: int
+    without: dict[Reason, tuple[int, Example]]
+    notes: tuple[str, ...]
+    suspicions: tuple[str, ...]
+    refused: dict[str, str]
+    files: dict[str, int]
+    period: tuple[str, str] | None
+
+    def count(self, reason: Reason) -> int:
+        """Give the number of rows for a reason."""
+        return self.without[reason][0] if reason in self.without else 0
+
+    def sentences(self) -> list[str]:
+        """Everything, for a log or a page."""
+        span = f", {self.period[0]} to {self.period[1]}" if self.period else ""
+        return [
+            f"stream '{self.stream}': {counted(self.rows, 'row')} of "
+            f"{counted(len(self.files), 'file')} read, {self.used} used{span}",
+            *(
+                f"{count} {reason} (first {example})"
+                for reason, (count, example) in self.without.items()
+            ),
+            *self.notes,
+            *self.warnings(),
+        ]
+
+    def warnings(self) -> list[str]:
+        """What somebody who runs it should see."""
+        return [
+            *self.suspicions,
+            *(f"nothing was taken from {why}" for why in self.refused.values()),
+        ]

@@ -1,0 +1,132 @@
+"""The files of a stream: found below the folders of data, verified, and unchanged while read."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from vardax_core.data.errors import ChecksumError, SourceNotFoundError, SourceReplacedError
+from vardax_core.data.sources import sha256_of
+from vardax_core.data.streams.sections import StreamFile
+from vardax_core.words import did_you_mean
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A file of a stream.
+
+    Attributes:
+        name: below its folder.
+        path: where it is.
+        suffix: without that of a compression.
+        modified: last modification (UTC), datetime64[ns].
+        identity: changes when the file is replaced or written to.
+    """
+
+    name: str
+    path: pathlib.Path
+    suffix: str
+    modified: np.datetime64
+    identity: tuple[int, ...]
+
+    def check_unchanged(self) -> None:
+        """Refuse what was read of a file that changed meanwhile.
+
+        Raises:
+            SourceReplacedError: it was replaced or written to since it was found.
+        """
+        if _identity(self.path) != self.identity:
+            raise SourceReplacedError(
+                f"{self.name}: the file was replaced or written to while it was read; nothing was "
+                "taken from it. Run again when it is complete."
+            )
+
+
+def find_files(files: Sequence[StreamFile], folders: Sequence[pathlib.Path]) -> list[Found]:
+    """Find the files of a stream.
+
+    A name that is in several folders is taken from the first of them.
+
+    Arguments:
+        files: names and patterns.
+        folders: are searched in their order.
+
+    Returns:
+        In alphabetical order of their names, each once. Hidden files and those of which the name
+        ends in `.part`, `.tmp` or `~` are taken for unfinished ones and left out of patterns.
+
+    Raises:
+        SourceNotFoundError: there is none at all, or not one that is given by name.
+        ChecksumError: a file has another content than the recipe says.
+    """
+    found: dict[str, pathlib.Path] = {}
+    for file in files:
+        matches: dict[str, pathlib.Path] = {}
+        for folder in folders:
+            for path in sorted(folder.glob(file.name)) if folder.is_dir() else ():
+                if not (file.is_pattern and _is_unfinished(path)):
+                    matches.setdefault(path.relative_to(folder).as_posix(), path)
+        if not matches and not file.is_pattern:
+            raise SourceNotFoundError(_nowhere(file.name, folders))
+        if file.sha256 is not None:
+            for name, path in matches.items():
+                _verify(name, path, file.sha256)
+        found |= {name: path for name, path in matches.items() if name not in found}
+    if not found:
+        raise SourceNotFoundError(
+            f"No file fits {[file.name for file in files]} below "
+            f"{[str(folder) for folder in folders]}; correct source.files, or put the files there."
+        )
+    return [_found(name, path) for name, path in sorted(found.items())]
+
+
+def _found(name: str, path: pathlib.Path) -> Found:
+    pure = pathlib.PurePosixPath(name)
+    suffix = (pure.with_suffix("") if pure.suffix == ".gz" else pure).suffix.lower()
+    identity = _identity(path)
+    return Found(name, path, suffix, np.datetime64(identity[-1], "ns"), identity)
+
+
+def _identity(path: pathlib.Path) -> tuple[int, ...]:
+    """Inode, size and time of modification; of a directory those of its newest entry."""
+    files = [path]
+    if path.is_dir():
+        files += [pathlib.Path(at, name) for at, _, names in os.walk(path) for name in names]
+    try:
+        stats = [file.stat() for file in files]
+    except OSError:
+        return (-1, 0, 0)
+    size = sum(stat.st_size for stat in stats)
+    return stats[0].st_ino, size, max(stat.st_mtime_ns for stat in stats)
+
+
+def _is_unfinished(path: pathlib.Path) -> bool:
+    return path.name.startswith(".") or path.name.endswith((".part", ".tmp", "~"))
+
+
+def _verify(name: str, path: pathlib.Path, expected: str) -> None:
+    if path.is_dir():
+        raise ChecksumError(f"{name}: a directory has no SHA-256; leave sha256 out.")
+    got = sha256_of(path)
+    if got != expected:
+        raise ChecksumError(
+            f"{name}: expected SHA-256 {expected}, got {got}. The file is damaged or another one; "
+            "fetch it again, or correct sha256 if it is meant."
+        )
+
+
+def _nowhere(name: str, folders: Sequence[pathlib.Path]) -> str:
+    beside = [
+        path.name
+        for folder in folders
+        if (folder / name).parent.is_dir()
+        for path in (folder / name).parent.iterdir()
+    ]
+    places = "\n".join(f"  {folder / name}" for folder in folders)
+    near = did_you_mean(pathlib.PurePosixPath(name).name, beside)
+    return (
+        f"The file '{name}' is in none of the folders of data{near} Searched:\n{places}\n"
+        "Put it there, or export VARDAX_DATA_DIR=/path/to/the/folder."
+    )

@@ -1,0 +1,86 @@
+"""Counting, while files are read, what becomes of their rows."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from vardax_core.data.streams.account import Example, Reason
+
+SAMPLE = 500
+"""Rows of every piece of a file by which the whole of a stream is judged."""
+
+
+class Tally:
+    """The account of a stream in the making.
+
+    Attributes:
+        files: rows of each file.
+        without: number and first of the rows for each reason; the first by file and row.
+        notes: sentences, each once, in order.
+        refused: files of which nothing was taken, and why.
+        values: samples of values in the units of the files.
+        places: samples of places as the files have them.
+        zoneless, zoned: times that state no zone, of which the first, and those that do.
+        bad_errors: errors that are zero, negative or no number.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, int] = {}
+        self.without: dict[Reason, tuple[int, Example]] = {}
+        self.notes: dict[str, None] = {}
+        self.refused: dict[str, str] = {}
+        self.values: list[np.ndarray] = []
+        self.places: list[np.ndarray] = []
+        self.zoneless: tuple[int, Example | None] = (0, None)
+        self.zoned = 0
+        self.bad_errors: tuple[int, Example | None] = (0, None)
+
+    @property
+    def rows(self) -> int:
+        """Rows of all files."""
+        return sum(self.files.values())
+
+    def note(self, sentence: str) -> None:
+        """Say something once."""
+        if sentence:
+            self.notes[sentence] = None
+
+    def count(
+        self,
+        reason: Reason,
+        which: Bool[np.ndarray, " row"],
+        file: str,
+        rows: Int[np.ndarray, " row"],
+        found: Callable[[int], str] = lambda index: "",
+    ) -> None:
+        """Count rows for a reason.
+
+        Arguments:
+            reason: why.
+            which: of the piece that is read.
+            file: its name.
+            rows: their numbers in it.
+            found: says what stands at an index of the piece.
+        """
+        if which.any():
+            at = int(np.argmax(which))
+            self.add(reason, int(which.sum()), Example(file, int(rows[at]), found(at)))
+
+    def add(self, reason: Reason, number: int, example: Example) -> None:
+        """Count rows of which one is known."""
+        before, first = self.without.get(reason, (0, example))
+        self.without[reason] = (before + number, min(first, example))
+
+    def sample(
+        self, values: Float[np.ndarray, " row"], places: Float[np.ndarray, "row coordinate"]
+    ) -> None:
+        """Keep some rows that have a value and a place."""
+        whole = np.flatnonzero(np.isfinite(values) & np.isfinite(places).all(axis=1))
+        some = whole[:: max(1, whole.size // SAMPLE)][:SAMPLE]
+        self.values.append(values[some])
+        self.places.append(places[some])
+
+    def ordered(self) -> dict[Reason, tuple[int, Example]]:
+        """Give the counts in the order of `Reason`."""
+        return {reason: self.without[reason] for reason in Reason if reason in self.without}
