@@ -1,5 +1,6 @@
 """What became of everything that a source holds for a period, in numbers and in words."""
 
+import abc
 import dataclasses
 import datetime
 
@@ -8,6 +9,7 @@ import xarray as xr
 
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.sources import Source
+from vardax_core.data.streams.account import StreamAccount
 from vardax_core.data.timeaxis import (
     from_minutes,
     instant_to_minutes,
@@ -17,8 +19,42 @@ from vardax_core.data.truth_sources import TwinSource
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 
 
+class AbstractAccount(abc.ABC):
+    """What became of everything that a source holds for a period."""
+
+    @abc.abstractmethod
+    def sentences(self) -> list[str]:
+        """Everything, for a log."""
+
+    @abc.abstractmethod
+    def warnings(self) -> list[str]:
+        """What somebody who runs it should see."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Account:
+class ReportsAccount(AbstractAccount):
+    """What became of the rows of real observations.
+
+    Attributes:
+        streams: of each stream.
+        waiting: minutes of the observation times after the last record.
+    """
+
+    streams: tuple[StreamAccount, ...]
+    waiting: np.ndarray
+
+    def sentences(self) -> list[str]:
+        return [text for stream in self.streams for text in stream.sentences()]
+
+    def warnings(self) -> list[str]:
+        found = [text for stream in self.streams for text in stream.warnings()]
+        if self.waiting.size:
+            found.append(_said_of_waiting(self.waiting))
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Account(AbstractAccount):
     """What was taken for a period and what was not; every number counts something of the source.
 
     Attributes:
@@ -48,7 +84,6 @@ class Account:
     codes: dict[QualityCode, int]
 
     def sentences(self) -> list[str]:
-        """Everything, for a log."""
         codes = ", ".join(f"{n} {code.name.lower()}" for code, n in self.codes.items() if n)
         found = [self.origin, *self.notes, f"observation times: {self.taken}; values: {codes}"]
         if self.between:
@@ -59,7 +94,6 @@ class Account:
         return found
 
     def warnings(self) -> list[str]:
-        """What somebody who runs it should see."""
         found = []
         if self.rounded:
             found.append(
@@ -75,13 +109,17 @@ class Account:
                 + (f"; times of it that lie between: {self.between}" if self.between else "")
             )
         if self.waiting.size:
-            found.append(
-                f"the source ends early; observation times that are waited for: "
-                f"{self.waiting.size} ({span_of(self.waiting)})"
-            )
+            found.append(_said_of_waiting(self.waiting))
         if self.unbinned:
             found.append(f"stations in no cell of the binning, not used: {self.unbinned}")
         return found
+
+
+def _said_of_waiting(minutes: np.ndarray) -> str:
+    return (
+        f"the source ends early; observation times that are waited for: {minutes.size} "
+        f"({span_of(minutes)})"
+    )
 
 
 def _seconds(duration: datetime.timedelta) -> str:
@@ -96,6 +134,9 @@ def span_of(minutes: np.ndarray) -> str:
 
 def origin_of(recipe: Recipe) -> str:
     """What the observations of a recipe are, in one sentence."""
+    if recipe.reported:
+        names = ", ".join(f"'{stream.name}'" for stream in recipe.streams or ())
+        return f"observations are real: {names}; there is no truth"
     if isinstance(recipe.source, TwinSource):
         field = f"a run of the model {recipe.source.model}"
     else:

@@ -50,7 +50,44 @@ def nature_run_schema(recipe: Recipe) -> pa.DatasetSchema:
 
 
 def observations_schema(recipe: Recipe) -> pa.DatasetSchema:
-    """The contract of observations: every kept value finite and in bounds, every code known."""
+    """The contract of simulated observations: every kept value finite and in bounds, every code
+    known."""
+    coords = {
+        "grid_index": pa.Coordinate(dtype="int32", dims=("station",)),
+        **{dim: pa.Coordinate(dims=("station",)) for dim in recipe.state_dims},
+    }
+    return _observations_schema(recipe, {}, coords)
+
+
+def reports_schema(recipe: Recipe) -> pa.DatasetSchema:
+    """The contract of real observations: the same, and a place for every value that is used."""
+    dims = ("time", "station")
+    somewhere = pa.Check(
+        lambda data: _used_are_somewhere(data, recipe),
+        error="values that are used must have a place",
+        n_failure_cases=3,
+    )
+    columns = {
+        dim: pa.DataVar(dtype="float64", dims=dims, nullable=True) for dim in recipe.state_dims
+    }
+    for name, dtype in (("observation_time", "int64"), ("platform", "int32"), ("stream", "int8")):
+        columns[name] = pa.DataVar(dtype=dtype, dims=dims)
+    return _observations_schema(recipe, columns, {}, somewhere)
+
+
+def _used_are_somewhere(data: xr.Dataset, recipe: Recipe) -> bool:
+    if not {QUALITY_CONTROL, *recipe.state_dims} <= set(data.data_vars):
+        return True  # the schema itself says which one is missing
+    used = data[QUALITY_CONTROL].isin([QualityCode.KEPT, QualityCode.WITHHELD])
+    return all(bool((np.isfinite(data[dim]) | ~used).all()) for dim in recipe.state_dims)
+
+
+def _observations_schema(
+    recipe: Recipe,
+    columns: dict[str, pa.DataVar],
+    coords: dict[str, pa.Coordinate],
+    *checks: pa.Check,
+) -> pa.DatasetSchema:
     variable = recipe.variable
     dims = ("time", "station")
     known_code = _check(
@@ -81,13 +118,10 @@ def observations_schema(recipe: Recipe) -> pa.DatasetSchema:
                 checks=[known_code],
             ),
             "arrival_time": pa.DataVar(dtype="int64", dims=dims, attrs={"units": MINUTES_UNITS}),
+            **columns,
         },
-        coords={
-            "time": _time(),
-            "grid_index": pa.Coordinate(dtype="int32", dims=("station",)),
-            **{dim: pa.Coordinate(dims=("station",)) for dim in recipe.state_dims},
-        },
-        checks=[kept_in_bounds],
+        coords={"time": _time(), **coords},
+        checks=[kept_in_bounds, *checks],
     )
 
 

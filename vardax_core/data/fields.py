@@ -74,6 +74,11 @@ def canonical_field(
     return field.transpose("time", *recipe.state_dims), notes
 
 
+def with_named_axes(field: xr.DataArray, recipe: Recipe) -> xr.DataArray:
+    """The field with the recipe's names of its axes, where their meaning is certain."""
+    return _with_names(field, recipe)[0]
+
+
 def _kind_of(array: xr.DataArray) -> str:
     if array.dtype.kind in "OUST" and array.size:
         first = str(array.to_numpy().flat[0])

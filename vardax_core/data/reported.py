@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+from jaxtyping import Float
 from pydantic import Field, model_serializer
 
 from vardax_core.data.scalars import Instant, Number, Seed
@@ -40,6 +42,9 @@ class AxisRange(Section):
     first: Number = Field(description="first coordinate")
     last: Number = Field(description="last coordinate")
     step: Number = Field(gt=0, description="distance between two")
+    units: str | None = Field(
+        default=None, description="m or km for the axes of a plane; degrees need none"
+    )
 
     def _faults(self) -> Iterator[str]:
         count = abs(self.last - self.first) / self.step
@@ -53,10 +58,10 @@ class AxisRange(Section):
         elif count > 10**6:
             yield f"{count:.0f} points along one axis; choose a longer step"
 
-    @property
-    def size(self) -> int:
-        """Number of points."""
-        return round(abs(self.last - self.first) / self.step) + 1
+    def points(self) -> Float[np.ndarray, " point"]:
+        """Give the coordinates."""
+        count = round(abs(self.last - self.first) / self.step) + 1
+        return np.linspace(self.first, self.last, count)
 
 
 class StateGrid(Section):

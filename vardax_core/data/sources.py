@@ -24,11 +24,12 @@ from vardax_core.data.timeaxis import Rounding, from_minutes, round_to_interval
 from vardax_core.data.truth_sources import FileSource, SourceFile
 from vardax_core.paths import folder_setting
 
-_COORDINATE_ATTRS = {
+COORDINATE_ATTRS = {
     "time": {"standard_name": "time", "long_name": "valid time", "axis": "T"},
     "latitude": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"},
     "longitude": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"},
 }
+"""CF attributes of the coordinates that every dataset may have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,7 +239,7 @@ def open_source(
 
 def _coordinate_attrs(name: str, given: dict) -> dict[str, str]:
     meant = {key: given[key] for key in ("standard_name", "units", "axis") if key in given}
-    return dict(_COORDINATE_ATTRS.get(name, {"long_name": name} | meant))
+    return dict(COORDINATE_ATTRS.get(name, {"long_name": name} | meant))
 
 
 def _digest_of(field: xr.DataArray, path: str | pathlib.Path) -> str:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from vardax_core.data.errors import RecipeError, SourceFormatError
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.state_frame import frame_mask
 from vardax_core.data.truth_sources import TwinSource
 from vardax_core.state.coordinates import grid_of
 from vardax_core.state.grids import AbstractGrid, GridError, Ring
@@ -26,7 +27,7 @@ def state_grid(data: xr.Dataset | xr.DataArray, recipe: Recipe) -> AbstractGrid:
     if isinstance(recipe.source, TwinSource):
         return simulated_grid(recipe)
     try:
-        return grid_of(data, recipe.state_dims)
+        return grid_of(data, recipe.state_dims, mask=frame_mask(data, recipe.state_dims))
     except GridError as error:
         raise SourceFormatError(f"Recipe '{recipe.name}': {error}") from error
 

@@ -91,11 +91,17 @@ def overlap_with(store: ExperimentStore, ingested: Ingested) -> Overlap | None:
     Raises:
         SourceChangedError: the source does not continue the one of the store.
     """
-    expected, got = store.experiment["source_sha256"], source_digest(ingested.nature_run)
+    expected, got = store.experiment["source_sha256"], ingested.source_sha256
     if got == expected or store.tip("observations").last_time is None:
         return None
     if any(record.metadata.get("source_sha256") == got for record in store.history()):
         return None
+    if ingested.nature_run is None:
+        raise SourceChangedError(
+            f"{store.location}: it was begun with a prior of sha256 {expected}, and this one has "
+            f"{got}; go on with the first files, or use another root, where every cycle is made "
+            "from the other ones."
+        )
     if ingested.reopen is None:
         found = _compare(store, ingested.recipe, ingested.nature_run, lambda part: part)
     else:
@@ -114,11 +120,6 @@ def overlap_with(store: ExperimentStore, ingested: Ingested) -> Overlap | None:
             "file, or use another root, where every cycle is made from the other one."
         )
     return found
-
-
-def source_digest(nature_run: xr.Dataset) -> str:
-    """Identity of what a nature run was read from, as stores record it."""
-    return str(nature_run.attrs.get("source_sha256", "simulated"))
 
 
 def _compare(

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from vardax_core.calibration.statistics import SMOOTHED_STATISTICS, STATISTICS, declared_sums
 from vardax_core.data.account import origin_of
-from vardax_core.data.ingest import Ingested, ingest
+from vardax_core.data.ingest import Ingested, ingest, source_digest
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import state_space
 from vardax_core.data.timeaxis import to_minutes
 from vardax_core.experiments.capacity import require_memory
-from vardax_core.experiments.continuity import overlap_with, source_digest
+from vardax_core.experiments.continuity import overlap_with
 from vardax_core.experiments.learning import (
     find_trained,
     learned_as,
@@ -26,33 +25,32 @@ from vardax_core.experiments.learning import (
 from vardax_core.experiments.prepared import Prepared
 from vardax_core.experiments.settings import (
     ExperimentSettings,
-    analysis_chain,
     experiment_digest,
     require_training,
     segment_cycles,
     smoothed_methods,
     usual_options,
 )
+from vardax_core.experiments.store_layout import (
+    filled_to,
+    platform_table,
+    store_layout,
+    store_width,
+    width_for,
+)
 from vardax_core.experiments.stored_statistics import refuse_older_store
 from vardax_core.experiments.weighting import point_weights, weighting_record
 from vardax_core.methods.priors import SIMULATED, Progress
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.operators import sampling
-from vardax_core.observations.quality import QualityCode
+from vardax_core.observations.placement import PlacedPoints
 from vardax_core.state.space import StateSpace
 from vardax_core.store import (
-    ChunkPlan,
-    Coordinate,
-    Diagnostic,
     ExperimentStore,
-    Layout,
     Location,
-    StateDescription,
-    experiment_layout,
     location_of,
 )
 from vardax_core.training.registry import ModelRegistry, ModelVersion
-from vardax_core.types import ResultCode
 from vardax_core.words import counted
 
 
@@ -156,7 +154,7 @@ class Experiment:
             GridTooLargeError: if the method cannot learn about that grid on this machine.
         """
         if self.recipe.training is not None:
-            shape = tuple(ingested.nature_run.sizes[dim] for dim in self.recipe.state_dims)
+            shape = tuple(ingested.frame.sizes[dim] for dim in self.recipe.state_dims)
             require_memory(self.recipe, self.settings, shape)
         record = {
             "name": self.name,
@@ -166,10 +164,12 @@ class Experiment:
             "settings": self.settings.model_dump(mode="json"),
             "attribution": self.recipe.attribution,
             "observations": origin_of(self.recipe),
-            "source_sha256": source_digest(ingested.nature_run),
-            **weighting_record(state_space(ingested.nature_run, self.recipe).grid),
+            "source_sha256": ingested.source_sha256,
+            **weighting_record(state_space(ingested.frame, self.recipe).grid),
         }
-        return ExperimentStore.create(self.store_location, self._layout(ingested), record)
+        size = math.prod(ingested.frame.sizes[dim] for dim in self.recipe.state_dims)
+        layout = store_layout(self.recipe, self.settings, ingested, self.segment_length(size))
+        return ExperimentStore.create(self.store_location, layout, record)
 
     def append_observations(
         self,
@@ -197,29 +197,37 @@ class Experiment:
         if not new.any():
             return 0
         observations = ingested.observations.isel(time=new)
-        truth = ingested.nature_run.sel(time=observations["time"])
-        groups = {
-            "observations": {
-                str(name): self._stored(array.transpose("time", "station").to_numpy())
-                for name, array in observations.data_vars.items()
-            },
-            "nature_run": {
-                self.recipe.variable.name: self._stored(
-                    truth[self.recipe.variable.name]
-                    .transpose("time", *self.recipe.state_dims)
-                    .to_numpy()
-                )
-            },
-        }
-        record = {"kind": "ingest", "source_sha256": source_digest(ingested.nature_run)}
+        groups = {"observations": self._columns(observations)}
+        if ingested.nature_run is not None:
+            truth = ingested.nature_run.sel(time=observations["time"])[self.recipe.variable.name]
+            truth = truth.transpose("time", *self.recipe.state_dims)
+            groups["nature_run"] = {
+                self.recipe.variable.name: truth.to_numpy().astype(self.settings.dtype)
+            }
+        replace, widths = {}, {}
+        if self.recipe.reported:
+            replace["platforms"] = platform_table(ingested.platforms)
+            widths["station"] = width_for(ingested.observations.sizes["station"])
+            groups["observations"] = filled_to(
+                groups["observations"], max(widths["station"], store_width(store))
+            )
+        record = {"kind": "ingest", "source_sha256": ingested.source_sha256}
         with store.writer(wait=60.0) as writer:
-            writer.append(groups, minutes[new], metadata=record)
+            writer.append(groups, minutes[new], replace=replace, widths=widths, metadata=record)
         return int(new.sum())
 
-    def _stored(self, values: np.ndarray) -> np.ndarray:
-        """Values as they are stored: floats in the precision of the experiment."""
-        dtype = self.settings.dtype if values.dtype.kind == "f" else values.dtype
-        return np.ascontiguousarray(values, dtype)
+    def _columns(self, observations: xr.Dataset) -> dict[str, np.ndarray]:
+        """Observations as they are stored: values and errors in the precision of the
+        experiment."""
+        name = self.recipe.variable.name
+        in_precision = (name, f"{name}_error")
+        return {
+            str(key): np.ascontiguousarray(
+                array.transpose("time", "station").to_numpy(),
+                self.settings.dtype if key in in_precision else array.dtype,
+            )
+            for key, array in observations.data_vars.items()
+        }
 
     def segment_length(self, state_size: int) -> int:
         """Cycles of a segment, for a state of so many numbers."""
@@ -228,8 +236,7 @@ class Experiment:
 
     def segment_length_of(self, store: ExperimentStore) -> int:
         """Cycles of a segment, for the state of the store."""
-        truth = store.dataset("nature_run")
-        return self.segment_length(math.prod(truth.sizes[dim] for dim in self.recipe.state_dims))
+        return self.segment_length(math.prod(self._shape(store)))
 
     def space(self, store: ExperimentStore) -> StateSpace:
         """What a state of the store holds, and where its points are.
@@ -237,13 +244,17 @@ class Experiment:
         Raises:
             SourceFormatError: if its coordinates are not understood.
         """
-        return state_space(store.dataset("nature_run"), self.recipe)
+        return state_space(store.dataset("analysis"), self.recipe)
+
+    def _shape(self, store: ExperimentStore) -> tuple[int, ...]:
+        analysis = store.dataset("analysis")
+        return tuple(analysis.sizes[dim] for dim in self.recipe.state_dims)
 
     def operator(self, store: ExperimentStore) -> AbstractObservationOperator:
-        """The observation operator of the store's network."""
-        truth = store.dataset("nature_run")
-        shape = tuple(truth.sizes[dim] for dim in self.recipe.state_dims)
-        return sampling(self._stations(store), shape)
+        """The observation operator of the store's observing network."""
+        stations = self._stations(store)
+        shape = self._shape(store)
+        return PlacedPoints.nowhere(shape) if stations is None else sampling(stations, shape)
 
     @property
     def needs_training(self) -> bool:
@@ -299,7 +310,8 @@ class Experiment:
         space = self.space(store)
         stations = self._stations(store)
         weights = np.array(point_weights(store, space.grid), np.float32)
-        if not self.recipe.source.scores_stations and stations.size < weights.size:
+        apart = not self.recipe.source.scores_stations
+        if stations is not None and apart and stations.size < weights.size:
             weights.reshape(-1)[stations] = 0.0
         return prepare_method(
             self.recipe,
@@ -311,78 +323,7 @@ class Experiment:
             weights=weights,
         )
 
-    def _stations(self, store: ExperimentStore) -> np.ndarray:
-        return store.dataset("observations")["grid_index"].to_numpy()
-
-    def _layout(self, ingested: Ingested) -> Layout:
-        variable = self.recipe.variable
-        truth, observations = ingested.nature_run, ingested.observations
-        shape = tuple(truth.sizes[dim] for dim in self.recipe.state_dims)
-        station = Coordinate(
-            "station",
-            ("station",),
-            np.arange(observations.sizes["station"], dtype=np.int32),
-            {"long_name": "observing station", "units": "1"},
-        )
-        return experiment_layout(
-            state=StateDescription(
-                name=variable.name,
-                coords=tuple(_coordinate(truth, dim) for dim in self.recipe.state_dims),
-                attrs=dict(truth[variable.name].attrs),
-                dtype=self.settings.dtype,
-            ),
-            n_members=self.settings.members,
-            observation_coords=(
-                station,
-                *(_coordinate(observations, str(c)) for c in observations.coords if c != "time"),
-            ),
-            quality_flags={code.name.lower(): int(code) for code in QualityCode},
-            diagnostics=_diagnostics(
-                self.settings.members,
-                variable.units,
-                analysis_chain(self.recipe, self.settings.analysis),
-                smoothed=self.settings.lag > 0,
-            ),
-            lag=self.settings.lag,
-            chunks=ChunkPlan(segment_length=self.segment_length(math.prod(shape))),
-        )
-
-
-def _coordinate(dataset: xr.Dataset, name: str) -> Coordinate:
-    array = dataset[name]
-    return Coordinate(name, tuple(str(d) for d in array.dims), array.to_numpy(), dict(array.attrs))
-
-
-def _diagnostics(
-    members: int, units: str, chain: tuple[str, ...], *, smoothed: bool
-) -> dict[str, Diagnostic]:
-    statistics = (*STATISTICS, *(SMOOTHED_STATISTICS if smoothed else ()))
-    found = {
-        name: Diagnostic(sizes=one.sizes(members), attrs=one.attributes(units))
-        for name, one in declared_sums(statistics).items()
-    }
-    results = {
-        "long_name": "how the analysis ended",
-        "flag_values": [int(code) for code in ResultCode],
-        "flag_meanings": " ".join(code.name.lower() for code in ResultCode),
-    }
-    found["result"] = Diagnostic(dtype="int8", attrs=results)
-    found["spread_factor"] = Diagnostic(
-        attrs={"long_name": "factor that past innovations put on the spread", "units": "1"}
-    )
-    found["analysis_method"] = Diagnostic(
-        dtype="int8",
-        attrs={
-            "long_name": "method that made the analysis; result says why it was not the first",
-            "flag_values": list(range(len(chain))),
-            "flag_meanings": " ".join(chain),
-        },
-    )
-    found["trust_score"] = Diagnostic(
-        attrs={"long_name": "distance of past departures from the usual", "units": "1"}
-    )
-    found["replaced_members"] = Diagnostic(
-        dtype="int16",
-        attrs={"long_name": "members whose forecast was impossible and was replaced", "units": "1"},
-    )
-    return found
+    def _stations(self, store: ExperimentStore) -> np.ndarray | None:
+        """Flat index of the grid point of each station; None where observations bring places."""
+        observations = store.dataset("observations")
+        return observations["grid_index"].to_numpy() if "grid_index" in observations else None

@@ -9,11 +9,11 @@ import xarray as xr
 from jaxtyping import Float, Int
 
 from vardax_core.cycling.cycle import CycleProgram
+from vardax_core.data.ingest import source_digest
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import simulated_grid, state_grid
 from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.experiments.capacity import require_memory
-from vardax_core.experiments.continuity import source_digest
 from vardax_core.experiments.prepared import Prepared
 from vardax_core.experiments.problem import prior_of, problem_of
 from vardax_core.experiments.settings import ExperimentSettings, training_digest

@@ -81,6 +81,7 @@ def experiment_layout(
     diagnostics: Mapping[str, Diagnostic],
     chunks: ChunkPlan,
     nature_run: bool = True,
+    reported: tuple[Variable, ...] = (),
     lag: int = 0,
 ) -> Layout:
     """The layout of a forecast-analysis experiment.
@@ -94,6 +95,7 @@ def experiment_layout(
         diagnostics: what is kept of each cycle beside the fields, by name.
         chunks: how arrays are cut into objects.
         nature_run: whether the truth is known and kept.
+        reported: what more is kept of every real observation; there is then a group `platforms`.
         lag: cycles that a smoothed analysis waits for; 0 for none.
 
     Raises:
@@ -112,6 +114,7 @@ def experiment_layout(
             "flag_values": list(quality_flags.values()),
             "flag_meanings": " ".join(quality_flags),
         },
+        quality_flags["missing"] if reported else None,
     )
 
     error = dict(units)
@@ -142,6 +145,7 @@ def experiment_layout(
                 },
                 NOT_ARRIVED,
             ),
+            *reported,
         ),
         observation_coords,
     )
@@ -208,6 +212,7 @@ def experiment_layout(
             Group("background", (ensemble,), (member, *state.coords)),
             Group("analysis", analysis, (member, *state.coords)),
             *((smoothed,) if lag else ()),
+            *((Group("platforms"),) if reported else ()),
             innovations,
             scalars,
             Group("state"),

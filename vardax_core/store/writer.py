@@ -36,6 +36,7 @@ from vardax_core.store.validate import (
     check_growth,
     check_whole,
 )
+from vardax_core.store.widen import widen
 
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 
@@ -62,6 +63,7 @@ class Writer:
         *,
         state: Mapping[str, np.ndarray] | None = None,
         replace: Mapping[str, WholeArrays] | None = None,
+        widths: Mapping[str, int] | None = None,
         metadata: Mapping[str, Any],
     ) -> Tip:
         """Add time steps to some groups and rewrite others whole, all in one commit.
@@ -72,6 +74,7 @@ class Writer:
             times: int64 minutes since `MINUTES_EPOCH`, for all groups or by group.
             state: what the next cycle needs; replaces the `state` group.
             replace: for every group to be replaced, its arrays.
+            widths: least length of some dimensions but time, which grow to it wherever they are.
             metadata: what made this commit (JSON types).
 
         Returns:
@@ -90,6 +93,8 @@ class Writer:
             session = self._repository.writable_session(self._branch)
             known = dict(zarr.open_group(session.store, mode="r+").groups())
             self._check_names(known, [*groups, *replace])
+            for dim, size in (widths or {}).items():
+                widen(known.values(), dim, size)
             growths, changes = _check_groups(known, groups, times)
             whole = {
                 name: check_whole(known[name], name, arrays) for name, arrays in replace.items()

@@ -1,0 +1,251 @@
+"""Records of real observations as the dataset that cycles are made of: a row to an observation
+time, a column to each of the records that are nearest to it."""
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool, Int
+
+from vardax_core.data.conventions import error_attributes, global_attributes, variable_attributes
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.reported import WithheldPlatforms
+from vardax_core.data.state_frame import frame_mask
+from vardax_core.data.streams.account import StreamAccount
+from vardax_core.data.streams.read import read_stream
+from vardax_core.data.streams.records import Records
+from vardax_core.data.timeaxis import (
+    MINUTES_UNITS,
+    from_minutes,
+    instant_to_minutes,
+    to_minutes,
+)
+from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode, flag_attributes
+from vardax_core.state.coordinates import grid_of
+from vardax_core.state.grids import AbstractGrid
+from vardax_core.types import MINUTES_EPOCH
+
+OBSERVED_AT = "observation_time"
+PLATFORM, STREAM = "platform", "stream"
+SECONDS_UNITS = f"seconds since {MINUTES_EPOCH.replace('T', ' ')}"
+CLOUD_IMAGES = 3
+"""The clouds that are laid over an image are those of one of so many images before it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reports:
+    """The real observations of a period.
+
+    Attributes:
+        observations: dataset on (time, station); beside what `observe` gives, the place of each
+            record under the names of the recipe's state_dims, its time in seconds
+            (`observation_time`), and the numbers of its platform and stream.
+        platforms: `stream/platform` of every platform, by number.
+        accounts: what became of the rows of each stream.
+    """
+
+    observations: xr.Dataset
+    platforms: tuple[str, ...]
+    accounts: tuple[StreamAccount, ...]
+
+
+def read_reports(
+    recipe: Recipe,
+    frame: xr.Dataset,
+    folders: Sequence[pathlib.Path],
+    *,
+    start: int,
+    end: int,
+    known: Sequence[str] = (),
+) -> Reports:
+    """Read the real observations of a period.
+
+    Arguments:
+        recipe: with streams.
+        frame: of its states; see `state_frame`.
+        folders: that files are looked for in.
+        start, end: first and last observation time, minutes since `MINUTES_EPOCH`.
+        known: platforms that have a number already.
+
+    Raises:
+        SourceError: a stream cannot be read, or holds nothing that can be used.
+    """
+    slots = observation_times(recipe, start, end)
+    step, variable = recipe.spacing, recipe.variable
+    before = CLOUD_IMAGES * step if _lays_clouds(recipe) else 0
+    grid = grid_of(frame, recipe.state_dims, mask=frame_mask(frame, recipe.state_dims))
+    first, last = (
+        from_minutes(np.array([slots[0] - before, slots[-1]])) + np.array([-1, 1]) * _half(step)
+        if slots.size
+        else from_minutes(np.array([start, start]))
+    )
+    parts: list[tuple[Records, Int[np.ndarray, " record"]]] = []
+    accounts = []
+    for stream in recipe.streams or ():
+        found = read_stream(
+            stream,
+            dims=recipe.state_dims,
+            units=variable.units,
+            bounds=(variable.valid_min, variable.valid_max),
+            start=first,
+            end=last,
+            folders=folders,
+            grid=grid,
+        )
+        records, slot = found.records, _slots_of(found.records, recipe)
+        withheld = _withheld(recipe.withheld, records, slot)
+        code = np.where(
+            withheld & (records.code == QualityCode.KEPT), QualityCode.WITHHELD, records.code
+        )
+        inside = np.isin(slot, slots)
+        kept = dataclasses.replace(records, code=code.astype(np.int8)).taken(inside)
+        parts.append((kept, slot[inside]))
+        accounts.append(found.account)
+    platforms = _numbered(known, [records for records, _ in parts])
+    dataset = _in_columns(recipe, parts, slots, platforms)
+    return Reports(dataset, tuple(platforms), tuple(accounts))
+
+
+def observation_times(recipe: Recipe, start: int, end: int) -> Int[np.ndarray, " time"]:
+    """Minutes of all observation times of a recipe in a period, both ends included."""
+    step, origin = recipe.spacing, instant_to_minutes(recipe.period.start)
+    return np.arange(start + (origin - start) % step, end + 1, step, dtype=np.int64)
+
+
+def _half(step: int) -> np.timedelta64:
+    return np.timedelta64(step * 30, "s")
+
+
+def _slots_of(records: Records, recipe: Recipe) -> Int[np.ndarray, " record"]:
+    """Minutes of the observation time that each record is nearest to; between two, the later."""
+    step, origin = recipe.spacing, instant_to_minutes(recipe.period.start)
+    seconds = (records.time - from_minutes(np.array([origin]))[0]) / np.timedelta64(1, "s")
+    return origin + step * np.floor(seconds / (60 * step) + 0.5).astype(np.int64)
+
+
+def _lays_clouds(recipe: Recipe) -> bool:
+    return recipe.withheld is not None and recipe.withheld.by == "cloud"
+
+
+def _withheld(
+    wanted: WithheldPlatforms | None, records: Records, slot: Int[np.ndarray, " record"]
+) -> Bool[np.ndarray, " record"]:
+    nothing = np.zeros(len(records), bool)
+    if wanted is None or (wanted.streams is not None and records.stream not in wanted.streams):
+        return nothing
+    if wanted.by == "platform":
+        drawn = [
+            chance(wanted.seed, records.stream, name) < wanted.share for name in records.platforms
+        ]
+        return np.array(drawn, bool)[records.platform] if drawn else nothing
+    places = np.unique(records.place, axis=0, return_inverse=True)[1].reshape(-1)
+    seen = records.code == QualityCode.KEPT
+    images = np.unique(slot)
+    hidden = nothing.copy()
+    for number, image in enumerate(images):
+        back = 1 + int(chance(wanted.seed, records.stream, f"{image} back") * CLOUD_IMAGES)
+        if back > number or chance(wanted.seed, records.stream, str(image)) >= wanted.share:
+            continue
+        clear = places[(slot == images[number - back]) & seen]
+        hidden |= (slot == image) & ~np.isin(places, clear)
+    return hidden
+
+
+def chance(seed: int, *names: str) -> float:
+    """A number in [0, 1) that depends on a seed and on names alone."""
+    text = "\n".join((str(seed), *names)).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:7]) / 2**56
+
+
+def _numbered(known: Sequence[str], parts: Sequence[Records]) -> dict[str, int]:
+    numbers = {name: number for number, name in enumerate(known)}
+    for records in parts:
+        for name in records.platforms:
+            numbers.setdefault(f"{records.stream}/{name}", len(numbers))
+    return numbers
+
+
+def _in_columns(
+    recipe: Recipe,
+    parts: Sequence[tuple[Records, Int[np.ndarray, " record"]]],
+    slots: Int[np.ndarray, " time"],
+    platforms: Mapping[str, int],
+) -> xr.Dataset:
+    counts = np.zeros(slots.size, np.int64)
+    placed = []
+    for records, slot in parts:
+        row = np.searchsorted(slots, slot)
+        order = np.argsort(row, kind="stable")
+        own = np.bincount(row, minlength=slots.size)
+        rank = np.arange(len(records)) - np.repeat(np.cumsum(own) - own, own)
+        column = np.empty(len(records), np.int64)
+        column[order] = rank + counts[row[order]]
+        counts += own
+        placed.append((row, column))
+    shape = (slots.size, max(int(counts.max(initial=0)), 1))
+    name, dims = recipe.variable.name, recipe.state_dims
+    columns = {
+        name: np.full(shape, np.nan, np.float32),
+        f"{name}_error": np.full(shape, recipe.error_sd, np.float32),
+        QUALITY_CONTROL: np.full(shape, QualityCode.MISSING, np.int8),
+        "arrival_time": np.full(shape, np.iinfo(np.int64).min, np.int64),
+        **{dim: np.full(shape, np.nan, np.float64) for dim in dims},
+        OBSERVED_AT: np.zeros(shape, np.int64),
+        PLATFORM: np.full(shape, -1, np.int32),
+        STREAM: np.full(shape, -1, np.int8),
+    }
+    for number, ((records, _), at) in enumerate(zip(parts, placed, strict=True)):
+        numbers = [platforms[f"{records.stream}/{name}"] for name in records.platforms]
+        columns[name][at] = records.value
+        columns[f"{name}_error"][at] = records.error_sd
+        columns[QUALITY_CONTROL][at] = records.code
+        columns["arrival_time"][at] = to_minutes(records.arrival)
+        for axis, dim in enumerate(dims):
+            columns[dim][at] = records.place[:, axis]
+        columns[OBSERVED_AT][at] = (records.time - np.datetime64(MINUTES_EPOCH)) // np.timedelta64(
+            1, "s"
+        )
+        columns[PLATFORM][at] = np.array(numbers, np.int32)[records.platform]
+        columns[STREAM][at] = number
+    attrs = _attributes(recipe)
+    return xr.Dataset(
+        {key: (("time", "station"), values, attrs[key]) for key, values in columns.items()},
+        {"time": ("time", from_minutes(slots), {"standard_name": "time", "axis": "T"})},
+        global_attributes(recipe),
+    )
+
+
+def _attributes(recipe: Recipe) -> dict[str, dict]:
+    name, streams = recipe.variable.name, recipe.streams or ()
+    calendar = {"calendar": "proleptic_gregorian"}
+    return {
+        name: variable_attributes(recipe)
+        | {"ancillary_variables": f"{name}_error {QUALITY_CONTROL}"},
+        f"{name}_error": error_attributes(recipe),
+        QUALITY_CONTROL: flag_attributes(),
+        "arrival_time": {"long_name": "arrival time", "units": MINUTES_UNITS} | calendar,
+        **{dim: {"long_name": f"{dim} of the observation"} for dim in recipe.state_dims},
+        OBSERVED_AT: {"long_name": "time of the observation", "units": SECONDS_UNITS} | calendar,
+        PLATFORM: {"long_name": "number of the platform", "units": "1"},
+        STREAM: {
+            "long_name": "stream of the observation",
+            "flag_values": np.arange(len(streams), dtype=np.int8),
+            "flag_meanings": " ".join(stream.name for stream in streams),
+        },
+    }
+
+
+def last_observed(reports: Reports) -> int | None:
+    """Minutes of the last observation time that has a record; None if none has."""
+    codes = reports.observations[QUALITY_CONTROL].to_numpy()
+    rows = np.flatnonzero((codes != QualityCode.MISSING).any(axis=1))
+    times = to_minutes(reports.observations["time"].values)
+    return int(times[rows[-1]]) if rows.size else None
+
+
+def grid_of_frame(frame: xr.Dataset, recipe: Recipe) -> AbstractGrid:
+    """The grid of a frame, with its mask."""
+    return grid_of(frame, recipe.state_dims, mask=frame_mask(frame, recipe.state_dims))

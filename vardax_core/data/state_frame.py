@@ -1,0 +1,207 @@
+"""Where maps of real observations are made: the axes of a recipe's states, and their mask."""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool
+
+from vardax_core.data.conventions import global_attributes, variable_attributes
+from vardax_core.data.errors import RecipeError, SourceFormatError, TimeAxisError
+from vardax_core.data.fields import canonical_field, with_named_axes
+from vardax_core.data.places import open_place
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.reported import FieldFiles, GridMask, PriorFields
+from vardax_core.data.sources import COORDINATE_ATTRS, default_cache_dir, sha256_of
+from vardax_core.data.streams.files import Found, find_files
+from vardax_core.data.streams.numbers import flagged_as
+from vardax_core.data.timeaxis import from_minutes, instant_to_minutes
+from vardax_core.paths import folder_setting
+
+STATE_MASK = "state_mask"
+"""Name of the mask in datasets and stores: 1 at the points that belong to the state."""
+
+
+def data_folders(data_dir: pathlib.Path | None = None) -> tuple[pathlib.Path, ...]:
+    """The folders that files are looked for in: `VARDAX_DATA_DIR`, several with the separator of
+    paths between them, and the cache."""
+    if data_dir is not None:
+        return (data_dir, default_cache_dir())
+    named = os.environ.get("VARDAX_DATA_DIR", "").strip()
+    if os.pathsep in named:
+        return (*map(pathlib.Path, filter(None, named.split(os.pathsep))), default_cache_dir())
+    folder = folder_setting("VARDAX_DATA_DIR")
+    return (default_cache_dir(),) if folder is None else (folder, default_cache_dir())
+
+
+def state_frame(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:
+    """Find the axes of a recipe's states, and which of their points belong to the state.
+
+    Returns:
+        A dataset without a time: the coordinates of the recipe's state_dims, with their meaning as
+        attributes, and `STATE_MASK` where some points do not belong to the state.
+
+    Raises:
+        RecipeError: the recipe says nothing of a grid.
+        SourceError: a file that it names cannot be used.
+    """
+    grid = recipe.grid
+    if grid is None and recipe.prior is None:
+        raise RecipeError(f"Recipe '{recipe.name}': it says nothing of a grid; give one.")
+    if grid is None:
+        field = prior_fields(recipe, folders)[recipe.variable.name]
+        frame = xr.Dataset(coords={dim: field[dim] for dim in recipe.state_dims})
+        known = np.isfinite(field).any("time").transpose(*recipe.state_dims).to_numpy()
+    else:
+        frame = _axes(recipe, folders)
+        shape = tuple(frame.sizes[dim] for dim in recipe.state_dims)
+        known = np.ones(shape, bool) if grid.mask is None else _mask(grid.mask, recipe, folders)
+        if known.shape != shape:
+            raise SourceFormatError(
+                f"Recipe '{recipe.name}': the mask has {known.shape} points and the grid {shape}; "
+                "take both from one file (grid.like), or write a mask on the grid."
+            )
+    if not known.any():
+        raise SourceFormatError(
+            f"Recipe '{recipe.name}': no point of the grid belongs to the state; correct the mask."
+        )
+    frame.attrs = global_attributes(recipe)
+    if known.all():
+        return frame
+    attrs = {
+        "long_name": "points that belong to the state",
+        "flag_values": np.array([0, 1], np.int8),
+        "flag_meanings": "outside state",
+    }
+    return frame.assign_coords({STATE_MASK: (recipe.state_dims, known.astype(np.int8), attrs)})
+
+
+def frame_mask(
+    frame: xr.Dataset | xr.DataArray, dims: Sequence[str]
+) -> Bool[np.ndarray, "*state"] | None:
+    """Give the mask of a frame or a store's group, None where all points belong to the state."""
+    there = frame.variables if isinstance(frame, xr.Dataset) else frame.coords
+    if STATE_MASK not in there:
+        return None
+    return frame[STATE_MASK].transpose(*dims).to_numpy().astype(bool)
+
+
+def prior_fields(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:
+    """Read the fields that a recipe's methods may learn from, in the order of their times.
+
+    Returns:
+        The recipe's variable on (time, *state_dims), float32, NaN where it is missing or out of
+        bounds; with the attribute `source_sha256` of all files.
+
+    Raises:
+        RecipeError: the recipe names none.
+        SourceError: a file cannot be used, or none has a time in the prior's period.
+    """
+    prior, variable = recipe.prior, recipe.variable
+    if prior is None:
+        raise RecipeError(f"Recipe '{recipe.name}': it names no fields to learn from (prior).")
+    parts = []
+    found = find_files(prior.files, folders)
+    for file in found:
+        with _opened(file, prior.variable) as dataset:
+            field, _ = canonical_field(dataset, file.name, recipe, prior.variable)
+            parts.append(_within(field, prior).astype(np.float32).load())
+        file.check_unchanged()
+    fields = xr.concat(parts, "time").sortby("time") if len(parts) > 1 else parts[0]
+    if not fields.sizes["time"]:
+        raise TimeAxisError(
+            f"Recipe '{recipe.name}': none of the files {[file.name for file in found]} has a time "
+            "in the prior's period; correct prior.start and prior.end."
+        )
+    if (np.diff(fields["time"].values) == np.timedelta64(0)).any():
+        raise TimeAxisError(
+            f"Recipe '{recipe.name}': the files of the prior have some times twice; name files "
+            "that follow each other."
+        )
+    fields = fields.where((fields >= variable.valid_min) & (fields <= variable.valid_max))
+    fields.attrs = variable_attributes(recipe)
+    dataset = fields.rename(variable.name).to_dataset().drop_encoding()
+    for dim in recipe.state_dims:
+        dataset[dim].attrs = COORDINATE_ATTRS.get(dim, dict(dataset[dim].attrs))
+    dataset.attrs = global_attributes(recipe) | {"source_sha256": files_sha256(found)}
+    return dataset
+
+
+def prior_digest(recipe: Recipe, folders: Sequence[pathlib.Path]) -> str:
+    """SHA-256 of the files of a recipe's prior; `observed` where there is none."""
+    if recipe.prior is None:
+        return "observed"
+    return files_sha256(find_files(recipe.prior.files, folders))
+
+
+def files_sha256(found: Sequence[Found]) -> str:
+    """SHA-256 of files, whatever folder they are in."""
+    digest = hashlib.sha256()
+    for file in found:
+        own = sha256_of(file.path) if file.path.is_file() else str(file.identity)
+        digest.update(f"{file.name}\n{own}\n".encode())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _opened(file: Found, variable: str) -> Iterator[xr.Dataset]:
+    opened = open_place(file.path, default_cache_dir(), variable=variable)
+    with contextlib.closing(opened.dataset):
+        yield opened.dataset
+
+
+def _within(field: xr.DataArray, prior: PriorFields) -> xr.DataArray:
+    instants = (
+        None if instant is None else from_minutes(np.array([instant_to_minutes(instant)]))[0]
+        for instant in (prior.start, prior.end)
+    )
+    return field.sel(time=slice(*instants))
+
+
+def _axes(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:
+    grid = recipe.grid
+    assert grid is not None, "asked for with a grid"
+    if grid.like is not None:
+        field = _one_field(grid.like, recipe, folders)
+        coords = {dim: (dim, field[dim].values, dict(field[dim].attrs)) for dim in field.dims}
+    else:
+        coords = {
+            dim: (dim, axis.points(), {} if axis.units is None else {"units": axis.units})
+            for dim, axis in grid.axes.items()
+        }
+    for dim, (_, _, attrs) in coords.items():
+        if not attrs.get("units"):
+            attrs |= COORDINATE_ATTRS.get(str(dim), {})
+    return xr.Dataset(coords=coords)
+
+
+def _mask(
+    mask: GridMask, recipe: Recipe, folders: Sequence[pathlib.Path]
+) -> Bool[np.ndarray, "*state"]:
+    field = _one_field(mask, recipe, folders)
+    return flagged_as(field.to_numpy(), mask.accept)
+
+
+def _one_field(wanted: FieldFiles, recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.DataArray:
+    """One field of a variable on the recipe's axes, whatever its time and units."""
+    file = find_files(wanted.files, folders)[0]
+    with _opened(file, wanted.variable) as dataset:
+        if wanted.variable not in dataset.data_vars:
+            raise SourceFormatError(
+                f"{file.name}: there is no variable '{wanted.variable}', only "
+                f"{sorted(map(str, dataset.data_vars))}; correct the recipe's grid."
+            )
+        field = with_named_axes(dataset[wanted.variable], recipe)
+        lacking = [dim for dim in recipe.state_dims if dim not in field.dims]
+        if lacking:
+            raise SourceFormatError(
+                f"{file.name}: variable '{wanted.variable}' has the dimensions "
+                f"{list(map(str, field.dims))}, expected {list(recipe.state_dims)}; name a "
+                "variable on these axes."
+            )
+        rest = {dim: 0 for dim in field.dims if dim not in recipe.state_dims}
+        return field.isel(rest).transpose(*recipe.state_dims).load()

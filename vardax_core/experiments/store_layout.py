@@ -1,0 +1,162 @@
+"""What the store of an experiment holds: its layout, and the columns of real observations."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from vardax_core.calibration.statistics import SMOOTHED_STATISTICS, STATISTICS, declared_sums
+from vardax_core.data.conventions import variable_attributes
+from vardax_core.data.ingest import Ingested
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.state_frame import STATE_MASK
+from vardax_core.experiments.settings import ExperimentSettings, analysis_chain
+from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
+from vardax_core.store import (
+    ChunkPlan,
+    Coordinate,
+    Diagnostic,
+    ExperimentStore,
+    Layout,
+    StateDescription,
+    Variable,
+    experiment_layout,
+)
+from vardax_core.store.layout import TIME, default_fill_value
+from vardax_core.types import ResultCode
+
+STATION = "station"
+HEADROOM = 1.25
+"""A store has columns for so many times the most records of an observation time."""
+COLUMNS = 64
+"""It has a multiple of so many columns."""
+
+
+def store_layout(
+    recipe: Recipe, settings: ExperimentSettings, ingested: Ingested, segment: int
+) -> Layout:
+    """Lay out the store of an experiment for the grid and the observations of a recipe.
+
+    Arguments:
+        segment: cycles of a usual commit.
+    """
+    variable, frame, observations = recipe.variable, ingested.frame, ingested.observations
+    columns = observations.sizes[STATION]
+    masked = (STATE_MASK,) if STATE_MASK in frame else ()
+    return experiment_layout(
+        state=StateDescription(
+            name=variable.name,
+            coords=tuple(_coordinate(frame, name) for name in (*recipe.state_dims, *masked)),
+            attrs=variable_attributes(recipe),
+            dtype=settings.dtype,
+        ),
+        n_members=settings.members,
+        observation_coords=(
+            _station(width_for(columns) if recipe.reported else columns, recipe.reported),
+            *(_coordinate(observations, str(c)) for c in observations.coords if c != TIME),
+        ),
+        quality_flags={code.name.lower(): int(code) for code in QualityCode},
+        diagnostics=_diagnostics(
+            settings.members,
+            variable.units,
+            analysis_chain(recipe, settings.analysis),
+            smoothed=settings.lag > 0,
+        ),
+        nature_run=ingested.nature_run is not None,
+        reported=_reported(recipe, observations),
+        lag=settings.lag,
+        chunks=ChunkPlan(segment_length=segment),
+    )
+
+
+def width_for(records: int) -> int:
+    """Columns of a store that has at most so many records of an observation time."""
+    return COLUMNS * math.ceil(HEADROOM * records / COLUMNS)
+
+
+def store_width(store: ExperimentStore) -> int:
+    """Columns of a store's observations."""
+    return int(store.dataset("observations").sizes[STATION])
+
+
+def filled_to(columns: dict[str, np.ndarray], width: int) -> dict[str, np.ndarray]:
+    """Give real observations as many columns as a store has; those that are new hold nothing."""
+    return {name: _filled_to(name, values, width) for name, values in columns.items()}
+
+
+def _filled_to(name: str, values: np.ndarray, width: int) -> np.ndarray:
+    nothing = {QUALITY_CONTROL: int(QualityCode.MISSING), "platform": -1, "stream": -1}
+    fill = nothing.get(name, default_fill_value(values.dtype))
+    if name == "arrival_time":
+        fill = np.iinfo(np.int64).min
+    elif name.endswith("_error"):
+        fill = values.flat[0] if values.size else 1.0
+    rest = np.full((len(values), width - values.shape[1]), fill, values.dtype)
+    return np.concatenate([values, rest], axis=1)
+
+
+def platform_table(names: Sequence[str]) -> dict[str, xr.DataArray]:
+    """The names of platforms by number, as the store keeps them."""
+    attrs = {"long_name": "stream and name of each platform"}
+    return {"name": xr.DataArray(np.array(names, str), dims=("platform",), attrs=attrs)}
+
+
+def _station(columns: int, reported: bool) -> Coordinate:
+    what = "column of a record" if reported else "observing station"
+    values = np.arange(columns, dtype=np.int32)
+    return Coordinate(STATION, (STATION,), values, {"long_name": what, "units": "1"})
+
+
+def _reported(recipe: Recipe, observations: xr.Dataset) -> tuple[Variable, ...]:
+    """What is kept of real observations beside what is kept of all."""
+    if not recipe.reported:
+        return ()
+    name = recipe.variable.name
+    usual = (name, f"{name}_error", QUALITY_CONTROL, "arrival_time")
+    fills = {"platform": -1, "stream": -1}
+    return tuple(
+        Variable(str(key), (TIME, STATION), str(array.dtype), dict(array.attrs), fills.get(key))
+        for key, array in observations.data_vars.items()
+        if key not in usual
+    )
+
+
+def _coordinate(dataset: xr.Dataset, name: str) -> Coordinate:
+    array = dataset[name]
+    return Coordinate(name, tuple(str(d) for d in array.dims), array.to_numpy(), dict(array.attrs))
+
+
+def _diagnostics(
+    members: int, units: str, chain: tuple[str, ...], *, smoothed: bool
+) -> dict[str, Diagnostic]:
+    statistics = (*STATISTICS, *(SMOOTHED_STATISTICS if smoothed else ()))
+    found = {
+        name: Diagnostic(sizes=one.sizes(members), attrs=one.attributes(units))
+        for name, one in declared_sums(statistics).items()
+    }
+    results = {
+        "long_name": "how the analysis ended",
+        "flag_values": [int(code) for code in ResultCode],
+        "flag_meanings": " ".join(code.name.lower() for code in ResultCode),
+    }
+    found["result"] = Diagnostic(dtype="int8", attrs=results)
+    found["spread_factor"] = Diagnostic(
+        attrs={"long_name": "factor that past innovations put on the spread", "units": "1"}
+    )
+    found["analysis_method"] = Diagnostic(
+        dtype="int8",
+        attrs={
+            "long_name": "method that made the analysis; result says why it was not the first",
+            "flag_values": list(range(len(chain))),
+            "flag_meanings": " ".join(chain),
+        },
+    )
+    found["trust_score"] = Diagnostic(
+        attrs={"long_name": "distance of past departures from the usual", "units": "1"}
+    )
+    found["replaced_members"] = Diagnostic(
+        dtype="int16",
+        attrs={"long_name": "members whose forecast was impossible and was replaced", "units": "1"},
+    )
+    return found
