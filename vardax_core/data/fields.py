@@ -25,13 +25,14 @@ _USUAL = {
 _ROLES = {name: role for role, (names, _) in _USUAL.items() for name in names}
 _LEADS = {"step", "forecast_period", "lead_time", "leadtime", "prediction_timedelta"}
 _VALID = ("valid_time", "time")
-_WITHOUT_ROWS = {
+WITHOUT_ROWS = {
     "reduced_gg": ("a reduced Gaussian grid", "cdo -R -f nc copy"),
     "reduced_ll": ("a reduced latitude-longitude grid", "cdo -R -f nc copy"),
     "healpix": ("a HEALPix grid", "cdo -f nc remapbil,r360x181"),
     "sh": ("spherical harmonics", "cdo -f nc sp2gpl"),
     "unstructured_grid": ("an unstructured grid", "cdo -f nc remapdis,r360x181"),
 }
+"""GRIB grids whose points have no rows and columns, in words, and the command that remaps each."""
 
 
 def canonical_field(
@@ -277,7 +278,7 @@ def _check_axes(
 ) -> None:
     dims = tuple(originals.get(dim, dim) for dim in field.dims)
     shown = f"{path}: variable '{field.name}'"
-    grid = _WITHOUT_ROWS.get(_grid_type(field))
+    grid = WITHOUT_ROWS.get(_grid_type(field))
     if grid is not None:
         what, command = grid
         raise SourceFormatError(

@@ -3,7 +3,12 @@
 import dataclasses
 import enum
 
+from vardax_core.data.errors import SourceError
 from vardax_core.words import counted
+
+
+class NothingUsableError(SourceError):
+    """Every row of a stream is at fault."""
 
 
 class Reason(enum.StrEnum):
@@ -11,7 +16,7 @@ class Reason(enum.StrEnum):
 
     MISSING = "without a value"
     NOT_A_NUMBER = "with text where a number is expected"
-    ODD_ROW = "with fewer columns than are needed"
+    ODD_ROW = "with another number of columns than the others"
     NO_TIME = "without a time"
     BAD_TIME = "with a time that is not understood"
     AMBIGUOUS_TIME = "with a time that may mean two instants"
@@ -28,18 +33,26 @@ class Reason(enum.StrEnum):
     CONFLICTING = "that contradict others of the same time and place"
 
     @property
-    def is_harmless(self) -> bool:
-        """Whether it is no fault of the data or of the recipe."""
-        return self in _HARMLESS
+    def repair(self) -> str:
+        """What to do where it befalls many rows; empty where nothing is at fault."""
+        return REPAIRS.get(self, "")
 
 
-_HARMLESS = {
-    Reason.MISSING,
-    Reason.OUTSIDE_PERIOD,
-    Reason.MASKED,
-    Reason.REPEATED,
-    Reason.SUPERSEDED,
+REPAIRS = {
+    Reason.NOT_A_NUMBER: "correct source.columns or source.decimal, or list the text in "
+    "source.missing",
+    Reason.ODD_ROW: "is the file complete, and source.separator right?",
+    Reason.NO_TIME: "correct columns.time",
+    Reason.BAD_TIME: "write time.format, e.g. '%d.%m.%Y %H:%M', or time.units, e.g. "
+    "'days since 1950-01-01'",
+    Reason.AMBIGUOUS_TIME: "write time.format, '%d/%m/%Y' or '%m/%d/%Y'; of hours that a clock "
+    "repeats or skips give the offset from UTC",
+    Reason.NO_PLACE: "correct the columns of the place",
+    Reason.BAD_PLACE: "correct the columns of the place; are latitude and longitude swapped?",
+    Reason.OUT_OF_BOUNDS: "correct source.units, or the bounds",
+    Reason.CONFLICTING: "name columns.platform or columns.level, or remove the wrong ones",
 }
+"""Faults that leave nothing usable where they befall every row, and what to do."""
 KEPT_AS_RECORDS = (
     Reason.OUT_OF_BOUNDS,
     Reason.OUTSIDE_GRID,
@@ -104,7 +117,7 @@ class StreamAccount:
             f"stream '{self.stream}': {counted(self.rows, 'row')} of "
             f"{counted(len(self.files), 'file')} read, {self.used} used{span}",
             *(
-                f"{count} {reason} (first {example})"
+                f"{count} {reason} (first {example})" + (reason.repair and f"; {reason.repair}")
                 for reason, (count, example) in self.without.items()
             ),
             *self.notes,

@@ -32,13 +32,18 @@ class Versions:
         """Current records that contradict each other."""
         return int((self.current.code == QualityCode.DUPLICATE).sum())
 
-    def known_at(self, instant: np.datetime64) -> Records:
-        """Give the records as they were at an instant, from what had arrived by then."""
-        conflict = self.current.code == QualityCode.DUPLICATE
-        code = np.where(conflict, np.int8(QualityCode.KEPT), self.current.code)
-        before = dataclasses.replace(self.current, code=code.astype(np.int8))
-        everything = before.joined(self.superseded)
-        return resolve(everything.taken(everything.arrival <= instant)).current
+
+def known_at(current: Records, superseded: Records, instant: np.datetime64) -> Records:
+    """Give records as they were at an instant, from what had arrived by then.
+
+    Arguments:
+        current, superseded: of `Versions`.
+        instant: datetime64.
+    """
+    conflict = current.code == QualityCode.DUPLICATE
+    code = np.where(conflict, np.int8(QualityCode.KEPT), current.code)
+    everything = dataclasses.replace(current, code=code.astype(np.int8)).joined(superseded)
+    return resolve(everything.taken(everything.arrival <= instant)).current
 
 
 def resolve(records: Records) -> Versions:

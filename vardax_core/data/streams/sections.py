@@ -175,6 +175,11 @@ class AbstractStreamSource(Section):
     def is_described(self) -> bool:
         """Whether the files state units themselves."""
 
+    @property
+    @abstractmethod
+    def selections(self) -> dict[str, tuple[int | str, ...]]:
+        """The values that are used of columns of flags, `quality` and `mask`."""
+
     @abstractmethod
     def faults_of_axes(self, dims: Sequence[str]) -> Iterator[str]:
         """Say what is wrong for states with these dimensions."""
@@ -223,6 +228,10 @@ class TableSource(AbstractStreamSource):
     @property
     def is_described(self) -> bool:
         return all(self.format_of(file.suffix) in DESCRIBED for file in self.files)
+
+    @property
+    def selections(self) -> dict[str, tuple[int | str, ...]]:
+        return {} if self.accept is None else {"quality": self.accept}
 
     def faults_of_axes(self, dims: Sequence[str]) -> Iterator[str]:
         for key in self.columns.places:
@@ -282,6 +291,11 @@ class GriddedSource(AbstractStreamSource):
     @property
     def is_described(self) -> bool:
         return True
+
+    @property
+    def selections(self) -> dict[str, tuple[int | str, ...]]:
+        chosen = {} if self.accept is None else {"quality": self.accept}
+        return chosen if self.mask is None else chosen | {"mask": self.mask.accept}
 
     def faults_of_axes(self, dims: Sequence[str]) -> Iterator[str]:
         for key in self.axes:

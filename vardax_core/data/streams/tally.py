@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from vardax_core.data.errors import SourceError
 from vardax_core.data.streams.account import Example, Reason
 
 SAMPLE = 500
@@ -22,7 +23,10 @@ class Tally:
         values: samples of values in the units of the files.
         places: samples of places as the files have them.
         zoneless, zoned: times that state no zone, of which the first, and those that do.
-        bad_errors: errors that are zero, negative or no number.
+        bad_errors: errors that are zero, negative or no number, and the first.
+        units: of the values of the last file.
+        without_records: files of which no row is a record.
+        errors: for which files were refused.
     """
 
     def __init__(self) -> None:
@@ -35,6 +39,9 @@ class Tally:
         self.zoneless: tuple[int, Example | None] = (0, None)
         self.zoned = 0
         self.bad_errors: tuple[int, Example | None] = (0, None)
+        self.units: str | None = None
+        self.without_records: list[str] = []
+        self.errors: list[SourceError] = []
 
     @property
     def rows(self) -> int:
@@ -71,6 +78,33 @@ class Tally:
         """Count rows of which one is known."""
         before, first = self.without.get(reason, (0, example))
         self.without[reason] = (before + number, min(first, example))
+
+    def include(self, other: "Tally") -> None:
+        """Add what was counted in other files."""
+        self.files |= other.files
+        for reason, (number, example) in other.without.items():
+            self.add(reason, number, example)
+        self.notes |= other.notes
+        self.values += other.values
+        self.places += other.places
+        self.zoned += other.zoned
+        for count, (number, first) in (
+            (self.count_zoneless, other.zoneless),
+            (self.count_bad_errors, other.bad_errors),
+        ):
+            if first is not None:
+                count(number, first)
+        self.units = other.units or self.units
+
+    def count_zoneless(self, number: int, example: Example) -> None:
+        """Count times that state no zone."""
+        before, first = self.zoneless
+        self.zoneless = (before + number, example if first is None else min(first, example))
+
+    def count_bad_errors(self, number: int, example: Example) -> None:
+        """Count errors that are zero, negative or no number."""
+        before, first = self.bad_errors
+        self.bad_errors = (before + number, example if first is None else min(first, example))
 
     def sample(
         self, values: Float[np.ndarray, " row"], places: Float[np.ndarray, "row coordinate"]

@@ -64,17 +64,19 @@ def instants_of(
         column: of text, numbers or datetime64.
         reading: how.
         where: the file and the column, for messages.
-        attrs: of a variable that states units and calendar itself.
+        attrs: of a variable that states units and calendar itself; `zoned` where instants are in
+            UTC already.
 
     Raises:
         TimeAxisError: nothing says what the numbers are, or they count in another calendar.
     """
     attrs = attrs or {}
     if column.dtype.kind == "M":
-        return _localised(column.astype("datetime64[ns]"), np.zeros(column.size, bool), reading)
+        zoned = np.full(column.size, bool(attrs.get("zoned")))
+        return _localised(column.astype("datetime64[ns]"), zoned, reading)
     units = reading.units or attrs.get("units")
     if reading.format is not None:
-        return _from_text(texts_of(column), reading)
+        return _from_text(column, reading)
     if column.dtype.kind in "fiu" or units is not None:
         if not units or " since " not in str(units):
             raise TimeAxisError(
@@ -88,7 +90,7 @@ def instants_of(
                 "of the real one, 'standard'; write the file anew."
             )
         return _from_numbers(column, str(units), where)
-    return _from_text(texts_of(column), reading)
+    return _from_text(column, reading)
 
 
 def _some(column: np.ndarray) -> str:
@@ -136,12 +138,12 @@ def epoch_of(units: str, where: str) -> tuple[int, int]:
             "fixed length). Write time.units."
         )
     utc = start.tz_localize("UTC") if start.tzinfo is None else start.tz_convert("UTC")
-    return length, int(utc.as_unit("us").value) * 1000
+    return length, int(utc.as_unit("us").asm8.view("i8")) * 1000
 
 
-def _from_text(text: np.ndarray, reading: TimeReading) -> Instants:
-    codes, unique = pd.factorize(text)
-    found = _from_unique_text(np.asarray(unique, object), reading)
+def _from_text(column: np.ndarray, reading: TimeReading) -> Instants:
+    codes, unique = pd.factorize(column, use_na_sentinel=False)
+    found = _from_unique_text(texts_of(np.asarray(unique)), reading)
     return Instants(*(part[codes] for part in found))
 
 

@@ -1,0 +1,162 @@
+"""Rows of CSV and of text between blanks, read in pieces."""
+
+import csv
+import gzip
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import IO
+
+import numpy as np
+
+from vardax_core.data.errors import SourceFormatError
+from vardax_core.data.streams.account import Reason
+from vardax_core.data.streams.files import Found
+from vardax_core.data.streams.rows import Piece
+from vardax_core.data.streams.sections import TableSource
+from vardax_core.data.streams.tally import Tally
+from vardax_core.words import did_you_mean
+
+ROWS = 50_000
+"""Rows of a piece."""
+
+_SEPARATORS = ",;\t|"
+_COMMENT = "#"
+
+
+def text_pieces(file: Found, source: TableSource, tally: Tally) -> Iterator[Piece]:
+    """Read a file of text.
+
+    A row with another number of columns than the header, or than the first row where there is
+    none, is not used: what stands in it is not known.
+
+    Raises:
+        SourceFormatError: it is empty, no text, or lacks a column.
+    """
+    _check_text(file)
+    if not file.name.endswith(".gz") and _ends_within_a_line(file):
+        tally.note(
+            f"{file.name} does not end with an end of line: if it is still being written, its last "
+            "row may be cut"
+        )
+    try:
+        with _opened(file) as handle:
+            for _ in range(source.skip):
+                handle.readline()
+            yield from _pieces(file, source, tally, _split(handle, file, source))
+    except (csv.Error, OSError, EOFError) as error:
+        raise SourceFormatError(
+            f"{file.name}: cannot be read as text ({error}). The file is damaged, or still being "
+            "written; fetch it again."
+        ) from error
+
+
+def _check_text(file: Found) -> None:
+    with _opened_bytes(file) as raw:
+        try:
+            begin = raw.read(4096)
+        except (OSError, EOFError) as error:
+            raise SourceFormatError(
+                f"{file.name}: cannot be unpacked ({error}); fetch it again."
+            ) from error
+    if not begin.strip():
+        raise SourceFormatError(
+            f"{file.name}: the file is empty, expected a row for each observation; wait until it "
+            "is written, or remove it."
+        )
+    if b"\0" in begin:
+        raise SourceFormatError(
+            f"{file.name}: is no text in UTF-8 (it begins with {begin[:8]!r}); correct "
+            "source.format, or write the file in UTF-8."
+        )
+
+
+def _opened_bytes(file: Found) -> IO[bytes]:
+    return gzip.open(file.path, "rb") if file.name.endswith(".gz") else file.path.open("rb")
+
+
+def _opened(file: Found) -> IO[str]:
+    settings = {"encoding": "utf-8-sig", "errors": "replace", "newline": ""}
+    if file.name.endswith(".gz"):
+        return gzip.open(file.path, "rt", **settings)
+    return file.path.open("r", **settings)
+
+
+def _ends_within_a_line(file: Found) -> bool:
+    with file.path.open("rb") as raw:
+        raw.seek(-1, 2)
+        return raw.read(1) not in b"\r\n"
+
+
+def _split(handle: IO[str], file: Found, source: TableSource) -> Iterator[list[str]]:
+    """Rows that are not blank."""
+    if source.format_of(file.suffix) == "text" and source.separator is None:
+        for line in handle:
+            row = line.split()
+            if row and not row[0].startswith(_COMMENT):
+                yield row
+        return
+    first = handle.readline()
+    while first and (not first.strip() or (first.startswith(_COMMENT) and source.columns.numbered)):
+        first = handle.readline()
+    separator = source.separator or max(_SEPARATORS, key=first.count)
+    for row in csv.reader(itertools.chain([first], handle), delimiter=separator):
+        if any(cell.strip() for cell in row):
+            yield row
+
+
+def _pieces(
+    file: Found, source: TableSource, tally: Tally, rows: Iterator[list[str]]
+) -> Iterator[Piece]:
+    first = next(rows, None)
+    if first is None:
+        raise SourceFormatError(f"{file.name}: the file holds no row; remove it.")
+    width = len(first)
+    if source.columns.numbered:
+        rows = itertools.chain([first], rows)
+        places = {role: int(n) for role, n in source.columns.by_role.items()}
+        beyond = {role: n for role, n in places.items() if n >= width}
+        if beyond:
+            raise SourceFormatError(
+                f"{file.name}: its rows have {width} columns, numbered from 0, and there is no "
+                f"column for {beyond}; correct source.columns."
+            )
+    else:
+        places = columns_named(source.columns.by_role, [cell.strip() for cell in first], file.name)
+    number = 0
+    for some in iter(lambda: list(itertools.islice(rows, ROWS)), []):
+        numbers = np.arange(number + 1, number + len(some) + 1)
+        number += len(some)
+        fits = np.array([len(row) == width for row in some], bool)
+        tally.count(
+            Reason.ODD_ROW,
+            ~fits,
+            file.name,
+            numbers,
+            lambda at, some=some: f"{len(some[at])} columns, expected {width}",
+        )
+        good = [row for row, fit in zip(some, fits.tolist(), strict=True) if fit]
+        columns = {role: np.array([row[at] for row in good], object) for role, at in places.items()}
+        tally.files[file.name] = number
+        yield Piece(file, numbers[fits], columns, source.columns.by_role, {}, source.decimal)
+
+
+def columns_named(
+    wanted: dict[str, str | int], header: Sequence[str], where: str
+) -> dict[str, int]:
+    """Find columns in a header.
+
+    Raises:
+        SourceFormatError: one is not there, or twice.
+    """
+    faults = []
+    for role, name in wanted.items():
+        if header.count(str(name)) != 1:
+            how = "more than one column" if str(name) in header else "no column"
+            faults.append(f"{how} '{name}' for {role}{did_you_mean(str(name), header)}")
+    if faults:
+        shown = [name if len(name) <= 30 else f"{name[:30]}..." for name in header[:40]]
+        raise SourceFormatError(
+            f"{where}: there is {'; there is '.join(faults)} Its columns are {shown}. Correct "
+            "source.columns; where the file has no header, give numbers from 0."
+        )
+    return {role: header.index(str(name)) for role, name in wanted.items()}
