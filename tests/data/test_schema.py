@@ -1,4 +1,4 @@
-"""Schema 2 says what schema 1 says, in other places; what it gets wrong is named as it was written."""
+"""Schema 2 says what schema 1 says, in other places; its faults are named as they were written."""
 
 import copy
 
@@ -78,11 +78,13 @@ def test_a_simulated_recipe_is_the_same_in_both_schemas(name):
 
 def test_real_observations_need_no_truth():
     recipe = validate_recipe(copy.deepcopy(MINE), "mine")
-    assert recipe.reported and not recipe.source.simulates
+    assert recipe.reported
+    assert not recipe.source.simulates
     assert recipe.error_sd == 0.3
     assert recipe.window.after == 2
     again = validate_recipe(recipe.model_dump(mode="json"), "again")
-    assert again == recipe and again.digest == recipe.digest
+    assert again == recipe
+    assert again.digest == recipe.digest
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.prepared import Prepared, experiment_key
 from vardax_core.experiments.segments import (
     SegmentReader,
+    StoredForm,
     on_host,
     restore_state,
     state_arrays,
-    stored_groups,
 )
 from vardax_core.store import ExperimentStore, SupersededError, Tip
 
@@ -150,8 +150,13 @@ class Assimilation:
         self.prepared = prepared
         self._key = experiment_key(experiment.settings.seed)
         self._reader = SegmentReader(
-            store, experiment.recipe, experiment.settings, experiment.segment_length_of(store)
+            store,
+            experiment.recipe,
+            experiment.settings,
+            experiment.segment_length_of(store),
+            prepared.program,
         )
+        self._form = StoredForm.of(store, experiment.recipe, experiment.settings.dtype)
         self.engine = Engine(prepared.program, key=self._key)
         self._state: CycleState | None = None
         self._ready_at = 0.0
@@ -224,9 +229,7 @@ class Assimilation:
                     self.store.location, *(_cycle_name(t) for t in (before, found.last_time))
                 )
             tip = writer.append(
-                stored_groups(
-                    output, self.experiment.recipe.variable.name, self.experiment.settings.dtype
-                ),
+                self._form.groups(output),
                 to_minutes(times),
                 state=state_arrays(started.state),
                 metadata={**record, **segment_record(times, flagged, seconds)},

@@ -26,9 +26,9 @@ from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.prepared import Prepared, experiment_key
 from vardax_core.experiments.segments import (
     SegmentReader,
+    StoredForm,
     restore_state,
     state_arrays,
-    stored_groups,
 )
 from vardax_core.store import ExperimentStore, SupersededError, Tip
 from vardax_core.words import counted
@@ -135,8 +135,14 @@ class Backfill:
         self._times = cycle_times(experiment.recipe)
         first = int(np.searchsorted(self._times, times[0]))
         self._reader = SegmentReader(
-            store, experiment.recipe, experiment.settings, experiment.segment_length_of(store)
+            store,
+            experiment.recipe,
+            experiment.settings,
+            experiment.segment_length_of(store),
+            prepared.program,
+            even=True,
         )
+        self._form = StoredForm.of(store, experiment.recipe, experiment.settings.dtype)
         self.plan = cut_streams(
             first,
             first + len(times),
@@ -303,7 +309,7 @@ class Backfill:
             cycles = span or range(stream.start, stream.start + 1)
             arrays = self._reader.read(self._times[cycles.start : cycles.stop])
             lanes.append(arrays | ({} if span else {"valid": np.zeros_like(arrays["valid"])}))
-        stacked = {name: np.stack([lane[name] for lane in lanes]) for name in lanes[0]}
+        stacked = jax.tree.map(lambda *parts: np.stack(parts), *lanes)
         return SegmentInput(**self.engine.place(stacked))
 
     def _start(self, work: ExperimentStore, round: _Round, given: SegmentInput) -> _Started:
@@ -341,7 +347,6 @@ class Backfill:
     def _commit(
         self, work: ExperimentStore, started: _Started, record: Mapping[str, Any]
     ) -> RoundReport:
-        name = self.experiment.recipe.variable.name
         output, state = jax.tree.map(np.asarray, (started.output, started.state))
         pieces, kept_times, flagged, spin_up = [], [], 0, 0
         seams: dict[int, np.ndarray | None] = {}
@@ -358,12 +363,7 @@ class Backfill:
             seams[stream.number] = self._seam_mean(stream, span, lane)
             if len(times):
                 flagged += int(np.sum(kept.analysis.result != 0))
-                pieces.append(
-                    (
-                        to_minutes(times),
-                        stored_groups(kept, name, self.experiment.settings.dtype),
-                    )
-                )
+                pieces.append((to_minutes(times), self._form.groups(kept)))
                 kept_times.append(times)
         together = np.sort(np.concatenate([*kept_times, np.empty(0, self._times.dtype)]))
         facts = {"cycles": 0, "flagged": 0, "compute_seconds": started.seconds}

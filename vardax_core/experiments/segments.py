@@ -1,5 +1,6 @@
 """Segments between the store and the engine: what goes in, what comes out."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,13 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from vardax_core.cycling.adaptation import SpreadState
-from vardax_core.cycling.cycle import CycleOutput, CycleState
+from vardax_core.cycling.cycle import CycleOutput, CycleProgram, CycleState
 from vardax_core.cycling.smoother import SmoothingState
 from vardax_core.cycling.trust import TrustState
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.space import state_grid
+from vardax_core.data.state_frame import frame_mask
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.data.window import windows
+from vardax_core.experiments.record_inputs import RecordInputs
 from vardax_core.experiments.settings import ExperimentSettings
+from vardax_core.observations.placement import search_of
+from vardax_core.observations.quality import QualityCode
 from vardax_core.store import ExperimentStore
 
 
@@ -25,10 +31,20 @@ class SegmentReader:
         recipe: of the experiment.
         settings: of the experiment; say what is in time, and the precision.
         length: cycles of a segment, padding included.
+
+    Of real observations it also finds those that the program wants around every point of the grid;
+    `even` makes all segments of one shape, as those must be that run side by side.
     """
 
     def __init__(
-        self, store: ExperimentStore, recipe: Recipe, settings: ExperimentSettings, length: int
+        self,
+        store: ExperimentStore,
+        recipe: Recipe,
+        settings: ExperimentSettings,
+        length: int,
+        program: CycleProgram,
+        *,
+        even: bool = False,
     ):
         self.recipe = recipe
         self.settings = settings
@@ -36,7 +52,15 @@ class SegmentReader:
         self._observations = store.dataset("observations")
         if settings.cut_off is None:
             self._observations = self._observations.drop_vars("arrival_time")
-        self._truth = store.dataset("nature_run")[recipe.variable.name]
+        self._truth = self._records = None
+        analysis = store.dataset("analysis")
+        self._shape = tuple(analysis.sizes[dim] for dim in recipe.state_dims)
+        if recipe.reported:
+            grid, width = state_grid(analysis, recipe), self._observations.sizes["station"]
+            search = search_of(program)
+            self._records = RecordInputs(recipe, settings, grid, search, width, even=even)
+        else:
+            self._truth = store.dataset("nature_run")[recipe.variable.name]
         self._minutes = to_minutes(self._observations["time"].values)
 
     def cut(self, cycles: range) -> list[range]:
@@ -54,7 +78,7 @@ class SegmentReader:
         cut = self.cut(range(first, first + len(times)))
         return [times[span.start - first : span.stop - first] for span in cut]
 
-    def read(self, times: np.ndarray) -> dict[str, np.ndarray]:
+    def read(self, times: np.ndarray) -> dict[str, Any]:
         """The arrays of a `SegmentInput`, padded to the full length.
 
         Arguments:
@@ -62,80 +86,111 @@ class SegmentReader:
         """
         rows = self._rows(times)
         dtype = np.dtype(self.settings.dtype)
-        given = windows(
-            self._observations.isel(time=rows).load(),
-            times,
-            self.recipe,
-            cut_off=self.settings.cut_off,
-        )
-        truth = self._truth.isel(time=rows).load()
-        truth = truth.reindex(time=times).transpose("time", *self.recipe.state_dims)
-        arrays = {
-            "values": given["values"].astype(dtype),
-            "error_sd": given["error_sd"].astype(dtype),
-            "minutes": given["minutes"].astype(np.int32),
-            "quality": given["quality_control"][:, -1].astype(np.int8),
-            "truth": truth.to_numpy().astype(dtype),
-        }
+        observations = self._observations.isel(time=rows).load()
+        if self._records is not None:
+            arrays = self._records.of(observations, times)
+        else:
+            given = windows(observations, times, self.recipe, cut_off=self.settings.cut_off)
+            arrays = {
+                "values": given["values"].astype(dtype),
+                "error_sd": given["error_sd"].astype(dtype),
+                "minutes": given["minutes"].astype(np.int32),
+                "quality": given["quality_control"][:, -1].astype(np.int8),
+            }
+        arrays["truth"] = self._truths(rows, times).astype(dtype)
         missing = self.length - len(times)
-        padded = {
-            name: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
-            for name, array in arrays.items()
-        }
+        padded: dict[str, Any] = jax.tree.map(
+            lambda array: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]), arrays
+        )
         return padded | {"valid": np.arange(self.length) < len(times)}
+
+    def _truths(self, rows: slice, times: np.ndarray) -> np.ndarray:
+        if self._truth is None:
+            return np.full((len(times), *self._shape), np.nan, np.float32)
+        truth = self._truth.isel(time=rows).load().reindex(time=times)
+        return truth.transpose("time", *self.recipe.state_dims).to_numpy()
 
     def _rows(self, times: np.ndarray) -> slice:
         window = self.recipe.window
-        before = (window.times - 1) * duration_to_minutes(window.spacing)
+        spacing = duration_to_minutes(window.spacing)
+        before, after = (window.times - 1) * spacing, (window.after or 0) * spacing
         first, last = to_minutes(times[[0, -1]])
         start = int(np.searchsorted(self._minutes, first - before))
-        stop = int(np.searchsorted(self._minutes, last, side="right"))
+        stop = int(np.searchsorted(self._minutes, last + after, side="right"))
         start = min(start, len(self._minutes) - 1)
         return slice(start, max(stop, start + 1))
 
 
-def stored_groups(output: CycleOutput, name: str, dtype: str) -> dict[str, dict[str, Any]]:
-    """The output of cycles as the variables of the store's groups.
+@dataclasses.dataclass(frozen=True)
+class StoredForm:
+    """How the output of cycles is stored.
 
-    Arguments:
-        output: of the valid cycles, on the host.
+    Attributes:
         name: of the state's variable.
         dtype: of the fields in the store.
+        width: columns of observations in the store.
+        mask: True at the points that belong to the state, or None for all; the others are NaN.
     """
-    analysis, departures = output.analysis, output.departures
 
-    def stored(array: Any) -> np.ndarray:
-        return np.asarray(array).astype(dtype, copy=False)
+    name: str
+    dtype: str
+    width: int
+    mask: np.ndarray | None = None
 
-    smoothed = {}
-    if output.smoothed is not None:
-        smoothed["smoothed"] = {
-            f"{name}_mean": stored(output.smoothed.mean),
-            f"{name}_spread": stored(output.smoothed.spread),
+    @classmethod
+    def of(cls, store: ExperimentStore, recipe: Recipe, dtype: str) -> "StoredForm":
+        """The form that a store has."""
+        width = store.dataset("observations").sizes["station"]
+        mask = frame_mask(store.dataset("analysis"), recipe.state_dims)
+        return cls(recipe.variable.name, dtype, width, mask)
+
+    def groups(self, output: CycleOutput) -> dict[str, dict[str, Any]]:
+        """Give the variables of the store's groups.
+
+        Arguments:
+            output: of the valid cycles, on the host.
+        """
+        analysis, departures = output.analysis, output.departures
+        moments = {"mean": analysis.mean, "spread": analysis.spread}
+        smoothed = {}
+        if output.smoothed is not None:
+            later = {"mean": output.smoothed.mean, "spread": output.smoothed.spread}
+            smoothed["smoothed"] = self._fields(later)
+        return {
+            **smoothed,
+            "background": {self.name: self._field(output.background)},
+            "analysis": {self.name: self._field(analysis.ensemble), **self._fields(moments)},
+            "innovations": {
+                "background_departure": self._columns(departures.innovation),
+                "analysis_departure": self._columns(output.residuals.residual),
+                "background_equivalent_variance": self._columns(departures.variance),
+                "quality_control": self._columns(departures.quality),
+            },
+            "diagnostics": {
+                **{k: np.asarray(v, np.float64) for k, v in output.statistics.items()},
+                "result": np.asarray(analysis.result, np.int8),
+                "spread_factor": np.asarray(output.spread_factor, np.float64),
+                "analysis_method": np.asarray(output.method, np.int8),
+                "trust_score": np.asarray(output.trust_score, np.float64),
+                "replaced_members": np.asarray(output.replaced_members, np.int16),
+            },
         }
-    return {
-        **smoothed,
-        "background": {name: stored(output.background)},
-        "analysis": {
-            name: stored(analysis.ensemble),
-            f"{name}_mean": stored(analysis.mean),
-            f"{name}_spread": stored(analysis.spread),
-        },
-        "innovations": {
-            "background_departure": stored(departures.innovation),
-            "analysis_departure": stored(output.residuals.residual),
-            "background_equivalent_variance": stored(departures.variance),
-            "quality_control": np.asarray(departures.quality, np.int8),
-        },
-        "diagnostics": {
-            **{k: np.asarray(v, np.float64) for k, v in output.statistics.items()},
-            "result": np.asarray(analysis.result, np.int8),
-            "spread_factor": np.asarray(output.spread_factor, np.float64),
-            "analysis_method": np.asarray(output.method, np.int8),
-            "trust_score": np.asarray(output.trust_score, np.float64),
-            "replaced_members": np.asarray(output.replaced_members, np.int16),
-        },
-    }
+
+    def _fields(self, fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        return {f"{self.name}_{suffix}": self._field(field) for suffix, field in fields.items()}
+
+    def _field(self, array: Any) -> np.ndarray:
+        field = np.asarray(array).astype(self.dtype, copy=False)
+        return field if self.mask is None else np.where(self.mask, field, np.nan).astype(self.dtype)
+
+    def _columns(self, array: Any) -> np.ndarray:
+        """The columns of the analysis time, filled to those of the store."""
+        values = np.asarray(array)[:, : self.width]
+        code = values.dtype.kind in "iu"
+        values = values.astype(np.int8 if code else self.dtype, copy=False)
+        fill = int(QualityCode.MISSING) if code else np.nan
+        rest = np.full((len(values), self.width - values.shape[1]), fill, values.dtype)
+        return np.concatenate([values, rest], axis=1) if rest.size else values
 
 
 def state_arrays(state: CycleState) -> dict[str, np.ndarray]:

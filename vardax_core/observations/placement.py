@@ -153,12 +153,10 @@ def place(
         search: which ones are wanted around every point, or None.
     """
     there = np.isfinite(coordinates).all(axis=1)
-    corners = grid.stencil(coordinates[there]) if there.any() else None
-    width = 1 if corners is None else corners.indices.shape[1]
-    points = np.zeros((len(there), width), np.int32)
-    weights = np.zeros((len(there), width))
-    if corners is not None:
-        points[there], weights[there] = corners.indices, corners.weights
+    points = np.zeros((len(there), 2 ** len(grid.shape)), np.int32)
+    weights = np.zeros(points.shape)
+    if there.any():
+        points[there], weights[there] = grid.stencil(coordinates[there])
     nearest, distances = _search(grid, coordinates, minutes, there & searchable, search)
     return Placement(
         points=points,

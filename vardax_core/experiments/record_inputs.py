@@ -1,0 +1,169 @@
+"""Windows of real observations as arrays: every record a column, in the row of its time."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+from jaxtyping import Int
+
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.reports import OBSERVED_AT, PLATFORM
+from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
+from vardax_core.experiments.settings import ExperimentSettings
+from vardax_core.observations.placement import Placement, Search, place
+from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
+from vardax_core.state.grids import AbstractGrid
+
+CAPACITIES = (64, 16, 4, 1)
+"""A program is compiled for these parts of the store's columns, whichever holds a segment."""
+
+
+class RecordInputs:
+    """Makes the inputs of cycles from the columns of a store of real observations.
+
+    The columns of a window are those of the analysis time, as the store has them, and then all
+    records that are used of its other times, each in the row of its own time. The analysis time is
+    the last row, whether others are before or after it.
+
+    Attributes:
+        recipe: of the experiment.
+        settings: of the experiment.
+        grid: of the state.
+        search: which records an analysis wants around every point, or None.
+        width: columns of the store.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        settings: ExperimentSettings,
+        grid: AbstractGrid,
+        search: Search | None,
+        width: int,
+        *,
+        even: bool = False,
+    ):
+        self.recipe = recipe
+        self.settings = settings
+        self.grid = grid
+        self.search = search
+        self.width = width
+        self._capacities = CAPACITIES[-1:] if even else CAPACITIES
+        window, spacing = recipe.window, duration_to_minutes(recipe.window.spacing)
+        before = np.arange(1 - window.times, 0, dtype=np.int64)
+        after = np.arange(1, 1 + (window.after or 0), dtype=np.int64)
+        self.offsets = np.concatenate([before, after, [0]]) * spacing
+
+    def of(self, observations: xr.Dataset, times: np.ndarray) -> dict[str, Any]:
+        """Make the observations of a segment.
+
+        Arguments:
+            observations: of all times of the windows, in memory.
+            times: analysis times.
+        """
+        columns = {
+            str(name): array.transpose("time", "station").to_numpy()
+            for name, array in observations.data_vars.items()
+        }
+        columns[QUALITY_CONTROL] = self._codes(columns, to_minutes(observations["time"].values))
+        rows = self._rows(to_minutes(observations["time"].values), times)
+        usable = columns[QUALITY_CONTROL] == QualityCode.KEPT
+        there = columns[QUALITY_CONTROL] != QualityCode.MISSING
+        now, others = self._capacity(usable, there, rows)
+        cycles = [
+            self._cycle(columns, usable, row, now, others, t)
+            for row, t in zip(rows, times, strict=True)
+        ]
+        return jax.tree.map(lambda *parts: np.stack(parts), *cycles)
+
+    def _codes(
+        self, columns: dict[str, np.ndarray], minutes: Int[np.ndarray, " time"]
+    ) -> Int[np.ndarray, "time column"]:
+        """Quality codes, without what came too late for the experiment."""
+        codes = columns[QUALITY_CONTROL].copy()
+        if self.settings.cut_off is not None:
+            latest = minutes + duration_to_minutes(self.settings.cut_off)
+            arrival = columns["arrival_time"]
+            late = (arrival > latest[:, None]) | (arrival == np.iinfo(np.int64).min)
+            codes[late & (codes == QualityCode.KEPT)] = QualityCode.NOT_ARRIVED
+        return codes
+
+    def _rows(
+        self, minutes: Int[np.ndarray, " time"], times: np.ndarray
+    ) -> Int[np.ndarray, "cycle window"]:
+        """Row of the observations for every time of the windows; -1 for none."""
+        wanted = to_minutes(times)[:, None] + self.offsets
+        row = np.searchsorted(minutes, wanted).clip(max=len(minutes) - 1)
+        return np.where(minutes[row] == wanted, row, -1)
+
+    def _capacity(
+        self,
+        usable: np.ndarray,
+        there: np.ndarray,
+        rows: Int[np.ndarray, "cycle window"],
+    ) -> tuple[int, int]:
+        """Columns for the analysis time and for the other times of a segment's windows."""
+        counts = np.append(usable.sum(axis=1), 0)
+        ends = np.append(np.where(there, np.arange(1, there.shape[1] + 1), 0).max(axis=1), 0)
+        others = int(counts[rows[:, :-1]].sum(axis=1).max(initial=0))
+        own, more = int(ends[rows[:, -1]].max(initial=0)), len(self.offsets) - 1
+        for part in self._capacities:
+            now = max(1, -(-self.width // part))
+            if own <= now and others <= more * now:
+                return now, more * now
+        return self.width, more * self.width
+
+    def _cycle(
+        self,
+        columns: dict[str, np.ndarray],
+        usable: np.ndarray,
+        rows: Int[np.ndarray, " window"],
+        now: int,
+        others: int,
+        time: np.datetime64,
+    ) -> dict[str, Any]:
+        name, dtype = self.recipe.variable.name, np.dtype(self.settings.dtype)
+        size, window = now + others, len(rows)
+        at, place_of = np.full(size, -1), np.full(size, 0)
+        row_of = np.full(size, window - 1)
+        if rows[-1] >= 0:
+            at[:now], place_of[:now] = rows[-1], np.arange(now)
+        filled = now
+        for number, row in enumerate(rows[:-1]):
+            found = np.flatnonzero(usable[row]) if row >= 0 else np.empty(0, int)
+            part = slice(filled, filled + found.size)
+            at[part], place_of[part], row_of[part] = row, found, number
+            filled += found.size
+        known = at >= 0
+
+        def taken(key: str, missing: Any) -> np.ndarray:
+            values = columns[key][at, place_of]
+            return np.where(known, values, np.asarray(missing, values.dtype))
+
+        codes = taken(QUALITY_CONTROL, QualityCode.MISSING)
+        values, errors = np.full((2, window, size), np.nan, dtype)
+        shown = known & ((codes == QualityCode.KEPT) | (codes == QualityCode.WITHHELD))
+        column = np.flatnonzero(shown)
+        values[row_of[column], column] = taken(name, np.nan)[column]
+        errors[:] = np.where(shown, taken(f"{name}_error", 1.0), 1.0)
+        seconds = taken(OBSERVED_AT, 0)
+        analysis = int(to_minutes(np.asarray([time]))[0])
+        coordinates = np.stack([taken(dim, np.nan) for dim in self.recipe.state_dims], axis=1)
+        placement: Placement = place(
+            self.grid,
+            np.where(shown[:, None], coordinates, np.nan),
+            seconds / 60 - analysis,
+            taken(PLATFORM, -1),
+            codes == QualityCode.KEPT,
+            self.search,
+            self.settings.dtype,
+        )
+        codes[now:] = QualityCode.MISSING
+        return {
+            "values": values,
+            "error_sd": errors,
+            "minutes": (analysis + self.offsets).astype(np.int32),
+            "quality": codes.astype(np.int8),
+            "placement": placement,
+        }
