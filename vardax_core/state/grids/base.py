@@ -244,6 +244,25 @@ class AbstractGrid(eqx.Module):
         all_indices[inside], all_distances[inside] = indices, distances
         return Neighbours(all_indices, all_distances)
 
+    def embedded(self, places: Places) -> Float[np.ndarray, "place straight"]:
+        """Give the places in a space where straight lines measure as `unit` does, nearly.
+
+        A direction that closes on itself is a circle there and the sphere is round, so that lines
+        are chords: short of the way along the grid by a part in 24 (d / radius)^2. Every function
+        that is positive definite in space is so on the grid.
+        """
+        straight, periods = self._straight(places), self._periods()
+        if periods is None:
+            return straight
+        columns = []
+        for column, period in zip(straight.T, periods, strict=True):
+            if period == 0:
+                columns.append(column)
+                continue
+            radius = period / (2 * np.pi)
+            columns += [radius * np.cos(column / radius), radius * np.sin(column / radius)]
+        return np.stack(columns, axis=1)
+
     def near(self, places: Places, radius: float) -> Bool[np.ndarray, "place place"]:
         """Say which pairs of places are at most a radius in `unit` apart; each is near itself."""
         tree = cKDTree(self._straight(places), boxsize=self._periods())

@@ -1,0 +1,1 @@
+"""Space-time interpolation of records at any place from the nearest of them."""
