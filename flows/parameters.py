@@ -14,7 +14,7 @@ from flows.fields import Form, MethodName, Root, Seed, Source, Stores, is_empty
 from flows.threads import fit_threads
 from vardax_core.data import Recipe, load_recipe
 from vardax_core.data.errors import PeriodError, RecipeError, SourceError, SourceNotFoundError
-from vardax_core.data.recipe import Duration, Instant
+from vardax_core.data.scalars import Duration, Instant
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import (
     ExperimentSettings,

@@ -6,6 +6,7 @@ import datetime
 import functools
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import xarray as xr
@@ -62,7 +63,14 @@ class Ingested:
         return source_digest(self.frame)
 
 
-def source_digest(read: xr.Dataset) -> str:
+class Described(Protocol):
+    """Something with attributes, as a dataset has."""
+
+    @property
+    def attrs(self) -> dict: ...
+
+
+def source_digest(read: Described) -> str:
     """Identity of what a dataset was read from, as stores record it."""
     return str(read.attrs.get("source_sha256", SIMULATED))
 

@@ -205,9 +205,7 @@ def _in_columns(
         columns["arrival_time"][at] = to_minutes(records.arrival)
         for axis, dim in enumerate(dims):
             columns[dim][at] = records.place[:, axis]
-        columns[OBSERVED_AT][at] = (records.time - np.datetime64(MINUTES_EPOCH)) // np.timedelta64(
-            1, "s"
-        )
+        columns[OBSERVED_AT][at] = seconds_of(records.time)
         columns[PLATFORM][at] = np.array(numbers, np.int32)[records.platform]
         columns[STREAM][at] = number
     attrs = _attributes(recipe)
@@ -216,6 +214,13 @@ def _in_columns(
         {"time": ("time", from_minutes(slots), {"standard_name": "time", "axis": "T"})},
         global_attributes(recipe),
     )
+
+
+def seconds_of(times: np.ndarray) -> np.ndarray:
+    """int64 seconds since `MINUTES_EPOCH`; integers are taken as such seconds already."""
+    if times.dtype.kind == "M":
+        return (times - np.datetime64(MINUTES_EPOCH)) // np.timedelta64(1, "s")
+    return times.astype(np.int64)
 
 
 def _attributes(recipe: Recipe) -> dict[str, dict]:
@@ -232,7 +237,7 @@ def _attributes(recipe: Recipe) -> dict[str, dict]:
         PLATFORM: {"long_name": "number of the platform", "units": "1"},
         STREAM: {
             "long_name": "stream of the observation",
-            "flag_values": np.arange(len(streams), dtype=np.int8),
+            "flag_values": list(range(len(streams))),
             "flag_meanings": " ".join(stream.name for stream in streams),
         },
     }

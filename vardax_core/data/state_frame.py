@@ -74,7 +74,7 @@ def state_frame(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:
         return frame
     attrs = {
         "long_name": "points that belong to the state",
-        "flag_values": np.array([0, 1], np.int8),
+        "flag_values": [0, 1],
         "flag_meanings": "outside state",
     }
     return frame.assign_coords({STATE_MASK: (recipe.state_dims, known.astype(np.int8), attrs)})

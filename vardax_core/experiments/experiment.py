@@ -11,6 +11,7 @@ import xarray as xr
 
 from vardax_core.data.account import origin_of
 from vardax_core.data.ingest import Ingested, ingest, source_digest
+from vardax_core.data.observed_period import observed_period
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import state_space
 from vardax_core.data.timeaxis import to_minutes
@@ -23,6 +24,7 @@ from vardax_core.experiments.learning import (
     train_method,
 )
 from vardax_core.experiments.prepared import Prepared
+from vardax_core.experiments.problem import Learnable
 from vardax_core.experiments.settings import (
     ExperimentSettings,
     experiment_digest,
@@ -266,8 +268,9 @@ class Experiment:
         """Steps that `train` reports as progress."""
         return self.settings.training.steps if self.settings.analysis.learns else 1
 
-    def training_run(self, path: str | Path | None = None) -> xr.Dataset | None:
-        """States of the recipe's training period; None for a twin, which simulates its own.
+    def training_run(self, path: str | Path | None = None) -> Learnable | None:
+        """What the recipe's methods learn from: states of its training period, or real
+        observations; None for a twin, which simulates its own.
 
         Arguments:
             path: where the file of the nature run is; see `open_nature_run`.
@@ -276,13 +279,15 @@ class Experiment:
             RecipeError: if the source is a file and there is no such period.
             SourceError: if the file cannot be used.
         """
+        if self.recipe.reported:
+            return observed_period(self.recipe)
         require_training(self.recipe)
         period = self.recipe.training
         if period is None:
             return None
         return ingest(self.recipe, start=period.start, end=period.end, path=path).nature_run
 
-    def trained_version(self, training_run: xr.Dataset | None) -> ModelVersion | None:
+    def trained_version(self, training_run: Learnable | None) -> ModelVersion | None:
         """What was learned with these settings from these data, or None."""
         return self.trained_from(None if training_run is None else source_digest(training_run))
 
@@ -294,7 +299,7 @@ class Experiment:
         """
         return find_trained(self.recipe, self.settings, self.registry, source or SIMULATED)
 
-    def train(self, training_run: xr.Dataset | None, progress: Progress) -> ModelVersion:
+    def train(self, training_run: Learnable | None, progress: Progress) -> ModelVersion:
         """Learn what the method needs, and store it in the registry; see `train_method`."""
         return train_method(self.recipe, self.settings, self.registry, training_run, progress)
 

@@ -5,17 +5,17 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jaxtyping import Float, Int
 
 from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.data.ingest import source_digest
+from vardax_core.data.observed_period import ObservedPeriod
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import simulated_grid, state_grid
 from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.experiments.capacity import require_memory
 from vardax_core.experiments.prepared import Prepared
-from vardax_core.experiments.problem import prior_of, problem_of
+from vardax_core.experiments.problem import Learnable, prior_of, problem_of
 from vardax_core.experiments.settings import ExperimentSettings, training_digest
 from vardax_core.methods.base import AbstractLearningMethod, Problem, Trained
 from vardax_core.methods.priors import SIMULATED, Progress
@@ -48,7 +48,7 @@ def train_method(
     recipe: Recipe,
     settings: ExperimentSettings,
     registry: ModelRegistry,
-    training_run: xr.Dataset | None,
+    training_run: Learnable | None,
     progress: Progress,
 ) -> ModelVersion:
     """Learn what a method needs, and store it in the registry.
@@ -73,7 +73,8 @@ def train_method(
     else:
         data = source_digest(training_run)
         require_memory(recipe, settings, tuple(training_run.sizes[d] for d in recipe.state_dims))
-        grid = state_grid(training_run, recipe)
+        frame = training_run.frame if isinstance(training_run, ObservedPeriod) else training_run
+        grid = state_grid(frame, recipe)
     method = settings.analysis
     if isinstance(method, AbstractLearningMethod):
         problem = problem_of(recipe, prior, grid, settings.members)

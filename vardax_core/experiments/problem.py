@@ -3,26 +3,36 @@
 import numpy as np
 import xarray as xr
 
+from vardax_core.data.observed_period import ObservedPeriod
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.truth_sources import TwinSource
 from vardax_core.data.twin import draw_network
 from vardax_core.methods.base import Problem
 from vardax_core.methods.fields_prior import FieldsPrior
 from vardax_core.methods.priors import AbstractPrior, SimulationPrior
+from vardax_core.methods.reported_prior import ReportedPrior
 from vardax_core.observations.operators import sampling
+from vardax_core.observations.placement import PlacedPoints
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.training.observing import FixedNetwork
 
+Learnable = xr.Dataset | ObservedPeriod
+"""Fields of a training period that are taken for the truth, or real observations."""
 
-def prior_of(recipe: Recipe, nature_run: xr.Dataset | None = None) -> AbstractPrior:
+
+def prior_of(recipe: Recipe, learnable: Learnable | None = None) -> AbstractPrior:
     """Give what a recipe's methods may learn from.
 
     Arguments:
-        nature_run: fields of the training period, where they are at hand.
+        learnable: what there is of the training period, where it is at hand.
     """
+    if recipe.reported:
+        assert not isinstance(learnable, xr.Dataset), "fields alone are no real observations"
+        return ReportedPrior(recipe, learnable)
     if isinstance(recipe.source, TwinSource):
         return SimulationPrior(recipe)
-    return FieldsPrior(recipe, nature_run)
+    assert not isinstance(learnable, ObservedPeriod), "simulated observations are no real ones"
+    return FieldsPrior(recipe, learnable)
 
 
 def problem_of(
@@ -38,11 +48,15 @@ def problem_of(
         grid: of a state.
         stations: flat index of the grid point of each; by default those that the recipe draws.
     """
-    chosen = draw_network(recipe, grid.shape) if stations is None else stations
+    chosen, operator = stations, None
+    if recipe.reported:
+        operator = PlacedPoints.nowhere(grid.shape, 2 ** len(grid.shape))
+    elif stations is None:
+        chosen = draw_network(recipe, grid.shape)
     return Problem(
         recipe=recipe,
         prior=prior,
-        operator=sampling(chosen, grid.shape),
+        operator=sampling(chosen, grid.shape) if operator is None else operator,
         observing=FixedNetwork(recipe.error_sd),
         grid=grid,
         stations=chosen,

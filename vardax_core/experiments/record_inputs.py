@@ -8,7 +8,7 @@ import xarray as xr
 from jaxtyping import Int
 
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.reports import OBSERVED_AT, PLATFORM
+from vardax_core.data.reports import OBSERVED_AT, PLATFORM, seconds_of
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.experiments.settings import ExperimentSettings
 from vardax_core.observations.placement import Placement, Search, place
@@ -66,6 +66,7 @@ class RecordInputs:
             str(name): array.transpose("time", "station").to_numpy()
             for name, array in observations.data_vars.items()
         }
+        columns[OBSERVED_AT] = seconds_of(columns[OBSERVED_AT])
         columns[QUALITY_CONTROL] = self._codes(columns, to_minutes(observations["time"].values))
         rows = self._rows(to_minutes(observations["time"].values), times)
         usable = columns[QUALITY_CONTROL] == QualityCode.KEPT
@@ -84,7 +85,7 @@ class RecordInputs:
         codes = columns[QUALITY_CONTROL].copy()
         if self.settings.cut_off is not None:
             latest = minutes + duration_to_minutes(self.settings.cut_off)
-            arrival = columns["arrival_time"]
+            arrival = to_minutes(columns["arrival_time"])
             late = (arrival > latest[:, None]) | (arrival == np.iinfo(np.int64).min)
             codes[late & (codes == QualityCode.KEPT)] = QualityCode.NOT_ARRIVED
         return codes
@@ -156,6 +157,7 @@ class RecordInputs:
             seconds / 60 - analysis,
             taken(PLATFORM, -1),
             codes == QualityCode.KEPT,
+            np.arange(size) < now,
             self.search,
             self.settings.dtype,
         )

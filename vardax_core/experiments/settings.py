@@ -17,7 +17,8 @@ from pydantic import (
 )
 
 from vardax_core.data.errors import RecipeError
-from vardax_core.data.recipe import Duration, Recipe
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.scalars import Duration
 from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.experiments.problem import prior_of
 from vardax_core.methods.base import AbstractMethod, TrainingSettings
@@ -193,7 +194,7 @@ def lack_of(recipe: Recipe, method: str) -> str | None:
     Raises:
         UnknownNameError: if there is no such method.
     """
-    return method_of(method, usual_options(recipe, method)).lacks(prior_of(recipe))
+    return method_of(method, usual_options(recipe, method)).lack_with(prior_of(recipe))
 
 
 def require_method(recipe: Recipe, method: AbstractMethod) -> None:
@@ -202,7 +203,7 @@ def require_method(recipe: Recipe, method: AbstractMethod) -> None:
     Raises:
         RecipeError: saying what it lacks, and which methods there are.
     """
-    lack = method.lacks(prior_of(recipe))
+    lack = method.lack_with(prior_of(recipe))
     if lack is not None:
         known = ", ".join(available_methods(recipe))
         raise RecipeError(
@@ -217,7 +218,7 @@ def require_training(recipe: Recipe) -> None:
     Raises:
         RecipeError: its source is a file, and it has no training period.
     """
-    if not recipe.source.simulates and recipe.training is None:
+    if not recipe.source.simulates and not recipe.reported and recipe.training is None:
         raise RecipeError(
             f"Recipe '{recipe.name}' has no period 'training', from which every method learns "
             "before it can be run; add one to the recipe, with a start and an end before "
@@ -300,6 +301,9 @@ def training_digest(recipe: Recipe, settings: ExperimentSettings, data: str) -> 
     if recipe.training is not None:
         kept["network"] = {k: v for k, v in plain["network"].items() if k != "seed"}
         kept |= {name: plain[name] for name in ("binning", "screening") if name in plain}
+    if recipe.reported:
+        own = ("streams", "grid", "prior", "withheld", "state_dims", "period")
+        kept |= {name: plain[name] for name in own if name in plain}
     kept["error_sd"] = recipe.error_sd
     kept["revision"] = TRAINING_REVISION
     if settings.precision == "bfloat16":

@@ -42,7 +42,8 @@ class Problem:
         operator: observation operator H of the network.
         observing: the same network and its errors, as training observes.
         grid: of a state.
-        stations: flat index of the grid point of each observation.
+        stations: flat index of the grid point of each observation; None where observations bring
+            their places.
         members: ensemble size.
     """
 
@@ -51,7 +52,7 @@ class Problem:
     operator: AbstractObservationOperator
     observing: AbstractObservingSystem
     grid: AbstractGrid
-    stations: Int[np.ndarray, " obs"]
+    stations: Int[np.ndarray, " obs"] | None
     members: int
 
 
@@ -117,6 +118,7 @@ class AbstractMethod(BaseModel):
         source: of the method.
         place: in tables, from low to high skill.
         learns: whether it is an `AbstractLearningMethod`.
+        needs_covariance: whether it needs the covariances of all points with one another.
         half_precision: whether it has a network that may compute in bfloat16.
         rival: method that the gates set beside it where no truth can be simulated.
     """
@@ -128,8 +130,22 @@ class AbstractMethod(BaseModel):
     source: ClassVar[str]
     place: ClassVar[int] = 100
     learns: ClassVar[bool] = False
+    needs_covariance: ClassVar[bool] = False
     half_precision: ClassVar[bool] = False
     rival: ClassVar[str] = "oi"
+
+    def lack_with(self, prior: AbstractPrior) -> str | None:
+        """Say in one sentence why the method cannot serve a recipe; None if it can.
+
+        Arguments:
+            prior: what the recipe gives to learn from.
+        """
+        if self.needs_covariance and not prior.dense:
+            return (
+                "it needs the covariances of all points with one another, which are not held where "
+                "observations are real; take a local method: interpolation or letkf"
+            )
+        return self.lacks(prior)
 
     def lacks(self, prior: AbstractPrior) -> str | None:
         """Say in one sentence what a recipe lacks for the method; None if nothing.

@@ -22,6 +22,7 @@ class HybridMethod(AbstractMethod):
         "Hamill and Snyder (2000), doi:10.1175/1520-0493(2000)128<2905:AHEKFV>2.0.CO;2"
     )
     place: ClassVar[int] = 58
+    needs_covariance: ClassVar[bool] = True
 
     weight: float = Field(
         0.5, ge=0, lt=1, description="share of the members in the covariance of the background"

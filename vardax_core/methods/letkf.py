@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from vardax_core.analysis.ensemble.letkf import LETKF
-from vardax_core.analysis.ensemble.localization import local_network
+from vardax_core.analysis.ensemble.localization import local_network, unplaced_network
 from vardax_core.methods.base import AbstractMethod, Assembly, Problem, Trained
 from vardax_core.methods.priors import AbstractPrior
 from vardax_core.state.grids import AbstractGrid
@@ -35,6 +35,9 @@ class LETKFMethod(AbstractMethod):
         f"km on the sphere); by default {STEPS} steps of the grid",
     )
     inflation: float = Field(1.05, gt=0, le=2, description="factor on the analysis anomalies")
+    most: int = Field(
+        60, ge=1, le=1000, description="real observations that a point is analysed from"
+    )
 
     def lacks(self, prior: AbstractPrior) -> str | None:
         if prior.local:
@@ -53,8 +56,11 @@ class LETKFMethod(AbstractMethod):
         )
 
     def build(self, problem: Problem, trained: Trained | None) -> Assembly:
-        grid = problem.grid
+        grid, stations = problem.grid, problem.stations
         radius = usual_radius(grid) if self.radius is None else self.radius
-        network = local_network(grid, grid.points()[problem.stations], radius)
+        if stations is None:
+            network = unplaced_network(grid, radius, self.most)
+        else:
+            network = local_network(grid, grid.points()[stations], radius)
         step = LETKF(problem.operator, network, self.inflation)
         return Assembly.of(problem.prior, step)

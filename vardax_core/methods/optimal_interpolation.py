@@ -24,9 +24,10 @@ class OptimalInterpolationMethod(AbstractMethod):
     title: ClassVar[str] = "optimal interpolation between the climatology and the observations"
     source: ClassVar[str] = "Gandin (1963)"
     place: ClassVar[int] = 20
+    needs_covariance: ClassVar[bool] = True
 
     def usual(self, prior: AbstractPrior) -> bool:
-        return True
+        return prior.dense
 
     def build(self, problem: Problem, trained: Trained | None) -> Assembly:
         prior = problem.prior

@@ -148,6 +148,7 @@ class PersistenceMethod(AbstractMethod):
     title: ClassVar[str] = "the last analysis, damped towards the climatology and interpolated"
     source: ClassVar[str] = "the reference of every forecast; Lorenz (1973)"
     place: ClassVar[int] = 25
+    needs_covariance: ClassVar[bool] = True
 
     def carries_members(self, prior: AbstractPrior) -> bool:
         return True

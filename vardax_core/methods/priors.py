@@ -57,6 +57,8 @@ class AbstractPrior(abc.ABC):
 
     Class attributes:
         simulates: whether truths can be drawn.
+        reported: whether it is of real observations, which bring their places.
+        dense: whether the covariances of all points with one another are held.
         learned_as: name of what is learned for every method and kept in the registry; None if
             nothing need be.
         factories: what a registry builds it from.
@@ -64,6 +66,8 @@ class AbstractPrior(abc.ABC):
 
     recipe: Recipe
     simulates: ClassVar[bool]
+    reported: ClassVar[bool] = False
+    dense: ClassVar[bool] = True
     learned_as: ClassVar[str | None] = None
     factories: ClassVar[Factories] = {}
 

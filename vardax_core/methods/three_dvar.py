@@ -18,6 +18,7 @@ class ThreeDVarMethod(AbstractMethod):
     title: ClassVar[str] = "three-dimensional variational analysis with a static covariance"
     source: ClassVar[str] = "Lorenc (1986), doi:10.1002/qj.49711247414"
     place: ClassVar[int] = 30
+    needs_covariance: ClassVar[bool] = True
 
     variance: float = Field(
         0.05, gt=0, le=1, description="variance of the background error over that of the climate"

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from vardax_core.observations.base import AbstractLocalOperator, LocalRows
 from vardax_core.state.grids import AbstractGrid
+from vardax_core.state.neighbours import space_time_neighbours
 from vardax_core.state.sphere import Numbers
 
 Tree = TypeVar("Tree", bound=PyTree)
@@ -23,11 +24,13 @@ class Search(NamedTuple):
         radius: how far they may be, in the grid's unit of distance.
         most: so many of the nearest.
         pace: distance that a minute counts as; None for records of the analysis time alone.
+        thinned: with a pace, see `space_time_neighbours`.
     """
 
     radius: float
     most: int
     pace: float | None = None
+    thinned: tuple[float, ...] = ()
 
 
 class Placement(eqx.Module):
@@ -36,17 +39,18 @@ class Placement(eqx.Module):
     Attributes:
         points: flat (row-major) indices of the grid points around each record.
         weights: of these points in its equivalent; all zero for padding.
-        coordinates: of each record, in the order of the grid's axes.
+        straight: coordinates of each record in the embedding of the grid, see
+            `AbstractGrid.embedded`.
         minutes: from the analysis time, negative before it.
         platforms: number of the platform of each record; -1 for padding.
         nearest: of every grid point, the columns of the records found by a `Search`, the nearest
             first; -1 for none.
-        distances: of these, infinite for none.
+        distances: of these, infinite for none; straight ones where minutes count.
     """
 
     points: Int[Numbers, "*batch obs corner"]
     weights: Float[Numbers, "*batch obs corner"]
-    coordinates: Float[Numbers, "*batch obs coordinate"]
+    straight: Float[Numbers, "*batch obs straight"]
     minutes: Float[Numbers, "*batch obs"]
     platforms: Int[Numbers, "*batch obs"]
     nearest: Int[Numbers, "*batch point near"]
@@ -139,6 +143,7 @@ def place(
     minutes: Float[np.ndarray, " obs"],
     platforms: Int[np.ndarray, " obs"],
     searchable: Bool[np.ndarray, " obs"],
+    current: Bool[np.ndarray, " obs"],
     search: Search | None,
     dtype: str = "float32",
 ) -> Placement:
@@ -150,6 +155,7 @@ def place(
         minutes: from the analysis time.
         platforms: number of each record's platform.
         searchable: which records a search may find.
+        current: which records are of the analysis time.
         search: which ones are wanted around every point, or None.
     """
     there = np.isfinite(coordinates).all(axis=1)
@@ -157,11 +163,13 @@ def place(
     weights = np.zeros(points.shape)
     if there.any():
         points[there], weights[there] = grid.stencil(coordinates[there])
-    nearest, distances = _search(grid, coordinates, minutes, there & searchable, search)
+    some = np.where(there[:, None], coordinates, grid.points()[:1])
+    straight = np.where(there[:, None], grid.embedded(some), 0.0)
+    nearest, distances = _search(grid, some, straight, minutes, there & searchable, current, search)
     return Placement(
         points=points,
         weights=weights.astype(dtype),
-        coordinates=np.where(there[:, None], coordinates, 0.0).astype(dtype),
+        straight=straight.astype(dtype),
         minutes=np.where(there, minutes, 0.0).astype(dtype),
         platforms=np.where(there, platforms, -1).astype(np.int32),
         nearest=nearest,
@@ -172,25 +180,41 @@ def place(
 def _search(
     grid: AbstractGrid,
     coordinates: Float[np.ndarray, "obs coordinate"],
+    straight: Float[np.ndarray, "obs straight"],
     minutes: Float[np.ndarray, " obs"],
     usable: Bool[np.ndarray, " obs"],
+    current: Bool[np.ndarray, " obs"],
     search: Search | None,
 ) -> tuple[Int[np.ndarray, "point near"], Float[np.ndarray, "point near"]]:
     size = (grid.size, 0 if search is None else search.most)
     nearest, distances = np.full(size, -1, np.int32), np.full(size, np.inf)
-    if search is None:
+    if search is None or not usable.any():
         return nearest, distances
-    if search.pace is None:
-        usable = usable & (minutes == 0)
-    columns = np.flatnonzero(usable)
-    if not columns.size:
+    if search.pace is not None:
+        inside = np.flatnonzero(np.ones(grid.size, bool) if grid.mask is None else grid.mask)
+        points = grid.embedded(grid.points()[inside])
+        found = space_time_neighbours(
+            points,
+            np.zeros(inside.size),
+            straight,
+            minutes,
+            speed=search.pace,
+            most=search.most,
+            radius=search.radius,
+            usable=usable,
+            thinned=search.thinned,
+        )
+        apart = np.linalg.norm(straight[found.indices] - points[:, None], axis=-1)
+        nearest[inside] = np.where(found.near, found.indices, -1)
+        distances[inside] = np.where(found.near, apart, np.inf)
         return nearest, distances
-    beside = None if search.pace is None else minutes[columns] * search.pace
-    found = grid.neighbours(coordinates[columns], search.radius, most=search.most, beside=beside)
-    count = found.distances.shape[1]
-    near = np.isfinite(found.distances)
-    nearest[:, :count] = np.where(near, columns[found.indices], -1)
-    distances[:, :count] = found.distances
+    columns = np.flatnonzero(usable & current)
+    if columns.size:
+        near = grid.neighbours(coordinates[columns], search.radius, most=search.most)
+        count = near.distances.shape[1]
+        there = np.isfinite(near.distances)
+        nearest[:, :count] = np.where(there, columns[near.indices], -1)
+        distances[:, :count] = near.distances
     return nearest, distances
 
 

@@ -53,6 +53,8 @@ class AmortizedMethod(AbstractLearningMethod):
     def lacks(self, prior: AbstractPrior) -> str | None:
         if prior.simulates:
             return transform.lacks(prior, self.reach)
+        if prior.reported:
+            return "it does not learn from real observations so far; take the method interpolation"
         if self.chosen:
             return (
                 f"its settings {', '.join(self.chosen)} are of the transform where a model "

@@ -206,7 +206,6 @@ class AbstractGrid(eqx.Module):
         radius: float,
         *,
         most: int | None = None,
-        beside: Float[np.ndarray, " place"] | None = None,
     ) -> Neighbours:
         """Find the places less than a radius away from each point of the grid.
 
@@ -216,27 +215,16 @@ class AbstractGrid(eqx.Module):
             places: finite.
             radius: in `unit`.
             most: keep at most so many of the nearest.
-            beside: how far each place is from all points in one more direction, such as time, in
-                `unit`; it counts in the search, and not in the distances that are given back.
         """
-        own, periods = self._straight(places), self._periods()
         inside = np.flatnonzero(np.ones(self.size, bool) if self.mask is None else self.mask)
         points = self._straight(self.points()[inside])
-        if beside is not None:
-            own = np.concatenate([own, beside[:, None]], axis=1)
-            points = np.pad(points, ((0, 0), (0, 1)))
-            periods = None if periods is None else np.append(periods, 0.0)
-        tree, reach = cKDTree(own, boxsize=periods), self._chord(radius) * (1 - 1e-12)
+        tree = cKDTree(self._straight(places), boxsize=self._periods())
+        reach = self._chord(radius) * (1 - 1e-12)
         found = int(np.max(tree.query_ball_point(points, reach, return_length=True), initial=0))
         count = max(1, found if most is None else min(found, most))
         chords, indices = tree.query(points, k=np.arange(1, count + 1), distance_upper_bound=reach)
         near = np.isfinite(chords)
-        indices = np.where(near, indices, 0)
-        if beside is None:
-            distances = self._arc(chords)
-        else:
-            rows = self.points()[inside][:, None]
-            distances = np.where(near, np.asarray(self.distance(rows, places[indices])), np.inf)
+        indices, distances = np.where(near, indices, 0), self._arc(chords)
         if self.mask is None:
             return Neighbours(indices, distances)
         all_indices = np.zeros((self.size, count), indices.dtype)

@@ -1,0 +1,132 @@
+"""The local interpolation of the records of a window, as an analysis of the cycle."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.local.covariance import SpaceTimeCovariance
+from vardax_core.analysis.local.interpolation import LocalRecords, LocalTargets, interpolate
+from vardax_core.models.climatology import Climatology
+from vardax_core.observations.placement import AbstractPlaced, PlacedPoints, Placement, Search
+from vardax_core.types import (
+    Analysis,
+    Observations,
+    ResultCode,
+    ensemble_mean,
+    ensemble_spread,
+)
+
+GROSS = 6.0
+"""An innovation of more standard deviations is left out, whatever time it is of."""
+
+
+class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
+    """Optimal interpolation, at every point, of the records nearest to it in space and time.
+
+    All records of the window are interpolated, each with its own time, about the climatology of
+    that time. The members are those of the background, moved and scaled to the mean and the spread
+    of the interpolation.
+
+    Attributes:
+        operator: of the records of the window.
+        climatology: whose mean the innovations are about.
+        covariance: of the state's departures from it.
+        scale: local standard deviation of these over the covariance's own.
+        nugget_sd: standard deviation of each record's error beside the given one.
+        shared_sd: of the error that all records of a platform have in common.
+        error_factor: on the given standard deviations.
+        targets: straight coordinates of the points of the grid.
+        records: straight coordinates of the records.
+        minutes: of the records, from the analysis time.
+        platforms: of the records.
+        nearest: records around each point, -1 for none.
+        wanted: the search that finds them.
+    """
+
+    operator: PlacedPoints
+    climatology: Climatology
+    covariance: SpaceTimeCovariance
+    scale: Float[Array, "*state"]
+    nugget_sd: Float[Array, ""]
+    shared_sd: Float[Array, ""]
+    error_factor: Float[Array, ""]
+    targets: Float[Array, "point straight"]
+    records: Float[Array, "obs straight"]
+    minutes: Float[Array, " obs"]
+    platforms: Int[Array, " obs"]
+    nearest: Int[Array, "point near"]
+    wanted: Search = eqx.field(static=True)
+
+    @property
+    def search(self) -> Search:
+        return self.wanted
+
+    def placed(self, placement: Placement) -> "LocalInterpolation":
+        return eqx.tree_at(
+            lambda s: (s.operator, s.records, s.minutes, s.platforms, s.nearest),
+            self,
+            (
+                self.operator.placed(placement),
+                placement.straight,
+                placement.minutes,
+                placement.platforms,
+                placement.nearest,
+            ),
+        )
+
+    def innovations(
+        self, observations: Observations
+    ) -> tuple[Float[Array, " obs"], Bool[Array, " obs"]]:
+        """Departures of the records from the climatology of their row's time, and which are there.
+
+        Each column has a value in one row at most.
+        """
+        expected = jax.vmap(lambda time: self.operator(self.climatology.mean_at(time)))(
+            observations.times
+        )
+        departures = jnp.where(observations.mask, observations.values - expected, 0.0)
+        return jnp.sum(departures, axis=0), jnp.any(observations.mask, axis=0)
+
+    def analyse(
+        self,
+        background: Float[Array, "member *state"],
+        observations: Observations,
+        *,
+        key: PRNGKeyArray,
+    ) -> Analysis:
+        shape, dtype = background.shape[1:], background.dtype
+        departures, used = self.innovations(observations)
+        scale = self.operator(self.scale)
+        given = jnp.max(jnp.where(observations.mask, observations.error_sd, 0.0), axis=0)
+        error = jnp.hypot(self.error_factor * given, self.nugget_sd)
+        expected = self.covariance.variance() * scale**2 + error**2 + self.shared_sd**2
+        used &= jnp.abs(departures) <= GROSS * jnp.sqrt(expected)
+        records = LocalRecords.of(
+            departures.astype(dtype),
+            error.astype(dtype),
+            self.records,
+            minutes=self.minutes,
+            platform=self.platforms,
+            shared_sd=jnp.broadcast_to(self.shared_sd, error.shape).astype(dtype),
+            scale=scale,
+            mask=used,
+        )
+        targets = LocalTargets.at(self.targets, scale=self.scale.reshape(-1))
+        near = self.nearest >= 0
+        found = interpolate(
+            targets, records, jnp.where(near, self.nearest, 0), near, self.covariance
+        )
+        mean = self.climatology.mean_at(observations.times[-1]) + found.increment.reshape(shape)
+        spread = jnp.sqrt(found.variance).reshape(shape)
+        before = ensemble_spread(background)
+        factor = jnp.where(before > 0, spread / jnp.where(before > 0, before, 1.0), 0.0)
+        ensemble = mean[None] + factor[None] * (background - ensemble_mean(background)[None])
+        return Analysis(
+            ensemble=ensemble,
+            mean=mean,
+            spread=spread,
+            result=jnp.asarray(int(ResultCode.OK), jnp.int32),
+            diagnostics={"interpolated_records": jnp.sum(used.astype(dtype))},
+        )

@@ -1,0 +1,60 @@
+"""What may be learned from where observations are real: themselves, and fields beside them."""
+
+import dataclasses
+import pathlib
+
+import xarray as xr
+
+from vardax_core.data.ingest import ingest
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.state_frame import data_folders, prior_fields
+
+
+@dataclasses.dataclass(frozen=True)
+class ObservedPeriod:
+    """Real observations of a training period; those that are withheld are not among them.
+
+    Attributes:
+        observations: see `read_reports`; withheld values have been taken out.
+        frame: axes of the states, and their mask.
+        fields: of the recipe's prior on (time, *state_dims), or None where there is none.
+        platforms: names by number.
+    """
+
+    observations: xr.Dataset
+    frame: xr.Dataset
+    fields: xr.Dataset | None
+    platforms: tuple[str, ...]
+
+    @property
+    def attrs(self) -> dict:
+        """Attributes with the identity of the prior's files."""
+        return dict(self.frame.attrs)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Lengths of the axes of the states."""
+        return {str(dim): size for dim, size in self.frame.sizes.items()}
+
+
+def observed_period(recipe: Recipe, data_dir: pathlib.Path | None = None) -> ObservedPeriod:
+    """Read what may be learned from: by default of all that the recipe's cycles see.
+
+    Raises:
+        SourceError: if a file cannot be used.
+    """
+    period = recipe.training
+    ingested = ingest(
+        recipe,
+        start=None if period is None else period.start,
+        end=None if period is None else period.end,
+        data_dir=data_dir,
+        partly=True,
+    )
+    name = recipe.variable.name
+    kept = ingested.observations["quality_control"] == 0
+    observations = ingested.observations.assign({name: ingested.observations[name].where(kept)})
+    fields = None
+    if recipe.prior is not None:
+        fields = prior_fields(recipe, data_folders(data_dir))
+    return ObservedPeriod(observations, ingested.frame, fields, ingested.platforms)

@@ -1,0 +1,62 @@
+"""Local space-time interpolation of real observations, wherever and whenever they are."""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from pydantic import Field
+
+from vardax_core.analysis.local.placed import LocalInterpolation
+from vardax_core.methods.base import AbstractMethod, Assembly, Problem, Trained
+from vardax_core.methods.priors import AbstractPrior
+from vardax_core.methods.reported_prior import ReportedPrior
+from vardax_core.observations.placement import PlacedPoints, Search
+from vardax_core.training.covariance_fit import speed_of
+
+
+class InterpolationMethod(AbstractMethod):
+    """Every point is analysed from the observations nearest to it, with a covariance and errors
+    that were fitted to predictions of withheld observations."""
+
+    name: ClassVar[str] = "interpolation"
+    title: ClassVar[str] = "local optimal interpolation in space and time of real observations"
+    source: ClassVar[str] = "Bretherton et al. (1976), doi:10.1016/0011-7471(76)90001-2"
+    place: ClassVar[int] = 25
+
+    most: int = Field(60, ge=1, le=500, description="observations that a point is analysed from")
+    reach: float = Field(
+        6.0, gt=0, description="how far an observation may be, in lengths of the covariance"
+    )
+
+    def lacks(self, prior: AbstractPrior) -> str | None:
+        if prior.reported:
+            return None
+        return "it interpolates real observations, and those of this recipe are simulated"
+
+    def usual(self, prior: AbstractPrior) -> bool:
+        return prior.reported
+
+    def build(self, problem: Problem, trained: Trained | None) -> Assembly:
+        prior, grid = problem.prior, problem.grid
+        assert isinstance(prior, ReportedPrior), "the only prior that it does not lack"
+        known = prior.reference
+        lengths = np.asarray(known.covariance.lengths, np.float64)
+        longest = float(lengths[np.isfinite(lengths)].max(initial=1.0))
+        straight = grid.embedded(grid.points())
+        nothing = jnp.zeros((0, straight.shape[1]), jnp.float32)
+        step = LocalInterpolation(
+            operator=PlacedPoints.nowhere(grid.shape),
+            climatology=known.climatology,
+            covariance=known.covariance,
+            scale=known.scale,
+            nugget_sd=known.nugget_sd,
+            shared_sd=known.shared_sd,
+            error_factor=known.error_factor,
+            targets=jnp.asarray(straight, jnp.float32),
+            records=nothing,
+            minutes=nothing[:, 0],
+            platforms=jnp.zeros(0, jnp.int32),
+            nearest=jnp.full((grid.size, self.most), -1, jnp.int32),
+            wanted=Search(self.reach * longest, self.most, speed_of(known.covariance)),
+        )
+        return Assembly.of(prior, step, known.climatology)
