@@ -14,6 +14,7 @@ from flows.cli_common import console, show
 def print_comparison(parameters, comparison) -> None:
     """The scores of the methods in a report, and which methods are not in it."""
     from vardax_core.calibration.gain import gain
+    from vardax_core.calibration.scored_by import scored_by
     from vardax_core.words import counted
 
     recipe = parameters.recipe()
@@ -26,9 +27,10 @@ def print_comparison(parameters, comparison) -> None:
         return
     table = Table(title=f"{recipe.title}: {counted(first.cycles, 'cycle')} scored")
     unit = "" if units == "1" else f" [{units}]"
+    by = scored_by(comparison.scores.values())
     for heading in (
         "method",
-        f"rmse.a{unit}",
+        f"{'withheld RMS' if by.withheld else 'rmse.a'}{unit}",
         f"spread{unit}",
         "spread / RMSE",
         f"CRPS{unit}",
@@ -42,22 +44,18 @@ def print_comparison(parameters, comparison) -> None:
         style = "bold" if name == parameters.method else ""
         table.add_row(
             name,
-            f"{scores['rmse']:.3f}",
-            f"{scores['spread']:.3f}",
-            f"{scores['spread_over_rmse']:.2f}",
-            f"{scores['crps_gaussian']:.4f}",
-            f"{100 * scores['coverage_90']:.1f} %",
+            f"{scores[by.rmse]:.3f}",
+            f"{scores[by.spread]:.3f}",
+            f"{scores[by.ratio]:.2f}",
+            f"{scores[by.crps]:.4f}",
+            f"{100 * scores[by.coverage]:.1f} %",
             f"{comparison.microseconds[name]:.0f}",
             style=style,
         )
     show(table)
     if said := gain(comparison.scores, parameters.method):
         console.print(said.replace("**", ""), soft_wrap=True)
-    console.print(
-        "rmse.a and spread: time means of the cycles' values; CRPS and coverage: of the Gaussian "
-        "with the analysis mean and spread; µs: forecast, analysis and verification.",
-        style="dim",
-    )
+    console.print(f"{by.words} µs: forecast, analysis and verification.", style="dim")
 
 
 def print_next(parameters, markdown: Path, changed: bool) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-from vardax_core.calibration.scores import Scores, divide
+from vardax_core.calibration.score_definitions import divide
+from vardax_core.calibration.scores import Scores
 from vardax_core.calibration.statistics import FIELD_SUMS, LEVEL, PIT_BIN, SPREAD_BIN, SUMS
 
 

@@ -9,7 +9,9 @@ import numpy as np
 import xarray as xr
 
 from vardax_core.calibration.plots.style import short, unit_label
-from vardax_core.calibration.scores import Scores, compute_scores, divide
+from vardax_core.calibration.score_definitions import divide
+from vardax_core.calibration.scored_by import BY_TRUTH, BY_WITHHELD
+from vardax_core.calibration.scores import Scores, compute_scores
 
 PARTS = 8
 """Equal parts of the period in the table over time."""
@@ -130,9 +132,11 @@ def _scores(statistics: xr.Dataset, where: slice | np.ndarray) -> Mapping[str, f
 
 
 def _four(scores: Mapping[str, float]) -> list[str]:
+    by_withheld = not np.isfinite(scores["rmse"]) and BY_WITHHELD.crps in scores
+    by = BY_WITHHELD if by_withheld else BY_TRUTH
     return [
-        short(scores["rmse"]),
-        short(scores["spread_over_rmse"]),
-        percent(scores["coverage_90"]),
+        short(scores[by.rmse]),
+        short(scores[by.ratio]),
+        percent(scores[by.coverage]),
         short(scores["innovation_chi2"]),
     ]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vardax_core.calibration.scores import divide
+from vardax_core.calibration.score_definitions import divide
 
 PROBABILITY_BINS = 10
 

@@ -8,6 +8,11 @@ from vardax_core.words import counted
 
 COMPARED = (("crps_gaussian", "CRPS"), ("rmse", "RMSE"))
 """Scores that a sentence names; the first says which of the others is best."""
+REPORTED = (
+    ("withheld_crps", "CRPS of withheld observations"),
+    ("withheld_rms", "RMS difference from them"),
+)
+"""Those of real observations."""
 WITHHELD = (("withheld_rms", "RMS difference from withheld observations"),)
 """Those where no truth is known."""
 
@@ -26,10 +31,10 @@ def gain(scores: Mapping[str, Scores], primary: str) -> str:
         One sentence; an empty text if there is no other method, or nothing to compare them by.
     """
     others = [name for name in scores if name != primary]
-    for compared in (COMPARED, WITHHELD):
+    for compared in (COMPARED, REPORTED, WITHHELD):
         first = compared[0][0]
-        known = [name for name in others if math.isfinite(scores[name][first])]
-        if known and math.isfinite(scores[primary][first]):
+        known = [name for name in others if _known(scores[name], first)]
+        if known and _known(scores[primary], first):
             break
     else:
         return ""
@@ -40,6 +45,10 @@ def gain(scores: Mapping[str, Scores], primary: str) -> str:
     ]
     beside = f", the best of {counted(len(known), 'method')} beside it" if len(known) > 1 else ""
     return f"**{primary}** over **{best}**{beside}: {', '.join(said)}."
+
+
+def _known(scores: Scores, name: str) -> bool:
+    return name in scores.values and math.isfinite(scores[name])
 
 
 def _change(own: Score, other: Score) -> str:

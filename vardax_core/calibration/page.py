@@ -9,6 +9,7 @@ import numpy as np
 from vardax_core.calibration.gain import gain
 from vardax_core.calibration.headline import Headline, change
 from vardax_core.calibration.plots.style import short, unit_label
+from vardax_core.calibration.scored_by import scored_by
 from vardax_core.calibration.scores import Score, Scores
 from vardax_core.calibration.verdict import calibration_verdict
 from vardax_core.types import ResultCode
@@ -16,9 +17,6 @@ from vardax_core.words import counted
 
 BY_AREA = "Every point of the grid counts by the area of its cell, in all scores."
 ALIKE = "All points of the grid count the same, in all scores."
-
-TABLE = ("rmse", "spread", "spread_over_rmse", "crps_gaussian", "coverage_90")
-"""Scores of the comparison at the top; few, so that no column of it is cut off."""
 
 
 def number(score: Score) -> str:
@@ -130,19 +128,20 @@ def _five_numbers(lately: Headline) -> str:
 def _comparison(
     primary: str, scores: Mapping[str, Scores], microseconds: Mapping[str, float | None]
 ) -> str:
-    columns = [scores[primary].values[name] for name in TABLE]
+    names = scored_by(scores.values())
+    columns = [scores[primary].values[name] for name in names]
     header = ["method", *(unit_label(score.label, score.units) for score in columns)]
     rows = []
     for method, values in scores.items():
         time = microseconds[method]
         name = f"**{method}**" if method == primary else method
-        cells = [_cell(values.values[score]) for score in TABLE]
+        cells = [_cell(values.values[score]) for score in names]
         rows.append([name, *cells, "-" if time is None else f"{time:.0f}"])
     return table([*header, "µs per cycle"], rows)
 
 
 def _cell(score: Score) -> str:
-    if score.name == "coverage_90" and np.isfinite(score.value):
+    if score.name.endswith("coverage_90") and np.isfinite(score.value):
         return f"{100 * score.value:.1f} %"
     return short(score.value)
 

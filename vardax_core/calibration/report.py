@@ -17,6 +17,7 @@ from vardax_core.calibration import detail, plots
 from vardax_core.calibration.headline import headline
 from vardax_core.calibration.page import PageContent, page
 from vardax_core.calibration.plots.style import write_atomically
+from vardax_core.calibration.scored_by import scored_by
 from vardax_core.calibration.scores import Scores, compute_scores
 from vardax_core.words import counted
 
@@ -212,6 +213,34 @@ def _figures(
 ) -> list[tuple[str, str, Figure]]:
     primary, units = report.primary, report.units
     panels = [(panel.name, panel.caption, panel.figure) for panel in report.panels]
+    innovations = (
+        "innovations",
+        "Observation minus background, cycle by cycle, and its size against HBH' + R.",
+        plots.innovation_series(statistics[primary], name=primary, units=units),
+    )
+    if scored_by(scores.values()).withheld:
+        return [
+            (
+                "comparison",
+                "Withheld O-A over time and on average, and what it was expected to be. "
+                "Calibrated: line and dashes together.",
+                plots.withheld_comparison(statistics, scores, primary=primary, units=units),
+            ),
+            *panels[:1],
+            (
+                "coverage",
+                "How often withheld observations lie inside the central intervals of their "
+                "predictions, R included. Calibrated: on the line.",
+                plots.withheld_coverage(scores, primary=primary),
+            ),
+            *panels[1:],
+            (
+                "withheld-pit",
+                "Where withheld observations fell in their predictions. Calibrated: flat.",
+                plots.withheld_pit(scores[primary], name=primary),
+            ),
+            innovations,
+        ]
     return [
         (
             "comparison",
@@ -240,11 +269,7 @@ def _figures(
             "CRPS, which rewards a mean that is right and a spread that is honest.",
             plots.crps_bars(scores, primary=primary, units=units),
         ),
-        (
-            "innovations",
-            "Observation minus background, cycle by cycle, and its size against HBH' + R.",
-            plots.innovation_series(statistics[primary], name=primary, units=units),
-        ),
+        innovations,
     ]
 
 

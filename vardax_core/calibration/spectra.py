@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vardax_core.calibration.scores import divide
+from vardax_core.calibration.score_definitions import divide
 
 HALF = 0.5
 """Share of the truth's power that the error reaches at the effective resolution."""

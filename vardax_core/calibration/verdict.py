@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vardax_core.calibration.scored_by import BY_WITHHELD
 from vardax_core.calibration.scores import Score, Scores
 
 RATIO_LIMITS = (0.9, 1.1)
@@ -55,6 +56,14 @@ def calibration_verdict(scores: Scores, name: str) -> Verdict:
             f"covers {100 * coverage.value:.1f} %{_interval(coverage, percent=True)} of truths"
         )
         word = _by_truth(_side(ratio, RATIO_LIMITS), _side(coverage, COVERAGE_LIMITS))
+    elif BY_WITHHELD.ratio in found and np.isfinite(scores[BY_WITHHELD.ratio]):
+        held, inside = found[BY_WITHHELD.ratio], found[BY_WITHHELD.coverage]
+        facts = (
+            f"{name} predicts withheld observations with spread/RMS {held.value:.2f}"
+            f"{_interval(held)}, R included; the 90 % interval covers "
+            f"{100 * inside.value:.1f} %{_interval(inside, percent=True)} of them"
+        )
+        word = _by_truth(_side(held, RATIO_LIMITS), _side(inside, COVERAGE_LIMITS))
     elif np.isfinite(scores["withheld_chi2"]):
         chi2 = found["withheld_chi2"]
         facts = (

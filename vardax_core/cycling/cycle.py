@@ -116,6 +116,8 @@ class CycleProgram(eqx.Module):
             beyond is replaced, see `possible_members`, and an analysis beyond is not taken, see
             `Possible`.
         channels: whether the first axis of a state is the channel, so that each is scored apart.
+        reported: whether the observations are real, so that the withheld ones are what there is to
+            be scored by.
         climate: of the state; bounds the spread of analyses, see `drawn_back`, and gives members
             where there are no others. None where it is not known.
     """
@@ -132,6 +134,7 @@ class CycleProgram(eqx.Module):
     valid_range: tuple[float, float] = eqx.field(static=True, default=(-math.inf, math.inf))
     climate: Climate | None = None
     channels: bool = eqx.field(static=True, default=False)
+    reported: bool = eqx.field(static=True, default=False)
 
     @property
     def interval(self) -> int:
@@ -266,6 +269,7 @@ class CycleProgram(eqx.Module):
             smoothed=smoothed,
             spread_scale=self.spread_scale,
             channels=self.channels,
+            reported=self.reported,
         )
         output = CycleOutput(
             background=background,

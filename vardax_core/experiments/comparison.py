@@ -13,27 +13,19 @@ import xarray as xr
 from vardax_core.calibration.dataset import calibration_dataset
 from vardax_core.calibration.detail import Makers
 from vardax_core.calibration.gates.report import REPORT
-from vardax_core.calibration.plots import (
-    FieldPanel,
-    PointSeries,
-    SectionPanel,
-    maps,
-    point_series,
-    section,
-)
 from vardax_core.calibration.plots.style import write_atomically
 from vardax_core.calibration.regions import region_names
-from vardax_core.calibration.report import MethodResult, Panel, ReportInput, write_report
+from vardax_core.calibration.report import MethodResult, ReportInput, write_report
 from vardax_core.calibration.scores import Scores, compute_scores
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.pictures import example_panels
 from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.experiments.validation import is_gated
 from vardax_core.experiments.weighting import BY_AREA, stored_weighting
-from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
+from vardax_core.observations.quality import QualityCode
 from vardax_core.store import ExperimentStore, groups_digest
 from vardax_core.training.promotion import gates_folder
 
-SERIES_CYCLES = 120
 INPUTS = "inputs.json"
 
 
@@ -153,7 +145,8 @@ def _report_input(
     results: Sequence[MethodResult],
     recent: int | None,
 ) -> ReportInput:
-    digests = {groups_digest(store, ("observations", "nature_run")) for store in stores}
+    groups = ("observations",) if primary.recipe.reported else ("observations", "nature_run")
+    digests = {groups_digest(store, groups) for store in stores}
     if len(digests) > 1:
         raise IncomparableStoresError(
             f"{primary.group_name}: the stores hold different observations (digests "
@@ -180,7 +173,7 @@ def _report_input(
         units=recipe.variable.units,
         methods=tuple(results),
         primary=primary.settings.method,
-        panels=_panels(primary, store),
+        panels=example_panels(primary, store),
         provenance=_provenance(primary, store, next(iter(digests))),
         qc_counts={code.name.lower(): int(np.sum(codes == code)) for code in QualityCode},
         burn_in=recipe.burn_in,
@@ -209,96 +202,4 @@ def _provenance(primary: Experiment, store: ExperimentStore, digest: str) -> dic
         "code version": str(metadata.get("code_version", "unknown")),
         "seed": str(primary.settings.seed),
         "attribution": primary.recipe.attribution,
-    }
-
-
-def _panels(experiment: Experiment, store: ExperimentStore) -> tuple[Panel, ...]:
-    """Pictures of the last scored cycle, and of the cycles that led to it."""
-    recipe = experiment.recipe
-    name = recipe.variable.name
-    analysis = store.dataset("analysis")
-    if analysis.sizes["time"] == 0:
-        return ()
-    last = analysis.isel(time=slice(-SERIES_CYCLES, None))
-    times = last["time"].to_numpy()
-    truth = store.dataset("nature_run")[name].sel(time=times)
-    background = store.dataset("background")[name].sel(time=times)
-    observed = store.dataset("observations")[name].sel(time=times).to_numpy()
-    stations = store.dataset("observations")["grid_index"].to_numpy()
-    when = str(times[-1].astype("datetime64[m]"))
-    shape = tuple(truth.sizes[dim] for dim in recipe.state_dims)
-    size = int(np.prod(shape))
-    held_out = np.setdiff1d(np.arange(size), stations)
-    point = int(held_out[len(held_out) // 2]) if held_out.size else size // 2
-    series = _series(recipe.state_dims, last, truth, background, name, point, shape)
-    at_point = np.flatnonzero(stations == point)
-    observations = (
-        observed[:, at_point[0]] if at_point.size else np.full(len(times), np.nan)
-    ).astype(float)
-    place = ", ".join(
-        f"{dim} {float(truth[dim][i]):g}"
-        for dim, i in zip(recipe.state_dims, np.unravel_index(point, shape), strict=True)
-    )
-    kind = "held out" if held_out.size else "observed"
-    line = PointSeries(
-        times=times,
-        observations=observations,
-        title=f"{recipe.variable.long_name} at {place} ({kind})",
-        **series,
-    )
-    units = recipe.variable.units
-    if len(shape) == 1:
-        gridded = np.full(size, np.nan)
-        gridded[stations] = observed[-1]
-        panel = SectionPanel(
-            position=truth[recipe.state_dims[0]].to_numpy().astype(float),
-            truth=truth[-1].to_numpy().astype(float),
-            background=background[-1].mean("member").to_numpy().astype(float),
-            observations=gridded,
-            ensemble=last[name][-1].to_numpy().astype(float),
-            title=f"{recipe.variable.long_name}, {when}",
-        )
-        figure = section(panel, line, units=units, variable=name)
-        caption = "The last cycle (above), and one point over the last cycles with its 90 % band."
-        return (Panel("example", caption, figure),)
-    grid = experiment.space(store).grid
-    codes = store.dataset("observations")[QUALITY_CONTROL].sel(time=times[-1]).to_numpy()
-    field = FieldPanel(
-        truth=truth[-1].to_numpy().astype(float),
-        background=background[-1].mean("member").to_numpy().astype(float),
-        analysis=last[f"{name}_mean"][-1].to_numpy().astype(float),
-        spread=last[f"{name}_spread"][-1].to_numpy().astype(float),
-        grid=grid,
-        stations=grid.points()[stations[codes != QualityCode.WITHHELD]],
-        title=f"{recipe.variable.long_name}, {when}",
-    )
-    return (
-        Panel(
-            "map",
-            "Truth, background, analysis, errors and spread of the last cycle; dots are stations.",
-            maps(field, units=units, variable=name),
-        ),
-        Panel(
-            "point",
-            "A point without a station over the last cycles, with the analysis' 90 % band.",
-            point_series(line, units=units, variable=name),
-        ),
-    )
-
-
-def _series(
-    dims: tuple[str, ...],
-    analysis: xr.Dataset,
-    truth: xr.DataArray,
-    background: xr.DataArray,
-    name: str,
-    point: int,
-    shape: tuple[int, ...],
-) -> dict[str, np.ndarray]:
-    where = {dim: int(i) for dim, i in zip(dims, np.unravel_index(point, shape), strict=True)}
-    return {
-        "truth": truth.isel(where).to_numpy().astype(float),
-        "background": background.isel(where).mean("member").to_numpy().astype(float),
-        "analysis": analysis[f"{name}_mean"].isel(where).to_numpy().astype(float),
-        "spread": analysis[f"{name}_spread"].isel(where).to_numpy().astype(float),
     }

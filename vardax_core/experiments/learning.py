@@ -131,6 +131,7 @@ def prepare_method(
         forecast_steps=interval // made.forecast.interval,
         guard=made.guard,
         valid_range=problem.prior.possible_range,
+        reported=recipe.reported,
     )
     versions = {} if version is None else {settings.method: version}
     variable = recipe.variable

@@ -1,12 +1,18 @@
 """What the store of an experiment holds: its layout, and the columns of real observations."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import xarray as xr
 
-from vardax_core.calibration.statistics import SMOOTHED_STATISTICS, STATISTICS, declared_sums
+from vardax_core.calibration.statistics import (
+    REPORTED_STATISTICS,
+    SMOOTHED_STATISTICS,
+    STATISTICS,
+    AbstractStatistic,
+    declared_sums,
+)
 from vardax_core.data.conventions import variable_attributes
 from vardax_core.data.ingest import Ingested
 from vardax_core.data.recipe import Recipe
@@ -61,7 +67,11 @@ def store_layout(
             settings.members,
             variable.units,
             analysis_chain(recipe, settings.analysis),
-            smoothed=settings.lag > 0,
+            (
+                *STATISTICS,
+                *(SMOOTHED_STATISTICS if settings.lag > 0 else ()),
+                *(REPORTED_STATISTICS if recipe.reported else ()),
+            ),
         ),
         nature_run=ingested.nature_run is not None,
         reported=_reported(recipe, observations),
@@ -128,9 +138,8 @@ def _coordinate(dataset: xr.Dataset, name: str) -> Coordinate:
 
 
 def _diagnostics(
-    members: int, units: str, chain: tuple[str, ...], *, smoothed: bool
+    members: int, units: str, chain: tuple[str, ...], statistics: Iterable[AbstractStatistic]
 ) -> dict[str, Diagnostic]:
-    statistics = (*STATISTICS, *(SMOOTHED_STATISTICS if smoothed else ()))
     found = {
         name: Diagnostic(sizes=one.sizes(members), attrs=one.attributes(units))
         for name, one in declared_sums(statistics).items()

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import stats
 
-from vardax_core.calibration.scores import divide
+from vardax_core.calibration.score_definitions import divide
 from vardax_core.calibration.verdict import FEWEST_CYCLES
 from vardax_core.monitoring.base import AbstractCheck, Limits, Look
 from vardax_core.monitoring.robust import FEWEST, limits_around, robust_factor, robust_range

@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 
 from vardax_core.calibration.plots.latest import InnovationSeries, LatestState, latest
 from vardax_core.calibration.plots.style import png_bytes
-from vardax_core.calibration.scores import divide
+from vardax_core.calibration.score_definitions import divide
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.pictures import observed_places
 from vardax_core.monitoring.alerts import AlertBook
 from vardax_core.monitoring.base import Finding, Severity
 from vardax_core.monitoring.situation import HISTORY_DAYS, Situation
@@ -41,7 +42,10 @@ def latest_picture(
     observations = store.dataset("observations").sel(time=when)
     values = observations[name].to_numpy().astype(float)
     there = np.isfinite(values)
-    places = grid.points()[observations["grid_index"].to_numpy()]
+    if recipe.reported:
+        places, _ = observed_places(store, recipe, when)
+    else:
+        places = grid.points()[observations["grid_index"].to_numpy()]
     mean, spread = (
         analysis[f"{name}_{which}"].transpose(*dims).to_numpy().astype(float)
         for which in ("mean", "spread")

@@ -8,6 +8,7 @@ from vardax_core.calibration.plots.fields import (
     point_series,
     section,
 )
+from vardax_core.calibration.plots.observed_map import ObservedMap, observed_map
 from vardax_core.calibration.plots.spectra import reliability, spectra_curves
 from vardax_core.calibration.plots.style import png_bytes, save
 from vardax_core.calibration.plots.verification import (
@@ -18,9 +19,15 @@ from vardax_core.calibration.plots.verification import (
     rank_histogram,
     spread_error,
 )
+from vardax_core.calibration.plots.withheld import (
+    withheld_comparison,
+    withheld_coverage,
+    withheld_pit,
+)
 
 __all__ = [
     "FieldPanel",
+    "ObservedMap",
     "PointSeries",
     "SectionPanel",
     "comparison",
@@ -28,6 +35,7 @@ __all__ = [
     "crps_bars",
     "innovation_series",
     "maps",
+    "observed_map",
     "png_bytes",
     "point_series",
     "rank_histogram",
@@ -36,4 +44,7 @@ __all__ = [
     "section",
     "spectra_curves",
     "spread_error",
+    "withheld_comparison",
+    "withheld_coverage",
+    "withheld_pit",
 ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -85,7 +86,8 @@ class SectionPanel:
     title: str
 
 
-def _common_limits(*fields: np.ndarray) -> tuple[float, float]:
+def limits_of(*fields: np.ndarray) -> tuple[float, float]:
+    """Smallest and largest finite value of some fields; never the same."""
     values = np.concatenate([np.ravel(field) for field in fields])
     values = values[np.isfinite(values)]
     if not values.size:
@@ -119,17 +121,14 @@ def maps(panel: FieldPanel, *, units: str = "1", variable: str = "state") -> Fig
     and analysis on one symmetric scale, at most twice the largest analysis error so
     that a worse background saturates, and the analysis spread. Dots are the stations."""
     grid = panel.grid
-    rows, columns = np.moveaxis(np.asarray(grid.positions()), -1, 0)
-    aspect = grid.aspect()
-    tall = aspect * np.ptp(rows) / max(np.ptp(columns), 1e-9)
-    figure = new_figure(10.5, float(np.clip(2.4 + 5.9 * tall, 4.6, 10.0)))
+    figure = new_figure(10.5, height_of_maps(grid))
     figure.suptitle(panel.title, fontsize=11, fontweight="bold", color=INK, x=0.01, ha="left")
     axes = figure.subplots(2, 3, sharex=True, sharey=True)
     background_error = panel.background - panel.truth
     analysis_error = panel.analysis - panel.truth
-    lowest, highest = _common_limits(panel.truth, panel.background, panel.analysis)
+    lowest, highest = limits_of(panel.truth, panel.background, panel.analysis)
     worst = min(_high(background_error), 2 * _high(analysis_error)) or 1.0
-    least, most = _common_limits(panel.spread)
+    least, most = limits_of(panel.spread)
     plain = {"cmap": "viridis", "vmin": lowest, "vmax": highest}
     signed = {"cmap": "RdBu_r", "vmin": -worst, "vmax": worst}
     pictures = (
@@ -151,19 +150,8 @@ def maps(panel: FieldPanel, *, units: str = "1", variable: str = "state") -> Fig
     meshes = []
     for row, drawn in zip(axes, pictures, strict=True):
         for ax, (title, field, scale) in zip(row, drawn, strict=True):
-            mesh = ax.pcolormesh(
-                *(columns, rows, field),
-                shading="nearest",
-                rasterized=True,
-                **scale,
-            )
-            ax.set_aspect(aspect)
+            mesh = map_axes(ax, grid, field, *scale.values())
             dress(ax, title=title, grid="")
-            ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-            ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-            if grid.axis_unit == "degrees":
-                ax.xaxis.set_major_formatter(_degrees("E", "W"))
-                ax.yaxis.set_major_formatter(_degrees("N", "S"))
             if len(panel.stations):
                 ax.plot(
                     *(panel.stations[:, 1], panel.stations[:, 0], "o"),
@@ -185,6 +173,40 @@ def maps(panel: FieldPanel, *, units: str = "1", variable: str = "state") -> Fig
         bar.ax.tick_params(labelsize=8, colors=INK)
         bar.outline.set_visible(False)
     return figure
+
+
+def height_of_maps(grid: AbstractGrid) -> float:
+    """Height in inches of a figure with two rows of three maps of a grid."""
+    rows, columns = np.moveaxis(np.asarray(grid.positions()), -1, 0)
+    tall = grid.aspect() * np.ptp(rows) / max(np.ptp(columns), 1e-9)
+    return float(np.clip(2.4 + 5.9 * tall, 4.6, 10.0))
+
+
+def map_axes(
+    axes: Axes,
+    grid: AbstractGrid,
+    field: Float[np.ndarray, "y x"],
+    colours: str,
+    lowest: float,
+    highest: float,
+) -> QuadMesh:
+    """Draw a field where its points are, with the grid's own proportions and labels."""
+    rows, columns = np.moveaxis(np.asarray(grid.positions()), -1, 0)
+    mesh = axes.pcolormesh(
+        *(columns, rows, field),
+        shading="nearest",
+        rasterized=True,
+        cmap=colours,
+        vmin=lowest,
+        vmax=highest,
+    )
+    axes.set_aspect(grid.aspect())
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    if grid.axis_unit == "degrees":
+        axes.xaxis.set_major_formatter(_degrees("E", "W"))
+        axes.yaxis.set_major_formatter(_degrees("N", "S"))
+    return mesh
 
 
 def _draw_series(axes: Axes, series: PointSeries, label: str) -> None:

@@ -20,7 +20,9 @@ from vardax_core.calibration.plots.style import (
     unit_label,
 )
 from vardax_core.calibration.ranks import matched_rank_histogram
-from vardax_core.calibration.scores import Scores, divide
+from vardax_core.calibration.score_definitions import divide
+from vardax_core.calibration.scored_by import BY_TRUTH, ScoredBy
+from vardax_core.calibration.scores import Scores
 from vardax_core.calibration.statistics import COVERAGE_LEVELS
 
 
@@ -97,16 +99,22 @@ def comparison(
         label_time(left, next(iter(statistics.values()))["time"].values)
     else:
         say_empty(left, "no cycle was scored")
-    _dots(right, scores, names, colours, units)
+    dots(right, scores, names, colours, units, BY_TRUTH)
     return figure
 
 
-def _dots(
-    axes: Axes, scores: Mapping[str, Scores], names: list[str], colours: dict, units: str
+def dots(
+    axes: Axes,
+    scores: Mapping[str, Scores],
+    names: list[str],
+    colours: dict,
+    units: str,
+    by: ScoredBy,
 ) -> None:
+    """Draw the mean error and spread of every method."""
     shown = []
     for row, name in enumerate(names):
-        rmse, spread = scores[name].values["rmse"], scores[name].values["spread"]
+        rmse, spread = scores[name].values[by.rmse], scores[name].values[by.spread]
         shown += [rmse.value, spread.value]
         axes.plot([rmse.value, spread.value], [row, row], color=colours[name], linewidth=1)
         axes.plot([rmse.lower, rmse.upper], [row, row], color=colours[name], linewidth=4, alpha=0.4)
@@ -209,24 +217,43 @@ def matched_ranks(axes: Axes, bins: int) -> None:
 def coverage_curve(scores: Mapping[str, Scores], *, primary: str) -> Figure:
     """Share of truths inside the central Gaussian intervals against their nominal probability,
     and the difference of the two; below the line the spread is too small."""
-    colours = method_colours(list(scores), primary)
+    shares = {
+        name: divide(one.sums["coverage"], one.sums["weight"]) for name, one in scores.items()
+    }
+    return coverage_panels(
+        shares, primary=primary, what="truths", empty="no point with a truth was scored"
+    )
+
+
+def coverage_panels(
+    shares: Mapping[str, np.ndarray], *, primary: str, what: str, empty: str
+) -> Figure:
+    """Draw shares by method at `COVERAGE_LEVELS`.
+
+    Arguments:
+        shares: of what lies inside the intervals.
+        primary: the method drawn on top and in the first colour.
+        what: is inside of them.
+        empty: what is said where there is nothing to draw.
+    """
+    colours = method_colours(list(shares), primary)
     figure = new_figure(8.6, 3.9)
     left, right = figure.subplots(1, 2)
     nominal = np.array(COVERAGE_LEVELS)
-    dress(left, title="Coverage", x="nominal probability", y="share of truths inside")
+    dress(left, title="Coverage", x="nominal probability", y=f"share of {what} inside")
     dress(right, title="Difference", x="nominal probability", y="share - nominal [%]")
     style = {"marker": "o", "linewidth": 1.4, "markersize": 3.5}
     differences = []
-    for name in [*(name for name in scores if name != primary), primary]:
-        share = divide(scores[name].sums["coverage"], scores[name].sums["weight"])
+    for name in [*(name for name in shares if name != primary), primary]:
+        share = shares[name]
         if np.any(np.isfinite(share)):
             label = f"{name} {100 * share[COVERAGE_LEVELS.index(0.9)]:.1f} %"
             differences.append(100 * (share - nominal))
             left.plot(nominal, share, color=colours[name], label=label, **style)
             right.plot(nominal, differences[-1], color=colours[name], **style)
     if not differences:
-        say_empty(left, "no point with a truth was scored")
-        say_empty(right, "no point with a truth was scored")
+        say_empty(left, empty)
+        say_empty(right, empty)
         return figure
     left.plot([0, 1], [0, 1], color=INK, linewidth=1, zorder=1)
     right.axhline(0, color=INK, linewidth=1, zorder=1)

@@ -20,6 +20,7 @@ from vardax_core.calibration.statistics.fields import (
 )
 from vardax_core.calibration.statistics.registry import (
     FIELD_SUMS,
+    REPORTED_STATISTICS,
     SMOOTHED_STATISTICS,
     STATISTICS,
     SUMS,
@@ -43,6 +44,7 @@ __all__ = [
     "LEVEL",
     "LEVEL_90",
     "PIT_BIN",
+    "REPORTED_STATISTICS",
     "SMOOTHED_STATISTICS",
     "SPREAD_BIN",
     "STATISTICS",

@@ -1,9 +1,12 @@
 """Statistics of innovations and residuals."""
 
 import jax.numpy as jnp
+from jax.scipy.special import ndtr
 from jaxtyping import Array
 
 from vardax_core.calibration.statistics.base import AbstractStatistic, Sum
+from vardax_core.calibration.statistics.fields import HALF_WIDTHS, LEVEL, PIT_BIN, PIT_BINS
+from vardax_core.calibration.statistics.rules import gaussian_crps, standardised
 from vardax_core.calibration.statistics.view import CycleView
 
 
@@ -82,4 +85,35 @@ class Withheld(AbstractStatistic):
             "withheld_squared_residual": jnp.sum(residual**2),
             "withheld_squared_innovation": jnp.sum(innovation**2),
             "withheld_chi2": jnp.sum(residual**2 / total),
+        }
+
+
+class WithheldPrediction(AbstractStatistic):
+    """Sums over withheld observations of how they were predicted: by the Gaussian with the
+    analysis' equivalent for its mean, and HAH' + R for its variance."""
+
+    sums = (
+        Sum("withheld_predicted_variance", 2, "withheld_observations"),
+        Sum("withheld_crps_sum", 1, "withheld_observations"),
+        Sum("withheld_coverage", 0, "withheld_observations", LEVEL),
+        Sum("withheld_pit", 0, "withheld_observations", PIT_BIN),
+    )
+
+    def of(self, view: CycleView) -> dict[str, Array]:
+        departures, residuals = view.departures, view.residuals
+        variance = residuals.variance + departures.error_sd**2
+        there = departures.withheld & jnp.isfinite(residuals.residual) & jnp.isfinite(variance)
+        residual = jnp.where(there, residuals.residual, 0.0)
+        sd = jnp.sqrt(jnp.where(there, variance, 1.0))
+        one = there.astype(residual.dtype)
+        score = gaussian_crps(residual, jnp.zeros_like(residual), sd)
+        z = standardised(residual, sd)
+        half = jnp.asarray(HALF_WIDTHS, residual.dtype)
+        inside = (jnp.abs(z)[None] <= half[:, None]) * one[None]
+        bins = jnp.clip((ndtr(z) * PIT_BINS).astype(jnp.int32), 0, PIT_BINS - 1)
+        return {
+            "withheld_predicted_variance": jnp.sum(one * sd**2),
+            "withheld_crps_sum": jnp.sum(one * score),
+            "withheld_coverage": jnp.sum(inside, axis=1),
+            "withheld_pit": jnp.zeros(PIT_BINS, one.dtype).at[bins].add(one),
         }

@@ -127,12 +127,14 @@ class CycleView(eqx.Module):
         departures: innovations.
         residuals: of the analysis.
         channels: whether the first axis of a state is the channel.
+        reported: whether the observations are real.
     """
 
     fields: FieldView
     departures: Departures
     residuals: Residuals
     channels: bool = eqx.field(static=True, default=False)
+    reported: bool = eqx.field(static=True, default=False)
 
     @classmethod
     def of(
@@ -148,6 +150,7 @@ class CycleView(eqx.Module):
         smoothed: Smoothed | None = None,
         spread_scale: float = 1.0,
         channels: bool = False,
+        reported: bool = False,
     ) -> "CycleView":
         """Look at a cycle; all floating-point arrays have one dtype.
 
@@ -164,6 +167,7 @@ class CycleView(eqx.Module):
                 spread-error diagram lie; the same for all cycles that are to be added.
             channels: whether the first axis of a state is the channel, so that each is scored
                 apart.
+            reported: whether the observations are real.
         """
         view = functools.partial(FieldView.of, spread_scale=spread_scale)
         given = (truth, weights, background, analysis.ensemble, analysis.mean, analysis.spread)
@@ -173,4 +177,4 @@ class CycleView(eqx.Module):
             keys = jax.random.split(key, truth.shape[0])
             axes = (0, 0, 1, 1, 0, 0, None if smoothed is None else 0, 0)
             fields = jax.vmap(view, in_axes=axes)(*given, smoothed, keys)
-        return cls(fields, departures, residuals, channels)
+        return cls(fields, departures, residuals, channels, reported)

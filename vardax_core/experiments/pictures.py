@@ -1,0 +1,165 @@
+"""Pictures of the cycles of a store, for its report."""
+
+import numpy as np
+import xarray as xr
+
+from vardax_core.calibration.plots import (
+    FieldPanel,
+    ObservedMap,
+    PointSeries,
+    SectionPanel,
+    maps,
+    observed_map,
+    point_series,
+    section,
+)
+from vardax_core.calibration.report import Panel
+from vardax_core.data.recipe import Recipe
+from vardax_core.experiments.experiment import Experiment
+from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
+from vardax_core.store import ExperimentStore
+
+SERIES_CYCLES = 120
+
+
+def example_panels(experiment: Experiment, store: ExperimentStore) -> tuple[Panel, ...]:
+    """Pictures of the last scored cycle, and of the cycles that led to it."""
+    recipe = experiment.recipe
+    name = recipe.variable.name
+    analysis = store.dataset("analysis")
+    if analysis.sizes["time"] == 0:
+        return ()
+    last = analysis.isel(time=slice(-SERIES_CYCLES, None))
+    times = last["time"].to_numpy()
+    if recipe.reported:
+        return (_observed_panel(experiment, store, _best_observed(store, times)),)
+    truth = store.dataset("nature_run")[name].sel(time=times)
+    background = store.dataset("background")[name].sel(time=times)
+    observed = store.dataset("observations")[name].sel(time=times).to_numpy()
+    stations = store.dataset("observations")["grid_index"].to_numpy()
+    when = str(times[-1].astype("datetime64[m]"))
+    shape = tuple(truth.sizes[dim] for dim in recipe.state_dims)
+    size = int(np.prod(shape))
+    held_out = np.setdiff1d(np.arange(size), stations)
+    point = int(held_out[len(held_out) // 2]) if held_out.size else size // 2
+    series = _series(recipe.state_dims, last, truth, background, name, point, shape)
+    at_point = np.flatnonzero(stations == point)
+    observations = (
+        observed[:, at_point[0]] if at_point.size else np.full(len(times), np.nan)
+    ).astype(float)
+    place = ", ".join(
+        f"{dim} {float(truth[dim][i]):g}"
+        for dim, i in zip(recipe.state_dims, np.unravel_index(point, shape), strict=True)
+    )
+    kind = "held out" if held_out.size else "observed"
+    line = PointSeries(
+        times=times,
+        observations=observations,
+        title=f"{recipe.variable.long_name} at {place} ({kind})",
+        **series,
+    )
+    units = recipe.variable.units
+    if len(shape) == 1:
+        gridded = np.full(size, np.nan)
+        gridded[stations] = observed[-1]
+        panel = SectionPanel(
+            position=truth[recipe.state_dims[0]].to_numpy().astype(float),
+            truth=truth[-1].to_numpy().astype(float),
+            background=background[-1].mean("member").to_numpy().astype(float),
+            observations=gridded,
+            ensemble=last[name][-1].to_numpy().astype(float),
+            title=f"{recipe.variable.long_name}, {when}",
+        )
+        figure = section(panel, line, units=units, variable=name)
+        caption = "The last cycle (above), and one point over the last cycles with its 90 % band."
+        return (Panel("example", caption, figure),)
+    grid = experiment.space(store).grid
+    codes = store.dataset("observations")[QUALITY_CONTROL].sel(time=times[-1]).to_numpy()
+    field = FieldPanel(
+        truth=truth[-1].to_numpy().astype(float),
+        background=background[-1].mean("member").to_numpy().astype(float),
+        analysis=last[f"{name}_mean"][-1].to_numpy().astype(float),
+        spread=last[f"{name}_spread"][-1].to_numpy().astype(float),
+        grid=grid,
+        stations=grid.points()[stations[codes != QualityCode.WITHHELD]],
+        title=f"{recipe.variable.long_name}, {when}",
+    )
+    return (
+        Panel(
+            "map",
+            "Truth, background, analysis, errors and spread of the last cycle; dots are stations.",
+            maps(field, units=units, variable=name),
+        ),
+        Panel(
+            "point",
+            "A point without a station over the last cycles, with the analysis' 90 % band.",
+            point_series(line, units=units, variable=name),
+        ),
+    )
+
+
+def _series(
+    dims: tuple[str, ...],
+    analysis: xr.Dataset,
+    truth: xr.DataArray,
+    background: xr.DataArray,
+    name: str,
+    point: int,
+    shape: tuple[int, ...],
+) -> dict[str, np.ndarray]:
+    where = {dim: int(i) for dim, i in zip(dims, np.unravel_index(point, shape), strict=True)}
+    return {
+        "truth": truth.isel(where).to_numpy().astype(float),
+        "background": background.isel(where).mean("member").to_numpy().astype(float),
+        "analysis": analysis[f"{name}_mean"].isel(where).to_numpy().astype(float),
+        "spread": analysis[f"{name}_spread"].isel(where).to_numpy().astype(float),
+    }
+
+
+def _best_observed(store: ExperimentStore, times: np.ndarray) -> np.datetime64:
+    """The cycle of some that has the most withheld observations, the last of several."""
+    codes = store.dataset("innovations")[QUALITY_CONTROL].sel(time=times).to_numpy()
+    held = np.sum(codes == QualityCode.WITHHELD, axis=1)
+    there = held if held.any() else np.sum(codes == QualityCode.KEPT, axis=1)
+    return times[len(there) - 1 - int(np.argmax(there[::-1]))]
+
+
+def _observed_panel(experiment: Experiment, store: ExperimentStore, when: np.datetime64) -> Panel:
+    """Maps of an analysis of real observations, beside which there is no truth."""
+    recipe, name = experiment.recipe, experiment.recipe.variable.name
+    dims = recipe.state_dims
+    analysis = store.dataset("analysis").sel(time=when)
+    mean, spread = (
+        analysis[f"{name}_{which}"].transpose(*dims).to_numpy().astype(float)
+        for which in ("mean", "spread")
+    )
+    background = store.dataset("background")[name].sel(time=when).mean("member")
+    places, codes = observed_places(store, recipe, when)
+    innovations = store.dataset("innovations").sel(time=when)
+    used = (codes == QualityCode.KEPT) | (codes == QualityCode.WITHHELD)
+    panel = ObservedMap(
+        background=background.transpose(*dims).to_numpy().astype(float),
+        analysis=mean,
+        spread=spread,
+        grid=experiment.space(store).grid,
+        places=places[used],
+        innovations=innovations["background_departure"].to_numpy().astype(float)[used],
+        residuals=innovations["analysis_departure"].to_numpy().astype(float)[used],
+        withheld=codes[used] == QualityCode.WITHHELD,
+        title=f"{recipe.variable.long_name}, {when.astype('datetime64[m]')} UTC",
+    )
+    caption = (
+        "Analysis, spread and increment of a cycle; the observations that were used, by O-B, and "
+        "those that were withheld, by O-A."
+    )
+    return Panel("map", caption, observed_map(panel, units=recipe.variable.units, variable=name))
+
+
+def observed_places(
+    store: ExperimentStore, recipe: Recipe, when: np.datetime64
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the real observations of a cycle, and their quality codes after it."""
+    observations = store.dataset("observations").sel(time=when)
+    columns = [observations[dim].to_numpy().astype(float) for dim in recipe.state_dims]
+    codes = store.dataset("innovations")[QUALITY_CONTROL].sel(time=when).to_numpy()
+    return np.stack(columns, axis=-1), codes
