@@ -23,7 +23,7 @@ from vardax_core.cycling.trust import TrustState
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.departures import Departures, Residuals
 from vardax_core.observations.placement import Placement, with_placement
-from vardax_core.types import Analysis, Observations
+from vardax_core.types import Analysis, Observations, ensemble_mean
 
 
 class CycleState(eqx.Module):
@@ -60,6 +60,8 @@ class CycleInput(eqx.Module):
         withheld: at the analysis time, one row of observations that the analysis must not see; or
             None for no such observation.
         placement: where the observations are; None for an observing network that stays.
+        background: members that are given from outside, or one state about which those of the
+            model are laid; NaN where nothing is given, and None where nothing ever is.
     """
 
     observations: Observations
@@ -68,6 +70,7 @@ class CycleInput(eqx.Module):
     valid: Bool[Array, ""]
     withheld: Observations | None = None
     placement: Placement | None = None
+    background: Float[Array, "given *state"] | None = None
 
 
 class CycleOutput(eqx.Module):
@@ -188,6 +191,8 @@ class CycleProgram(eqx.Module):
         )
         possible = Possible(self.valid_range, self.climate)
         background, replaced = origin.forecast(state.ensemble)
+        if given.background is not None:
+            background = with_given(background, given.background)
         step, guard = self.step, self.guard
         if needs_origin((step, guard)):
             step, guard = with_origin((step, guard), origin)
@@ -293,6 +298,27 @@ class CycleProgram(eqx.Module):
             past=past,
         )
         return following, output
+
+
+def with_given(
+    background: Float[Array, "member *state"], given: Float[Array, "given *state"]
+) -> Float[Array, "member *state"]:
+    """Put members that are given in the place of the model's, wherever they are finite.
+
+    A single state is the mean about which the anomalies of the model's members are laid.
+
+    Raises:
+        ValueError: if there are several, and not as many as there are members.
+    """
+    count, members = given.shape[0], background.shape[0]
+    if count not in (1, members):
+        raise ValueError(
+            f"A forecast of {count} members is given to an ensemble of {members}; set members to "
+            f"{count}."
+        )
+    if count == 1:
+        given = given + (background - ensemble_mean(background)[None])
+    return jnp.where(jnp.isfinite(given), given, background)
 
 
 def scan_cycles(

@@ -39,6 +39,7 @@ class SegmentInput(eqx.Module):
         truth: true state at the analysis time, NaN where not known.
         valid: False for padding.
         placement: where the observations are; None for an observing network that stays.
+        background: see `CycleInput`.
     """
 
     values: Float[Array, "*stream cycle window obs"]
@@ -48,6 +49,7 @@ class SegmentInput(eqx.Module):
     truth: Float[Array, "*shape"]
     valid: Bool[Array, "*stream cycle"]
     placement: Placement | None = None
+    background: Float[Array, "*shape_of_background"] | None = None
 
     def cycles(self) -> CycleInput:
         """The inputs of the cycles of one stream, stacked."""
@@ -60,7 +62,13 @@ class SegmentInput(eqx.Module):
             last, self.error_sd[:, -1:], self.minutes[:, -1:]
         )
         return jax.vmap(CycleInput)(
-            observations, self.quality, self.truth, self.valid, withheld, self.placement
+            observations,
+            self.quality,
+            self.truth,
+            self.valid,
+            withheld,
+            self.placement,
+            self.background,
         )
 
 

@@ -70,6 +70,9 @@ def reports_schema(recipe: Recipe) -> pa.DatasetSchema:
     columns = {
         dim: pa.DataVar(dtype="float64", dims=dims, nullable=True) for dim in recipe.state_dims
     }
+    if recipe.forecast is not None:
+        for name in ("forecast_equivalent", "forecast_shift"):
+            columns[name] = pa.DataVar(dtype="float32", dims=dims, nullable=True)
     for name, dtype in (("observation_time", "int64"), ("platform", "int32"), ("stream", "int8")):
         columns[name] = pa.DataVar(dtype=dtype, dims=dims)
     return _observations_schema(recipe, columns, {}, somewhere)

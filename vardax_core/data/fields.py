@@ -15,11 +15,11 @@ from vardax_core.state.coordinates import grid_of
 _USUAL = {
     "latitude": (
         {"latitude", "lat"},
-        {"degrees_north", "degree_north", "degree_N", "degrees_N", "degreeN", "degreesN"},
+        {"degrees_north", "degree_north", "degree_n", "degrees_n", "degreen", "degreesn"},
     ),
     "longitude": (
         {"longitude", "lon", "long"},
-        {"degrees_east", "degree_east", "degree_E", "degrees_E", "degreeE", "degreesE"},
+        {"degrees_east", "degree_east", "degree_e", "degrees_e", "degreee", "degreese"},
     ),
 }
 _ROLES = {name: role for role, (names, _) in _USUAL.items() for name in names}
@@ -243,7 +243,7 @@ def _role(coordinate: xr.DataArray) -> str | None:
     """Latitude or longitude, by CF attributes or by the usual name."""
     standard, units = coordinate.attrs.get("standard_name"), coordinate.attrs.get("units")
     for role, (names, degrees) in _USUAL.items():
-        if standard == role or units in degrees:
+        if standard == role or str(units).strip().lower().replace(" ", "_") in degrees:
             return role
         if standard is None and units in (None, "degrees", "degree") and coordinate.name in names:
             return role

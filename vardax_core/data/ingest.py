@@ -5,8 +5,8 @@ import dataclasses
 import datetime
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -60,19 +60,12 @@ class Ingested:
     @property
     def source_sha256(self) -> str:
         """Identity of the file that the truth or the prior was read from."""
-        return source_digest(self.frame)
+        return source_digest(self.frame.attrs)
 
 
-class Described(Protocol):
-    """Something with attributes, as a dataset has."""
-
-    @property
-    def attrs(self) -> dict: ...
-
-
-def source_digest(read: Described) -> str:
-    """Identity of what a dataset was read from, as stores record it."""
-    return str(read.attrs.get("source_sha256", SIMULATED))
+def source_digest(attrs: Mapping[Any, Any]) -> str:
+    """Identity of what a dataset with these attributes was read from, as stores record it."""
+    return str(attrs.get("source_sha256", SIMULATED))
 
 
 def ingest(

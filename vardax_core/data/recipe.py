@@ -22,7 +22,13 @@ from vardax_core.data.recipe_sections import (
     Variable,
     Window,
 )
-from vardax_core.data.reported import NoTruth, PriorFields, StateGrid, WithheldPlatforms
+from vardax_core.data.reported import (
+    ForecastFields,
+    NoTruth,
+    PriorFields,
+    StateGrid,
+    WithheldPlatforms,
+)
 from vardax_core.data.scalars import Duration, Integer, Interval
 from vardax_core.data.section import Section
 from vardax_core.data.streams.sections import Stream, faults_of_names
@@ -64,6 +70,9 @@ class Recipe(Section):
     )
     prior: PriorFields | None = Field(
         default=None, description="fields to learn from beside real observations"
+    )
+    forecast: ForecastFields | None = Field(
+        default=None, description="files that hold the background of every analysis"
     )
     withheld: WithheldPlatforms | None = Field(
         default=None, description="real observations that no analysis sees, for verification"
@@ -142,6 +151,17 @@ class Recipe(Section):
         if self.grid is not None:
             for fault in self.grid.faults_with(self.state_dims):
                 yield f"grid: {fault}"
+        averaged = [stream.name for stream in streams if stream.statistic is not None]
+        if averaged and self.forecast is None:
+            yield (
+                f"streams: the values of {averaged} are of some hours, which asks for a forecast "
+                "whose fields lie within them"
+            )
+        if self.forecast is not None and self.window.times + (self.window.after or 0) > 1:
+            yield (
+                "window: with a forecast from files the observations of one time are analysed; set "
+                "times to 1 and leave `after` out"
+            )
         names = {stream.name for stream in streams}
         unknown = sorted(set((self.withheld and self.withheld.streams) or ()) - names)
         if unknown:
@@ -154,7 +174,7 @@ class Recipe(Section):
         if isinstance(self.source, NoTruth) or isinstance(self.network, Reported):
             yield "source and network are needed: without real streams a truth is observed"
             return
-        for name in ("grid", "prior", "withheld"):
+        for name in ("grid", "prior", "withheld", "forecast"):
             if getattr(self, name) is not None:
                 yield f"{name} is for real observations, and these are simulated from a truth"
         if self.window.after is not None:

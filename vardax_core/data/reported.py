@@ -1,5 +1,6 @@
 """The sections of a recipe whose observations are real: its grid, its prior, what is withheld."""
 
+import datetime
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -9,7 +10,8 @@ from pydantic import Field, model_serializer
 
 from vardax_core.data.scalars import Instant, Number, Seed
 from vardax_core.data.section import Section
-from vardax_core.data.streams.sections import Selection, StreamFile
+from vardax_core.data.streams.scalars import Offset
+from vardax_core.data.streams.sections import Selection, StreamFile, TimeStatistic
 
 
 class FieldFiles(Section):
@@ -30,6 +32,21 @@ class PriorFields(FieldFiles):
     def _faults(self) -> Iterator[str]:
         if self.start is not None and self.end is not None and self.end < self.start:
             yield f"end {self.end.isoformat()} is before start {self.start.isoformat()}"
+
+
+class ForecastFields(FieldFiles):
+    """Forecasts in files, one or an ensemble, which are the background at every analysis time."""
+
+    select: dict[str, Number] = Field(
+        default_factory=dict, description="one coordinate of each further dimension, such as levels"
+    )
+    statistic: TimeStatistic | None = Field(
+        default=None, description="what a background is of the fields of some hours"
+    )
+    ends: Offset = Field(
+        default=datetime.timedelta(0),
+        description="from the analysis time to the valid time, or to the end of these hours",
+    )
 
 
 class GridMask(FieldFiles, Selection):

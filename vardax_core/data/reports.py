@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Bool, Int
 
 from vardax_core.data.conventions import error_attributes, global_attributes, variable_attributes
+from vardax_core.data.forecast_fields import GivenForecast
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reported import WithheldPlatforms
 from vardax_core.data.state_frame import frame_mask
@@ -30,6 +31,7 @@ from vardax_core.types import MINUTES_EPOCH
 
 OBSERVED_AT = "observation_time"
 PLATFORM, STREAM = "platform", "stream"
+EQUIVALENT, SHIFT = "forecast_equivalent", "forecast_shift"
 SECONDS_UNITS = f"seconds since {MINUTES_EPOCH.replace('T', ' ')}"
 CLOUD_IMAGES = 3
 """The clouds that are laid over an image are those of one of so many images before it."""
@@ -106,6 +108,8 @@ def read_reports(
         accounts.append(found.account)
     platforms = _numbered(known, [records for records, _ in parts])
     dataset = _in_columns(recipe, parts, slots, platforms)
+    if recipe.forecast is not None:
+        dataset = _with_equivalents(dataset, recipe, grid, GivenForecast(recipe, folders))
     return Reports(dataset, tuple(platforms), tuple(accounts))
 
 
@@ -137,9 +141,7 @@ def _withheld(
     if wanted is None or (wanted.streams is not None and records.stream not in wanted.streams):
         return nothing
     if wanted.by == "platform":
-        drawn = [
-            chance(wanted.seed, records.stream, name) < wanted.share for name in records.platforms
-        ]
+        drawn = [chance(wanted.seed, name) < wanted.share for name in records.platforms]
         return np.array(drawn, bool)[records.platform] if drawn else nothing
     places = np.unique(records.place, axis=0, return_inverse=True)[1].reshape(-1)
     seen = records.code == QualityCode.KEPT
@@ -221,6 +223,46 @@ def seconds_of(times: np.ndarray) -> np.ndarray:
     if times.dtype.kind == "M":
         return (times - np.datetime64(MINUTES_EPOCH)) // np.timedelta64(1, "s")
     return times.astype(np.int64)
+
+
+def _with_equivalents(
+    dataset: xr.Dataset, recipe: Recipe, grid: AbstractGrid, forecast: GivenForecast
+) -> xr.Dataset:
+    """Add what the forecast says of each observation at its own time and of its own hours, and
+    how this differs from what the background of its analysis time says."""
+    codes = dataset[QUALITY_CONTROL].to_numpy()
+    used = (codes == QualityCode.KEPT) | (codes == QualityCode.WITHHELD)
+    own, shift = np.full((2, *codes.shape), np.nan)
+    streams = dataset[STREAM].to_numpy()
+    times = to_minutes(dataset["time"].values)
+    for row, minute in enumerate(times):
+        background = forecast.background(np.array([minute]))[0].mean(axis=0).reshape(-1)
+        for number, stream in enumerate(recipe.streams or ()):
+            of = used[row] & (streams[row] == number)
+            if not of.any():
+                continue
+            places = [dataset[dim].to_numpy()[row][of] for dim in recipe.state_dims]
+            corners = grid.stencil(np.stack(places, axis=1))
+            seconds = dataset[OBSERVED_AT].to_numpy()[row][of]
+            said = forecast.equivalents(seconds, stream.statistic, *corners)
+            own[row, of] = said
+            shift[row, of] = said - np.sum(corners.weights * background[corners.indices], axis=1)
+    units = {"units": recipe.variable.units}
+    dims = ("time", "station")
+    return dataset.assign(
+        {
+            EQUIVALENT: (
+                dims,
+                own.astype(np.float32),
+                {"long_name": "forecast equivalent of the observation at its own time"} | units,
+            ),
+            SHIFT: (
+                dims,
+                shift.astype(np.float32),
+                {"long_name": "the same minus the equivalent at the analysis time"} | units,
+            ),
+        }
+    )
 
 
 def _attributes(recipe: Recipe) -> dict[str, dict]:

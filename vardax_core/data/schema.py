@@ -18,6 +18,7 @@ _MOVED: tuple[tuple[Path, Path], ...] = (
     (("prior", "period"), ("training",)),
     (("prior", "observations"), ("training",)),
     (("prior", "fields"), ("prior",)),
+    (("forecast",), ("forecast",)),
     (("cycle", "start"), ("period", "start")),
     (("cycle", "end"), ("period", "end")),
     (("cycle", "interval"), ("cycle_interval",)),
@@ -37,7 +38,10 @@ _SIMULATED: tuple[tuple[Path, Path], ...] = (
 )
 _REPORTED: tuple[tuple[Path, Path], ...] = ((("observations",), ("streams",)),)
 _SAME = ("name", "title", "attribution", "members", "methods")
-_SECTIONS = ("variables", "grid", "truth", "prior", "observations", "cycle", "verification")
+_SECTIONS = (
+    *("variables", "grid", "truth", "prior", "forecast", "observations", "cycle"),
+    "verification",
+)
 
 
 def is_schema_2(values: Any) -> bool:

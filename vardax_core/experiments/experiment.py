@@ -289,7 +289,9 @@ class Experiment:
 
     def trained_version(self, training_run: Learnable | None) -> ModelVersion | None:
         """What was learned with these settings from these data, or None."""
-        return self.trained_from(None if training_run is None else source_digest(training_run))
+        return self.trained_from(
+            None if training_run is None else source_digest(training_run.attrs)
+        )
 
     def trained_from(self, source: str | None) -> ModelVersion | None:
         """What was learned with these settings from the file with that sha256, or None.

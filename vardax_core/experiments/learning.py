@@ -71,7 +71,7 @@ def train_method(
     if training_run is None:
         data, grid = SIMULATED, simulated_grid(recipe)
     else:
-        data = source_digest(training_run)
+        data = source_digest(training_run.attrs)
         require_memory(recipe, settings, tuple(training_run.sizes[d] for d in recipe.state_dims))
         frame = training_run.frame if isinstance(training_run, ObservedPeriod) else training_run
         grid = state_grid(frame, recipe)

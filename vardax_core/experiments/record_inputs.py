@@ -7,8 +7,11 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Int
 
+from vardax_core.data.errors import RecipeError
+from vardax_core.data.forecast_fields import GivenForecast
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.reports import OBSERVED_AT, PLATFORM, seconds_of
+from vardax_core.data.reports import OBSERVED_AT, PLATFORM, SHIFT, seconds_of
+from vardax_core.data.state_frame import data_folders
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.experiments.settings import ExperimentSettings
 from vardax_core.observations.placement import Placement, Search, place
@@ -49,6 +52,15 @@ class RecordInputs:
         self.grid = grid
         self.search = search
         self.width = width
+        self._forecast = None
+        if recipe.forecast is not None:
+            self._forecast = GivenForecast(recipe, data_folders())
+            if self._forecast.members not in (1, settings.members):
+                raise RecipeError(
+                    f"Recipe '{recipe.name}': the forecast has {self._forecast.members} members "
+                    f"and the ensemble {settings.members}; set members to "
+                    f"{self._forecast.members}."
+                )
         self._capacities = CAPACITIES[-1:] if even else CAPACITIES
         window, spacing = recipe.window, duration_to_minutes(recipe.window.spacing)
         before = np.arange(1 - window.times, 0, dtype=np.int64)
@@ -146,7 +158,11 @@ class RecordInputs:
         values, errors = np.full((2, window, size), np.nan, dtype)
         shown = known & ((codes == QualityCode.KEPT) | (codes == QualityCode.WITHHELD))
         column = np.flatnonzero(shown)
-        values[row_of[column], column] = taken(name, np.nan)[column]
+        observed = taken(name, np.nan)
+        if SHIFT in columns:
+            # What the forecast says of its own hours stands for what it says of the analysis'.
+            observed = observed - np.nan_to_num(taken(SHIFT, 0.0))
+        values[row_of[column], column] = observed[column]
         errors[:] = np.where(shown, taken(f"{name}_error", 1.0), 1.0)
         seconds = taken(OBSERVED_AT, 0)
         analysis = int(to_minutes(np.asarray([time]))[0])
@@ -168,4 +184,11 @@ class RecordInputs:
             "minutes": (analysis + self.offsets).astype(np.int32),
             "quality": codes.astype(np.int8),
             "placement": placement,
+            **self._background(analysis),
         }
+
+    def _background(self, minute: int) -> dict[str, np.ndarray]:
+        if self._forecast is None:
+            return {}
+        given = self._forecast.background(np.array([minute]))[0]
+        return {"background": given.astype(self.settings.dtype)}

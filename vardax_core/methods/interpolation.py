@@ -42,7 +42,8 @@ class InterpolationMethod(AbstractMethod):
         known = prior.reference
         lengths = np.asarray(known.covariance.lengths, np.float64)
         longest = float(lengths[np.isfinite(lengths)].max(initial=1.0))
-        straight = grid.embedded(grid.points())
+        inside = np.flatnonzero(np.ones(grid.size, bool) if grid.mask is None else grid.mask)
+        straight = grid.embedded(grid.points()[inside])
         nothing = jnp.zeros((0, straight.shape[1]), jnp.float32)
         step = LocalInterpolation(
             operator=PlacedPoints.nowhere(grid.shape),
@@ -52,11 +53,13 @@ class InterpolationMethod(AbstractMethod):
             nugget_sd=known.nugget_sd,
             shared_sd=known.shared_sd,
             error_factor=known.error_factor,
+            points=jnp.asarray(inside, jnp.int32),
             targets=jnp.asarray(straight, jnp.float32),
             records=nothing,
             minutes=nothing[:, 0],
             platforms=jnp.zeros(0, jnp.int32),
             nearest=jnp.full((grid.size, self.most), -1, jnp.int32),
+            about_background=problem.recipe.forecast is not None,
             wanted=Search(self.reach * longest, self.most, speed_of(known.covariance)),
         )
         return Assembly.of(prior, step, known.climatology)

@@ -14,11 +14,11 @@ from vardax_core.analysis.local.covariance import TWICE_SMOOTHNESS, SpaceTimeCov
 from vardax_core.analysis.local.interpolation import LocalRecords
 from vardax_core.data.observed_period import ObservedPeriod
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.reports import OBSERVED_AT, PLATFORM, grid_of_frame
+from vardax_core.data.reports import EQUIVALENT, OBSERVED_AT, PLATFORM, grid_of_frame
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.methods.priors import AbstractPrior, Learned, Progress, UnknownPriorError
 from vardax_core.models.base import AbstractForecastModel
-from vardax_core.models.climatology import Climatology
+from vardax_core.models.climatology import MINUTES_A_DAY, Climatology
 from vardax_core.models.persistence import DampedPersistence
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.state.grids import AbstractGrid
@@ -216,7 +216,8 @@ def training_records(
     grid: AbstractGrid,
     mean: Float[np.ndarray, "slots *state"],
 ) -> LocalRecords:
-    """The usable observations of a training period as departures from a climatological mean."""
+    """The usable observations of a training period as departures from the forecast, or where none
+    is given from a climatological mean."""
     columns = {
         str(name): array.transpose("time", "station").to_numpy().reshape(-1)
         for name, array in period.observations.data_vars.items()
@@ -228,10 +229,12 @@ def training_records(
     points, weights = (
         grid.stencil(places) if used.size else (np.zeros((0, 4), int), np.zeros((0, 4)))
     )
-    slots = len(mean)
-    slot = (minutes.astype(np.int64) % 1440) * slots // 1440
-    flat = mean.reshape(slots, -1)
-    expected = np.sum(weights * flat[slot[:, None], points], axis=1)
+    if EQUIVALENT in taken:
+        expected = taken[EQUIVALENT].astype(np.float64)
+    else:
+        slots, flat = len(mean), mean.reshape(len(mean), -1)
+        slot = (minutes.astype(np.int64) % MINUTES_A_DAY) * slots // MINUTES_A_DAY
+        expected = np.sum(weights * flat[slot[:, None], points], axis=1)
     name = recipe.variable.name
     start = minutes.min() if used.size else 0.0
     return LocalRecords.of(

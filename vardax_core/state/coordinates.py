@@ -23,7 +23,7 @@ _STANDARD_NAMES = {
 }
 _DIRECTED = {
     f"degree{plural}{end}": kind
-    for kind, ends in ((LATITUDE, ("_north", "_N", "N")), (LONGITUDE, ("_east", "_E", "E")))
+    for kind, ends in ((LATITUDE, ("_north", "_n", "n")), (LONGITUDE, ("_east", "_e", "e")))
     for end in ends
     for plural in ("", "s")
 }
@@ -52,9 +52,9 @@ def meaning(name: str, attrs: Mapping[str, Any]) -> str | None:
         horizontal = standard in (None, *_PROJECTED) and name.lower() not in _NAMES
         return _LENGTHS[units] if horizontal else None
     named = _NAMES.get(name.lower()) if standard is None else _STANDARD_NAMES.get(str(standard))
-    if units in _DIRECTED:
-        agreed = standard is None or named == _DIRECTED[units]
-        return _DIRECTED[units] if agreed else None
+    directed = _DIRECTED.get(units.lower().replace(" ", "_"))
+    if directed is not None:
+        return directed if standard is None or named == directed else None
     return named if units in ("", *_DEGREES) else None
 
 

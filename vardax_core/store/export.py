@@ -12,7 +12,9 @@ from vardax_core.store.layout import TIME, TIME_UNITS
 from vardax_core.store.store import ExperimentStore
 
 FORMATS = ("zarr", "netcdf")
-TIME_ENCODING = {"units": TIME_UNITS, "calendar": "proleptic_gregorian", "dtype": "int64"}
+TIME_ENCODING = {"calendar": "proleptic_gregorian", "dtype": "int64"}
+PLATFORMS = "platforms"
+"""A group without a time axis that is written too, where there is one."""
 
 
 class ExportError(StoreError):
@@ -22,7 +24,8 @@ class ExportError(StoreError):
 def export(
     store: ExperimentStore, target: Path, *, format: str = "zarr", as_of: str | None = None
 ) -> list[str]:
-    """Write every group with a time axis to `target`, which appears there whole or not at all.
+    """Write every group with a time axis, and the names of platforms, to `target`, which appears
+    there whole or not at all.
 
     Values go through dask chunk by chunk, so that a store may be larger than memory.
 
@@ -46,13 +49,19 @@ def export(
     if target.exists():
         raise StoreExistsError(target)
     root = store.root(as_of)
-    names = sorted(name for name, group in root.groups() if TIME in group)
+    names = sorted(
+        name for name, group in root.groups() if TIME in group or (name == PLATFORMS and len(group))
+    )
     unfinished = target.with_name(f"{target.name}.writing")
     with storage_errors(target, "write"):
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove(unfinished)
         for number, name in enumerate(names):
-            dataset = _plain(store.dataset(name, as_of=as_of, chunks={}))
+            dataset = (
+                xr.Dataset({"name": ("platform", store.arrays(name)["name"])})
+                if name == PLATFORMS
+                else _plain(store.dataset(name, as_of=as_of, chunks={}))
+            )
             mode: Literal["w", "a"] = "a" if number else "w"
             if format == "zarr":
                 dataset.to_zarr(
@@ -68,7 +77,8 @@ def _plain(dataset: xr.Dataset) -> xr.Dataset:
     plain = dataset.drop_encoding()
     for name, variable in plain.variables.items():
         if variable.dtype.kind == "M":
-            plain[name].encoding = dict(TIME_ENCODING)
+            units = dataset[name].encoding.get("units", TIME_UNITS)
+            plain[name].encoding = {"units": units, **TIME_ENCODING}
     return plain
 
 

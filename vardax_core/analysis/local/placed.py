@@ -1,5 +1,7 @@
 """The local interpolation of the records of a window, as an analysis of the cycle."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -26,7 +28,8 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
     """Optimal interpolation, at every point, of the records nearest to it in space and time.
 
     All records of the window are interpolated, each with its own time, about the climatology of
-    that time. The members are those of the background, moved and scaled to the mean and the spread
+    that time; or, where `about_background`, those of the analysis time about the background. The
+    members are those of the background, moved and scaled to the mean and the spread
     of the interpolation.
 
     Attributes:
@@ -37,12 +40,14 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
         nugget_sd: standard deviation of each record's error beside the given one.
         shared_sd: of the error that all records of a platform have in common.
         error_factor: on the given standard deviations.
-        targets: straight coordinates of the points of the grid.
+        points: flat index of the points that belong to the state.
+        targets: straight coordinates of these.
         records: straight coordinates of the records.
         minutes: of the records, from the analysis time.
         platforms: of the records.
         nearest: records around each point, -1 for none.
         wanted: the search that finds them.
+        about_background: whether innovations are from the background, given from outside.
     """
 
     operator: PlacedPoints
@@ -52,12 +57,14 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
     nugget_sd: Float[Array, ""]
     shared_sd: Float[Array, ""]
     error_factor: Float[Array, ""]
-    targets: Float[Array, "point straight"]
+    points: Int[Array, " inside"]
+    targets: Float[Array, "inside straight"]
     records: Float[Array, "obs straight"]
     minutes: Float[Array, " obs"]
     platforms: Int[Array, " obs"]
     nearest: Int[Array, "point near"]
     wanted: Search = eqx.field(static=True)
+    about_background: bool = eqx.field(static=True, default=False)
 
     @property
     def search(self) -> Search:
@@ -77,15 +84,19 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
         )
 
     def innovations(
-        self, observations: Observations
+        self, mean: Float[Array, "*state"], observations: Observations
     ) -> tuple[Float[Array, " obs"], Bool[Array, " obs"]]:
-        """Departures of the records from the climatology of their row's time, and which are there.
+        """Departures of the records from what is expected at their row's time, and which are there.
 
         Each column has a value in one row at most.
         """
-        expected = jax.vmap(lambda time: self.operator(self.climatology.mean_at(time)))(
-            observations.times
-        )
+        if self.about_background:
+            observations = observations.at_analysis_time()
+            expected = self.operator(mean)[None]
+        else:
+            expected = jax.vmap(lambda time: self.operator(self.climatology.mean_at(time)))(
+                observations.times
+            )
         departures = jnp.where(observations.mask, observations.values - expected, 0.0)
         return jnp.sum(departures, axis=0), jnp.any(observations.mask, axis=0)
 
@@ -97,7 +108,10 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
         key: PRNGKeyArray,
     ) -> Analysis:
         shape, dtype = background.shape[1:], background.dtype
-        departures, used = self.innovations(observations)
+        first = self.climatology.mean_at(observations.times[-1])
+        if self.about_background:
+            first = ensemble_mean(background)
+        departures, used = self.innovations(first, observations)
         scale = self.operator(self.scale)
         given = jnp.max(jnp.where(observations.mask, observations.error_sd, 0.0), axis=0)
         error = jnp.hypot(self.error_factor * given, self.nugget_sd)
@@ -113,13 +127,15 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
             scale=scale,
             mask=used,
         )
-        targets = LocalTargets.at(self.targets, scale=self.scale.reshape(-1))
-        near = self.nearest >= 0
+        targets = LocalTargets.at(self.targets, scale=self.scale.reshape(-1)[self.points])
+        nearest = self.nearest[self.points]
         found = interpolate(
-            targets, records, jnp.where(near, self.nearest, 0), near, self.covariance
+            targets, records, jnp.maximum(nearest, 0), nearest >= 0, self.covariance
         )
-        mean = self.climatology.mean_at(observations.times[-1]) + found.increment.reshape(shape)
-        spread = jnp.sqrt(found.variance).reshape(shape)
+        nothing = jnp.zeros(math.prod(shape), dtype)
+        increment = nothing.at[self.points].set(found.increment).reshape(shape)
+        mean = first + increment
+        spread = nothing.at[self.points].set(jnp.sqrt(found.variance)).reshape(shape)
         before = ensemble_spread(background)
         factor = jnp.where(before > 0, spread / jnp.where(before > 0, before, 1.0), 0.0)
         ensemble = mean[None] + factor[None] * (background - ensemble_mean(background)[None])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -114,7 +115,11 @@ class AbstractFieldStatistic(AbstractStatistic):
         """The numbers of one channel, by the names of `sums`."""
 
     def of(self, view: CycleView) -> dict[str, Array]:
-        """The numbers of a cycle, with the channel as the first axis where states have one."""
+        """The numbers of a cycle, with the channel as the first axis where states have one; zero
+        where observations are real, which are without a truth."""
+        if view.reported:
+            declared = jax.eval_shape(self.of_field, view.fields)
+            return jax.tree.map(lambda sum_: jnp.zeros(sum_.shape, sum_.dtype), declared)
         if not view.channels:
             return self.of_field(view.fields)
         return jax.vmap(self.of_field)(view.fields)

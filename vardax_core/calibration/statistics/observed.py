@@ -109,7 +109,7 @@ class WithheldPrediction(AbstractStatistic):
         score = gaussian_crps(residual, jnp.zeros_like(residual), sd)
         z = standardised(residual, sd)
         half = jnp.asarray(HALF_WIDTHS, residual.dtype)
-        inside = (jnp.abs(z)[None] <= half[:, None]) * one[None]
+        inside = (jnp.abs(z)[None] <= half[:, None]).astype(one.dtype) * one[None]
         bins = jnp.clip((ndtr(z) * PIT_BINS).astype(jnp.int32), 0, PIT_BINS - 1)
         return {
             "withheld_predicted_variance": jnp.sum(one * sd**2),

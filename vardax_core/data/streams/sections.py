@@ -247,6 +247,13 @@ class TableSource(AbstractStreamSource):
                 yield f"columns.{dim} is needed: the column of the place along '{dim}'"
 
 
+class TimeStatistic(Section):
+    """What a value is of the hours before its time."""
+
+    kind: Literal["maximum", "minimum", "mean"]
+    hours: Integer = Field(ge=1, le=24 * 31, description="how many")
+
+
 class Selection(Section):
     """A variable that says which points of every image are used."""
 
@@ -319,6 +326,10 @@ class Stream(Section):
         ge=0,
         description="standard deviation of what a grid cannot resolve, added in squares, in the "
         "variable's units",
+    )
+    statistic: TimeStatistic | None = Field(
+        default=None,
+        description="what each value is of the hours before its time; by default of its instant",
     )
     valid_min: Number | None = Field(default=None, description="narrower than the variable's")
     valid_max: Number | None = Field(default=None, description="narrower than the variable's")
