@@ -29,14 +29,15 @@ def numbers_of(
     elif column.dtype.kind == "b":
         values, wrong = np.full(column.shape, np.nan), np.ones(column.shape, bool)
     else:
-        text = texts_of(column)
-        absent = are_blank(text) | np.isin(text, [m for m in missing if isinstance(m, str)])
-        plain = pd.Series(text, dtype=object)
+        plain = pd.Series(column if column.dtype == object else texts_of(column), dtype=object)
         if decimal != ".":
             plain = plain.str.replace(decimal, ".", regex=False)
-        values = pd.to_numeric(plain.where(~absent), errors="coerce").to_numpy(np.float64)
-        values = np.array(values)
-        wrong = ~absent & ~np.isfinite(values)
+        values = np.array(pd.to_numeric(plain, errors="coerce"), np.float64)
+        odd = np.flatnonzero(~np.isfinite(values))
+        text = texts_of(column[odd])
+        absent = are_blank(text) | np.isin(text, [m for m in missing if isinstance(m, str)])
+        wrong = np.zeros(values.shape, bool)
+        wrong[odd[~absent]] = True
     marks = [float(mark) for mark in missing if not isinstance(mark, str)]
     # Marks in a file of single precision are those of the recipe to seven digits.
     marked = np.zeros(values.shape, bool)

@@ -183,8 +183,8 @@ def _in_period(reader: Reader, versions: Versions) -> Versions:
         reader.tally.add(Reason.OUTSIDE_PERIOD, int(early.sum()), example)
     return dataclasses.replace(
         tracks,
-        current=tracks.current.taken(~early).in_order(),
-        superseded=tracks.superseded.taken(tracks.superseded.time >= reader.start).in_order(),
+        current=tracks.current.taken(~early).tidied(),
+        superseded=tracks.superseded.taken(tracks.superseded.time >= reader.start).tidied(),
     )
 
 

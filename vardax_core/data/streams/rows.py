@@ -287,8 +287,9 @@ class Reader:
         codes, unique = pd.factorize(piece.columns["platform"][left], use_na_sentinel=False)
         spelled = [name or "unnamed" for name in texts_of(np.asarray(unique)).tolist()]
         names = sorted(set(spelled))
-        number = np.array([names.index(name) for name in spelled], np.int32)
-        return number[codes].astype(np.int32), tuple(names)
+        number = {name: n for n, name in enumerate(names)}
+        numbers = np.array([number[name] for name in spelled], np.int32)
+        return numbers[codes].astype(np.int32), tuple(names)
 
     def _arrival(
         self, piece: Piece, left: Bool[np.ndarray, " row"], time: np.ndarray

@@ -100,7 +100,7 @@ def _split(handle: IO[str], file: Found, source: TableSource) -> Iterator[list[s
         first = handle.readline()
     separator = source.separator or max(_SEPARATORS, key=first.count)
     for row in csv.reader(itertools.chain([first], handle), delimiter=separator):
-        if any(cell.strip() for cell in row):
+        if len(row) > 1 or (row and row[0].strip()):
             yield row
 
 

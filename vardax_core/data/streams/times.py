@@ -34,9 +34,10 @@ _CALENDARS = (None, "standard", "gregorian", "proleptic_gregorian")
 _FINEST = 10**6
 """Nanoseconds to which instants are kept that were written as broken numbers."""
 _FARTHEST = 9.2e18
+_DATE = 10
+"""Letters of a date."""
 _TWO_ORDERS = re.compile(r"\s*\d{1,2}\s*[/.\-]\s*\d{1,2}\s*[/.\-]\s*\d{2,4}")
-_YEAR_FIRST = re.compile(r"\s*(\d{4}[-/]\d{1,2}([-/]\d{1,2})?(?!\d)|\d{8}(?!\d))")
-_ZONED = re.compile(r"(?:[Zz]|\d\s?[+-]\d{2}:?\d{2}|T\d[\d:.]*[+-]\d{2}|UTC|GMT)\s*$")
+_YEAR_FIRST = re.compile(r"\d{4}[-/]\d{1,2}([-/]\d{1,2})?|\d{8}")
 
 
 class Instants(NamedTuple):
@@ -156,7 +157,7 @@ def _from_unique_text(text: np.ndarray, reading: TimeReading) -> Instants:
             pd.Series(text, dtype=object), format=reading.format, errors="coerce", utc=says_zone
         )
     else:
-        zoned = np.array([_ZONED.search(value) is not None for value in text], bool)
+        zoned = np.array([_states_zone(value) for value in text], bool)
         parsed = pd.to_datetime(
             pd.Series(text, dtype=object), format="ISO8601", errors="coerce", utc=True
         )
@@ -164,14 +165,20 @@ def _from_unique_text(text: np.ndarray, reading: TimeReading) -> Instants:
     instants = times.to_numpy("datetime64[ns]").copy()
     instants[absent] = np.datetime64("NaT")
     if reading.format is None:
-        instants[[_YEAR_FIRST.match(value) is None for value in text]] = np.datetime64("NaT")
+        bare = [len(v) <= _DATE and _YEAR_FIRST.fullmatch(v) is None for v in text]
+        instants[bare] = np.datetime64("NaT")
     unread = np.isnat(instants) & ~absent
     either = np.zeros(text.size, bool)
     if reading.format is None:
-        either = np.array([_TWO_ORDERS.match(value) is not None for value in text], bool)
+        either[unread] = [_TWO_ORDERS.match(value) is not None for value in text[unread]]
     local = _localised(instants, zoned, reading)
     ambiguous = (either & ~absent) | local.ambiguous
     return Instants(local.time, unread & ~either, ambiguous, local.zoneless)
+
+
+def _states_zone(text: str) -> bool:
+    clock = text[_DATE:]
+    return clock.endswith(("Z", "z", "UTC", "GMT")) or "+" in clock or "-" in clock
 
 
 def _localised(instants: np.ndarray, zoned: np.ndarray, reading: TimeReading) -> Instants:
