@@ -18,7 +18,7 @@ OBSERVATION = st.tuples(
     st.sampled_from(["a", "b", "1075"]),
 )
 ROWS = st.lists(OBSERVATION, min_size=1, max_size=15)
-LAWS = settings(max_examples=25, deadline=None)
+LAWS = settings(max_examples=20, deadline=None)
 EPOCH = np.datetime64("2019-02-25T00:00:00")
 
 
@@ -61,15 +61,13 @@ def test_neither_order_nor_files_nor_copies_matter(tmp_path_factory, rows, rando
 
 
 @LAWS
-@given(ROWS, st.sampled_from([-360, 360, 720]))
+@given(ROWS, st.sampled_from([-360, 360]))
 def test_a_turn_of_all_longitudes_changes_nothing(tmp_path_factory, rows, turn):
     folder = tmp_path_factory.mktemp("turn")
     once = found(folder, quiet(rows), grid=GRID)
-    inside = [row for row in rows if -18000 <= row[2] + turn * 100 <= 72000] if turn < 0 else rows
-    turned = found(folder, [ROW, *lines(inside, turn)], grid=GRID)
-    same = found(folder, quiet(inside), grid=GRID) if turn < 0 else once
-    assert turned.records.says_the_same(same.records)
-    assert ((same.records.place[:, 1] >= -180) & (same.records.place[:, 1] < 180)).all()
+    turned = found(folder, [ROW, *lines(rows, turn)], grid=GRID)
+    assert turned.records.says_the_same(once.records)
+    assert ((once.records.place[:, 1] >= -180) & (once.records.place[:, 1] < 180)).all()
 
 
 @LAWS
