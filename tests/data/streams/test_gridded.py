@@ -152,6 +152,22 @@ def test_superobservations_need_a_grid_of_enough_points(tmp_path):
         read(tmp_path, stream(superobserve={"points": 9}), grid=GRID)
 
 
+def test_flags_may_be_given_by_their_meaning(tmp_path):
+    data = images()
+    data["flag"].attrs = {"flag_values": np.arange(4, dtype=np.int8),
+                          "flag_meanings": "good cloudy ice probably_good"}  # fmt: skip
+    data.to_netcdf(tmp_path / "a.nc")
+    by_value = read(tmp_path, stream(quality="flag", accept=[0, 3]))
+    by_meaning = read(tmp_path, stream(quality="flag", accept=["good", "probably_good"]))
+    assert len(by_value.records) == len(by_meaning.records) > 0
+
+
+def test_a_gap_between_images_makes_platforms_of_them(tmp_path):
+    images().to_netcdf(tmp_path / "a.nc")
+    records = read(tmp_path, stream(gap="1h")).records
+    assert records.platforms == ("2019-03-02T00:00:00", "2019-03-03T12:00:00")
+
+
 def test_the_period_includes_both_ends(tmp_path):
     images().to_netcdf(tmp_path / "a.nc")
     first = np.datetime64("2019-03-02T00:00")

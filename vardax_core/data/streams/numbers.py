@@ -1,6 +1,6 @@
 """Numbers as files write them: text, blanks, marks of missing values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -74,6 +74,17 @@ def texts_of(column: np.ndarray) -> np.ndarray:
 def are_blank(text: np.ndarray) -> Bool[np.ndarray, " row"]:
     """Say which texts stand for no value."""
     return np.array([value.lower() in BLANK for value in text.tolist()], bool)
+
+
+def flags_meant(flags: Sequence[int | str], attrs: Mapping[str, object]) -> tuple[int | str, ...]:
+    """Add the values of flags that are given by their meaning.
+
+    Source: CF conventions 1.11, section 3.5.
+    """
+    meanings = str(attrs.get("flag_meanings", "")).split()
+    values = np.ravel(np.asarray(attrs.get("flag_values", ()))).tolist()
+    known = dict(zip(meanings, values, strict=False))
+    return (*flags, *(int(known[str(flag)]) for flag in flags if str(flag) in known))
 
 
 def flagged_as(column: np.ndarray, accepted: Sequence[int | str]) -> Bool[np.ndarray, "*any"]:

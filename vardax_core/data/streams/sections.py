@@ -169,6 +169,10 @@ class AbstractStreamSource(Section):
         description="from valid time to arrival; by default a value arrives when its file is "
         "modified",
     )
+    gap: Gap | None = Field(
+        default=None,
+        description="a longer gap between times begins a new platform, where none is named",
+    )
 
     @property
     @abstractmethod
@@ -193,10 +197,6 @@ class TableSource(AbstractStreamSource):
         default=None, description="by default what the suffix of a file says"
     )
     columns: Columns
-    gap: Gap | None = Field(
-        default=None,
-        description="a longer gap begins a new platform, where there is no platform column",
-    )
     separator: str | None = Field(
         default=None, min_length=1, max_length=1, description="of CSV; by default as found"
     )

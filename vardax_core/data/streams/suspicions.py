@@ -48,8 +48,9 @@ def swapped(reader: Reader) -> Iterator[str]:
     real = np.abs(swapped[:, latitude]) <= 90.0
     now = np.abs(places[:, latitude]) <= 90.0
     if reader.grid is not None:
-        now[now] = reader.grid.contains(places[now])
-        real[real] = reader.grid.contains(swapped[real])
+        for inside, at in ((now, places), (real, swapped)):
+            if inside.any():
+                inside[inside] = reader.grid.contains(at[inside])
     if now.mean() < 1 - _MOST and real.mean() > _MOST:
         where = "on the sphere" if reader.grid is None else "within the grid"
         yield (
