@@ -102,7 +102,7 @@ def read_stream(
 def _instant(instant: datetime.datetime | np.datetime64) -> np.datetime64:
     if isinstance(instant, datetime.datetime) and instant.tzinfo is not None:
         instant = instant.astimezone(datetime.UTC).replace(tzinfo=None)
-    return np.datetime64(instant, "ns")
+    return np.array([instant], "datetime64[ns]")[0]
 
 
 def _of_file(reader: Reader, file: Found, alone: bool) -> list[Records]:

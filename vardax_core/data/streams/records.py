@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -125,7 +126,7 @@ class Records:
                 )
         platforms = sorted({name for part in parts for name in part.platforms})
         files = sorted({name for part in parts for name in part.files})
-        columns = {
+        columns: dict[str, Any] = {
             name: np.concatenate([getattr(part, name) for part in parts])
             for name in (*PER_RECORD, "row")
         }

@@ -324,7 +324,8 @@ class Stream(Section):
     valid_max: Number | None = Field(default=None, description="narrower than the variable's")
 
     def _faults(self) -> Iterator[str]:
-        if None not in (self.valid_min, self.valid_max) and not self.valid_min < self.valid_max:
+        low, high = self.bounds_within((-math.inf, math.inf))
+        if not low < high:
             yield f"valid_min {self.valid_min} must be below valid_max {self.valid_max}"
 
     def faults_with(

@@ -2,9 +2,10 @@
 
 import csv
 import gzip
+import io
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import IO
+from typing import IO, BinaryIO, cast
 
 import numpy as np
 
@@ -71,14 +72,14 @@ def _check_text(file: Found) -> None:
 
 
 def _opened_bytes(file: Found) -> IO[bytes]:
-    return gzip.open(file.path, "rb") if file.name.endswith(".gz") else file.path.open("rb")
+    if file.name.endswith(".gz"):
+        return cast(IO[bytes], gzip.open(file.path, "rb"))
+    return file.path.open("rb")
 
 
 def _opened(file: Found) -> IO[str]:
-    settings = {"encoding": "utf-8-sig", "errors": "replace", "newline": ""}
-    if file.name.endswith(".gz"):
-        return gzip.open(file.path, "rt", **settings)
-    return file.path.open("r", **settings)
+    raw = cast(BinaryIO, _opened_bytes(file))
+    return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
 
 
 def _ends_within_a_line(file: Found) -> bool:
