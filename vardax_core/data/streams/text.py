@@ -5,7 +5,7 @@ import gzip
 import io
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import IO, BinaryIO, cast
+from typing import IO, cast
 
 import numpy as np
 
@@ -71,14 +71,12 @@ def _check_text(file: Found) -> None:
         )
 
 
-def _opened_bytes(file: Found) -> IO[bytes]:
-    if file.name.endswith(".gz"):
-        return cast(IO[bytes], gzip.open(file.path, "rb"))
-    return file.path.open("rb")
+def _opened_bytes(file: Found) -> io.BufferedIOBase:
+    return gzip.open(file.path, "rb") if file.name.endswith(".gz") else file.path.open("rb")
 
 
-def _opened(file: Found) -> IO[str]:
-    raw = cast(BinaryIO, _opened_bytes(file))
+def _opened(file: Found) -> io.TextIOWrapper:
+    raw = cast(IO[bytes], _opened_bytes(file))
     return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
 
 
@@ -88,7 +86,7 @@ def _ends_within_a_line(file: Found) -> bool:
         return raw.read(1) not in b"\r\n"
 
 
-def _split(handle: IO[str], file: Found, source: TableSource) -> Iterator[list[str]]:
+def _split(handle: io.TextIOWrapper, file: Found, source: TableSource) -> Iterator[list[str]]:
     """Rows that are not blank."""
     if source.format_of(file.suffix) == "text" and source.separator is None:
         for line in handle:
