@@ -187,7 +187,31 @@ def test_a_file_that_ends_within_a_row_may_still_be_written(tmp_path):
     result = read(tmp_path)
     assert result.account.used == 1
     assert result.account.count(Reason.ODD_ROW) == 1
-    assert any("still being written" in note for note in result.account.notes)
+    assert any("still being written" in said for said in result.account.warnings())
+
+
+def test_a_quote_that_is_not_closed_is_pointed_out(tmp_path):
+    write(tmp_path, ROW, ROW.replace(",a", ',"b'), ROW, ROW)
+    (said,) = read(tmp_path).account.suspicions
+    assert "1 row of several lines (first at line 3): a quote that is not closed" in said
+
+
+def test_zeros_that_a_crash_left_are_one_bad_row(tmp_path):
+    write(tmp_path, ROW, "\0" * 50, ROW.replace(",a", ",b"))
+    assert read(tmp_path).account.used == 2
+
+
+def test_letters_that_are_lost_are_pointed_out(tmp_path):
+    text = f"time,lat,lon,t,station\n{ROW.replace(',a', ',Umeå')}\n"
+    (tmp_path / "a.csv").write_bytes(text.encode("latin-1"))
+    (said,) = read(tmp_path).account.suspicions
+    assert "names of platforms are not in UTF-8" in said
+
+
+@pytest.mark.parametrize("year", ["9999-12-31", "0001-01-01"])
+def test_instants_out_of_reach_are_outside_of_the_period(tmp_path, year):
+    write(tmp_path, ROW, ROW.replace("2019-03-02T06:00Z", year))
+    assert read(tmp_path).account.count(Reason.OUTSIDE_PERIOD) == 1
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.nc"])

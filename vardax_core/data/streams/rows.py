@@ -179,7 +179,7 @@ class Reader:
         except UnknownUnitsError as error:
             raise UnitsError(f"{where}: {error}, or write source.units in the recipe.") from error
         if units is not None and stated is not None:
-            self.tally.note(_disagreement(units, str(stated), where))
+            self.tally.doubt(_disagreement(units, str(stated), where))
         self.tally.note(change.sentence)
         return change
 
@@ -287,6 +287,11 @@ class Reader:
         codes, unique = pd.factorize(piece.columns["platform"][left], use_na_sentinel=False)
         spelled = [name or "unnamed" for name in texts_of(np.asarray(unique)).tolist()]
         names = sorted(set(spelled))
+        if any("\ufffd" in name for name in names):
+            self.tally.doubt(
+                f"{piece.file.name}: names of platforms are not in UTF-8, letters are lost; write "
+                "the file in UTF-8"
+            )
         number = {name: n for n, name in enumerate(names)}
         numbers = np.array([number[name] for name in spelled], np.int32)
         return numbers[codes].astype(np.int32), tuple(names)

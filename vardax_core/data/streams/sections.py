@@ -12,7 +12,17 @@ from pydantic import Field, model_serializer
 
 from vardax_core.data.scalars import Duration, Integer, Number
 from vardax_core.data.section import Section
-from vardax_core.data.streams.scalars import Column, FilePattern, Flag, Gap, Mark, Offset, Zone
+from vardax_core.data.streams.scalars import (
+    Column,
+    FilePattern,
+    Flag,
+    Gap,
+    Mark,
+    Offset,
+    Zone,
+    length_of,
+    wrong_directive,
+)
 from vardax_core.data.streams.units import UnknownUnitsError, conversion
 from vardax_core.words import did_you_mean
 
@@ -92,6 +102,13 @@ class TimeReading(Section):
             yield "format is for text and units for numbers; leave one of them out"
         if self.format is not None and "%" not in self.format:
             yield f"format {self.format!r} has no %; write it as '%Y-%m-%d %H:%M'"
+        elif self.format is not None and (wrong := wrong_directive(self.format)):
+            yield f"format {self.format!r}: {wrong}; write it as '%Y-%m-%d %H:%M'"
+        if self.units is not None and length_of(self.units.partition(" ")[0]) is None:
+            yield (
+                f"units {self.units!r}: expected seconds, minutes, hours, days or weeks, for "
+                "months and years have no fixed length"
+            )
 
 
 class Columns(Section):

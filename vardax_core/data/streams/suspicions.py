@@ -27,6 +27,7 @@ def suspicions(reader: Reader, records: Records) -> Iterator[str]:
         reader: with the tally of everything that was read.
         records: that are used or marked.
     """
+    yield from reader.tally.doubts
     yield from swapped(reader)
     yield from _units(reader)
     yield from _errors(reader)

@@ -9,26 +9,8 @@ from jaxtyping import Bool
 
 from vardax_core.data.errors import TimeAxisError
 from vardax_core.data.streams.numbers import are_blank, numbers_of, texts_of
-from vardax_core.data.streams.scalars import zone_of
+from vardax_core.data.streams.scalars import length_of, zone_of
 from vardax_core.data.streams.sections import TimeReading
-
-_LENGTHS = {
-    "nanosecond": 1,
-    "microsecond": 10**3,
-    "millisecond": 10**6,
-    "second": 10**9,
-    "sec": 10**9,
-    "s": 10**9,
-    "minute": 60 * 10**9,
-    "min": 60 * 10**9,
-    "hour": 3600 * 10**9,
-    "hr": 3600 * 10**9,
-    "h": 3600 * 10**9,
-    "day": 86400 * 10**9,
-    "d": 86400 * 10**9,
-    "week": 7 * 86400 * 10**9,
-}
-"""Nanoseconds of the units of time; months and years have no length."""
 
 _CALENDARS = (None, "standard", "gregorian", "proleptic_gregorian")
 _FINEST = 10**6
@@ -36,6 +18,7 @@ _FINEST = 10**6
 _FARTHEST = 9.2e18
 _DATE = 10
 """Letters of a date."""
+_WORD = re.compile(r"\s*(UTC|GMT)$")
 _TWO_ORDERS = re.compile(r"\s*\d{1,2}\s*[/.\-]\s*\d{1,2}\s*[/.\-]\s*\d{2,4}")
 _YEAR_FIRST = re.compile(r"\d{4}[-/]\d{1,2}([-/]\d{1,2})?|\d{8}")
 
@@ -127,7 +110,7 @@ def epoch_of(units: str, where: str) -> tuple[int, int]:
         TimeAxisError: they are not understood.
     """
     word, _, since = units.strip().partition(" since ")
-    length = _LENGTHS.get(word.strip().lower()) or _LENGTHS.get(word.strip().lower().rstrip("s"))
+    length = length_of(word)
     try:
         start = pd.Timestamp(since.strip())
     except (ValueError, OverflowError):
@@ -159,7 +142,10 @@ def _from_unique_text(text: np.ndarray, reading: TimeReading) -> Instants:
     else:
         zoned = np.array([_states_zone(value) for value in text], bool)
         parsed = pd.to_datetime(
-            pd.Series(text, dtype=object), format="ISO8601", errors="coerce", utc=True
+            pd.Series([_WORD.sub("Z", value) for value in text], dtype=object),
+            format="ISO8601",
+            errors="coerce",
+            utc=True,
         )
     times = parsed.dt.tz_localize(None) if parsed.dt.tz is not None else parsed
     instants = times.to_numpy("datetime64[ns]").copy()
