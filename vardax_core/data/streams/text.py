@@ -97,12 +97,12 @@ def _split(
         first = handle.readline()
     separator = source.separator or max(_SEPARATORS, key=first.count)
     reader = csv.reader(itertools.chain([first], handle), delimiter=separator)
-    line = spanning = first_spanning = 0
+    before = spanning = first_spanning = 0
     for row in reader:
-        if reader.line_num > line + 1:
+        if reader.line_num > before + 1:
             spanning += 1
-            first_spanning = first_spanning or line + 1
-        line = reader.line_num
+            first_spanning = first_spanning or before + 1
+        before = reader.line_num
         if len(row) > 1 or (row and row[0].strip()):
             yield row
     if spanning:
