@@ -73,13 +73,13 @@ def variables_named(
     """
     known = [str(name) for name in dataset.variables]
     faults = [
-        f"no variable '{name}' for {role}{did_you_mean(name, known)}"
+        f"no variable '{name}' for {role}{did_you_mean(name, known).rstrip('.')}"
         for role, name in wanted.items()
         if name not in known
     ]
     if faults:
         raise SourceFormatError(
-            f"{file.name}: there is {'; there is '.join(faults)} Its variables are {known}."
+            f"{file.name}: there is {'; there is '.join(faults)}. Its variables are {known}."
         )
     return {role: dataset[name] for role, name in wanted.items()}
 

@@ -55,7 +55,8 @@ def find_files(files: Sequence[StreamFile], folders: Sequence[pathlib.Path]) -> 
 
     Returns:
         In alphabetical order of their names, each once. Hidden files and those of which the name
-        ends in `.part`, `.tmp` or `~` are taken for unfinished ones and left out of patterns.
+        ends in `.part`, `.tmp` or `~` are taken for unfinished ones and left out of patterns, and
+        so are folders but for `.zarr`.
 
     Raises:
         SourceNotFoundError: there is none at all, or not one that is given by name.
@@ -65,8 +66,10 @@ def find_files(files: Sequence[StreamFile], folders: Sequence[pathlib.Path]) -> 
     for file in files:
         matches: dict[str, pathlib.Path] = {}
         for folder in folders:
-            for path in sorted(folder.glob(file.name)) if folder.is_dir() else ():
-                if not (file.is_pattern and _is_unfinished(path)):
+            exact = folder / file.name
+            fitting = [exact] if exact.exists() else sorted(folder.glob(file.name))
+            for path in fitting:
+                if not (file.is_pattern and _is_passed_over(path)):
                     matches.setdefault(path.relative_to(folder).as_posix(), path)
         if not matches and not file.is_pattern:
             raise SourceNotFoundError(_nowhere(file.name, folders))
@@ -102,8 +105,10 @@ def _identity(path: pathlib.Path) -> tuple[int, ...]:
     return stats[0].st_ino, size, max(stat.st_mtime_ns for stat in stats)
 
 
-def _is_unfinished(path: pathlib.Path) -> bool:
-    return path.name.startswith(".") or path.name.endswith((".part", ".tmp", "~"))
+def _is_passed_over(path: pathlib.Path) -> bool:
+    """Whether a pattern does not mean it: unfinished files, and folders but for zarr."""
+    unfinished = path.name.startswith(".") or path.name.endswith((".part", ".tmp", "~"))
+    return unfinished or (path.is_dir() and path.suffix.lower() != ".zarr")
 
 
 def _verify(name: str, path: pathlib.Path, expected: str) -> None:

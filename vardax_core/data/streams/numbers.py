@@ -1,6 +1,6 @@
 """Numbers as files write them: text, blanks, marks of missing values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -29,14 +29,15 @@ def numbers_of(
     elif column.dtype.kind == "b":
         values, wrong = np.full(column.shape, np.nan), np.ones(column.shape, bool)
     else:
-        text = texts_of(column)
-        absent = are_blank(text) | np.isin(text, [m for m in missing if isinstance(m, str)])
-        plain = pd.Series(text, dtype=object)
+        plain = pd.Series(column if column.dtype == object else texts_of(column), dtype=object)
         if decimal != ".":
             plain = plain.str.replace(decimal, ".", regex=False)
-        values = pd.to_numeric(plain.where(~absent), errors="coerce").to_numpy(np.float64)
-        values = np.array(values)
-        wrong = ~absent & ~np.isfinite(values)
+        values = np.array(pd.to_numeric(plain, errors="coerce"), np.float64)
+        odd = np.flatnonzero(~np.isfinite(values))
+        text = texts_of(column[odd])
+        absent = are_blank(text) | np.isin(text, [m for m in missing if isinstance(m, str)])
+        wrong = np.zeros(values.shape, bool)
+        wrong[odd[~absent]] = True
     marks = [float(mark) for mark in missing if not isinstance(mark, str)]
     # Marks in a file of single precision are those of the recipe to seven digits.
     marked = np.zeros(values.shape, bool)
@@ -73,6 +74,17 @@ def texts_of(column: np.ndarray) -> np.ndarray:
 def are_blank(text: np.ndarray) -> Bool[np.ndarray, " row"]:
     """Say which texts stand for no value."""
     return np.array([value.lower() in BLANK for value in text.tolist()], bool)
+
+
+def flags_meant(flags: Sequence[int | str], attrs: Mapping[str, object]) -> tuple[int | str, ...]:
+    """Add the values of flags that are given by their meaning.
+
+    Source: CF conventions 1.11, section 3.5.
+    """
+    meanings = str(attrs.get("flag_meanings", "")).split()
+    values = np.ravel(np.asarray(attrs.get("flag_values", ()))).tolist()
+    known = dict(zip(meanings, values, strict=False))
+    return (*flags, *(int(known[str(flag)]) for flag in flags if str(flag) in known))
 
 
 def flagged_as(column: np.ndarray, accepted: Sequence[int | str]) -> Bool[np.ndarray, "*any"]:

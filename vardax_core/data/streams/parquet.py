@@ -37,7 +37,7 @@ def parquet_pieces(file: Found, source: TableSource, tally: Tally) -> Iterator[P
                 tally.files[file.name] = number
                 columns, attrs = {}, {}
                 for role, name in wanted.items():
-                    columns[role], attrs[role] = _column(batch.column(str(name)))
+                    columns[role], attrs[role] = column_of(batch.column(str(name)))
                 yield Piece(file, numbers, columns, wanted, attrs, source.decimal)
             tally.files[file.name] = number
     except (pa.ArrowException, OSError) as error:
@@ -48,8 +48,8 @@ def parquet_pieces(file: Found, source: TableSource, tally: Tally) -> Iterator[P
         ) from error
 
 
-def _column(array: pa.Array) -> tuple[np.ndarray, dict[str, object]]:
-    """Values, and whether instants are in UTC."""
+def column_of(array: pa.Array) -> tuple[np.ndarray, dict[str, object]]:
+    """Give the values of a column, and whether instants are in UTC."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     zoned = False

@@ -3,7 +3,8 @@
 import dataclasses
 import datetime
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,18 +17,16 @@ from vardax_core.data.streams.account import (
     StreamAccount,
 )
 from vardax_core.data.streams.files import Found, find_files
-from vardax_core.data.streams.gridded import gridded_pieces
+from vardax_core.data.streams.gridded import gridded_records
 from vardax_core.data.streams.records import Records
 from vardax_core.data.streams.revisions import Versions, known_at, resolve
-from vardax_core.data.streams.rows import LONGEST_PIECE, Reader
+from vardax_core.data.streams.rows import Reader
 from vardax_core.data.streams.sections import GriddedSource, Stream, TableSource
-from vardax_core.data.streams.superobserve import Cells, added
 from vardax_core.data.streams.suspicions import suspicions, swapped
-from vardax_core.data.streams.table import table_pieces
+from vardax_core.data.streams.table import table_records
 from vardax_core.data.streams.tally import Tally
 from vardax_core.data.streams.tracks import with_tracks
 from vardax_core.observations.quality import QualityCode
-from vardax_core.state.coordinates import LONGITUDE
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.words import counted
 
@@ -103,14 +102,15 @@ def read_stream(
 def _instant(instant: datetime.datetime | np.datetime64) -> np.datetime64:
     if isinstance(instant, datetime.datetime) and instant.tzinfo is not None:
         instant = instant.astimezone(datetime.UTC).replace(tzinfo=None)
-    return np.datetime64(instant, "ns")
+    return np.array([instant], "datetime64[ns]")[0]
 
 
 def _of_file(reader: Reader, file: Found, alone: bool) -> list[Records]:
     """The records of a file; none where it is refused, which is noted."""
     own = dataclasses.replace(reader, tally=Tally())
     try:
-        parts = [part for part in _parts(own, file) if len(part)]
+        source = reader.stream.source
+        parts = [part for part in _READERS[type(source)](own, file, source) if len(part)]
         file.check_unchanged()
     except SourceError as error:
         if alone:
@@ -124,45 +124,6 @@ def _of_file(reader: Reader, file: Found, alone: bool) -> list[Records]:
     return parts
 
 
-def _parts(reader: Reader, file: Found) -> Iterator[Records]:
-    source = reader.stream.source
-    if isinstance(source, TableSource):
-        early = reader.start - LONGEST_PIECE if source.gap is not None else None
-        for piece in table_pieces(file, source, reader.tally):
-            yield reader.records(piece, first=early)
-        return
-    pieces = gridded_pieces(file, source, reader.dims, reader.tally)
-    if source.superobserve is None:
-        for piece in pieces:
-            yield reader.records(piece)
-        return
-    cells = _cells(reader, source)
-    sums = [
-        cells.sums(pixels) for pixels in (reader.records(piece) for piece in pieces) if len(pixels)
-    ]
-    if sums:
-        like = dataclasses.replace(
-            Records.none(reader.stream.name, reader.dims), files=(file.name,)
-        )
-        made = cells.records(added(*sums), like)
-        reader.tally.note(
-            f"pixels are averaged in cells of {counted(source.superobserve.points, 'grid point')} "
-            "a side"
-        )
-        yield made
-
-
-def _cells(reader: Reader, source: GriddedSource) -> Cells:
-    if reader.grid is None or source.superobserve is None:
-        raise RecipeError(
-            f"stream '{reader.stream.name}': superobserve needs the grid of the states; give one."
-        )
-    circle = tuple(
-        360.0 if n == reader.spherical.get(LONGITUDE) else None for n in range(len(reader.dims))
-    )
-    return Cells.on(reader.grid, source.superobserve, circle, reader.stream.representativeness)
-
-
 def _refusal(reader: Reader) -> SourceError:
     (first, *others) = reader.tally.errors
     more = f" So it is with {counted(len(others), 'further file')}." if others else ""
@@ -171,10 +132,10 @@ def _refusal(reader: Reader) -> SourceError:
 
 def _in_period(reader: Reader, versions: Versions) -> Versions:
     """Platforms made of gaps, and then only what lies in the period."""
-    source = reader.stream.source
-    if not isinstance(source, TableSource) or source.gap is None:
+    gap = reader.stream.source.gap
+    if gap is None:
         return versions
-    tracks = with_tracks(versions, source.gap)
+    tracks = with_tracks(versions, gap)
     early = tracks.current.time < reader.start
     if early.any():
         at = int(np.argmax(early))
@@ -183,8 +144,8 @@ def _in_period(reader: Reader, versions: Versions) -> Versions:
         reader.tally.add(Reason.OUTSIDE_PERIOD, int(early.sum()), example)
     return dataclasses.replace(
         tracks,
-        current=tracks.current.taken(~early).in_order(),
-        superseded=tracks.superseded.taken(tracks.superseded.time >= reader.start).in_order(),
+        current=tracks.current.taken(~early).tidied(),
+        superseded=tracks.superseded.taken(tracks.superseded.time >= reader.start).tidied(),
     )
 
 
@@ -227,6 +188,12 @@ def _accounted(reader: Reader, versions: Versions) -> StreamRecords:
             + "\n  ".join(account.sentences()[1:])
         )
     return StreamRecords(records, versions.superseded, account)
+
+
+_READERS: dict[type, Callable[[Reader, Found, Any], Iterator[Records]]] = {
+    TableSource: table_records,
+    GriddedSource: gridded_records,
+}
 
 
 def _span(records: Records) -> tuple[str, str] | None:

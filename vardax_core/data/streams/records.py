@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -125,7 +126,7 @@ class Records:
                 )
         platforms = sorted({name for part in parts for name in part.platforms})
         files = sorted({name for part in parts for name in part.files})
-        columns = {
+        columns: dict[str, Any] = {
             name: np.concatenate([getattr(part, name) for part in parts])
             for name in (*PER_RECORD, "row")
         }
@@ -139,14 +140,25 @@ class Records:
     def in_order(self) -> "Records":
         """Sort by time, platform, place, level, arrival, value and error, and number names anew.
 
-        The order and the numbers depend on nothing but the records.
+        The order and the numbers depend on nothing but the records. Most differ in time and
+        platform already, so that only the others are compared by everything.
         """
+        tidy = self.tidied()
+        order = np.lexsort((tidy.platform, tidy.time))
+        time, platform = tidy.time[order], tidy.platform[order]
+        alike = np.r_[False, (time[1:] == time[:-1]) & (platform[1:] == platform[:-1]), False]
+        tied = np.flatnonzero(alike[:-1] | alike[1:])
+        some = order[tied]
+        order[tied] = some[np.lexsort(tuple(key[some] for key in tidy._keys()))]
+        return tidy.taken(order)
+
+    def tidied(self) -> "Records":
+        """Number the names that are used anew, in the order that the records have."""
         platform, platforms = _without_unused(self.platform, self.platforms)
         file, files = _without_unused(self.file, self.files)
-        tidy = dataclasses.replace(
+        return dataclasses.replace(
             self, platform=platform, platforms=platforms, file=file, files=files
         )
-        return tidy.taken(np.lexsort(tidy._keys()))
 
     def _keys(self) -> tuple[np.ndarray, ...]:
         return (

@@ -68,8 +68,8 @@ def resolve(records: Records) -> Versions:
     code = np.where(conflict, np.int8(QualityCode.DUPLICATE), kept.code).astype(np.int8)
     marked = dataclasses.replace(kept, code=code)
     return Versions(
-        current=marked.taken(latest).in_order(),
-        superseded=kept.taken(~latest).in_order(),
+        current=marked.taken(latest).tidied(),
+        superseded=kept.taken(~latest).tidied(),
         repeated=len(again),
         first_repeated=again.taken(np.arange(min(1, len(again)))),
         first_superseded=kept.taken(np.flatnonzero(~latest)[:1]),

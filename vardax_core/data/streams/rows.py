@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from vardax_core.data.errors import UnitsError
 from vardax_core.data.streams.account import Example, Reason
 from vardax_core.data.streams.files import Found
-from vardax_core.data.streams.numbers import flagged_as, numbers_of, texts_of
+from vardax_core.data.streams.numbers import flagged_as, flags_meant, numbers_of, texts_of
 from vardax_core.data.streams.records import Records
 from vardax_core.data.streams.sections import Stream
 from vardax_core.data.streams.tally import Tally
@@ -86,12 +86,10 @@ class Reader:
         kinds = [meaning(dim, {}) for dim in self.dims]
         return {kind: n for n, kind in enumerate(kinds) if kind in (LATITUDE, LONGITUDE)}
 
-    def records(self, piece: Piece, *, first: np.datetime64 | None = None) -> Records:
+    def records(self, piece: Piece) -> Records:
         """Read the rows of a piece that have a value, a time in the period and a place.
 
-        Arguments:
-            piece: some rows.
-            first: in place of `start`, earlier.
+        Where gaps make platforms the period begins `LONGEST_PIECE` earlier.
 
         Raises:
             UnitsError: the units are not stated or cannot be converted.
@@ -115,7 +113,8 @@ class Reader:
         strike(Reason.AMBIGUOUS_TIME, instants.ambiguous, "time")
         strike(Reason.BAD_TIME, instants.wrong, "time")
         strike(Reason.NO_TIME, np.isnat(instants.time), "time")
-        outside = (instants.time < (first or self.start)) | (instants.time > self.end)
+        early = LONGEST_PIECE if self.stream.source.gap is not None else np.timedelta64(0, "ns")
+        outside = (instants.time < self.start - early) | (instants.time > self.end)
         strike(Reason.OUTSIDE_PERIOD, outside, "time")
         strike(Reason.NOT_A_NUMBER, no_number, "value")
 
@@ -128,7 +127,8 @@ class Reader:
             most = 90.0 if kind == LATITUDE else _MOST_TURNS
             strike(Reason.BAD_PLACE, np.abs(place[:, n]) > most, self.dims[n])
         for role, accepted in self.stream.source.selections.items():
-            strike(_SELECTED[role], ~flagged_as(piece.columns[role], accepted), role)
+            flags = flags_meant(accepted, piece.attrs.get(role, {}))
+            strike(_SELECTED[role], ~flagged_as(piece.columns[role], flags), role)
 
         self._count_zones(piece, instants, left)
         return self._made(
@@ -179,7 +179,7 @@ class Reader:
         except UnknownUnitsError as error:
             raise UnitsError(f"{where}: {error}, or write source.units in the recipe.") from error
         if units is not None and stated is not None:
-            self.tally.note(_disagreement(units, str(stated), where))
+            self.tally.doubt(_disagreement(units, str(stated), where))
         self.tally.note(change.sentence)
         return change
 
@@ -287,8 +287,14 @@ class Reader:
         codes, unique = pd.factorize(piece.columns["platform"][left], use_na_sentinel=False)
         spelled = [name or "unnamed" for name in texts_of(np.asarray(unique)).tolist()]
         names = sorted(set(spelled))
-        number = np.array([names.index(name) for name in spelled], np.int32)
-        return number[codes].astype(np.int32), tuple(names)
+        if any("\ufffd" in name for name in names):
+            self.tally.doubt(
+                f"{piece.file.name}: names of platforms are not in UTF-8, letters are lost; write "
+                "the file in UTF-8"
+            )
+        number = {name: n for n, name in enumerate(names)}
+        numbers = np.array([number[name] for name in spelled], np.int32)
+        return numbers[codes].astype(np.int32), tuple(names)
 
     def _arrival(
         self, piece: Piece, left: Bool[np.ndarray, " row"], time: np.ndarray

@@ -37,7 +37,9 @@ def _below_the_folders(name: str) -> str:
         or name.startswith(("/", "~"))
         or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", name)
         or ".." in parts
-        or "" in parts[:-1]
+        or {"", "."} & set(parts[:-1])
+        or parts[-1] == "."
+        or any("**" in part and part != "**" for part in parts)
         or "\\" in name
         or "\0" in name
     ):
@@ -69,6 +71,18 @@ def zone_of(name: str) -> datetime.tzinfo:
         ) from error
 
 
+def wrong_directive(written: str) -> str:
+    """Say what is wrong with a format of times; empty if nothing is."""
+    try:
+        datetime.datetime.strptime("", written)
+    except ValueError as error:
+        said = str(error)
+        return said if "directive" in said or "stray" in said else ""
+    except (re.error, IndexError) as error:
+        return str(error)
+    return ""
+
+
 def _known_zone(name: str) -> str:
     zone_of(name)
     return name
@@ -78,6 +92,32 @@ def _no_truth(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError(f"expected a number or text, got the truth value {value}")
     return value
+
+
+_SECOND = 10**9
+LENGTHS = {
+    "nanosecond": 1,
+    "microsecond": 10**3,
+    "millisecond": 10**6,
+    "second": _SECOND,
+    "sec": _SECOND,
+    "s": _SECOND,
+    "minute": 60 * _SECOND,
+    "min": 60 * _SECOND,
+    "hour": 3600 * _SECOND,
+    "hr": 3600 * _SECOND,
+    "h": 3600 * _SECOND,
+    "day": 86400 * _SECOND,
+    "d": 86400 * _SECOND,
+    "week": 7 * 86400 * _SECOND,
+}
+"""Nanoseconds of the units of time; months and years have no length."""
+
+
+def length_of(word: str) -> int | None:
+    """Give the nanoseconds of a unit of time, in the singular or the plural."""
+    plain = word.strip().lower()
+    return LENGTHS.get(plain) or LENGTHS.get(plain.removesuffix("s"))
 
 
 Offset = Annotated[datetime.timedelta, BeforeValidator(_read_span)]

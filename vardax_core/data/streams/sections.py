@@ -12,7 +12,17 @@ from pydantic import Field, model_serializer
 
 from vardax_core.data.scalars import Duration, Integer, Number
 from vardax_core.data.section import Section
-from vardax_core.data.streams.scalars import Column, FilePattern, Flag, Gap, Mark, Offset, Zone
+from vardax_core.data.streams.scalars import (
+    Column,
+    FilePattern,
+    Flag,
+    Gap,
+    Mark,
+    Offset,
+    Zone,
+    length_of,
+    wrong_directive,
+)
 from vardax_core.data.streams.units import UnknownUnitsError, conversion
 from vardax_core.words import did_you_mean
 
@@ -92,6 +102,13 @@ class TimeReading(Section):
             yield "format is for text and units for numbers; leave one of them out"
         if self.format is not None and "%" not in self.format:
             yield f"format {self.format!r} has no %; write it as '%Y-%m-%d %H:%M'"
+        elif self.format is not None and (wrong := wrong_directive(self.format)):
+            yield f"format {self.format!r}: {wrong}; write it as '%Y-%m-%d %H:%M'"
+        if self.units is not None and length_of(self.units.partition(" ")[0]) is None:
+            yield (
+                f"units {self.units!r}: expected seconds, minutes, hours, days or weeks, for "
+                "months and years have no fixed length"
+            )
 
 
 class Columns(Section):
@@ -169,6 +186,10 @@ class AbstractStreamSource(Section):
         description="from valid time to arrival; by default a value arrives when its file is "
         "modified",
     )
+    gap: Gap | None = Field(
+        default=None,
+        description="a longer gap between times begins a new platform, where none is named",
+    )
 
     @property
     @abstractmethod
@@ -193,10 +214,6 @@ class TableSource(AbstractStreamSource):
         default=None, description="by default what the suffix of a file says"
     )
     columns: Columns
-    gap: Gap | None = Field(
-        default=None,
-        description="a longer gap begins a new platform, where there is no platform column",
-    )
     separator: str | None = Field(
         default=None, min_length=1, max_length=1, description="of CSV; by default as found"
     )
@@ -335,7 +352,8 @@ class Stream(Section):
     valid_max: Number | None = Field(default=None, description="narrower than the variable's")
 
     def _faults(self) -> Iterator[str]:
-        if None not in (self.valid_min, self.valid_max) and not self.valid_min < self.valid_max:
+        low, high = self.bounds_within((-math.inf, math.inf))
+        if not low < high:
             yield f"valid_min {self.valid_min} must be below valid_max {self.valid_max}"
 
     def faults_with(

@@ -16,7 +16,8 @@ _ALTERNATIVES = ("K", "degC", "degF", "Pa", "hPa", "kPa", "m s-1", "km h-1", "kn
 _MOST = 0.5
 """Part of a stream above which a fault is one of the whole stream."""
 _NEARLY_ALL = 0.9
-_HOUR = np.timedelta64(1, "h")
+_COMMON = 0.02
+"""Part of a stream at one time of the day above which that is a usual time."""
 
 
 def suspicions(reader: Reader, records: Records) -> Iterator[str]:
@@ -26,6 +27,7 @@ def suspicions(reader: Reader, records: Records) -> Iterator[str]:
         reader: with the tally of everything that was read.
         records: that are used or marked.
     """
+    yield from reader.tally.doubts
     yield from swapped(reader)
     yield from _units(reader)
     yield from _errors(reader)
@@ -47,8 +49,9 @@ def swapped(reader: Reader) -> Iterator[str]:
     real = np.abs(swapped[:, latitude]) <= 90.0
     now = np.abs(places[:, latitude]) <= 90.0
     if reader.grid is not None:
-        now[now] = reader.grid.contains(places[now])
-        real[real] = reader.grid.contains(swapped[real])
+        for inside, at in ((now, places), (real, swapped)):
+            if inside.any():
+                inside[inside] = reader.grid.contains(at[inside])
     if now.mean() < 1 - _MOST and real.mean() > _MOST:
         where = "on the sphere" if reader.grid is None else "within the grid"
         yield (
@@ -116,26 +119,21 @@ def _zones(reader: Reader) -> Iterator[str]:
 
 
 def _odd_hours(records: Records) -> Iterator[str]:
-    if len(records) < 20:
-        return
+    """A few times off the hours of the day that nearly all others share."""
     day = records.time.astype("datetime64[D]")
     of_day = (records.time - day).astype("timedelta64[s]").astype(np.int64)
     usual, count = np.unique(of_day, return_counts=True)
-    common = usual[count >= 0.02 * len(records)]
+    common = usual[count >= max(3.0, _COMMON * len(records))]
     odd = ~np.isin(of_day, common)
-    if (
-        common.size
-        and count[count >= 0.02 * len(records)].sum() >= 0.95 * len(records)
-        and odd.any()
-    ):
+    if common.size and odd.any() and odd.mean() <= 1 - _NEARLY_ALL:
         at = int(np.argmax(odd))
+        others = ", ".join(_clock(second) for second in common[:8].tolist())
         yield (
             f"times at odd hours: {int(odd.sum())} of {len(records)} (first "
             f"{records.files[records.file[at]]} row {records.row[at]}: "
-            f"{_second(records.time[at])}), "
-            "the others are at " + ", ".join(_clock(second) for second in common[:8])
+            f"{_second(records.time[at])}), the others are at {others}"
             + (", ..." if common.size > 8 else "")
-        )  # fmt: skip
+        )
 
 
 def _second(time: np.datetime64) -> str:

@@ -19,6 +19,7 @@ class Tally:
         files: rows of each file.
         without: number and first of the rows for each reason; the first by file and row.
         notes: sentences, each once, in order.
+        doubts: what looks wrong in a file, each once.
         refused: files of which nothing was taken, and why.
         values: samples of values in the units of the files.
         places: samples of places as the files have them.
@@ -33,6 +34,7 @@ class Tally:
         self.files: dict[str, int] = {}
         self.without: dict[Reason, tuple[int, Example]] = {}
         self.notes: dict[str, None] = {}
+        self.doubts: dict[str, None] = {}
         self.refused: dict[str, str] = {}
         self.values: list[np.ndarray] = []
         self.places: list[np.ndarray] = []
@@ -52,6 +54,11 @@ class Tally:
         """Say something once."""
         if sentence:
             self.notes[sentence] = None
+
+    def doubt(self, sentence: str) -> None:
+        """Say once what looks wrong."""
+        if sentence:
+            self.doubts[sentence] = None
 
     def count(
         self,
@@ -85,6 +92,7 @@ class Tally:
         for reason, (number, example) in other.without.items():
             self.add(reason, number, example)
         self.notes |= other.notes
+        self.doubts |= other.doubts
         self.values += other.values
         self.places += other.places
         self.zoned += other.zoned

@@ -2,9 +2,10 @@
 
 import csv
 import gzip
+import io
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 
@@ -14,13 +15,14 @@ from vardax_core.data.streams.files import Found
 from vardax_core.data.streams.rows import Piece
 from vardax_core.data.streams.sections import TableSource
 from vardax_core.data.streams.tally import Tally
-from vardax_core.words import did_you_mean
+from vardax_core.words import counted, did_you_mean
 
 ROWS = 50_000
 """Rows of a piece."""
 
 _SEPARATORS = ",;\t|"
 _COMMENT = "#"
+_OTHER_FORMATS = (b"\x89HDF", b"CDF", b"GRIB", b"PAR1", b"PK\x03\x04", b"\x1f\x8b")
 
 
 def text_pieces(file: Found, source: TableSource, tally: Tally) -> Iterator[Piece]:
@@ -32,53 +34,46 @@ def text_pieces(file: Found, source: TableSource, tally: Tally) -> Iterator[Piec
     Raises:
         SourceFormatError: it is empty, no text, or lacks a column.
     """
-    _check_text(file)
-    if not file.name.endswith(".gz") and _ends_within_a_line(file):
-        tally.note(
-            f"{file.name} does not end with an end of line: if it is still being written, its last "
-            "row may be cut"
-        )
     try:
+        _check_text(file)
+        if not file.name.endswith(".gz") and _ends_within_a_line(file):
+            tally.doubt(
+                f"{file.name} does not end with an end of line: if it is still being written, its "
+                "last row may be cut"
+            )
         with _opened(file) as handle:
             for _ in range(source.skip):
                 handle.readline()
-            yield from _pieces(file, source, tally, _split(handle, file, source))
+            yield from _pieces(file, source, tally, _split(handle, file, source, tally))
     except (csv.Error, OSError, EOFError) as error:
         raise SourceFormatError(
-            f"{file.name}: cannot be read as text ({error}). The file is damaged, or still being "
-            "written; fetch it again."
+            f"{file.name}: cannot be read as text ({error}). The file is damaged, closed to this "
+            "user, or still being written; look at it, or fetch it again."
         ) from error
 
 
 def _check_text(file: Found) -> None:
     with _opened_bytes(file) as raw:
-        try:
-            begin = raw.read(4096)
-        except (OSError, EOFError) as error:
-            raise SourceFormatError(
-                f"{file.name}: cannot be unpacked ({error}); fetch it again."
-            ) from error
+        begin = raw.read(4096)
     if not begin.strip():
         raise SourceFormatError(
             f"{file.name}: the file is empty, expected a row for each observation; wait until it "
             "is written, or remove it."
         )
-    if b"\0" in begin:
+    if b"\0" in begin.partition(b"\n")[0] or begin.startswith(_OTHER_FORMATS):
         raise SourceFormatError(
             f"{file.name}: is no text in UTF-8 (it begins with {begin[:8]!r}); correct "
             "source.format, or write the file in UTF-8."
         )
 
 
-def _opened_bytes(file: Found) -> IO[bytes]:
+def _opened_bytes(file: Found) -> io.BufferedIOBase:
     return gzip.open(file.path, "rb") if file.name.endswith(".gz") else file.path.open("rb")
 
 
-def _opened(file: Found) -> IO[str]:
-    settings = {"encoding": "utf-8-sig", "errors": "replace", "newline": ""}
-    if file.name.endswith(".gz"):
-        return gzip.open(file.path, "rt", **settings)
-    return file.path.open("r", **settings)
+def _opened(file: Found) -> io.TextIOWrapper:
+    raw = cast(IO[bytes], _opened_bytes(file))
+    return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
 
 
 def _ends_within_a_line(file: Found) -> bool:
@@ -87,7 +82,9 @@ def _ends_within_a_line(file: Found) -> bool:
         return raw.read(1) not in b"\r\n"
 
 
-def _split(handle: IO[str], file: Found, source: TableSource) -> Iterator[list[str]]:
+def _split(
+    handle: io.TextIOWrapper, file: Found, source: TableSource, tally: Tally
+) -> Iterator[list[str]]:
     """Rows that are not blank."""
     if source.format_of(file.suffix) == "text" and source.separator is None:
         for line in handle:
@@ -99,9 +96,20 @@ def _split(handle: IO[str], file: Found, source: TableSource) -> Iterator[list[s
     while first and (not first.strip() or (first.startswith(_COMMENT) and source.columns.numbered)):
         first = handle.readline()
     separator = source.separator or max(_SEPARATORS, key=first.count)
-    for row in csv.reader(itertools.chain([first], handle), delimiter=separator):
-        if any(cell.strip() for cell in row):
+    reader = csv.reader(itertools.chain([first], handle), delimiter=separator)
+    before = spanning = first_spanning = 0
+    for row in reader:
+        if reader.line_num > before + 1:
+            spanning += 1
+            first_spanning = first_spanning or before + 1
+        before = reader.line_num
+        if len(row) > 1 or (row and row[0].strip()):
             yield row
+    if spanning:
+        tally.doubt(
+            f"{file.name}: {counted(spanning, 'row')} of several lines (first at line "
+            f"{first_spanning + source.skip}): a quote that is not closed hides the rows after it"
+        )
 
 
 def _pieces(
@@ -138,6 +146,7 @@ def _pieces(
         columns = {role: np.array([row[at] for row in good], object) for role, at in places.items()}
         tally.files[file.name] = number
         yield Piece(file, numbers[fits], columns, source.columns.by_role, {}, source.decimal)
+    tally.files[file.name] = number
 
 
 def columns_named(
@@ -151,12 +160,14 @@ def columns_named(
     faults = []
     for role, name in wanted.items():
         if header.count(str(name)) != 1:
-            how = "more than one column" if str(name) in header else "no column"
-            faults.append(f"{how} '{name}' for {role}{did_you_mean(str(name), header)}")
+            twice = str(name) in header
+            near = "" if twice else did_you_mean(str(name), header).rstrip(".")
+            how = "more than one column" if twice else "no column"
+            faults.append(f"{how} '{name}' for {role}{near}")
     if faults:
         shown = [name if len(name) <= 30 else f"{name[:30]}..." for name in header[:40]]
         raise SourceFormatError(
-            f"{where}: there is {'; there is '.join(faults)} Its columns are {shown}. Correct "
+            f"{where}: there is {'; there is '.join(faults)}. Its columns are {shown}. Correct "
             "source.columns; where the file has no header, give numbers from 0."
         )
     return {role: header.index(str(name)) for role, name in wanted.items()}

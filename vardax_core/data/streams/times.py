@@ -9,34 +9,18 @@ from jaxtyping import Bool
 
 from vardax_core.data.errors import TimeAxisError
 from vardax_core.data.streams.numbers import are_blank, numbers_of, texts_of
-from vardax_core.data.streams.scalars import zone_of
+from vardax_core.data.streams.scalars import length_of, zone_of
 from vardax_core.data.streams.sections import TimeReading
-
-_LENGTHS = {
-    "nanosecond": 1,
-    "microsecond": 10**3,
-    "millisecond": 10**6,
-    "second": 10**9,
-    "sec": 10**9,
-    "s": 10**9,
-    "minute": 60 * 10**9,
-    "min": 60 * 10**9,
-    "hour": 3600 * 10**9,
-    "hr": 3600 * 10**9,
-    "h": 3600 * 10**9,
-    "day": 86400 * 10**9,
-    "d": 86400 * 10**9,
-    "week": 7 * 86400 * 10**9,
-}
-"""Nanoseconds of the units of time; months and years have no length."""
 
 _CALENDARS = (None, "standard", "gregorian", "proleptic_gregorian")
 _FINEST = 10**6
 """Nanoseconds to which instants are kept that were written as broken numbers."""
 _FARTHEST = 9.2e18
+_DATE = 10
+"""Letters of a date."""
+_WORD = re.compile(r"\s*(UTC|GMT)$")
 _TWO_ORDERS = re.compile(r"\s*\d{1,2}\s*[/.\-]\s*\d{1,2}\s*[/.\-]\s*\d{2,4}")
-_YEAR_FIRST = re.compile(r"\s*(\d{4}[-/]\d{1,2}([-/]\d{1,2})?(?!\d)|\d{8}(?!\d))")
-_ZONED = re.compile(r"(?:[Zz]|\d\s?[+-]\d{2}:?\d{2}|T\d[\d:.]*[+-]\d{2}|UTC|GMT)\s*$")
+_YEAR_FIRST = re.compile(r"\d{4}[-/]\d{1,2}([-/]\d{1,2})?|\d{8}")
 
 
 class Instants(NamedTuple):
@@ -126,7 +110,7 @@ def epoch_of(units: str, where: str) -> tuple[int, int]:
         TimeAxisError: they are not understood.
     """
     word, _, since = units.strip().partition(" since ")
-    length = _LENGTHS.get(word.strip().lower()) or _LENGTHS.get(word.strip().lower().rstrip("s"))
+    length = length_of(word)
     try:
         start = pd.Timestamp(since.strip())
     except (ValueError, OverflowError):
@@ -156,22 +140,31 @@ def _from_unique_text(text: np.ndarray, reading: TimeReading) -> Instants:
             pd.Series(text, dtype=object), format=reading.format, errors="coerce", utc=says_zone
         )
     else:
-        zoned = np.array([_ZONED.search(value) is not None for value in text], bool)
+        zoned = np.array([_states_zone(value) for value in text], bool)
         parsed = pd.to_datetime(
-            pd.Series(text, dtype=object), format="ISO8601", errors="coerce", utc=True
+            pd.Series([_WORD.sub("Z", value) for value in text], dtype=object),
+            format="ISO8601",
+            errors="coerce",
+            utc=True,
         )
     times = parsed.dt.tz_localize(None) if parsed.dt.tz is not None else parsed
     instants = times.to_numpy("datetime64[ns]").copy()
     instants[absent] = np.datetime64("NaT")
     if reading.format is None:
-        instants[[_YEAR_FIRST.match(value) is None for value in text]] = np.datetime64("NaT")
+        bare = [len(v) <= _DATE and _YEAR_FIRST.fullmatch(v) is None for v in text]
+        instants[bare] = np.datetime64("NaT")
     unread = np.isnat(instants) & ~absent
     either = np.zeros(text.size, bool)
     if reading.format is None:
-        either = np.array([_TWO_ORDERS.match(value) is not None for value in text], bool)
+        either[unread] = [_TWO_ORDERS.match(value) is not None for value in text[unread]]
     local = _localised(instants, zoned, reading)
     ambiguous = (either & ~absent) | local.ambiguous
     return Instants(local.time, unread & ~either, ambiguous, local.zoneless)
+
+
+def _states_zone(text: str) -> bool:
+    clock = text[_DATE:]
+    return clock.endswith(("Z", "z", "UTC", "GMT")) or "+" in clock or "-" in clock
 
 
 def _localised(instants: np.ndarray, zoned: np.ndarray, reading: TimeReading) -> Instants:

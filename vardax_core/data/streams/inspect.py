@@ -1,0 +1,340 @@
+"""What a file of observations holds, guessed from the file alone, as a stream for a recipe."""
+
+import csv
+import dataclasses
+import itertools
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xarray as xr
+
+from vardax_core.data.errors import SourceFormatError
+from vardax_core.data.streams.account import StreamAccount
+from vardax_core.data.streams.discrete import opened
+from vardax_core.data.streams.files import find_files
+from vardax_core.data.streams.guesses import (
+    is_numeric,
+    marks_of,
+    roles_of,
+    time_reading,
+    track_gap,
+    units_of,
+)
+from vardax_core.data.streams.numbers import numbers_of
+from vardax_core.data.streams.parquet import column_of
+from vardax_core.data.streams.read import StreamRecords, read_stream
+from vardax_core.data.streams.sections import FORMATS, Stream, StreamFile
+from vardax_core.data.streams.times import instants_of
+from vardax_core.state.coordinates import LATITUDE, LONGITUDE, meaning
+from vardax_core.state.grids import AbstractGrid
+
+ROWS = 20_000
+"""Rows of a table that are looked at."""
+
+_EVER = (np.datetime64("1700-01-01", "ns"), np.datetime64("2200-01-01", "ns"))
+_ALL = (-1e300, 1e300)
+_DESCRIBED = ("netcdf", "zarr")
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspected:
+    """What was found in a file.
+
+    Attributes:
+        stream: as a recipe may say it; its units are those of the file.
+        units: of the values.
+        sentences: what was guessed, and why.
+        questions: what the file does not say, and what was assumed.
+        records: everything that is in the file, in `units`.
+    """
+
+    stream: Stream
+    units: str
+    sentences: tuple[str, ...]
+    questions: tuple[str, ...]
+    records: StreamRecords
+
+    @property
+    def account(self) -> StreamAccount:
+        """What became of every row."""
+        return self.records.account
+
+
+def inspect_file(
+    name: str,
+    folders: Sequence[pathlib.Path],
+    *,
+    value: str | None = None,
+    dims: Sequence[str] = (LATITUDE, LONGITUDE),
+    grid: AbstractGrid | None = None,
+) -> Inspected:
+    """Find out what a file of observations holds.
+
+    Arguments:
+        name: of the file, or a pattern, below the folders.
+        folders: of data.
+        value: the column or variable that is wanted; by default the first that may be one.
+        dims: dimensions of one state.
+        grid: of the states, where it is known; tells latitude from longitude in a file without a
+            header.
+
+    Raises:
+        SourceNotFoundError: there is no such file.
+        SourceFormatError: nothing in it looks like times, places and values.
+    """
+    file = find_files([StreamFile(name=name)], folders)[0]
+    said: list[str] = []
+    asked: list[str] = []
+    kind = FORMATS.get(file.suffix) or _by_content(file.path)
+    if kind in _DESCRIBED:
+        with opened(file) as dataset:
+            source = _of_dataset(dataset, file.name, value, dims, said, asked)
+    else:
+        columns = _of_parquet(file.path) if kind == "parquet" else _of_text(file.path, kind)
+        source = _of_columns(columns, file.name, value, grid, said, asked)
+    if file.suffix not in FORMATS:
+        source["format"] = kind
+    units = str(source.pop("_units"))
+    stem = re.sub(r"[^a-z0-9]+", "-", pathlib.PurePosixPath(file.name).stem.lower()).strip("-")
+    stream = Stream.model_validate(
+        {"name": stem or "observations", "source": {"files": [name], **source}}
+    )
+    records = read_stream(
+        stream, dims=dims, units=units, bounds=_ALL, start=_EVER[0], end=_EVER[1], folders=folders
+    )
+    asked += records.account.suspicions
+    return Inspected(stream, units, tuple(said), tuple(asked), records)
+
+
+def _by_content(path: pathlib.Path) -> str:
+    if path.is_dir():
+        return "zarr"
+    begin = path.read_bytes()[:2000] if path.stat().st_size < 10**6 else _begin(path)
+    if begin.startswith(b"PAR1"):
+        return "parquet"
+    if begin.startswith((b"\x89HDF", b"CDF", b"GRIB")):
+        return "netcdf"
+    return "csv" if any(mark in begin.splitlines()[0] for mark in b",;\t|") else "text"
+
+
+def _begin(path: pathlib.Path) -> bytes:
+    with path.open("rb") as raw:
+        return raw.read(2000)
+
+
+def _of_text(path: pathlib.Path, kind: str) -> dict[str | int, np.ndarray]:
+    """The columns of a text file, by name where it has a header, else by number."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
+        lines = [line for line in itertools.islice(handle, ROWS) if line.strip()]
+    lines = [line for line in lines if not line.startswith("#")]
+    if not lines:
+        raise SourceFormatError(f"{path.name}: the file is empty, expected a row for each value.")
+    if kind == "text":
+        rows = [line.split() for line in lines]
+    else:
+        rows = list(csv.reader(lines, delimiter=max(",;\t|", key=lines[0].count)))
+    width = len(rows[0])
+    body = [row for row in rows[1:] if len(row) == width]
+    header = [cell.strip() for cell in rows[0]]
+    has_header = not any(is_numeric(np.array([cell], object)) for cell in header)
+    names: list[str | int] = [*header] if has_header else [*range(width)]
+    table = body if has_header else [rows[0], *body]
+    return {name: np.array([row[n] for row in table], object) for n, name in enumerate(names)}
+
+
+def _of_parquet(path: pathlib.Path) -> dict[str | int, np.ndarray]:
+    with pq.ParquetFile(path) as opened_file:
+        batch = next(opened_file.iter_batches(ROWS), None)
+        names = opened_file.schema_arrow.names
+    if batch is None:
+        raise SourceFormatError(f"{path.name}: the file holds no row.")
+    plain = {
+        name: column for name, column in zip(names, batch.columns, strict=True)
+        if not pa.types.is_nested(column.type)
+    }  # fmt: skip
+    return {name: column_of(column)[0] for name, column in plain.items()}
+
+
+def _of_columns(
+    columns: Mapping[str | int, np.ndarray],
+    file: str,
+    value: str | None,
+    grid: AbstractGrid | None,
+    said: list[str],
+    asked: list[str],
+) -> dict[str, Any]:
+    named = all(isinstance(name, str) for name in columns)
+    roles: dict[str, Any] = {}
+    rest: list[Any] = list(columns)
+    if named:
+        roles, rest = roles_of([str(name) for name in columns], {})
+    elif value is None:
+        roles, rest = _by_values(columns, grid, asked)
+    numeric = [name for name in rest if is_numeric(columns[name])]
+    if value is not None and value in columns:
+        roles = {role: name for role, name in roles.items() if name != value}
+    chosen: Any = value if value is not None else next(iter(numeric), None)
+    roles["value"] = chosen
+    lacking = [role for role in ("time", LATITUDE, LONGITUDE) if role not in roles]
+    if lacking or chosen not in columns:
+        raise SourceFormatError(
+            f"{file}: no column looks like {' or '.join(lacking) or f'the value {value!r}'}, only "
+            f"{list(columns)}; write source.columns."
+        )
+    others = [name for name in numeric if name != chosen]
+    said.append(f"columns: {', '.join(f'{role} is {name!r}' for role, name in roles.items())}")
+    if others:
+        said.append(f"further columns of numbers that may be observed: {others}")
+    reading = time_reading(columns[roles["time"]])
+    if reading is None:
+        raise SourceFormatError(
+            f"{file}: the times {list(columns[roles['time']][:3])} are not understood; write "
+            "source.time."
+        )
+    how = reading.reading.format or reading.reading.units or "ISO 8601"
+    said.append(f"times are read as {how}")
+    if reading.others:
+        asked.append(f"times are read as {how}, and would fit {', '.join(reading.others)} as well")
+    values, _ = numbers_of(columns[chosen])
+    marks = marks_of(values)
+    values = values[~np.isin(values, marks)]
+    units, why = units_of(str(chosen), values)
+    (said if units else asked).append(f"units of {chosen!r} are taken to be {units or '1'}, {why}")
+    source: dict[str, Any] = {
+        "kind": "table",
+        "columns": {role: name for role, name in roles.items() if role != "quality"},
+        "units": units or "1",
+        "_units": units or "1",
+        "missing": list(marks),
+    }
+    if "quality" in roles:
+        asked.append(
+            f"the flags {roles['quality']!r} are not used; to use them write columns.quality and "
+            "source.accept"
+        )
+    if reading.reading != type(reading.reading)():
+        source["time"] = reading.reading.model_dump(include={"format", "units"})
+    if "platform" not in roles:
+        gap = track_gap(instants_of(columns[roles["time"]], reading.reading, file).time)
+        if gap is not None:
+            source["gap"] = gap
+            said.append(f"no column names a platform: a gap of over {gap} begins a piece of track")
+    return source
+
+
+def _more_inside(
+    numbers: Mapping[str | int, np.ndarray],
+    places: Sequence[str | int],
+    largest: Mapping[str | int, float],
+    grid: AbstractGrid | None,
+) -> bool:
+    """Whether the first of two columns is the latitude; longitude usually stands first."""
+    first, second = places
+    if largest[second] > 90.0:
+        return True
+    if grid is None:
+        return False
+    both = np.stack([numbers[first], numbers[second]], axis=1)
+    both = both[np.isfinite(both).all(axis=1)]
+    return bool(grid.contains(both).sum() > grid.contains(both[:, ::-1]).sum())
+
+
+def _by_values(
+    columns: Mapping[str | int, np.ndarray], grid: AbstractGrid | None, asked: list[str]
+) -> tuple[dict[str, Any], list[Any]]:
+    """The roles of columns without names: time rises, and places lie within their bounds."""
+    names = list(columns)
+    numbers = {name: numbers_of(column)[0] for name, column in columns.items()}
+
+    def rises(name: str | int) -> float:
+        steps = np.diff(numbers[name])
+        return float(np.mean(steps >= 0)) if np.isfinite(steps).all() and steps.size else -1.0
+
+    texts = [name for name in names if not is_numeric(columns[name])]
+    time = next(
+        (n for n in texts if time_reading(columns[n]) is not None),
+        max(names, key=rises),
+    )
+    largest = {name: float(np.nanmax(np.abs(numbers[name]))) for name in names if name not in texts}
+    places = [name for name in names if name != time and largest.get(name, np.inf) <= 360.0][:2]
+    if len(places) < 2:
+        return {"time": time}, [name for name in names if name != time]
+    first, second = places
+    longitude, latitude = (
+        (second, first)
+        if largest[first] <= 90.0 and _more_inside(numbers, places, largest, grid)
+        else (first, second)
+    )
+    asked.append(
+        f"the file has no header: columns {latitude}, {longitude} and {time}, counted from 0, are "
+        "taken for latitude, longitude and time"
+    )
+    taken = {time, latitude, longitude}
+    return (
+        {"time": time, LATITUDE: latitude, LONGITUDE: longitude},
+        [name for name in names if name not in taken],
+    )
+
+
+def _of_dataset(
+    dataset: xr.Dataset,
+    file: str,
+    value: str | None,
+    dims: Sequence[str],
+    said: list[str],
+    asked: list[str],
+) -> dict[str, Any]:
+    attrs = {str(name): variable.attrs for name, variable in dataset.variables.items()}
+    roles, rest = roles_of(list(attrs), attrs)
+    fields = [
+        name for name in rest
+        if dataset[name].dtype.kind in "fiu" and dataset[name].ndim
+        and name not in dataset.coords
+        and not {"sample_dimension", "instance_dimension"} & set(attrs[name])
+    ]  # fmt: skip
+    most = max((dataset[name].size for name in fields), default=0)
+    candidates = [name for name in fields if dataset[name].size == most]
+    chosen = value if value is not None else next(iter(candidates), None)
+    if chosen is None or chosen not in dataset.variables:
+        raise SourceFormatError(
+            f"{file}: no variable looks like {value or 'an observed value'}, only {list(attrs)}."
+        )
+    others = [name for name in fields if name != chosen]
+    units = attrs[chosen].get("units")
+    if units is None:
+        asked.append(f"'{chosen}' states no units, taken to be 1")
+    if others:
+        said.append(f"further variables that may be observed: {others}")
+    axes = {role: roles[role] for role in (LATITUDE, LONGITUDE) if role in roles}
+    on = [set(dataset[name].dims) for name in axes.values()]
+    gridded = len(on) == 2 and (
+        not on[0] & on[1] or all(dataset[n].ndim == 2 for n in axes.values())
+    )
+    source: dict[str, Any] = {"_units": units or "1"}
+    if units is None:
+        source["units"] = "1"
+    if gridded:
+        said.append(f"'{chosen}' is an image on {dataset[chosen].dims}")
+        named = {dim: axes[_kind(dim)] for dim in dims if _kind(dim) in axes}
+        if "time" in roles:
+            named["time"] = roles["time"]
+        source |= {"kind": "gridded", "variable": chosen, "axes": named}
+        if "error" in roles and set(dataset[roles["error"]].dims) <= set(dataset[chosen].dims):
+            source["error"] = roles["error"]
+    else:
+        roles["value"] = chosen
+        used = {role: name for role, name in roles.items() if role != "quality"}
+        said.append(f"columns: {', '.join(f'{role} is {n!r}' for role, n in used.items())}")
+        source |= {"kind": "table", "columns": used}
+    if "quality" in roles:
+        asked.append(f"the flags '{roles['quality']}' are not used; see source.accept")
+    return source
+
+
+def _kind(dim: str) -> str:
+    return str(meaning(dim, {}))
