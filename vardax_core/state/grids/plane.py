@@ -141,6 +141,7 @@ def product_corners(axes: tuple[Axis, ...], places: Places) -> Stencil:
         before, after, share, inside = axis.between(places[:, k])
         ends = np.stack([before, after], axis=1)[:, None, :]
         parts = np.stack([1 - share, share], axis=1)[:, None, :] * inside[:, None, None]
-        indices = (indices[:, :, None] * axis.size + ends).reshape(len(places), -1)
-        weights = (weights[:, :, None] * parts).reshape(len(places), -1)
+        corners = 2 ** (k + 1)
+        indices = (indices[:, :, None] * axis.size + ends).reshape(len(places), corners)
+        weights = (weights[:, :, None] * parts).reshape(len(places), corners)
     return Stencil(indices, weights)
