@@ -1,5 +1,8 @@
 """Optimal interpolation of every target from the records around it."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -91,11 +94,10 @@ class LocalRecords(eqx.Module):
         fine = jnp.isfinite(innovations) & jnp.isfinite(error_sd) & (error_sd > 0)
         fine &= jnp.isfinite(minutes) & jnp.all(jnp.isfinite(straight), axis=1)
         fine &= jnp.isfinite(scale) & (scale > 0) & jnp.isfinite(shared_sd) & (shared_sd >= 0)
-        fine = fine if mask is None else fine & mask
         return cls(
             innovations=jnp.where(fine, innovations, 0.0),
             error_sd=jnp.where(fine, error_sd, 1.0),
-            mask=fine,
+            mask=fine if mask is None else fine & mask,
             minutes=jnp.where(fine, minutes, 0.0),
             straight=jnp.where(fine[:, None], straight, 0.0),
             platform=platform,
@@ -154,19 +156,19 @@ def interpolate(
     """
 
     def at_target(
-        target: tuple[Array, Array, Array, Array, Array],
+        target: tuple[Array, ...],
     ) -> tuple[Float[Array, ""], Float[Array, " near"]]:
         place, minutes, scale, index, there = target
-        return _solve(
-            place, minutes, scale, index, there & records.mask[index], records, covariance
-        )
+        used = there & records.mask[index]
+        system = local_system(place, minutes, scale, index, used, records, covariance)
+        weights, whitened = system.solve()
+        return jnp.sum(whitened**2), weights
 
     rows = (targets.straight, targets.minutes, targets.scale, indices, near)
     if targets.straight.shape[0] == 0:
         nothing = targets.minutes
         return LocalEstimate(nothing, nothing, jnp.zeros(indices.shape, nothing.dtype))
-    size = min(block, targets.straight.shape[0])
-    explained, weights = jax.lax.map(at_target, rows, batch_size=size)
+    explained, weights = _in_blocks(at_target, rows, block)
     prior = covariance.variance().astype(explained.dtype) * targets.scale**2
     # Below this share of the variance the difference is nothing but rounding.
     least = jnp.finfo(prior.dtype).eps * prior
@@ -174,7 +176,50 @@ def interpolate(
     return LocalEstimate(increment, jnp.maximum(prior - explained, least), weights)
 
 
-def _solve(
+def _in_blocks(
+    function: Callable[[tuple[Array, ...]], tuple[Array, ...]], rows: tuple[Array, ...], block: int
+) -> tuple[Array, ...]:
+    """Apply a function to every row, a block at a time; the last block repeats its last row, so
+    that one program serves all."""
+    count = rows[0].shape[0]
+    size = min(block, count)
+    filled = jnp.minimum(jnp.arange(-(-count // size) * size), count - 1).reshape(-1, size)
+    found = jax.lax.map(lambda take: jax.vmap(function)(tuple(x[take] for x in rows)), filled)
+    return tuple(x.reshape(-1, *x.shape[2:])[:count] for x in found)
+
+
+class LocalSystem(NamedTuple):
+    """The normal equations S w = G of one target.
+
+    Attributes:
+        to_target: G, covariances of the target with its neighbours; zero for an unused one.
+        matrix: S of the neighbours, observation errors included; an unused one has variance one
+            and is tied to nothing.
+    """
+
+    to_target: Float[Array, " near"]
+    matrix: Float[Array, "near near"]
+
+    def solve(
+        self, innovations: Float[Array, " near"] | None = None
+    ) -> tuple[Float[Array, " near"], Float[Array, " near"]]:
+        """S^-1 G, and G whitened by the Cholesky factor L of S; with innovations d instead of
+        the latter S^-1 d."""
+        root = jnp.sqrt(jnp.diagonal(self.matrix))
+        lower = jnp.linalg.cholesky(self.matrix / (root[:, None] * root[None, :]))
+
+        def back(whitened: Float[Array, " near"]) -> Float[Array, " near"]:
+            return jax.scipy.linalg.solve_triangular(lower, whitened, lower=True, trans=1) / root
+
+        def whiten(vector: Float[Array, " near"]) -> Float[Array, " near"]:
+            return jax.scipy.linalg.solve_triangular(lower, vector / root, lower=True)
+
+        whitened = whiten(self.to_target)
+        second = whitened if innovations is None else back(whiten(innovations))
+        return back(whitened), second
+
+
+def local_system(
     place: Float[Array, " straight"],
     minutes: Float[Array, ""],
     scale: Float[Array, ""],
@@ -182,33 +227,35 @@ def _solve(
     used: Bool[Array, " near"],
     records: LocalRecords,
     covariance: SpaceTimeCovariance,
-) -> tuple[Float[Array, ""], Float[Array, " near"]]:
-    """The variance that the neighbours of one target explain, and their weights."""
+) -> LocalSystem:
+    """Form the normal equations of one target.
+
+    Arguments:
+        place, minutes, scale: of the target.
+        index, used: its neighbours, and which of them count.
+        records, covariance: as of `interpolate`.
+    """
     straight, when, own_scale = (
         records.straight[index],
         records.minutes[index],
         records.scale[index],
     )
-    both = used[:, None] & used[None, :]
-    to_place = covariance(length_of(straight - place[None]), when - minutes) * own_scale * scale
-    to_place = jnp.where(used, to_place, 0.0)
-    apart = length_of(straight[:, None] - straight[None, :])
+    apart = distances(straight, straight)
+    to_place = distances(straight, place[None])[:, 0]
+    to_target = covariance(to_place, when - minutes) * own_scale * scale
     state = covariance(apart, when[:, None] - when[None, :])
     state *= own_scale[:, None] * own_scale[None, :]
     platform, shared = records.platform[index], records.shared_sd[index]
     common = platform[:, None] == platform[None, :]
     state += jnp.where(common, shared[:, None] * shared[None, :], 0.0)
-    diagonal = jnp.diagonal(state)
-    error = resolved_error(records.error_sd[index] ** 2, diagonal)
-    # A missing record becomes one of unit variance that is tied to nothing.
-    total = jnp.where(used, diagonal + error, 1.0)
-    root = jnp.sqrt(total)
-    off = both & ~jnp.eye(index.shape[0], dtype=bool)
-    matrix = jnp.where(off, state / (root[:, None] * root[None, :]), 0.0)
-    lower = jnp.linalg.cholesky(matrix + jnp.eye(index.shape[0], dtype=matrix.dtype))
-    whitened = jax.scipy.linalg.solve_triangular(lower, to_place / root, lower=True)
-    weights = jax.scipy.linalg.solve_triangular(lower, whitened, lower=True, trans=1) / root
-    return jnp.sum(whitened**2), weights
+    variance = jnp.diagonal(state)
+    error = resolved_error(records.error_sd[index] ** 2, variance)
+    own = jnp.where(used, variance + error, 1.0)
+    off = used[:, None] & used[None, :] & ~jnp.eye(index.shape[0], dtype=bool)
+    return LocalSystem(
+        to_target=jnp.where(used, to_target, 0.0),
+        matrix=jnp.where(off, state, 0.0) + jnp.diag(own),
+    )
 
 
 def resolved_error(
@@ -226,6 +273,12 @@ def resolved_error(
     return jnp.maximum(error_variance, share * variance)
 
 
-def length_of(vectors: Float[Array, "*any straight"]) -> Float[Array, "*any"]:
-    """Length of vectors."""
-    return jnp.sqrt(jnp.sum(vectors**2, axis=-1))
+def distances(
+    first: Float[Array, "first straight"], second: Float[Array, "second straight"]
+) -> Float[Array, "first second"]:
+    """Lengths of the straight lines from places to others."""
+    # A sum over few columns is several times faster than one over a short last axis.
+    squares = jnp.zeros((first.shape[0], second.shape[0]), first.dtype)
+    for column in range(first.shape[1]):
+        squares += (first[:, column, None] - second[None, :, column]) ** 2
+    return jnp.sqrt(squares)

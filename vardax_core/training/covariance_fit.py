@@ -1,0 +1,527 @@
+"""Covariances fitted to what was observed, by predictions of withheld records."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from vardax_core.analysis.local.covariance import Shape, SpaceTimeCovariance
+from vardax_core.analysis.local.interpolation import (
+    LocalRecords,
+    LocalTargets,
+    interpolate,
+    local_system,
+)
+from vardax_core.analysis.local.neighbours import SpaceTimeNeighbours, space_time_neighbours
+from vardax_core.training.covariogram import Start, start_values
+from vardax_core.training.root_finding import NORMAL_95
+
+SEARCHED = 50.0
+"""Factor by which a parameter may leave its start."""
+STEPS = 60
+ENOUGH = 1e-4
+"""Improvement of the mean score by a step below which the search ends."""
+PRIOR_SD = 2.0
+"""Of the logarithm of a parameter about its start, as one further observation."""
+
+
+class Predictions(NamedTuple):
+    """What records were expected to be, without those of their own group.
+
+    Attributes:
+        targets: numbers of the records.
+        departures: observed minus expected, unit of the state.
+        sd: expected standard deviation of the departures, the record's own error included.
+        groups: what was withheld together.
+    """
+
+    targets: Int[np.ndarray, " target"]
+    departures: Float[np.ndarray, " target"]
+    sd: Float[np.ndarray, " target"]
+    groups: Int[np.ndarray, " target"]
+
+    @property
+    def rmse(self) -> float:
+        """Root mean square of the departures."""
+        return float(np.sqrt(np.mean(self.departures**2)))
+
+    @property
+    def log_score(self) -> float:
+        """Mean negative logarithm of the Gaussian density."""
+        z = self.departures / self.sd
+        return float(np.mean(0.5 * np.log(2 * np.pi) + np.log(self.sd) + 0.5 * z**2))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The factor on every standard deviation with which withheld records agree.
+
+    Attributes:
+        factor: root mean square of departures over their expected standard deviations.
+        low, high: its interval of 95 %, from the differences among groups.
+        count: withheld records.
+    """
+
+    factor: float
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A fitted number with its interval of 95 %; equal ends where it was given."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class CovarianceFit:
+    """A covariance, and the errors that go with it.
+
+    Attributes:
+        covariance: of the state's departures from the background.
+        nugget_sd: of each record's error beside the given one: representativeness.
+        shared_sd: of the error that a platform's records have in common.
+        parameters: with their intervals.
+        score_before, score: mean negative log density of withheld records with the start values
+            and now.
+        count: records that were predicted.
+        converged: whether the search ended by itself.
+        calibration: of the spread, or None where it was not looked at.
+    """
+
+    covariance: SpaceTimeCovariance
+    nugget_sd: float
+    shared_sd: float
+    parameters: tuple[Parameter, ...]
+    score_before: float
+    score: float
+    count: int
+    converged: bool
+    calibration: Calibration | None = None
+
+    def with_errors(self, records: LocalRecords) -> LocalRecords:
+        """Give records the errors of this fit, beside those that they have."""
+        nugget = jnp.asarray(self.nugget_sd, records.error_sd.dtype)
+        factor = 1.0 if self.calibration is None else self.calibration.factor
+        given = records.error_sd * jnp.asarray(factor, records.error_sd.dtype)
+        shared = jnp.full_like(records.shared_sd, self.shared_sd)
+        return eqx.tree_at(
+            lambda r: (r.error_sd, r.shared_sd), records, (jnp.hypot(given, nugget), shared)
+        )
+
+    @property
+    def speed(self) -> float:
+        """Distance that counts as much as a minute in a search for neighbours."""
+        return speed_of(self.covariance)
+
+    def calibrated(self, calibration: Calibration) -> "CovarianceFit":
+        """The same with every standard deviation times the factor; no weight changes.
+
+        Errors that records bring along are multiplied too, by `with_errors`.
+        """
+        factor = calibration.factor
+        return replace(
+            self,
+            covariance=self.covariance.scaled(factor),
+            nugget_sd=self.nugget_sd * factor,
+            shared_sd=self.shared_sd * factor,
+            calibration=calibration,
+        )
+
+    @property
+    def words(self) -> str:
+        """The outcome in a sentence."""
+        parts = "; ".join(
+            f"{p.name} {p.value:.4g} ({p.low:.3g} to {p.high:.3g})" for p in self.parameters
+        )
+        ended = "" if self.converged else ", the search did not end by itself"
+        said = (
+            f"Fitted to {self.count} withheld records, mean negative log density "
+            f"{self.score_before:.4f} before and {self.score:.4f} now{ended}: {parts}."
+        )
+        if (found := self.calibration) is not None:
+            said += (
+                f" Standard deviations times {found.factor:.3f} ({found.low:.3f} to "
+                f"{found.high:.3f})."
+            )
+        return said
+
+    def numbers(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        found = self.calibration
+        return {
+            "parameters": {p.name: [p.value, p.low, p.high] for p in self.parameters},
+            "score_before": self.score_before,
+            "score": self.score,
+            "count": self.count,
+            "finished": self.converged,
+            "spread_factor": None if found is None else [found.factor, found.low, found.high],
+            "words": self.words,
+        }
+
+
+def speed_of(covariance: SpaceTimeCovariance) -> float:
+    """Length over timescale of a covariance, a geometric mean weighted by the variances."""
+    columns = (covariance.variances, covariance.lengths, covariance.timescales)
+    variance, length, timescale = (np.asarray(x, np.float64) for x in columns)
+    there = np.isfinite(length) & np.isfinite(timescale) & (variance > 0)
+    if not there.any():
+        return 0.0
+    log = np.log(length[there] / timescale[there])
+    return float(np.exp(np.average(log, weights=variance[there])))
+
+
+def withheld_neighbours(
+    records: LocalRecords,
+    targets: Int[np.ndarray, " target"],
+    groups: Int[np.ndarray, " obs"],
+    *,
+    speed: float,
+    most: int,
+    thinned: tuple[float, ...] = (),
+) -> SpaceTimeNeighbours:
+    """The usable records around some of them that are not of their own group."""
+    straight, minutes = np.asarray(records.straight), np.asarray(records.minutes)
+    return space_time_neighbours(
+        straight[targets],
+        minutes[targets],
+        straight,
+        minutes,
+        speed=speed,
+        most=most,
+        usable=np.asarray(records.mask),
+        apart=(groups[targets], groups),
+        thinned=thinned,
+    )
+
+
+def predict_withheld(
+    records: LocalRecords,
+    targets: Int[np.ndarray, " target"],
+    neighbours: SpaceTimeNeighbours,
+    covariance: SpaceTimeCovariance,
+    groups: Int[np.ndarray, " obs"],
+) -> Predictions:
+    """Predict records from neighbours that do not belong to their group.
+
+    Arguments:
+        records: with the errors of a fit, see `CovarianceFit.with_errors`.
+        targets: numbers of the records to predict; they may be masked.
+        neighbours: of the targets.
+        covariance: of the state.
+        groups: of all records.
+    """
+    departures, variance = _predicted(
+        records,
+        jnp.asarray(targets),
+        jnp.asarray(neighbours.indices),
+        jnp.asarray(neighbours.near),
+        covariance,
+    )
+    return Predictions(
+        targets,
+        np.asarray(departures, np.float64),
+        np.sqrt(np.asarray(variance, np.float64)),
+        groups[targets],
+    )
+
+
+@eqx.filter_jit
+def _predicted(
+    records: LocalRecords,
+    targets: Int[Array, " target"],
+    indices: Int[Array, "target near"],
+    near: Bool[Array, "target near"],
+    covariance: SpaceTimeCovariance,
+) -> tuple[Float[Array, " target"], Float[Array, " target"]]:
+    places = LocalTargets(
+        records.straight[targets], records.minutes[targets], records.scale[targets]
+    )
+    found = interpolate(places, records, indices, near, covariance)
+    error = records.error_sd[targets] ** 2 + records.shared_sd[targets] ** 2
+    return records.innovations[targets] - found.increment, found.variance + error
+
+
+def calibration_of(predictions: Predictions) -> Calibration:
+    """The factor on the spread that makes the mean of squared standardised departures one.
+
+    Its interval is that of a mean over groups, by the delta method.
+    """
+    z2 = (predictions.departures / predictions.sd) ** 2
+    mean = float(z2.mean())
+    _, number = np.unique(predictions.groups, return_inverse=True)
+    sums = np.bincount(number, z2 - mean)
+    count = len(sums)
+    error = np.sqrt(np.sum(sums**2) * count / max(count - 1, 1)) / len(z2)
+    share = NORMAL_95 * float(error) / (2 * max(mean, np.finfo(float).tiny))
+    factor = mean**0.5
+    return Calibration(
+        factor, factor * float(np.exp(-share)), factor * float(np.exp(share)), len(z2)
+    )
+
+
+def fit_covariance(
+    records: LocalRecords,
+    *,
+    groups: Int[np.ndarray, " obs"] | None = None,
+    start: Start | None = None,
+    components: int = 2,
+    space: Shape = "matern32",
+    time: Shape = "exponential",
+    most: int = 40,
+    targets: int = 600,
+    thinned: tuple[float, ...] = (),
+    key: PRNGKeyArray,
+) -> CovarianceFit:
+    """Fit variances, lengths, timescales and errors to predictions of withheld records.
+
+    The mean negative log density of records, each predicted from its neighbours of other groups,
+    is minimised over the logarithms of the parameters. A length or a timescale that begins
+    infinite, and a standard deviation that begins at zero, stay so. Intervals come from the
+    curvature of the score and its differences among groups, so records of one group may depend
+    on each other.
+
+    Arguments:
+        records: innovations of a training period, with the errors that are known; the usable
+            ones count.
+        groups: withheld together; platforms by default.
+        start: where the search begins; found from the covariogram by default.
+        components: their number, where `start` is not given.
+        space, time: shape of the correlations, where `start` is not given.
+        most: neighbours of a prediction.
+        targets: records that are predicted, drawn at random.
+        thinned: see `space_time_neighbours`.
+        key: which records are predicted.
+
+    Raises:
+        ValueError: if there are too few records to begin with, see `start_values`.
+
+    Source: Gneiting and Raftery (2007), doi:10.1198/016214506000001437, on the score; Varin et
+        al. (2011), Statistica Sinica 21, on the intervals of a composite likelihood.
+    """
+    groups = np.asarray(records.platform) if groups is None else groups
+    if start is None:
+        start = start_values(records, components=components, space=space, time=time)
+    usable = jax.random.permutation(key, jnp.asarray(np.flatnonzero(np.asarray(records.mask))))
+    chosen = np.sort(np.asarray(usable)[:targets])
+    neighbours = withheld_neighbours(
+        records, chosen, groups, speed=speed_of(start.covariance), most=most, thinned=thinned
+    )
+    layout = _Layout.of(start)
+    data = (jnp.asarray(chosen), jnp.asarray(neighbours.indices), jnp.asarray(neighbours.near))
+    dtype = records.innovations.dtype
+
+    def moments(moved: Float[Array, " parameter"]) -> Float[Array, "2 target"]:
+        covariance, nugget, shared = layout.at(moved)
+        error = jnp.sqrt(records.error_sd**2 + nugget.astype(dtype) ** 2)
+        own = eqx.tree_at(
+            lambda r: (r.error_sd, r.shared_sd),
+            records,
+            (error, jnp.full_like(records.shared_sd, shared.astype(dtype))),
+        )
+        return _moments(own, *data, covariance)
+
+    @jax.jit
+    def with_slopes(moved: Float[Array, " parameter"]) -> tuple[Array, Array]:
+        found, pushed = jax.linearize(moments, moved)
+        return found, jax.vmap(pushed, out_axes=-1)(jnp.eye(len(moved), dtype=moved.dtype))
+
+    def look(moved: Float[np.ndarray, " parameter"]) -> _Look:
+        found = (np.asarray(x, np.float64) for x in with_slopes(jnp.asarray(moved, dtype)))
+        return _Look.of(moved, *found)
+
+    before = look(np.zeros(len(layout.names)))
+    best, converged = _search(look, before)
+    covariance, nugget, shared = layout.at(jnp.asarray(best.moved, dtype))
+    return CovarianceFit(
+        covariance=covariance,
+        nugget_sd=float(nugget),
+        shared_sd=float(shared),
+        parameters=layout.parameters(best.moved, best.standard_errors(groups[chosen])),
+        score_before=before.score,
+        score=best.score,
+        count=len(chosen),
+        converged=converged,
+    )
+
+
+class _Look(NamedTuple):
+    """The score of records at some parameters, drawn towards the start, and its derivatives.
+
+    Attributes:
+        moved: logarithms of the parameters over their start.
+        score: mean negative log density.
+        total: of all records together, what draws back included.
+        slopes: of each record's negative log density.
+        curvature: expected second derivative of the total.
+    """
+
+    moved: Float[np.ndarray, " parameter"]
+    score: float
+    total: float
+    slopes: Float[np.ndarray, "target parameter"]
+    curvature: Float[np.ndarray, "parameter parameter"]
+
+    @classmethod
+    def of(
+        cls,
+        moved: Float[np.ndarray, " parameter"],
+        found: Float[np.ndarray, "2 target"],
+        by: Float[np.ndarray, "2 target parameter"],
+    ) -> "_Look":
+        departure, variance = found
+        if not np.all(variance > 0):
+            return cls(moved, np.inf, np.inf, by[0], np.eye(len(moved)))
+        density = 0.5 * (np.log(2 * np.pi * variance) + departure**2 / variance)
+        slopes = by[0] * (departure / variance)[:, None]
+        slopes += by[1] * (0.5 * (variance - departure**2) / variance**2)[:, None]
+        of_mean, of_variance = by[0] / np.sqrt(variance)[:, None], by[1] / variance[:, None]
+        curvature = of_mean.T @ of_mean + 0.5 * of_variance.T @ of_variance
+        curvature += np.eye(len(moved)) / PRIOR_SD**2
+        total = float(density.sum() + 0.5 * np.sum((moved / PRIOR_SD) ** 2))
+        return cls(moved, float(density.mean()), total, slopes, curvature)
+
+    @property
+    def gradient(self) -> Float[np.ndarray, " parameter"]:
+        return self.slopes.sum(axis=0) + self.moved / PRIOR_SD**2
+
+    def standard_errors(
+        self, groups: Int[np.ndarray, " target"]
+    ) -> Float[np.ndarray, " parameter"]:
+        """Of the logarithms: curvature and differences among groups, in the form of a sandwich."""
+        _, number = np.unique(groups, return_inverse=True)
+        sums = np.stack([np.bincount(number, column) for column in self.slopes.T], axis=1)
+        count = len(sums)
+        spread = sums.T @ sums * count / max(count - 1, 1)
+        spread += np.eye(len(self.moved)) / PRIOR_SD**2
+        inverse = np.linalg.inv(self.curvature)
+        return np.sqrt(np.diagonal(inverse @ spread @ inverse))
+
+
+def _search(
+    look: Callable[[Float[np.ndarray, " parameter"]], _Look], start: _Look
+) -> tuple[_Look, bool]:
+    """Minimise by steps of Levenberg and Marquardt with the expected curvature.
+
+    Source: Nocedal and Wright (2006), Numerical Optimization, section 10.3.
+    """
+    best, damping, reach = start, 1e-2, np.log(SEARCHED)
+    for _ in range(STEPS):
+        damped = best.curvature + damping * np.diag(np.diagonal(best.curvature))
+        step = -np.linalg.solve(damped, best.gradient)
+        moved = np.clip(best.moved + np.clip(step, -1.5, 1.5), -reach, reach)
+        if -best.gradient @ (moved - best.moved) < ENOUGH * len(best.slopes):
+            return best, True
+        tried = look(moved)
+        if tried.total < best.total:
+            best, damping = tried, max(damping / 4, 1e-6)
+        elif damping > 1e6:
+            return best, True
+        else:
+            damping *= 8
+    return best, False
+
+
+def _moments(
+    records: LocalRecords,
+    targets: Int[Array, " target"],
+    indices: Int[Array, "target near"],
+    near: Bool[Array, "target near"],
+    covariance: SpaceTimeCovariance,
+) -> Float[Array, "2 target"]:
+    """Departures of records from their predictions, and the variances expected of them.
+
+    With w = S^-1 G and a = S^-1 d held fast, G'a + w'd - w'S a and 2 w'G - w'S w have the values
+    of w'd and w'G and their first derivatives by G and S: no factorisation is differentiated.
+    """
+
+    def at_target(
+        target: Int[Array, ""], index: Int[Array, " near"], there: Bool[Array, " near"]
+    ) -> Float[Array, " 2"]:
+        system = local_system(
+            records.straight[target],
+            records.minutes[target],
+            records.scale[target],
+            index,
+            there & records.mask[index],
+            records,
+            covariance,
+        )
+        d = jnp.where(there & records.mask[index], records.innovations[index], 0.0)
+        weights, a = jax.lax.stop_gradient(system).solve(jax.lax.stop_gradient(d))
+        through = system.matrix @ jnp.stack([a, weights], axis=1)
+        mean = system.to_target @ a + weights @ d - weights @ through[:, 0]
+        explained = 2 * (weights @ system.to_target) - weights @ through[:, 1]
+        prior = covariance.variance().astype(d.dtype) * records.scale[target] ** 2
+        error = records.error_sd[target] ** 2 + records.shared_sd[target] ** 2
+        return jnp.stack([records.innovations[target] - mean, prior - explained + error])
+
+    return jax.vmap(at_target)(targets, indices, near).T
+
+
+class _Layout(NamedTuple):
+    """Which numbers of a start are searched for, in which order."""
+
+    start: Start
+    names: tuple[str, ...]
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, start: Start) -> "_Layout":
+        covariance = start.covariance
+        named = [
+            (f"{name} {i + 1}", float(value))
+            for name, column in (
+                ("variance", covariance.variances),
+                ("length", covariance.lengths),
+                ("timescale", covariance.timescales),
+            )
+            for i, value in enumerate(np.asarray(column))
+        ]
+        named += [("nugget_sd", start.nugget_sd), ("shared_sd", start.shared_sd)]
+        free = [(name, value) for name, value in named if np.isfinite(value) and value > 0]
+        return cls(start, tuple(n for n, _ in free), tuple(v for _, v in free))
+
+    def at(
+        self, moved: Float[Array, " parameter"]
+    ) -> tuple[SpaceTimeCovariance, Float[Array, ""], Float[Array, ""]]:
+        """The covariance and errors with logarithms moved from the start."""
+        by = {name: jnp.exp(moved[k]) for k, name in enumerate(self.names)}
+        covariance = self.start.covariance
+
+        def column(name: str, given: Float[Array, " component"]) -> Float[Array, " component"]:
+            ones = jnp.ones((), moved.dtype)
+            factors = [by.get(f"{name} {i + 1}", ones) for i in range(given.shape[0])]
+            return given * jnp.stack(factors).astype(given.dtype)
+
+        ones = jnp.ones((), moved.dtype)
+        return (
+            SpaceTimeCovariance(
+                column("variance", covariance.variances),
+                column("length", covariance.lengths),
+                column("timescale", covariance.timescales),
+                covariance.space,
+                covariance.time,
+            ),
+            self.start.nugget_sd * by.get("nugget_sd", ones),
+            self.start.shared_sd * by.get("shared_sd", ones),
+        )
+
+    def parameters(self, moved: np.ndarray, sd: np.ndarray) -> tuple[Parameter, ...]:
+        """Values and intervals."""
+        width = np.minimum(NORMAL_95 * sd, 50.0)
+        best = np.asarray(self.values) * np.exp(moved)
+        return tuple(
+            Parameter(name, float(value), float(value * np.exp(-w)), float(value * np.exp(w)))
+            for name, value, w in zip(self.names, best, width, strict=True)
+        )
