@@ -75,6 +75,26 @@ def _calibrated(fit, records, targets, groups, *, most, thinned=()) -> Covarianc
     return fit.calibrated(calibration_of(found))
 
 
+def _stations_fit(records, station, train, most, key):
+    """A fit to the training days, their records and predictions, and all records, with errors."""
+    training = eqx.tree_at(lambda r: r.mask, records, jnp.asarray(train))
+    variance = float(np.asarray(records.innovations)[train].var())
+    start = Start(
+        SpaceTimeCovariance.of(
+            (0.4 * variance, 60.0, MINUTES_PER_DAY),
+            (0.3 * variance, 500.0, MINUTES_PER_DAY),
+            space="exponential",
+        ),
+        0.5 * variance**0.5,
+        0.0,
+    )
+    fit = fit_covariance(training, start=start, most=40, key=key)
+    training, days = fit.with_errors(training), np.flatnonzero(train)
+    around = withheld_neighbours(training, days, station, speed=fit.speed, most=most)
+    predictions = predict_withheld(training, days, around, fit.covariance, station)
+    return fit, training, predictions, fit.with_errors(records)
+
+
 def withheld_stations(departures, station, day, straight, height, *, folds=3, most=60, seed=0):
     """Leave one station out; statistics from the other folds' days.
 
@@ -100,52 +120,33 @@ def withheld_stations(departures, station, day, straight, height, *, folds=3, mo
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), fold), 3)
         expected = expected_biases(biases, straight, height[:, None] / 100, key=keys[0])
         own = biases.shrunk(expected.bias, expected.sd)
-        for name, corrected, key in (
-            ("corrected", departures - biases.level - own[station], keys[1]),
-            ("uncorrected", departures - departures[train].mean(), keys[2]),
+        # A withheld station's own bias is not known.
+        unknown = (own - expected.bias)[station]
+        for name, corrected, more, more_sd, key in (
+            ("corrected", departures - biases.level - own[station], unknown, expected.sd, keys[1]),
+            ("uncorrected", departures - departures[train].mean(), 0 * unknown, None, keys[2]),
         ):
-            variance = float(corrected[train].var())
-            everything = LocalRecords.of(
+            records = LocalRecords.of(
                 single(corrected),
                 single(np.full(len(corrected), 0.1)),
                 single(straight[station]),
                 minutes=minutes,
                 platform=jnp.asarray(station, jnp.int32),
             )
-            training = eqx.tree_at(lambda r: r.mask, everything, jnp.asarray(train))
-            start = Start(
-                SpaceTimeCovariance.of(
-                    (0.4 * variance, 60.0, MINUTES_PER_DAY),
-                    (0.3 * variance, 500.0, MINUTES_PER_DAY),
-                    space="exponential",
-                ),
-                0.5 * variance**0.5,
-                0.0,
+            fit, training, found_sd, others = _stations_fit(records, station, train, most, key)
+            more_var = np.zeros(len(station)) if more_sd is None else more_sd[station] ** 2
+            factor = rms(
+                (found_sd.departures + more[train]) / np.sqrt(found_sd.sd**2 + more_var[train])
             )
-            fit = fit_covariance(training, start=start, most=40, key=key)
-
-            def predicted(records, targets, fit=fit, name=name, corrected=corrected):
-                records = fit.with_errors(records)
-                around = withheld_neighbours(records, targets, station, speed=fit.speed, most=most)
-                p = predict_withheld(records, targets, around, fit.covariance, station)
-                if name == "uncorrected":
-                    return p.departures, p.sd
-                # The station's own bias is not known where it is withheld.
-                rest = departures - biases.level - expected.bias[station] - corrected
-                return p.departures + rest[targets], np.hypot(p.sd, expected.sd[station[targets]])
-
-            d, sd = predicted(training, np.flatnonzero(train))
-            factor = rms(d / sd)
-            d, sd = predicted(everything, test)
-            found[name].append((d, sd * factor))
+            around = withheld_neighbours(others, test, station, speed=fit.speed, most=most)
+            p = predict_withheld(others, test, around, fit.covariance, station)
+            found[name].append(
+                (p.departures + more[test], factor * np.sqrt(p.sd**2 + more_var[test]))
+            )
             if name == "corrected":
                 words.append(fit.words)
                 ratio = desroziers_ratio(
-                    fit.with_errors(training),
-                    np.flatnonzero(train),
-                    fit.covariance,
-                    speed=fit.speed,
-                    most=most,
+                    training, np.flatnonzero(train), fit.covariance, speed=fit.speed, most=most
                 )
                 desroziers.append(ratio.factor)
     scores = {name: score(*map(np.concatenate, zip(*x, strict=True))) for name, x in found.items()}

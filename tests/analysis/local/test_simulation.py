@@ -38,9 +38,7 @@ def test_members_carry_the_covariance_of_the_analysis(key):
     drawn = members_of(
         found, targets, records, indices, problems.COVARIANCE, 3000, count=2000, key=key
     )
-    both = jax.tree.map(lambda *x: jnp.concatenate(x), targets, targets)
     prior = problems.matrix(problems.COVARIANCE, targets, targets)
-    assert both.straight.shape[0] == 50
     platform, shared = np.asarray(records.platform), np.asarray(records.shared_sd)
     s = problems.matrix(problems.COVARIANCE, records, records)
     s += np.diag(np.asarray(records.error_sd) ** 2)
@@ -128,6 +126,18 @@ def test_the_step_is_the_kalman_filter_of_its_covariance(key):
     np.testing.assert_allclose(
         jnp.std(analysis.ensemble, axis=0, ddof=1), analysis.spread, rtol=1e-8
     )
+
+
+def test_a_field_of_scales_is_that_of_the_prior(key):
+    scale = np.array([[1.0, 2.0, 0.5], [1.5, 1.0, 3.0]])
+    apart = jnp.asarray(GRID.pairwise())
+    matrix = SpaceTimeCovariance.of((1.2, 2.0, 90.0))(apart, jnp.zeros_like(apart))
+    matrix = matrix * jnp.asarray(np.outer(scale, scale))
+    ensemble = background()
+    expected, covariance = lg.kalman(jnp.mean(ensemble, 0), matrix, VALUES)
+    analysis = step(scale=scale)(ensemble, lg.window(VALUES), key=key)
+    np.testing.assert_allclose(analysis.mean.ravel(), expected, atol=1e-6)
+    np.testing.assert_allclose(analysis.spread.ravel() ** 2, np.diag(covariance), atol=1e-5)
 
 
 def test_older_rows_of_a_window_count_for_less(key):

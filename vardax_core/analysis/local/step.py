@@ -88,6 +88,7 @@ class LocalInterpolation(AbstractAnalysisStep):
         interval: int = 0,
         platform: Int[np.ndarray, " obs"] | None = None,
         shared_sd: float = 0.0,
+        scale: Float[np.ndarray, "*state"] | None = None,
         dtype: jnp.dtype | None = None,
     ) -> "LocalInterpolation":
         """Find the neighbours of every point of a grid in windows of `rows` rows.
@@ -101,10 +102,13 @@ class LocalInterpolation(AbstractAnalysisStep):
             interval: minutes between two rows.
             platform: of each observation; each is one of its own by default.
             shared_sd: of the error that a platform's observations have in common.
+            scale: local standard deviation at every point over the covariance's own, taken to the
+                observations by linear interpolation; one everywhere by default.
             dtype: of the arrays; that of the covariance by default.
 
         Raises:
             NeighbourError: if speed, most or radius cannot be.
+            OutsideDomainError: if there is a scale and a place outside of the grid.
         """
         dtype = covariance.variances.dtype if dtype is None else dtype
         points, own = grid.embedded(grid.points()), grid.embedded(np.asarray(places, np.float64))
@@ -122,14 +126,19 @@ class LocalInterpolation(AbstractAnalysisStep):
             radius=radius,
         )
         number = np.arange(count) if platform is None else platform
+        there, here = np.ones(len(points)), np.ones(count)
+        if scale is not None:
+            there = np.asarray(scale, np.float64).reshape(-1)
+            stencil = grid.stencil(np.asarray(places, np.float64))
+            here = np.sum(stencil.weights * there[stencil.indices], axis=1)
         return cls(
             operator=operator,
             covariance=covariance,
-            targets=LocalTargets.at(jnp.asarray(points, dtype)),
+            targets=LocalTargets.at(jnp.asarray(points, dtype), scale=jnp.asarray(there, dtype)),
             places=jnp.asarray(own, dtype),
             platform=jnp.asarray(number, jnp.int32),
             shared_sd=jnp.full(count, shared_sd, dtype),
-            scale=jnp.ones(count, dtype),
+            scale=jnp.asarray(here, dtype),
             indices=jnp.asarray(found.indices),
             near=jnp.asarray(found.near),
             rows=rows,
