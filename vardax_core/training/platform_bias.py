@@ -153,7 +153,7 @@ def expected_biases(
     design = np.column_stack([np.ones(len(known)), covariates])
     slopes = np.linalg.lstsq(design[known], biases.bias[known], rcond=None)[0]
     rest = np.where(known, biases.bias - design @ slopes, 0.0)
-    variance = max(float(rest[known].var()), np.finfo(np.float32).tiny)
+    variance = max(float(rest[known].var()), float(np.finfo(np.float32).tiny))
     # Half as far as the network is wide, in the middle of what the fit searches.
     width = float(np.ptp(straight[known], axis=0).max()) or 1.0
     dtype = jnp.zeros(()).dtype

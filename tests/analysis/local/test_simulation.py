@@ -36,7 +36,7 @@ def test_members_carry_the_covariance_of_the_analysis(key):
     """With all records it is that of Gaussian conditioning between targets too."""
     found, targets, records, indices = estimated()
     drawn = members_of(
-        found, targets, records, indices, problems.COVARIANCE, 3000, count=2000, key=key
+        found, targets, records, indices, problems.COVARIANCE, 1500, count=500, key=key
     )
     prior = problems.matrix(problems.COVARIANCE, targets, targets)
     platform, shared = np.asarray(records.platform), np.asarray(records.shared_sd)
@@ -46,19 +46,19 @@ def test_members_carry_the_covariance_of_the_analysis(key):
     g = problems.matrix(problems.COVARIANCE, targets, records)
     expected = prior - g @ np.linalg.solve(s, g.T)
     scale = np.sqrt(np.outer(np.diagonal(expected), np.diagonal(expected)))
-    assert np.abs(np.cov(np.asarray(drawn).T) - expected).max() < 0.12 * np.abs(scale).max()
+    assert np.abs(np.cov(np.asarray(drawn).T) - expected).max() < 0.2 * np.abs(scale).max()
 
 
 def test_features_have_the_covariance(key):
     covariance = SpaceTimeCovariance.of((2.0, 50.0, 100.0), space="matern52", time="matern32")
     first, second = jax.random.split(key)
-    waves = RandomFeatures.of(covariance, 2, count=20_000, key=first)
+    waves = RandomFeatures.of(covariance, 2, count=6_000, key=first)
     places = jnp.array([[0.0, 0.0], [30.0, 0.0], [0.0, 90.0], [0.0, 0.0]])
     minutes = jnp.array([0.0, 0.0, 0.0, 70.0])
     phase = places @ waves.wavenumbers.T + minutes[:, None] * waves.frequencies[None]
     kernel = jnp.sum(jnp.cos(phase - phase[:1]) * waves.amplitudes[None] ** 2, axis=1)
     expected = covariance(jnp.linalg.norm(places, axis=1), minutes)
-    np.testing.assert_allclose(kernel, expected, atol=2.0 * 4.5 / np.sqrt(20_000))
+    np.testing.assert_allclose(kernel, expected, atol=2.0 * 4.5 / np.sqrt(6_000))
     fields = waves.fields(
         places, minutes, jax.random.normal(second, (400, 2, waves.amplitudes.size))
     )
@@ -73,10 +73,10 @@ def test_intervals_cover_the_truth_of_synthetic_draws(key):
     places = jnp.asarray(rng.uniform(0, 400, (900, 2)))
     minutes = jnp.asarray(rng.uniform(-300, 0, 900))
     wave_key, amplitude_key = jax.random.split(key)
-    waves = RandomFeatures.of(covariance, 2, count=4000, key=wave_key)
-    truth = waves.fields(places, minutes, jax.random.normal(amplitude_key, (30, 2, 4000)))
+    waves = RandomFeatures.of(covariance, 2, count=1000, key=wave_key)
+    truth = waves.fields(places, minutes, jax.random.normal(amplitude_key, (12, 2, 1000)))
     z = []
-    for draw in range(30):
+    for draw in range(12):
         seen = truth[draw, :500] + 0.3 * rng.normal(size=500)
         records = LocalRecords.of(
             jnp.asarray(seen), jnp.full(500, 0.3), places[:500], minutes=minutes[:500]
@@ -86,8 +86,8 @@ def test_intervals_cover_the_truth_of_synthetic_draws(key):
         found = eqx.filter_jit(interpolate)(targets, records, *around, covariance)
         z.append((truth[draw, 500:] - found.increment) / jnp.sqrt(found.variance))
     z = np.stack(z)
-    assert abs(np.mean(np.abs(z) < 1.645) - 0.9) < 0.015
-    assert abs(np.mean(z**2) - 1) < 0.06
+    assert abs(np.mean(np.abs(z) < 1.645) - 0.9) < 0.02
+    assert abs(np.mean(z**2) - 1) < 0.08
 
 
 GRID = Plane.from_axes(np.arange(2.0), np.arange(3.0))
