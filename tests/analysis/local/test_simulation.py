@@ -16,12 +16,13 @@ from vardax_core.state.grids import Plane
 from vardax_core.types import Observations, ResultCode, WindowShapeError
 
 members_of = eqx.filter_jit(conditional_members)
+interpolated = eqx.filter_jit(interpolate)
 
 
 def estimated(seed=0, most=40):
     targets, records = problems.problem(seed)
     indices, near = problems.neighbours(targets, records, most=most)
-    found = eqx.filter_jit(interpolate)(targets, records, indices, near, problems.COVARIANCE)
+    found = interpolated(targets, records, indices, near, problems.COVARIANCE)
     return found, targets, records, indices
 
 
@@ -83,7 +84,7 @@ def test_intervals_cover_the_truth_of_synthetic_draws(key):
         )
         targets = LocalTargets.at(places[500:], minutes[500:])
         around = problems.neighbours(targets, records, most=20)
-        found = eqx.filter_jit(interpolate)(targets, records, *around, covariance)
+        found = interpolated(targets, records, *around, covariance)
         z.append((truth[draw, 500:] - found.increment) / jnp.sqrt(found.variance))
     z = np.stack(z)
     assert abs(np.mean(np.abs(z) < 1.645) - 0.9) < 0.02
@@ -109,6 +110,11 @@ def step(rows=1, **kwargs):
     )
 
 
+@eqx.filter_jit
+def analysed(step, ensemble, observations, *, key):
+    return step(ensemble, observations, key=key)
+
+
 def background(members=6):
     return jnp.asarray(np.random.default_rng(0).normal(size=(members, 2, 3)))
 
@@ -118,7 +124,7 @@ def test_the_step_is_the_kalman_filter_of_its_covariance(key):
     matrix = SpaceTimeCovariance.of((1.2, 2.0, 90.0))(apart, jnp.zeros_like(apart))
     ensemble = background()
     expected, covariance = lg.kalman(jnp.mean(ensemble, 0), matrix, VALUES)
-    analysis = step()(ensemble, lg.window(VALUES), key=key)
+    analysis = analysed(step(), ensemble, lg.window(VALUES), key=key)
     assert int(analysis.result) == ResultCode.OK
     np.testing.assert_allclose(analysis.mean.ravel(), expected, atol=1e-6)
     np.testing.assert_allclose(analysis.spread.ravel() ** 2, np.diag(covariance), atol=1e-6)
@@ -135,33 +141,45 @@ def test_a_field_of_scales_is_that_of_the_prior(key):
     matrix = matrix * jnp.asarray(np.outer(scale, scale))
     ensemble = background()
     expected, covariance = lg.kalman(jnp.mean(ensemble, 0), matrix, VALUES)
-    analysis = step(scale=scale)(ensemble, lg.window(VALUES), key=key)
+    analysis = analysed(step(scale=scale), ensemble, lg.window(VALUES), key=key)
     np.testing.assert_allclose(analysis.mean.ravel(), expected, atol=1e-6)
     np.testing.assert_allclose(analysis.spread.ravel() ** 2, np.diag(covariance), atol=1e-5)
 
 
+@pytest.mark.parametrize("shift", [-273.15, 1e4])
+def test_a_shift_of_the_unit_shifts_the_analysis(shift, key):
+    ensemble = background()
+    before = analysed(step(), ensemble, lg.window(VALUES), key=key)
+    after = analysed(step(), ensemble + shift, lg.window(VALUES + shift), key=key)
+    np.testing.assert_allclose(after.mean - shift, before.mean, atol=1e-5)
+    np.testing.assert_allclose(after.ensemble - shift, before.ensemble, atol=1e-5)
+    np.testing.assert_array_equal(after.spread, before.spread)
+
+
 def test_older_rows_of_a_window_count_for_less(key):
     ensemble = jnp.zeros((3, 2, 3))
+
+    twice = step(rows=2)
 
     def with_only(row):
         mask = jnp.zeros((2, 4), bool).at[row, 1].set(True)
         window = Observations(
             jnp.ones((2, 4)), mask, jnp.full((2, 4), 0.5), jnp.array([0, 60], jnp.int32)
         )
-        return step(rows=2)(ensemble, window, key=key).mean[0, 2]
+        return analysed(twice, ensemble, window, key=key).mean[0, 2]
 
     decay = np.exp(-60 / 90)
     assert float(with_only(0) / with_only(1)) == pytest.approx(decay, rel=1e-6)
     with pytest.raises(WindowShapeError, match="rows"):
-        step(rows=2)(ensemble, lg.window(VALUES), key=key)
+        analysed(step(rows=2), ensemble, lg.window(VALUES), key=key)
 
 
 def test_without_an_observation_the_background_stays(key):
     ensemble = background()
-    analysis = step()(ensemble, lg.window(VALUES, mask=jnp.zeros(4, bool)), key=key)
+    analysis = analysed(step(), ensemble, lg.window(VALUES, mask=jnp.zeros(4, bool)), key=key)
     np.testing.assert_array_equal(analysis.ensemble, ensemble)
     assert int(analysis.result) == ResultCode.NO_OBSERVATIONS
-    far = step(radius=0.5)(ensemble, lg.window(VALUES), key=key)
+    far = analysed(step(radius=0.5), ensemble, lg.window(VALUES), key=key)
     unseen = np.setdiff1d(np.arange(6), lg.STATIONS)
     mean = jnp.mean(ensemble, axis=0).ravel()
     np.testing.assert_array_equal(far.mean.ravel()[unseen], mean[unseen])
