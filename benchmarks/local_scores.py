@@ -200,7 +200,7 @@ def withheld_tracks(lon, lat, day, piece, departures, straight, *, draws=5, most
             mask=jnp.asarray(~held),
         )
         fit = fit_covariance(records, targets=targets, key=jax.random.key(draw))
-        some = np.random.default_rng(draw).choice(np.flatnonzero(~held), 2000, replace=False)
+        some = np.random.default_rng(draw).permutation(np.flatnonzero(~held))[:2000]
         fit = _calibrated(fit, records, some, piece, most=most)
         test, records = np.flatnonzero(held), fit.with_errors(records)
         around = withheld_neighbours(records, test, piece, speed=fit.speed, most=most)
@@ -340,7 +340,7 @@ def withheld_clouds(
         fit = fit_covariance(
             records, groups=group, start=start, thinned=thinned, key=jax.random.key(seed + draw)
         )
-        training = rng.choice(size, 2000, replace=False)
+        training = rng.permutation(size)[:2000]
         fit = _calibrated(fit, records, training, group, most=most, thinned=thinned)
         records, test = fit.with_errors(records), size + np.arange(len(truth))
         alone = np.arange(size + len(truth))

@@ -50,6 +50,16 @@ def test_members_carry_the_covariance_of_the_analysis(key):
     assert np.abs(np.cov(np.asarray(drawn).T) - expected).max() < 0.2 * np.abs(scale).max()
 
 
+def test_without_any_record_members_are_drawn_from_the_prior(key):
+    targets, records = problems.problem()
+    none = jax.tree.map(lambda x: x[:0], records)
+    indices, near = problems.neighbours(targets, none, most=3)
+    found = interpolate(targets, none, indices, near, problems.COVARIANCE)
+    np.testing.assert_array_equal(found.increment, np.zeros(25))
+    drawn = members_of(found, targets, none, indices, problems.COVARIANCE, 5, key=key)
+    np.testing.assert_allclose(jnp.var(drawn, axis=0, ddof=1), 2.0 * targets.scale**2, rtol=1e-10)
+
+
 def test_features_have_the_covariance(key):
     covariance = SpaceTimeCovariance.of((2.0, 50.0, 100.0), space="matern52", time="matern32")
     first, second = jax.random.split(key)

@@ -100,7 +100,9 @@ def _nearest(
     todo, query = np.arange(len(at)), most if apart is None else 2 * most
     while todo.size:
         query = min(query, len(chosen))
-        chord, index = tree.query(at[todo], k=np.arange(1, query + 1), distance_upper_bound=radius)
+        chord, index = tree.query(
+            at[todo], k=np.arange(1, query + 1), distance_upper_bound=radius, workers=-1
+        )
         there = np.isfinite(chord)
         index = chosen[np.where(there, index, 0)]
         enough = np.ones(len(todo), bool)

@@ -11,6 +11,7 @@ from vardax_core.analysis.local.interpolation import (
     LocalRecords,
     LocalTargets,
     contributions,
+    in_blocks,
 )
 
 FEATURES = 512
@@ -75,13 +76,14 @@ class RandomFeatures(eqx.Module):
         """
         cosines, sines = (coefficients * self.amplitudes[None, None]).transpose(1, 2, 0)
 
-        def at_place(row: tuple[Array, Array]) -> Float[Array, " member"]:
+        def at_place(row: tuple[Array, ...]) -> tuple[Float[Array, " member"]]:
             place, when = row
             phase = self.wavenumbers @ place + self.frequencies * when
-            return jnp.cos(phase) @ cosines + jnp.sin(phase) @ sines
+            return (jnp.cos(phase) @ cosines + jnp.sin(phase) @ sines,)
 
-        size = max(1, min(BLOCK, straight.shape[0]))
-        return jax.lax.map(at_place, (straight, minutes), batch_size=size).T
+        if straight.shape[0] == 0:
+            return jnp.zeros((coefficients.shape[0], 0), coefficients.dtype)
+        return in_blocks(at_place, (straight, minutes), BLOCK)[0].T
 
 
 def _waves(
@@ -141,7 +143,7 @@ def conditional_members(
     def expected(drawn: Float[Array, " obs"]) -> Float[Array, " target"]:
         return jnp.sum(contributions(estimate.weights, indices, drawn), axis=-1)
 
-    draws = prior - jax.lax.map(expected, seen)
+    draws = prior - jax.lax.map(expected, seen) if seen.shape[1] else prior
     if members > 1:
         draws = draws - jnp.mean(draws, axis=0, keepdims=True)
         found = jnp.std(draws, axis=0, ddof=1)
