@@ -73,7 +73,9 @@ def test_what_is_withheld_is_predicted_with_an_honest_spread(stores):
 def test_a_store_says_where_every_observation_was_and_what_became_of_it(stores):
     _made, store = stores["interpolation"]
     location = store.location
-    with xr.open_zarr(_exported(store, location), group="observations", consolidated=False) as observed:
+    with xr.open_zarr(
+        _exported(store, location), group="observations", consolidated=False
+    ) as observed:
         assert observed["latitude"].dims == ("time", "station")
         kept = observed[QUALITY_CONTROL] == QualityCode.KEPT
         assert bool(np.isfinite(observed["latitude"].where(kept, 0)).all())

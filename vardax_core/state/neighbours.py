@@ -65,9 +65,12 @@ def space_time_neighbours(
     ids = np.arange(count) if usable is None else np.flatnonzero(usable)
     points = np.column_stack([records, speed * record_minutes])
     at = np.column_stack([targets, speed * target_minutes])
-    parts = np.diff(np.linspace(0, most, len(thinned) + 2).astype(int))
+    levels = len(thinned) + 1
+    parts = np.diff(-(-np.arange(levels + 1) * most // levels))
     found = []
     for level, (side, part) in enumerate(zip((0.0, *thinned), parts, strict=True)):
+        if part == 0:
+            continue
         chosen = ids if side == 0 else ids[_one_of_each_box(points[ids], side)]
         # Twice as many, for those that a denser choice has already.
         wanted = int(part) * (1 if level == 0 else 2)
@@ -97,7 +100,9 @@ def _nearest(
     todo, query = np.arange(len(at)), most if apart is None else 2 * most
     while todo.size:
         query = min(query, len(chosen))
-        chord, index = tree.query(at[todo], k=np.arange(1, query + 1), distance_upper_bound=radius)
+        chord, index = tree.query(
+            at[todo], k=np.arange(1, query + 1), distance_upper_bound=radius, workers=-1
+        )
         there = np.isfinite(chord)
         index = chosen[np.where(there, index, 0)]
         enough = np.ones(len(todo), bool)

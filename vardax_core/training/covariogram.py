@@ -118,7 +118,7 @@ def start_values(
             f"{int(found.counts.sum())} pairs of two platforms; at least 3 are needed to estimate "
             "a covariance. Give records of a longer training period."
         )
-    far = max(float(found.distances.max()), np.finfo(float).tiny)
+    far = max(float(found.distances.max()), float(np.finfo(float).tiny))
     late = float(found.minutes.max())
     near = max(float(np.min(found.distances[found.distances > 0], initial=far)), far / 300)
     lengths = np.geomspace(near / 2, far, 9)
@@ -135,7 +135,7 @@ def start_values(
     first, _ = nnls(columns * weight[:, None], found.covariances * weight)
     kept = np.argsort(-first, kind="stable")[:components]
     again, _ = nnls(columns[:, kept] * weight[:, None], found.covariances * weight)
-    least = max(LEAST_SHARE * found.variance, np.finfo(np.float32).tiny)
+    least = max(LEAST_SHARE * found.variance, float(np.finfo(np.float32).tiny))
     variances = np.maximum(again, least)
     error = float(np.mean(np.asarray(records.error_sd)[np.asarray(records.mask)] ** 2))
     covariance = SpaceTimeCovariance.of(

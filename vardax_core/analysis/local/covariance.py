@@ -78,14 +78,14 @@ class SpaceTimeCovariance(eqx.Module):
                 "SpaceTimeCovariance: expected at least one component (variance, length, "
                 "timescale in minutes), got none."
             )
-        columns = (jnp.asarray(column, float) for column in zip(*components, strict=True))
-        return cls(*columns, space=space, time=time)
+        variances, lengths, timescales = jnp.asarray(components, float).T
+        return cls(variances, lengths, timescales, space=space, time=time)
 
     def __check_init__(self):
-        for name in (self.space, self.time):
-            if name not in CORRELATIONS:
+        for shape in (self.space, self.time):
+            if shape not in CORRELATIONS:
                 raise CovarianceError(
-                    f"SpaceTimeCovariance: there is no correlation {name!r}; choose from "
+                    f"SpaceTimeCovariance: there is no correlation {shape!r}; choose from "
                     f"{', '.join(CORRELATIONS)}."
                 )
         if not self.variances.shape == self.lengths.shape == self.timescales.shape:

@@ -165,18 +165,17 @@ def interpolate(
         return jnp.sum(whitened**2), weights
 
     rows = (targets.straight, targets.minutes, targets.scale, indices, near)
-    if targets.straight.shape[0] == 0:
-        nothing = targets.minutes
-        return LocalEstimate(nothing, nothing, jnp.zeros(indices.shape, nothing.dtype))
-    explained, weights = _in_blocks(at_target, rows, block)
-    prior = covariance.variance().astype(explained.dtype) * targets.scale**2
+    prior = covariance.variance().astype(targets.scale.dtype) * targets.scale**2
+    if targets.straight.shape[0] == 0 or records.innovations.shape[0] == 0:
+        return LocalEstimate(jnp.zeros_like(prior), prior, jnp.zeros(indices.shape, prior.dtype))
+    explained, weights = in_blocks(at_target, rows, block)
     # Below this share of the variance the difference is nothing but rounding.
     least = jnp.finfo(prior.dtype).eps * prior
     increment = jnp.sum(contributions(weights, indices, records.innovations), axis=-1)
     return LocalEstimate(increment, jnp.maximum(prior - explained, least), weights)
 
 
-def _in_blocks(
+def in_blocks(
     function: Callable[[tuple[Array, ...]], tuple[Array, ...]], rows: tuple[Array, ...], block: int
 ) -> tuple[Array, ...]:
     """Apply a function to every row, a block at a time; the last block repeats its last row, so
