@@ -22,7 +22,7 @@ from vardax_core.cycling.smoother import AbstractSmoother, SmoothingState, smoot
 from vardax_core.cycling.trust import TrustState
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.departures import Departures, Residuals
-from vardax_core.observations.placement import Placement, with_placement
+from vardax_core.observations.placement import Placement, ReportedErrors, with_placement
 from vardax_core.types import Analysis, Observations, ensemble_mean
 
 
@@ -121,6 +121,8 @@ class CycleProgram(eqx.Module):
         channels: whether the first axis of a state is the channel, so that each is scored apart.
         reported: whether the observations are real, so that the withheld ones are what there is to
             be scored by.
+        errors: what was found of the errors of real observations; whoever makes the inputs of
+            cycles applies it.
         climate: of the state; bounds the spread of analyses, see `drawn_back`, and gives members
             where there are no others. None where it is not known.
     """
@@ -138,6 +140,7 @@ class CycleProgram(eqx.Module):
     climate: Climate | None = None
     channels: bool = eqx.field(static=True, default=False)
     reported: bool = eqx.field(static=True, default=False)
+    errors: ReportedErrors | None = eqx.field(static=True, default=None)
 
     @property
     def interval(self) -> int:

@@ -18,6 +18,7 @@ from vardax_core.data.state_frame import frame_mask
 from vardax_core.data.streams.account import StreamAccount
 from vardax_core.data.streams.read import read_stream
 from vardax_core.data.streams.records import Records
+from vardax_core.data.streams.sections import GriddedSource
 from vardax_core.data.timeaxis import (
     MINUTES_UNITS,
     from_minutes,
@@ -98,6 +99,8 @@ def read_reports(
             grid=grid,
         )
         records, slot = found.records, _slots_of(found.records, recipe)
+        if isinstance(stream.source, GriddedSource):
+            records = _by_image(records, slot)
         withheld = _withheld(recipe.withheld, records, slot)
         code = np.where(
             withheld & (records.code == QualityCode.KEPT), QualityCode.WITHHELD, records.code
@@ -111,6 +114,15 @@ def read_reports(
     if recipe.forecast is not None:
         dataset = _with_equivalents(dataset, recipe, grid, GivenForecast(recipe, folders))
     return Reports(dataset, tuple(platforms), tuple(accounts))
+
+
+def _by_image(records: Records, slot: Int[np.ndarray, " record"]) -> Records:
+    """The same with every image a platform of its own, named by its observation time."""
+    images, number = np.unique(slot, return_inverse=True)
+    names = tuple(str(np.datetime_as_string(t, unit="m")) for t in from_minutes(images))
+    return dataclasses.replace(
+        records, platform=number.reshape(-1).astype(np.int32), platforms=names
+    )
 
 
 def observation_times(recipe: Recipe, start: int, end: int) -> Int[np.ndarray, " time"]:

@@ -10,7 +10,17 @@ from vardax_core.data.faults import check_whole
 LATER_SECTIONS = frozenset(
     {
         *("late", "screening", "binning", "members", "methods"),
-        *("after", "observation", "streams", "grid", "prior", "withheld", "forecast", "statistic"),
+        *(
+            "after",
+            "observation",
+            "streams",
+            "grid",
+            "prior",
+            "withheld",
+            "forecast",
+            "statistic",
+            "bias",
+        ),
     }
 )
 """Optional sections that are left out of a digest where they are absent."""

@@ -132,6 +132,7 @@ def prepare_method(
         guard=made.guard,
         valid_range=problem.prior.possible_range,
         reported=recipe.reported,
+        errors=problem.prior.reported_errors,
     )
     versions = {} if version is None else {settings.method: version}
     variable = recipe.variable

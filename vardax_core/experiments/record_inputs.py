@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Int
 
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.forecast_fields import GivenForecast
 from vardax_core.data.recipe import Recipe
@@ -14,7 +15,7 @@ from vardax_core.data.reports import OBSERVED_AT, PLATFORM, SHIFT, seconds_of
 from vardax_core.data.state_frame import data_folders
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.experiments.settings import ExperimentSettings
-from vardax_core.observations.placement import Placement, Search, place
+from vardax_core.observations.placement import Placement, ReportedErrors, place, search_of
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.state.grids import AbstractGrid
 
@@ -33,7 +34,7 @@ class RecordInputs:
         recipe: of the experiment.
         settings: of the experiment.
         grid: of the state.
-        search: which records an analysis wants around every point, or None.
+        search: which records the program wants around every point, or None.
         width: columns of the store.
     """
 
@@ -42,7 +43,7 @@ class RecordInputs:
         recipe: Recipe,
         settings: ExperimentSettings,
         grid: AbstractGrid,
-        search: Search | None,
+        program: CycleProgram,
         width: int,
         *,
         even: bool = False,
@@ -50,7 +51,8 @@ class RecordInputs:
         self.recipe = recipe
         self.settings = settings
         self.grid = grid
-        self.search = search
+        self.search = search_of(program)
+        self._errors = program.errors or ReportedErrors()
         self.width = width
         self._forecast = None
         if recipe.forecast is not None:
@@ -163,7 +165,12 @@ class RecordInputs:
             # What the forecast says of its own hours stands for what it says of the analysis'.
             observed = observed - np.nan_to_num(taken(SHIFT, 0.0))
         values[row_of[column], column] = observed[column]
-        errors[:] = np.where(shown, taken(f"{name}_error", 1.0), 1.0)
+        known_errors = self._errors
+        spread = np.hypot(known_errors.factor * taken(f"{name}_error", 1.0), known_errors.nugget_sd)
+        # What a withheld platform's records share is part of how well they can be predicted.
+        alone = np.hypot(spread, known_errors.shared_sd)
+        spread = np.where(codes == QualityCode.WITHHELD, alone, spread)
+        errors[:] = np.where(shown, spread, 1.0)
         seconds = taken(OBSERVED_AT, 0)
         analysis = int(to_minutes(np.asarray([time]))[0])
         coordinates = np.stack([taken(dim, np.nan) for dim in self.recipe.state_dims], axis=1)

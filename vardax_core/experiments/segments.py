@@ -19,7 +19,6 @@ from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.data.window import windows
 from vardax_core.experiments.record_inputs import RecordInputs
 from vardax_core.experiments.settings import ExperimentSettings
-from vardax_core.observations.placement import search_of
 from vardax_core.observations.quality import QualityCode
 from vardax_core.store import ExperimentStore
 
@@ -57,8 +56,7 @@ class SegmentReader:
         self._shape = tuple(analysis.sizes[dim] for dim in recipe.state_dims)
         if recipe.reported:
             grid, width = state_grid(analysis, recipe), self._observations.sizes["station"]
-            search = search_of(program)
-            self._records = RecordInputs(recipe, settings, grid, search, width, even=even)
+            self._records = RecordInputs(recipe, settings, grid, program, width, even=even)
         else:
             self._truth = store.dataset("nature_run")[recipe.variable.name]
         self._minutes = to_minutes(self._observations["time"].values)

@@ -11,7 +11,7 @@ from vardax_core.methods.base import AbstractMethod, Assembly, Problem, Trained
 from vardax_core.methods.priors import AbstractPrior
 from vardax_core.methods.reported_prior import ReportedPrior
 from vardax_core.observations.placement import PlacedPoints, Search
-from vardax_core.training.covariance_fit import speed_of
+from vardax_core.training.withheld import speed_of
 
 
 class InterpolationMethod(AbstractMethod):
@@ -44,15 +44,15 @@ class InterpolationMethod(AbstractMethod):
         longest = float(lengths[np.isfinite(lengths)].max(initial=1.0))
         inside = np.flatnonzero(np.ones(grid.size, bool) if grid.mask is None else grid.mask)
         straight = grid.embedded(grid.points()[inside])
+        sides = tuple(float(side) for side in known.sides)
         nothing = jnp.zeros((0, straight.shape[1]), jnp.float32)
         step = LocalInterpolation(
             operator=PlacedPoints.nowhere(grid.shape),
             climatology=known.climatology,
             covariance=known.covariance,
             scale=known.scale,
-            nugget_sd=known.nugget_sd,
-            shared_sd=known.shared_sd,
-            error_factor=known.error_factor,
+            shared_sd=known.errors[2],
+            biases=known.biases,
             points=jnp.asarray(inside, jnp.int32),
             targets=jnp.asarray(straight, jnp.float32),
             records=nothing,
@@ -60,6 +60,6 @@ class InterpolationMethod(AbstractMethod):
             platforms=jnp.zeros(0, jnp.int32),
             nearest=jnp.full((grid.size, self.most), -1, jnp.int32),
             about_background=problem.recipe.forecast is not None,
-            wanted=Search(self.reach * longest, self.most, speed_of(known.covariance)),
+            wanted=Search(self.reach * longest, self.most, speed_of(known.covariance), sides),
         )
         return Assembly.of(prior, step, known.climatology)

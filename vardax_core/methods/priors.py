@@ -17,6 +17,7 @@ from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import Climatology
 from vardax_core.models.settings import AbstractModelSettings
+from vardax_core.observations.placement import ReportedErrors
 from vardax_core.training.registry import Factories
 from vardax_core.training.twin_cycles import climate_range
 
@@ -116,6 +117,11 @@ class AbstractPrior(abc.ABC):
         variance = jnp.mean(jnp.sum(self.climatology.square_root**2, axis=-1))
         centre = float(jnp.mean(self.climatology.mean))
         return round(centre, 2), round(float(jnp.sqrt(variance)), 2)
+
+    @property
+    def reported_errors(self) -> ReportedErrors | None:
+        """What was found of the errors of real observations, or None."""
+        return None
 
     def memory(self, points: int) -> float:
         """Bytes at the worst moment of learning about a grid of so many points, about."""

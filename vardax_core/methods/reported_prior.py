@@ -1,41 +1,45 @@
 """What real observations and fields of another time say of the states, for every method."""
 
 import dataclasses
-import math
 from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from vardax_core.analysis.local.covariance import TWICE_SMOOTHNESS, SpaceTimeCovariance
+from vardax_core.analysis.local.covariance import SpaceTimeCovariance
 from vardax_core.analysis.local.interpolation import LocalRecords
+from vardax_core.analysis.local.simulation import RandomFeatures
 from vardax_core.data.observed_period import ObservedPeriod
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reports import EQUIVALENT, OBSERVED_AT, PLATFORM, grid_of_frame
+from vardax_core.data.streams.sections import GriddedSource
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.methods.priors import AbstractPrior, Learned, Progress, UnknownPriorError
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import MINUTES_A_DAY, Climatology
 from vardax_core.models.persistence import DampedPersistence
+from vardax_core.observations.placement import ReportedErrors
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.state.grids import AbstractGrid
-from vardax_core.training.covariance_fit import (
-    CovarianceFit,
-    calibration_of,
-    fit_covariance,
-    predict_withheld,
-    withheld_neighbours,
-)
+from vardax_core.training.covariance_fit import CovarianceFit, fit_covariance
+from vardax_core.training.covariogram import start_values
+from vardax_core.training.platform_bias import platform_biases
 from vardax_core.training.registry import Factories
 from vardax_core.training.slots import UnfitPeriodError, slot_means
+from vardax_core.training.withheld import calibration_of, predict_withheld, withheld_neighbours
 
 REFERENCE = "reported-reference"
-COMPONENTS = 2
-FEATURES = 64
-"""Random features of the first members."""
+WAVES = 32
+"""Of each component, of which the first members are made."""
+DENSE = 500
+"""Records of a platform beyond which it is an image, of which parts are withheld."""
+PARTS = 8
+"""Parts of an image along its longer side."""
+SPARSER = (1 / 75, 1 / 25)
+"""Sides of boxes from which sparser neighbours of images are taken, over the width of all."""
 FEWEST = 50
 """Records without which nothing is learned."""
 CALIBRATED = 3000
@@ -50,22 +54,31 @@ class ReportedReference(eqx.Module):
         climatology: mean of the fields of the prior, or of all observations.
         covariance: of the departures from it.
         scale: local standard deviation over the covariance's own.
-        nugget_sd, shared_sd, error_factor: errors of the observations, see `LocalInterpolation`.
+        errors: of the observations: factor, nugget and shared part, see `ReportedErrors`.
+        biases: of the platforms, by number.
+        sides: of the boxes from which sparser neighbours are taken, see `space_time_neighbours`.
     """
 
     climatology: Climatology
     covariance: SpaceTimeCovariance
     scale: Float[Array, "*state"]
-    nugget_sd: Float[Array, ""]
-    shared_sd: Float[Array, ""]
-    error_factor: Float[Array, ""]
+    errors: Float[Array, "3"]
+    biases: Float[Array, " platform"]
+    sides: Float[Array, " side"]
 
 
 def _reference_like(
-    *, shape: list[int], slots: int, rank: int, components: int, interval: int, forms: list[str]
+    *,
+    shape: list[int],
+    slots: int,
+    rank: int,
+    components: int,
+    interval: int,
+    forms: list[str],
+    platforms: int,
+    sides: int,
 ) -> ReportedReference:
-    state, zero = tuple(shape), jnp.zeros((), jnp.float32)
-    one = jnp.ones(components, jnp.float32)
+    state, one = tuple(shape), jnp.ones(components, jnp.float32)
     return ReportedReference(
         Climatology(
             mean=jnp.zeros((slots, *state), jnp.float32),
@@ -75,9 +88,9 @@ def _reference_like(
         ),
         SpaceTimeCovariance(one, one, one, space=forms[0], time=forms[1]),
         jnp.ones(state, jnp.float32),
-        zero,
-        zero,
-        zero,
+        jnp.zeros(3, jnp.float32),
+        jnp.zeros(platforms, jnp.float32),
+        jnp.zeros(sides, jnp.float32),
     )
 
 
@@ -144,6 +157,10 @@ class ReportedPrior(AbstractPrior):
         )
 
     @property
+    def reported_errors(self) -> ReportedErrors:
+        return ReportedErrors(*(float(value) for value in self.reference.errors))
+
+    @property
     def varying(self) -> Bool[np.ndarray, "*state"]:
         return np.asarray(self.reference.scale) > 0
 
@@ -174,13 +191,21 @@ class ReportedPrior(AbstractPrior):
                 f"{FEWEST} at least to learn how observations go together; choose a longer period."
             )
         fit_key, take_key, root_key = jax.random.split(key, 3)
-        fit = fit_covariance(records, components=COMPONENTS, key=fit_key)
+        biases, said = self._biases(records)
+        records = eqx.tree_at(
+            lambda r: r.innovations, records, records.innovations - biases[records.platform]
+        )
+        groups = _groups(records)
+        sides = self._sides(records)
+        start = start_values(eqx.tree_at(lambda r: r.platform, records, jnp.asarray(groups)))
+        fit = fit_covariance(records, groups=groups, start=start, thinned=sides, key=fit_key)
         progress(1, 3, {})
-        fit = _calibrated(fit, records, take_key)
+        fit = _calibrated(fit, records, groups, sides, take_key)
         progress(2, 3, {})
         inside = np.ones(grid.shape, bool) if grid.mask is None else np.asarray(grid.mask)
         interval = duration_to_minutes(self.recipe.cycle_interval)
         root = _square_root(fit.covariance, grid, root_key) * inside[..., None]
+        factor = 1.0 if fit.calibration is None else fit.calibration.factor
         known = ReportedReference(
             Climatology(
                 mean=jnp.asarray(mean, jnp.float32),
@@ -190,9 +215,9 @@ class ReportedPrior(AbstractPrior):
             ),
             jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), fit.covariance),
             jnp.asarray(inside, jnp.float32),
-            jnp.asarray(fit.nugget_sd, jnp.float32),
-            jnp.asarray(fit.shared_sd, jnp.float32),
-            jnp.asarray(1.0 if fit.calibration is None else fit.calibration.factor, jnp.float32),
+            jnp.asarray([factor, fit.nugget_sd, fit.shared_sd], jnp.float32),
+            biases,
+            jnp.asarray(sides, jnp.float32),
         )
         progress(3, 3, {})
         return Learned(
@@ -205,9 +230,44 @@ class ReportedPrior(AbstractPrior):
                 "components": fit.covariance.variances.shape[0],
                 "interval": interval,
                 "forms": [fit.covariance.space, fit.covariance.time],
+                "platforms": biases.size,
+                "sides": len(sides),
             },
-            {"notes": [], "covariance_fit": fit.numbers()},
+            {"notes": [*said, _said_of_errors(self.recipe, records, fit)]}
+            | {"covariance_fit": fit.numbers()},
         )
+
+    def _biases(self, records: LocalRecords) -> tuple[Float[Array, " platform"], list[str]]:
+        """The biases of the platforms of streams that ask for them, and what is said of them."""
+        count = len(self.period.platforms) if self.period is not None else 0
+        nothing = jnp.zeros(max(count, 1), jnp.float32)
+        asked = [s.name for s in self.recipe.streams or () if s.bias is not None]
+        if not asked or self.period is None:
+            return nothing, []
+        used = np.asarray(records.mask)
+        days = np.floor(np.asarray(records.minutes)[used] / MINUTES_A_DAY).astype(np.int64)
+        found = platform_biases(
+            np.asarray(records.innovations, np.float64)[used],
+            np.asarray(records.platform)[used],
+            days,
+            count=count,
+        )
+        mine = [name.split("/")[0] in asked for name in self.period.platforms]
+        biases = np.where(mine, found.shrunk(), 0.0)
+        size = float(np.sqrt(np.mean(biases[biases != 0] ** 2))) if biases.any() else 0.0
+        said = (
+            f"biases of {int(np.count_nonzero(biases))} platforms are taken off, root mean square "
+            f"{size:.3g} {self.recipe.variable.units}; their mean is zero, so that the level of "
+            "the observations stays."
+        )
+        return jnp.asarray(biases, jnp.float32), [said]
+
+    def _sides(self, records: LocalRecords) -> tuple[float, ...]:
+        """Sides of the boxes of sparser choices, where images are dense."""
+        if not any(isinstance(s.source, GriddedSource) for s in self.recipe.streams or ()):
+            return ()
+        widest = float(np.ptp(np.asarray(records.straight), axis=0).max())
+        return tuple(widest * share for share in SPARSER)
 
 
 def training_records(
@@ -257,34 +317,56 @@ def _mean(recipe: Recipe, period: ObservedPeriod) -> Float[np.ndarray, "slots *s
     return np.full((1, *shape), known.mean(dtype=np.float64) if known.size else 0.0)
 
 
-def _calibrated(fit: CovarianceFit, records: LocalRecords, key: jax.Array) -> CovarianceFit:
+def _calibrated(
+    fit: CovarianceFit,
+    records: LocalRecords,
+    groups: Int[np.ndarray, " obs"],
+    sides: tuple[float, ...],
+    key: PRNGKeyArray,
+) -> CovarianceFit:
     with_errors = fit.with_errors(records)
     usable = jnp.asarray(np.flatnonzero(np.asarray(records.mask)))
     chosen = np.sort(np.asarray(jax.random.permutation(key, usable))[:CALIBRATED])
-    groups = np.asarray(records.platform)
-    neighbours = withheld_neighbours(records, chosen, groups, speed=fit.speed, most=NEAR)
+    neighbours = withheld_neighbours(
+        records, chosen, groups, speed=fit.speed, most=NEAR, thinned=sides
+    )
     found = predict_withheld(with_errors, chosen, neighbours, fit.covariance, groups)
     return fit.calibrated(calibration_of(found))
 
 
-def _square_root(
-    covariance: SpaceTimeCovariance, grid: AbstractGrid, key: jax.Array
-) -> Float[np.ndarray, "*state rank"]:
-    """Random features of a covariance at one time, of its very variance at every point.
+def _said_of_errors(recipe: Recipe, records: LocalRecords, fit: CovarianceFit) -> str:
+    """What is taken for the errors of the observations, in a sentence."""
+    errors, units = fit.with_errors(records), recipe.variable.units
+    mask = np.asarray(records.mask)
+    given, own, shared = (
+        float(np.sqrt(np.mean(np.asarray(x, np.float64)[mask] ** 2)))
+        for x in (records.error_sd, errors.error_sd, errors.shared_sd)
+    )
+    return (
+        f"errors of the observations: {given:.3g} {units} are given, and what was withheld is "
+        f"predicted best with {own:.3g} of each record's own and {shared:.3g} that the records of "
+        f"a platform share; these are used. {fit.words}"
+    )
 
-    Source: Rahimi and Recht (2007), Random Features for Large-Scale Kernel Machines.
-    """
-    straight = grid.embedded(grid.points())
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    variances, lengths = np.asarray(covariance.variances), np.asarray(covariance.lengths)
-    share = np.maximum(1, np.round(FEATURES * variances / variances.sum()).astype(int))
-    freedom = TWICE_SMOOTHNESS[covariance.space]
-    columns = []
-    for variance, length, count in zip(variances, lengths, share, strict=True):
-        normal = rng.standard_normal((straight.shape[1], count))
-        spectrum = normal / length * np.sqrt(freedom / rng.chisquare(freedom, count))
-        phase = rng.uniform(0, 2 * math.pi, count)
-        columns.append(np.sqrt(2 * variance / count) * np.cos(straight @ spectrum + phase))
-    root = np.concatenate(columns, axis=1)
-    norm = np.sqrt((root**2).sum(axis=1, keepdims=True))
-    return (root * np.sqrt(variances.sum()) / norm).reshape(*grid.shape, -1)
+
+def _square_root(
+    covariance: SpaceTimeCovariance, grid: AbstractGrid, key: PRNGKeyArray
+) -> Float[np.ndarray, "*state rank"]:
+    """Waves of a covariance at one time, of its very variance at every point."""
+    straight = jnp.asarray(grid.embedded(grid.points()), jnp.float32)
+    waves = RandomFeatures.of(covariance, straight.shape[1], count=WAVES, key=key)
+    phase = straight @ waves.wavenumbers.T
+    root = jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], axis=1)
+    amplitudes = jnp.tile(waves.amplitudes, 2)
+    return np.asarray(root * amplitudes[None]).reshape(*grid.shape, -1)
+
+
+def _groups(records: LocalRecords) -> Int[np.ndarray, " obs"]:
+    """What is withheld together: a platform, or a part of an image where these are dense."""
+    platforms, straight = np.asarray(records.platform), np.asarray(records.straight)
+    if len(platforms) < DENSE * np.unique(platforms).size:
+        return platforms
+    side = max(float(np.ptp(straight, axis=0).max()) / PARTS, float(np.finfo(np.float32).tiny))
+    boxes = np.floor((straight - straight.min(axis=0)) / side).astype(np.int64)
+    parts = np.column_stack([boxes, platforms])
+    return np.unique(parts, axis=0, return_inverse=True)[1].reshape(-1)

@@ -33,6 +33,20 @@ class Search(NamedTuple):
     thinned: tuple[float, ...] = ()
 
 
+class ReportedErrors(NamedTuple):
+    """Standard deviations of the errors of real observations.
+
+    Attributes:
+        factor: on those that are given.
+        nugget_sd: of each record beside it.
+        shared_sd: of what all records of a platform have in common.
+    """
+
+    factor: float = 1.0
+    nugget_sd: float = 0.0
+    shared_sd: float = 0.0
+
+
 class Placement(eqx.Module):
     """Where and when the records of a window are, in the order of its columns.
 

@@ -10,16 +10,13 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.local.covariance import SpaceTimeCovariance
 from vardax_core.analysis.local.interpolation import LocalRecords, LocalTargets, interpolate
+from vardax_core.analysis.local.simulation import conditional_members
 from vardax_core.models.climatology import Climatology
 from vardax_core.observations.placement import AbstractPlaced, PlacedPoints, Placement, Search
-from vardax_core.types import (
-    Analysis,
-    Observations,
-    ResultCode,
-    ensemble_mean,
-    ensemble_spread,
-)
+from vardax_core.types import Analysis, Observations, ResultCode, ensemble_mean
 
+WAVES = 128
+"""Of each component of the covariance, of which members are made."""
 GROSS = 6.0
 """An innovation of more standard deviations is left out, whatever time it is of."""
 
@@ -28,18 +25,16 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
     """Optimal interpolation, at every point, of the records nearest to it in space and time.
 
     All records of the window are interpolated, each with its own time, about the climatology of
-    that time; or, where `about_background`, those of the analysis time about the background. The
-    members are those of the background, moved and scaled to the mean and the spread
-    of the interpolation.
+    that time; or, where `about_background`, those of the analysis time about the background. Members
+    are conditional simulations, with exactly the mean and the spread of the interpolation.
 
     Attributes:
         operator: of the records of the window.
         climatology: whose mean the innovations are about.
         covariance: of the state's departures from it.
         scale: local standard deviation of these over the covariance's own.
-        nugget_sd: standard deviation of each record's error beside the given one.
-        shared_sd: of the error that all records of a platform have in common.
-        error_factor: on the given standard deviations.
+        shared_sd: standard deviation of the error that all records of a platform have in common.
+        biases: of the platforms, by number; of those beyond the last nothing is known.
         points: flat index of the points that belong to the state.
         targets: straight coordinates of these.
         records: straight coordinates of the records.
@@ -54,9 +49,8 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
     climatology: Climatology
     covariance: SpaceTimeCovariance
     scale: Float[Array, "*state"]
-    nugget_sd: Float[Array, ""]
     shared_sd: Float[Array, ""]
-    error_factor: Float[Array, ""]
+    biases: Float[Array, " platform"]
     points: Int[Array, " inside"]
     targets: Float[Array, "inside straight"]
     records: Float[Array, "obs straight"]
@@ -97,8 +91,15 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
             expected = jax.vmap(lambda time: self.operator(self.climatology.mean_at(time)))(
                 observations.times
             )
+        expected += self._bias()[None]
         departures = jnp.where(observations.mask, observations.values - expected, 0.0)
         return jnp.sum(departures, axis=0), jnp.any(observations.mask, axis=0)
+
+    def _bias(self) -> Float[Array, " obs"]:
+        """The bias of every record's platform; 0 where none is known."""
+        count = self.biases.shape[0]
+        known = (self.platforms >= 0) & (self.platforms < count)
+        return jnp.where(known, self.biases[jnp.clip(self.platforms, 0, count - 1)], 0.0)
 
     def analyse(
         self,
@@ -113,8 +114,7 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
             first = ensemble_mean(background)
         departures, used = self.innovations(first, observations)
         scale = self.operator(self.scale)
-        given = jnp.max(jnp.where(observations.mask, observations.error_sd, 0.0), axis=0)
-        error = jnp.hypot(self.error_factor * given, self.nugget_sd)
+        error = jnp.max(jnp.where(observations.mask, observations.error_sd, 0.0), axis=0)
         expected = self.covariance.variance() * scale**2 + error**2 + self.shared_sd**2
         used &= jnp.abs(departures) <= GROSS * jnp.sqrt(expected)
         records = LocalRecords.of(
@@ -136,9 +136,18 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
         increment = nothing.at[self.points].set(found.increment).reshape(shape)
         mean = first + increment
         spread = nothing.at[self.points].set(jnp.sqrt(found.variance)).reshape(shape)
-        before = ensemble_spread(background)
-        factor = jnp.where(before > 0, spread / jnp.where(before > 0, before, 1.0), 0.0)
-        ensemble = mean[None] + factor[None] * (background - ensemble_mean(background)[None])
+        increments = conditional_members(
+            found,
+            targets,
+            records,
+            jnp.maximum(nearest, 0),
+            self.covariance,
+            background.shape[0],
+            count=WAVES,
+            key=key,
+        )
+        flat = jnp.zeros((background.shape[0], math.prod(shape)), dtype)
+        ensemble = first[None] + flat.at[:, self.points].set(increments).reshape(-1, *shape)
         return Analysis(
             ensemble=ensemble,
             mean=mean,

@@ -344,6 +344,11 @@ class Stream(Section):
         description="standard deviation of what a grid cannot resolve, added in squares, in the "
         "variable's units",
     )
+    bias: Literal["platform"] | None = Field(
+        default=None,
+        description="platform: what each platform is off the others by is found in the training "
+        "period and taken off",
+    )
     statistic: TimeStatistic | None = Field(
         default=None,
         description="what each value is of the hours before its time; by default of its instant",
