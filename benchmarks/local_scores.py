@@ -259,8 +259,9 @@ def map_seconds(fit, records, points, minutes, *, most=60) -> dict[str, Any]:
         begun = time.perf_counter()
         x = np.column_stack([straight / 100, when / (10 * MINUTES_PER_DAY)])
         at = np.column_stack([points / 100, np.full(len(points), minutes / (10 * MINUTES_PER_DAY))])
+        tree = cKDTree(x)
         for rows in np.array_split(np.arange(len(at)), max(len(at) // 2000, 1)):
-            reach, index = cKDTree(x).query(at[rows], k=most)
+            reach, index = tree.query(at[rows], k=most)
             near = x[index]
             between = np.linalg.norm(near[:, :, None] - near[:, None], axis=-1)
             total = 0.05**2 * (1 + between) * np.exp(-between) + 0.015**2 * np.eye(most)
