@@ -1,5 +1,6 @@
 """Switches on every check that production leaves off, before vardax is imported."""
 
+import gc
 import importlib.metadata
 import os
 import pathlib
@@ -13,7 +14,8 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("PJRT_NPROC", "1")
 # XLA stops at a flag that it does not know, so the version must be one that has it.
 if importlib.metadata.version("jaxlib").startswith("0.10."):
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    os.environ.setdefault("XLA_FLAGS", flags)
 # Equal programs are compiled once for all workers and for the processes that tests start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
@@ -39,6 +41,13 @@ def key():
 def pytest_collection_modifyitems(items):
     """The longest tests first, so that no worker is left alone with them at the end."""
     items.sort(key=lambda item: item.get_closest_marker("flows") is None)
+
+
+def pytest_collection_finish():
+    """Modules and tests stay to the end, so that no collection of garbage need look at them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(autouse=True, scope="module")

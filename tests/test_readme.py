@@ -95,6 +95,7 @@ def test_make_does_what_the_readme_says(environment):
     assert "pytest" in execute(["make", "-n", "test"], ROOT, environment)
 
 
+@pytest.mark.slow
 @pytest.mark.flows
 @pytest.mark.timeout(1200)
 def test_every_block_runs_in_order(place, environment):

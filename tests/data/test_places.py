@@ -124,6 +124,7 @@ def test_the_recipe_cycled_from_any_copy_gives_the_same_store(copies, tmp_path):
     assert len(set(digests.values())) == 1, digests
 
 
+@pytest.mark.slow
 def test_the_recipe_cycled_from_grib_and_s3_gives_the_same_store(copies, tmp_path):
     digests = {cycled(tmp_path / name, copies[name]) for name in ("grib", "s3-zarr")}
     assert len(digests) == 1

@@ -36,6 +36,7 @@ def run_script(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_kill_9_while_training_computing_and_publishing_and_then_a_rerun(tmp_path, run_script):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     ended = run_script(whole, "never")

@@ -65,6 +65,7 @@ def test_an_analysis_that_was_told_too_small_an_error_fails(made):
     assert "narrow" in results["coordinates"].message
 
 
+@pytest.mark.slow
 def test_the_report_of_an_experiment_lies_beside_its_weights(trained_root):
     made = small.experiment_of(trained_root, "amortized")
     version = validation.trained(made)
