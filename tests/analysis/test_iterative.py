@@ -91,6 +91,7 @@ def test_useless_observations_give_the_background(linear, key):
     np.testing.assert_allclose(analysis.ensemble, background, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_where_forecasts_are_not_linear_it_beats_the_filter_that_believes_so():
     """Published, over long runs: .29 to .31 and .52 to .60; 8 x 300 cycles give each to 10 %."""
     model, operator = Lorenz63(), Identity((3,))

@@ -124,6 +124,7 @@ def test_a_stream_that_is_not_finite_starts_anew(key):
         assert np.all(np.isfinite(leaf))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", [CRPS(1.0), LocalEnergyScore(1.0)], ids=["crps", "energy"])
 def test_other_scores_train_as_well(score, key):
     settings = SETTINGS._replace(steps=200, streams=8, chunk=50, score=score)
