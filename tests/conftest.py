@@ -1,9 +1,11 @@
 """Switches on every check that production leaves off, before vardax is imported."""
 
 import gc
+import importlib
 import importlib.metadata
 import os
 import pathlib
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -20,8 +22,18 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
+# Those that tests start, and the next run, need not compile what this one has compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 import jax
 from jaxtyping import install_import_hook
+
+# What is first imported while the hook imports a module has no bytecode of its own.
+for name in ("dask.array", "diffrax", "flowjax", "matplotlib.pyplot", "optax", "pandera.xarray"):
+    importlib.import_module(name)
+for name in ("pydantic", "scipy.optimize", "scipy.stats", "xarray", "zarr", "icechunk", "netCDF4"):
+    importlib.import_module(name)
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
