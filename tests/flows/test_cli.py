@@ -45,6 +45,7 @@ def _environment(tmp_path, monkeypatch):
         monkeypatch.delenv("VARDAX_DATA_DIR", raising=False)
         monkeypatch.setattr(pooch, "retrieve", refuse)
         small.shorten_segments(monkeypatch.setattr)
+        small.shorten_training(monkeypatch.setattr)
         yield
 
 
