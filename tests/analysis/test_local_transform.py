@@ -136,8 +136,8 @@ def test_an_untrained_hybrid_is_its_first_guess(key, background):
     )
     observations = window(jnp.linspace(-2.0, 2.0, N))
     np.testing.assert_allclose(
-        step(background, observations, key=key).ensemble,
-        guess(background, observations, key=key).ensemble,
+        eqx.filter_jit(step)(background, observations, key=key).ensemble,
+        eqx.filter_jit(guess)(background, observations, key=key).ensemble,
         atol=1e-12,
     )
 
