@@ -1,10 +1,10 @@
 """Every command and every code block of the README works as it stands there.
 
 In the suite the command line takes every command, and what needs no store is executed. All of it
-in its order is a slow test: training is cut to a few steps, with a reason that lets such weights
-past the gates, for the real data to the statistics of a classical method, the twin to a year, and
-the Prefect server gets a free port. What make starts is only checked for what it would run: one of
-its targets is what runs this test.
+in its order is a slow test: training is cut to a few steps and twins, with a reason that lets such
+weights past the gates, for the real data to the statistics of a classical method, the twin to a
+year, and the Prefect server gets a free port. What make starts is only checked for what it would
+run: one of its targets is what runs this test.
 """
 
 import os
@@ -75,8 +75,8 @@ def shortened(command: str, port: str) -> str:
     command = re.sub(r"^(.*\bvardax (?:run|report|monitor) .*)$", r"\1 --steps 600", command)
     command = re.sub(r"^(.*\bvardax run .*)$", r"\1 --override 'a short training'", command)
     command = re.sub(r"^(.* era5-t2m-uk .*)$", r"\1 --method oi --methods oi", command)
-    command = re.sub(r"^vardax\b", f"{sys.executable} -m flows.cli", command)
-    command = command.replace(" vardax ", f" {sys.executable} -m flows.cli ")
+    command = re.sub(r"^vardax\b", f"{sys.executable} -m tests.short_cli", command)
+    command = command.replace(" vardax ", f" {sys.executable} -m tests.short_cli ")
     return command.replace(":4200", f":{port}")
 
 

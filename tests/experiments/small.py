@@ -21,6 +21,7 @@ from vardax_core.data.recipe import validate_recipe
 from vardax_core.experiments import experiment
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.held_out import HeldOutPlan
 from vardax_core.experiments.settings import ExperimentSettings, TrainingSettings
 from vardax_core.methods.amortized import transform
 from vardax_core.store import ExperimentStore, StoreNotFoundError
@@ -29,6 +30,8 @@ from vardax_core.training.twin_cycles import TwinPlan
 SEGMENT = 12
 CYCLES = 30
 MEMBERS = 6
+FEW_TWINS = HeldOutPlan(streams=8, per_stream=2, settle=20, gap=20)
+"""Of gates that run, and need not pass."""
 KILLED_STEPS = 200
 """Two chunks of the training loop, so that there is a moment between them."""
 

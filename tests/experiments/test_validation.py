@@ -71,8 +71,7 @@ def test_the_report_of_an_experiment_lies_beside_its_weights(trained_root):
     version = validation.trained(made)
     with pytest.raises(UnprovenModelError, match="no gate report"):
         require_proven(made.registry, version)
-    plan = HeldOutPlan(streams=8, per_stream=2, settle=20, gap=20)
-    report = validation.validate(made, twins=plan)
+    report = validation.validate(made, twins=small.FEW_TWINS)
     assert report.path.parent.parent == version.path
     assert version.sha256 in report.markdown.read_text()
     if report.passed:
