@@ -101,6 +101,7 @@ def test_an_interrupted_chain_ends_like_one_that_ran_through(made, through):
     assert content_digest(cut) == content_digest(through[1])
 
 
+@pytest.mark.slow
 def test_streams_are_smoothed_too(made):
     store = small.ingested_store(made)
     work = Backfill(

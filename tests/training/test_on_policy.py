@@ -43,8 +43,11 @@ def untrained(first_guess, history=None):
 
 @pytest.mark.parametrize(
     "first_guess",
-    [None, ETKF(OPERATOR, 1.05), IterativeETKF(OPERATOR, iterations=2)],
-    ids=["alone", "hybrid", "iterative"],
+    [
+        pytest.param(None, id="alone", marks=pytest.mark.slow),
+        pytest.param(ETKF(OPERATOR, 1.05), id="hybrid"),
+        pytest.param(IterativeETKF(OPERATOR, iterations=2), id="iterative", marks=pytest.mark.slow),
+    ],
 )
 def test_two_trainings_give_the_same_weights(first_guess, key):
     trained = [
