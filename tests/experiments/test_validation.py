@@ -52,10 +52,12 @@ def judged(made, program, seed=0):
     return run_gates((*gates_for(context, FORGIVEN), adjoint), context)
 
 
+@pytest.mark.slow
 def test_a_filter_in_its_cycle_passes(made):
     assert all(result.passed for result in judged(made, made.program))
 
 
+@pytest.mark.slow
 def test_an_analysis_that_was_told_too_small_an_error_fails(made):
     inner = made.program.step
     program = replace(made.program, step=Sure(inner.operator, inner))
