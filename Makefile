@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run serve test test-ladder lint install clean
+.PHONY: run serve test test-slow test-ladder lint install clean
 
 run: $(VENV)/.run  ## install, then the main job: twin, training, assimilation, report
 	$(BIN)/vardax run lorenz96-sparse
@@ -11,7 +11,10 @@ serve: $(VENV)/.run  ## install, then the service: server, workers, scheduled de
 	$(BIN)/vardax serve
 
 test: $(VENV)/.test  ## install, then the tests
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not ladder'
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not ladder and not slow'
+
+test-slow: $(VENV)/.test  ## install, then real servers, kills, studies and whole experiments
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'slow and not ladder'
 
 test-ladder: $(VENV)/.test  ## install, then the laws of the whole method ladder
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m ladder

@@ -1,13 +1,15 @@
 """Every command and every code block of the README works as it stands there.
 
-Training is cut to a few steps, with a reason that lets such weights past the gates, for the real
-data to the statistics of a classical method, the twin to a year, and the Prefect server gets a free
-port; `make run` and `make test` are checked for what they would run, since the second is what runs
-this test.
+In the suite the command line takes every command, and what needs no store is executed. All of it
+in its order is a slow test: training is cut to a few steps and twins, with a reason that lets such
+weights past the gates, for the real data to the statistics of a classical method, the twin to a
+year, and the Prefect server gets a free port. What make starts is only checked for what it would
+run: one of its targets is what runs this test.
 """
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -15,11 +17,23 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
+from typer.testing import CliRunner
 
+from flows.cli import app
 from tests.support import ROOT, real_data_dir
 
-BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    shlex.split(line.partition("vardax ")[2])
+    for language, block in BLOCKS
+    for line in block.split("\n")
+    if language == "sh" and "vardax " in line
+]
+LOOKS = ("datasets", "models", "methods")
+"""Commands that need no store."""
 BINARIES = Path(sys.executable).parent
 
 
@@ -61,8 +75,8 @@ def shortened(command: str, port: str) -> str:
     command = re.sub(r"^(.*\bvardax (?:run|report|monitor) .*)$", r"\1 --steps 600", command)
     command = re.sub(r"^(.*\bvardax run .*)$", r"\1 --override 'a short training'", command)
     command = re.sub(r"^(.* era5-t2m-uk .*)$", r"\1 --method oi --methods oi", command)
-    command = re.sub(r"^vardax\b", f"{sys.executable} -m flows.cli", command)
-    command = command.replace(" vardax ", f" {sys.executable} -m flows.cli ")
+    command = re.sub(r"^vardax\b", f"{sys.executable} -m tests.short_cli", command)
+    command = command.replace(" vardax ", f" {sys.executable} -m tests.short_cli ")
     return command.replace(":4200", f":{port}")
 
 
@@ -92,9 +106,34 @@ def test_the_readme_has_its_two_commands_and_more():
 def test_make_does_what_the_readme_says(environment):
     assert shutil.which("make"), "make is needed"
     assert "vardax run lorenz96-sparse" in execute(["make", "-n", "run"], ROOT, environment)
-    assert "pytest" in execute(["make", "-n", "test"], ROOT, environment)
+    for target, chosen in (
+        ("test", "-m 'not ladder and not slow'"),
+        ("test-slow", "-m 'slow and not ladder'"),
+        ("test-ladder", "-m ladder"),
+    ):
+        assert f"make {target}" in README
+        assert chosen in execute(["make", "-n", target], ROOT, environment)
 
 
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_command_line_takes_every_command(words):
+    command = typer.main.get_command(app).commands[words[0]]
+    assert command.make_context(words[0], list(words[1:])).args == []
+
+
+@pytest.mark.parametrize("words", [w for w in COMMANDS if w[0] in LOOKS], ids=" ".join)
+def test_what_there_is_is_listed(words):
+    result = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.split("\n")) > 5
+
+
+def test_the_parts_can_be_used_alone(place, environment):
+    (block,) = (b for language, b in BLOCKS if language == "python" and "icechunk" not in b)
+    assert "(8, 16, 40)" in execute([sys.executable, "-c", block], place, environment)
+
+
+@pytest.mark.slow
 @pytest.mark.flows
 @pytest.mark.timeout(1200)
 def test_every_block_runs_in_order(place, environment):

@@ -242,7 +242,7 @@ def test_single_precision_stays_single(name, key):
         floats, rest = eqx.partition(tree, eqx.is_inexact_array)
         return eqx.combine(jax.tree.map(lambda x: x.astype(jnp.float32), floats), rest)
 
-    step = cast(STEPS[name](lg.operator(), lg.background_covariance()))
+    step = eqx.filter_jit(cast(STEPS[name](lg.operator(), lg.background_covariance())))
     analysis = step(cast(background()), cast(lg.window(VALUES)), key=key)
     assert analysis.ensemble.dtype == jnp.float32
     expected, _ = lg.kalman(MEAN, lg.background_covariance().matrix, VALUES)

@@ -48,9 +48,9 @@ def test_for_a_linear_model_it_is_the_finite_size_filter(linear, iterations, sit
     operator = PointSampling(indices=jnp.arange(sites), state_shape=(N,))
     background, _ = linear.forecast(linear.ensemble)
     observations = window(jnp.linspace(-1.0, 2.0, sites))
-    expected = FiniteSizeETKF(operator)(background, observations, key=key)
-    step = IterativeETKF(operator, iterations=iterations)
-    found = with_origin(step, linear)(background, observations, key=key)
+    expected = eqx.filter_jit(FiniteSizeETKF(operator))(background, observations, key=key)
+    step = with_origin(IterativeETKF(operator, iterations=iterations), linear)
+    found = eqx.filter_jit(step)(background, observations, key=key)
     np.testing.assert_allclose(found.ensemble, expected.ensemble, atol=1e-8)
     assert float(found.diagnostics["iterated"]) == 1
 
@@ -91,6 +91,7 @@ def test_useless_observations_give_the_background(linear, key):
     np.testing.assert_allclose(analysis.ensemble, background, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_where_forecasts_are_not_linear_it_beats_the_filter_that_believes_so():
     """Published, over long runs: .29 to .31 and .52 to .60; 8 x 300 cycles give each to 10 %."""
     model, operator = Lorenz63(), Identity((3,))
@@ -137,8 +138,8 @@ def test_the_origin_reaches_an_iterative_step_wherever_it_is(linear, key):
     observations = window(jnp.linspace(-1.0, 2.0, N))
     # Untrained, the hybrid is its first guess.
     np.testing.assert_allclose(
-        told(background, observations, key=key).ensemble,
-        told.first_guess(background, observations, key=key).ensemble,
+        eqx.filter_jit(told)(background, observations, key=key).ensemble,
+        eqx.filter_jit(told.first_guess)(background, observations, key=key).ensemble,
         atol=1e-12,
     )
 

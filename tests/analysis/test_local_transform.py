@@ -1,5 +1,7 @@
 """Laws of the local transform, for every first guess and whatever its weights are."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -61,14 +63,21 @@ LOCAL = ("none", "letkf")
 HISTORIES = {"no history": None, "history": DepartureHistory((50.0,))}
 
 
+@functools.cache
+def compiled(first_guess, history):
+    """The random step with a first guess and a history, by their names."""
+    made = random_step(FIRST_GUESSES[first_guess](), jax.random.key(0), HISTORIES[history])
+    return eqx.filter_jit(made)
+
+
 @pytest.fixture(params=HISTORIES)
 def history(request):
-    return HISTORIES[request.param]
+    return request.param
 
 
 @pytest.fixture(params=FIRST_GUESSES)
-def step(request, key, history):
-    return random_step(FIRST_GUESSES[request.param](), key, history)
+def step(request, history):
+    return compiled(request.param, history)
 
 
 def window(values, error_sd=0.5, past=PAST):
@@ -84,9 +93,8 @@ def background(key):
 
 @pytest.mark.parametrize("local", LOCAL)
 def test_far_from_any_observation_the_analysis_is_the_background(local, key, history, background):
-    step = random_step(FIRST_GUESSES[local](), key, history)
     values = jnp.full(N, jnp.nan).at[8].set(3.0)
-    analysis = step(background, window(values), key=key)
+    analysis = compiled(local, history)(background, window(values), key=key)
     changed = np.flatnonzero(np.any(np.asarray(analysis.ensemble != background), axis=0))
     assert 8 in changed
     far = [i for i in range(N) if abs(i - 8) > REACH + 2 * RADIUS]
@@ -128,8 +136,8 @@ def test_an_untrained_hybrid_is_its_first_guess(key, background):
     )
     observations = window(jnp.linspace(-2.0, 2.0, N))
     np.testing.assert_allclose(
-        step(background, observations, key=key).ensemble,
-        guess(background, observations, key=key).ensemble,
+        eqx.filter_jit(step)(background, observations, key=key).ensemble,
+        eqx.filter_jit(guess)(background, observations, key=key).ensemble,
         atol=1e-12,
     )
 
@@ -149,7 +157,7 @@ def test_gains_that_reach_around_the_ring_are_refused(key):
 
 
 def test_a_past_that_nobody_knows_is_one_as_expected(key, background):
-    step = random_step(None, key, HISTORIES["history"])
+    step = compiled("none", "history")
     values = jnp.linspace(-2.0, 2.0, N)
     unknown = step(background, window(values, past=None), key=key)
     usual = step(background, window(values, past=jnp.zeros_like(PAST)), key=key)

@@ -1,5 +1,6 @@
 """A 4D-Var in a cycle: from the last analysis to the window, and to its end."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,6 +31,7 @@ B, Q = (
     for s in (1.0, 0.3)
 )
 CLOSE = QuasiNewton(tolerance=1e-10)
+THREE_DVAR = eqx.filter_jit(ThreeDVar(OPERATOR, B, CLOSE))
 
 
 def origin_of(model, steps=STEPS):
@@ -72,7 +74,7 @@ def test_it_is_the_kalman_filter_from_the_first_row_on(name, key):
         gain = np.linalg.solve(total, H @ covariance).T
         mean = mean + gain @ (np.asarray(observations.values[row]) - H @ mean)
         covariance = covariance - gain @ H @ covariance
-    step = with_origin(WindowedFourDVar(step_of(name)), origin)
+    step = eqx.filter_jit(with_origin(WindowedFourDVar(step_of(name)), origin))
     background, _ = origin.forecast(origin.ensemble)
     analysis = step(background, observations, key=key)
     assert int(analysis.result) == ResultCode.OK
@@ -85,9 +87,9 @@ def test_it_is_the_kalman_filter_from_the_first_row_on(name, key):
 def test_with_one_row_it_is_the_three_dvar_of_the_background(name, key):
     origin, observations = origin_of(MODEL), window(rows=1)
     background, _ = origin.forecast(origin.ensemble)
-    step = with_origin(WindowedFourDVar(step_of(name)), origin)
+    step = eqx.filter_jit(with_origin(WindowedFourDVar(step_of(name)), origin))
     found = step(background, observations, key=key)
-    expected = ThreeDVar(OPERATOR, B, CLOSE)(background, observations, key=key)
+    expected = THREE_DVAR(background, observations, key=key)
     np.testing.assert_allclose(found.mean, expected.mean, atol=1e-6)
     np.testing.assert_allclose(found.spread, expected.spread, atol=1e-6)
 
@@ -96,8 +98,8 @@ def test_it_is_given_its_origin_and_without_one_sees_the_last_row_alone(key):
     step, observations = WindowedFourDVar(step_of("strong")), window()
     assert needs_origin(step)
     background = origin_of(MODEL).ensemble
-    expected = ThreeDVar(OPERATOR, B, CLOSE)(background, observations, key=key)
-    found = step(background, observations, key=key)
+    expected = THREE_DVAR(background, observations, key=key)
+    found = eqx.filter_jit(step)(background, observations, key=key)
     np.testing.assert_allclose(found.mean, expected.mean, atol=1e-6)
 
 

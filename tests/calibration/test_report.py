@@ -122,8 +122,14 @@ def test_pictures_show_something_are_small_and_have_equal_bytes(key, tmp_path):
         assert plots.png_bytes(figure) == (tmp_path / f"{name}.png").read_bytes(), name
 
 
-def test_report_says_what_happened(key, tmp_path):
-    paths = write_report(tmp_path / "report", report_input(key))
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A report with all that it can have."""
+    return write_report(tmp_path_factory.mktemp("report"), report_input(jax.random.key(0)))
+
+
+def test_report_says_what_happened(written):
+    paths = written
     text = paths.markdown.read_text()
     lines = text.splitlines()
     assert lines[2].startswith("**amortized** over **climatology**: CRPS ")
@@ -159,10 +165,9 @@ def test_report_is_reproducible_and_leaves_no_temporary_file(key, tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_embedded_page_needs_no_files(key, tmp_path):
-    paths = write_report(tmp_path, report_input(key))
-    text = markdown_with_embedded_pictures(paths.markdown)
-    assert text.count("data:image/png;base64,") == len(paths.pictures)
+def test_embedded_page_needs_no_files(written):
+    text = markdown_with_embedded_pictures(written.markdown)
+    assert text.count("data:image/png;base64,") == len(written.pictures)
     assert ".png)" not in text
     assert len(text) < MAX_EMBEDDED_BYTES + 50_000
 

@@ -102,6 +102,7 @@ def test_streams_take_as_many_devices_as_divide_them():
     assert [len(usable_devices(s, devices)) for s in (1, 2, 3, 4, 6)] == [1, 2, 3, 2, 3]
 
 
+@pytest.mark.slow
 def test_streams_over_four_devices_give_what_one_device_gives():
     environment = os.environ | {
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4",

@@ -82,6 +82,7 @@ def test_members_without_spread_stay_finite(smoother):
     assert np.isfinite(after).all()
 
 
+@pytest.mark.slow
 def test_training_makes_the_same_twins_smoother(key):
     """Lorenz-96, where 24 members need no localization. Without a learning rate the rounds see the
     same twins, so that the difference is the training's alone."""

@@ -88,9 +88,15 @@ def copies(tmp_path_factory):
 NAMES = ["grib", "netcdf", "zarr2", "zarr3", "icechunk", "s3-netcdf", "s3-zarr", "http-zarr"]
 
 
+@pytest.fixture(scope="module")
+def one(copies, tmp_path_factory):
+    """What the GRIB file gives."""
+    cache = tmp_path_factory.mktemp("cache")
+    return open_nature_run(RECIPE, path=copies["grib"], cache_dir=cache)
+
+
 @pytest.mark.parametrize("name", NAMES[1:])
-def test_every_copy_reads_the_same_and_lazily(copies, tmp_path, name):
-    one = open_nature_run(RECIPE, path=copies["grib"], cache_dir=tmp_path)
+def test_every_copy_reads_the_same_and_lazily(copies, one, tmp_path, name):
     other = open_nature_run(RECIPE, path=copies[name], cache_dir=tmp_path)
     assert other["t2m"].chunks is not None
     assert one.attrs["source_sha256"] == other.attrs["source_sha256"]
@@ -124,6 +130,7 @@ def test_the_recipe_cycled_from_any_copy_gives_the_same_store(copies, tmp_path):
     assert len(set(digests.values())) == 1, digests
 
 
+@pytest.mark.slow
 def test_the_recipe_cycled_from_grib_and_s3_gives_the_same_store(copies, tmp_path):
     digests = {cycled(tmp_path / name, copies[name]) for name in ("grib", "s3-zarr")}
     assert len(digests) == 1

@@ -14,10 +14,13 @@ def observed():
 def trained_root(tmp_path_factory):
     """A root whose registry holds the network of the amortized experiment."""
     root = tmp_path_factory.mktemp("trained")
-    small.experiment_of(root, "amortized").train(None, lambda *_: None)
+    with pytest.MonkeyPatch.context() as patch:
+        small.shorten_training(patch.setattr)
+        small.experiment_of(root, "amortized").train(None, lambda *_: None)
     return root
 
 
 @pytest.fixture(autouse=True)
-def _short_segments(monkeypatch):
+def _short(monkeypatch):
     small.shorten_segments(monkeypatch.setattr)
+    small.shorten_training(monkeypatch.setattr)

@@ -21,12 +21,17 @@ from vardax_core.data.recipe import validate_recipe
 from vardax_core.experiments import experiment
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.held_out import HeldOutPlan
 from vardax_core.experiments.settings import ExperimentSettings, TrainingSettings
+from vardax_core.methods.amortized import transform
 from vardax_core.store import ExperimentStore, StoreNotFoundError
+from vardax_core.training.twin_cycles import TwinPlan
 
 SEGMENT = 12
 CYCLES = 30
 MEMBERS = 6
+FEW_TWINS = HeldOutPlan(streams=8, per_stream=2, settle=20, gap=20)
+"""Of gates that run, and need not pass."""
 KILLED_STEPS = 200
 """Two chunks of the training loop, so that there is a moment between them."""
 
@@ -64,6 +69,16 @@ def shorten_segments(setattr_=setattr, length: int = SEGMENT) -> None:
     setattr_(experiment, "segment_cycles", lambda ensemble_bytes: length)
 
 
+def shorten_training(setattr_=setattr) -> None:
+    """What is measured on a trained transform is measured on fewer twins: cycles take most of the
+    time of a training of so few steps."""
+    setattr_(transform, "SPREAD_PLAN", TwinPlan(streams=8, cycles=30, spin_up=30))
+    setattr_(transform, "SPREAD_TRIALS", 2)
+    setattr_(transform, "SPREAD_REPEATS", 1)
+    monitored = functools.partial(TwinPlan, cycles=260, spin_up=40, attractor=200)
+    setattr_(transform, "TwinPlan", monitored)
+
+
 def ingested_store(made: Experiment, ingested: Ingested | None = None) -> ExperimentStore:
     """The experiment's store with all observations."""
     ingested = ingest(made.recipe) if ingested is None else ingested
@@ -90,6 +105,7 @@ def die(*_, **__):
 
 def main(root: str, moment: str) -> None:
     shorten_segments()
+    shorten_training()
     made = experiment_of(Path(root), "amortized", steps=KILLED_STEPS)
     store = ingested_store(made)
     if made.trained_version(None) is None:

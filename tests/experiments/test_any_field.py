@@ -81,6 +81,7 @@ def test_six_hourly_data_with_a_constant_and_a_missing_value(tmp_path):
     assert "latitude 54, longitude -3.4" in constant
 
 
+@pytest.mark.slow
 def test_the_amortized_method_on_a_few_points_with_holes(tmp_path):
     """Fewer points than stations of usual networks, hours without data, land that is no number."""
     data = fields.field()

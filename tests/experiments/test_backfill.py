@@ -123,6 +123,7 @@ def in_groups(tmp_path_factory, observed):
     return content_digest(store)
 
 
+@pytest.mark.slow
 def test_processes_that_take_a_group_each_leave_the_same(tmp_path, observed, in_groups):
     made, store = made_for(tmp_path, observed)
     branch = started(made, store, 3, width=2).open_branch()

@@ -36,6 +36,7 @@ def run_script(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_kill_9_while_training_computing_and_publishing_and_then_a_rerun(tmp_path, run_script):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     ended = run_script(whole, "never")
@@ -63,6 +64,7 @@ def test_kill_9_while_training_computing_and_publishing_and_then_a_rerun(tmp_pat
     assert len(made.registry.versions("small-amortized")) == 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing(tmp_path, run_script):
     """A private file system, made in a user namespace so that no privilege is needed."""
     disk = tmp_path / "disk"

@@ -34,8 +34,17 @@ def filled(made, until=None):
     return store
 
 
-def test_the_store_holds_what_the_smoother_makes_of_the_stored_ensembles(made):
-    store = filled(made)
+@pytest.fixture(scope="module")
+def through(tmp_path_factory):
+    """A chain that ran through, and its store."""
+    with pytest.MonkeyPatch.context() as patch:
+        small.shorten_segments(patch.setattr)
+        made = small.experiment_of(tmp_path_factory.mktemp("through"), "etkf", lag=LAG)
+        return made, filled(made)
+
+
+def test_the_store_holds_what_the_smoother_makes_of_the_stored_ensembles(through):
+    _, store = through
     background, analysis = (
         jnp.asarray(store.dataset(group)["x"].to_numpy()) for group in ("background", "analysis")
     )
@@ -58,19 +67,20 @@ def test_the_store_holds_what_the_smoother_makes_of_the_stored_ensembles(made):
         np.testing.assert_allclose(row["x_spread"], expected[1], atol=1e-3)
 
 
-def test_the_filter_is_not_touched(made, tmp_path):
+def test_the_filter_is_not_touched(through, tmp_path):
     """To rounding, which 30 cycles of another program amplify a thousand times and more."""
+    made, store = through
     plain = small.experiment_of(tmp_path, "etkf")
     assert plain.name.endswith("/etkf")
     assert made.name.endswith(f"/etkf-lag-{LAG}")
-    stores = filled(made), filled(plain)
+    stores = store, filled(plain)
     analyses = [store.dataset("analysis")["x"].to_numpy() for store in stores]
     np.testing.assert_allclose(*analyses, atol=1e-2)
     assert "smoothed" not in {name for name, _ in stores[1].root().groups()}
 
 
-def test_sums_are_those_of_the_stored_fields_and_reach_the_report(made):
-    store = filled(made)
+def test_sums_are_those_of_the_stored_fields_and_reach_the_report(through):
+    made, store = through
     truth = store.dataset("nature_run")["x"].to_numpy()
     smoothed = store.dataset("smoothed")["x_mean"].to_numpy()
     cycles = small.CYCLES
@@ -85,13 +95,13 @@ def test_sums_are_those_of_the_stored_fields_and_reach_the_report(made):
     assert len(rows) == 3
 
 
-def test_an_interrupted_chain_ends_like_one_that_ran_through(made, tmp_path):
-    through = filled(small.experiment_of(tmp_path / "through", "etkf", lag=LAG))
+def test_an_interrupted_chain_ends_like_one_that_ran_through(made, through):
     cut = filled(made, "2000-01-03T12:00")
     small.catch_up(made, cut)
-    assert content_digest(cut) == content_digest(through)
+    assert content_digest(cut) == content_digest(through[1])
 
 
+@pytest.mark.slow
 def test_streams_are_smoothed_too(made):
     store = small.ingested_store(made)
     work = Backfill(

@@ -44,6 +44,7 @@ def field(**network):
     return validate_recipe(values | {"network": {"kind": "regular", **network}}, "sparse")
 
 
+@pytest.mark.slow
 def test_a_sparse_twin_is_trained_and_cycled_with_the_network_of_its_recipe(tmp_path):
     made = Experiment(twin(every=3, start=1), SETTINGS, tmp_path)
     store = small.ingested_store(made)

@@ -12,7 +12,6 @@ from vardax_core.analysis.amortized.field_network import FieldNetwork
 from vardax_core.analysis.amortized.ring_network import BLOCK, RingNetwork
 from vardax_core.experiments import validation
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
-from vardax_core.experiments.held_out import HeldOutPlan
 from vardax_core.experiments.prepared import PrecisionError
 from vardax_core.experiments.settings import ExperimentSettings
 
@@ -75,6 +74,7 @@ def test_a_network_computes_in_the_type_of_its_weights(network, shape, key):
     assert 2**-11 < error < 10 * 2**-8
 
 
+@pytest.mark.slow
 def test_a_network_in_half_precision_cycles_and_is_proved_as_such(tmp_path, observed):
     made = small.experiment_of(tmp_path, "amortized", precision="bfloat16")
     usual = small.experiment_of(tmp_path, "amortized")
@@ -92,9 +92,7 @@ def test_a_network_in_half_precision_cycles_and_is_proved_as_such(tmp_path, obse
     fields = store.dataset("analysis")["x"].values
     assert fields.dtype == np.float32
     assert np.isfinite(fields).all()
-    report = validation.validate(
-        made, twins=HeldOutPlan(streams=8, per_stream=2, settle=20, gap=20)
-    )
+    report = validation.validate(made, twins=small.FEW_TWINS)
     assert report.path.parent.parent == validation.trained(made).path
 
 

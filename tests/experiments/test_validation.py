@@ -52,10 +52,12 @@ def judged(made, program, seed=0):
     return run_gates((*gates_for(context, FORGIVEN), adjoint), context)
 
 
+@pytest.mark.slow
 def test_a_filter_in_its_cycle_passes(made):
     assert all(result.passed for result in judged(made, made.program))
 
 
+@pytest.mark.slow
 def test_an_analysis_that_was_told_too_small_an_error_fails(made):
     inner = made.program.step
     program = replace(made.program, step=Sure(inner.operator, inner))
@@ -65,13 +67,13 @@ def test_an_analysis_that_was_told_too_small_an_error_fails(made):
     assert "narrow" in results["coordinates"].message
 
 
+@pytest.mark.slow
 def test_the_report_of_an_experiment_lies_beside_its_weights(trained_root):
     made = small.experiment_of(trained_root, "amortized")
     version = validation.trained(made)
     with pytest.raises(UnprovenModelError, match="no gate report"):
         require_proven(made.registry, version)
-    plan = HeldOutPlan(streams=8, per_stream=2, settle=20, gap=20)
-    report = validation.validate(made, twins=plan)
+    report = validation.validate(made, twins=small.FEW_TWINS)
     assert report.path.parent.parent == version.path
     assert version.sha256 in report.markdown.read_text()
     if report.passed:

@@ -49,6 +49,7 @@ def killed_and_run_again(root, stores, seconds, run_module, monkeypatch):
     return content_digest(made.open_store()), died
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["local", "s3"])
 def test_kill_9_of_a_backfill_and_then_a_rerun(
     tmp_path, s3, run_module, monkeypatch, backfill_digest, place
@@ -60,6 +61,7 @@ def test_kill_9_of_a_backfill_and_then_a_rerun(
     assert digest == backfill_digest
 
 
+@pytest.mark.slow
 def test_groups_that_commit_at_once_where_nobody_locks(tmp_path, s3, monkeypatch):
     small.shorten_segments(monkeypatch.setattr, backfill_twin.SEGMENT)
     digests = []

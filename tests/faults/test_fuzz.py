@@ -157,9 +157,6 @@ def faulty_observations(draw, observed):
 def observations_are_refused_or_the_cycle_goes_on(data, observed, root):
     """Through the contract into a store, and what then is read for the cycles."""
     recipe = observed.recipe
-    made = small.experiment_of(root, "etkf")
-    store = made.create_store(observed)
-    before = content_digest(store)
     schema = observations_schema(recipe)
     checked, refusal = attempt(lambda: validate(data, schema), ContractError)
     if refusal is not None:
@@ -172,6 +169,9 @@ def observations_are_refused_or_the_cycle_goes_on(data, observed, root):
     assert ((found["values"][kept] >= lowest) & (found["values"][kept] <= highest)).all()
     assert (found["error_sd"] > 0).all()
     assert np.isfinite(found["error_sd"]).all()
+    made = small.experiment_of(root, "etkf")
+    store = made.create_store(observed)
+    before = content_digest(store)
     truth = observed.nature_run.reindex(time=checked["time"])
     ingested = dataclasses.replace(observed, observations=checked, nature_run=truth)
     _, refusal = attempt(

@@ -6,10 +6,12 @@ from pathlib import Path
 from flows.assimilate import assimilate
 from flows.parameters import ExperimentParameters
 from flows.run import run
+from tests.short_cli import shorten
 
 
 def main(root: Path) -> None:
     """Everything once for two methods, then the cycles of one of them again."""
+    shorten()
     experiment = ExperimentParameters(dataset="lorenz96", root=root, training_steps=20)
     run(experiment, ("etkf", "amortized"), override="trained for a test only")
     assimilate(experiment.of_method("etkf"))

@@ -45,6 +45,7 @@ def _environment(tmp_path, monkeypatch):
         monkeypatch.delenv("VARDAX_DATA_DIR", raising=False)
         monkeypatch.setattr(pooch, "retrieve", refuse)
         small.shorten_segments(monkeypatch.setattr)
+        small.shorten_training(monkeypatch.setattr)
         yield
 
 
@@ -310,6 +311,7 @@ class TestFlows:
         monkeypatch.setenv("VARDAX_DATA_DIR", str(tmp_path))
         refused(vardax(*command), ExitCode.WRONG_INPUT, "ChecksumError", "expected SHA-256 03a7")
 
+    @pytest.mark.slow
     def test_a_backfill_in_streams_and_what_readers_had_before_it(self, vardax, tmp_path):
         path = tmp_path / "root" / "experiments" / "small" / "climatology"
         backfill = ("backfill", "small", "-m", "climatology", "--overlap", "4")
@@ -331,6 +333,7 @@ class TestFlows:
         refused(vardax("open", path, "--as-of", "yesterday"), ExitCode.WRONG_INPUT, *told)
         assert created.written_at < ingested.written_at
 
+    @pytest.mark.slow
     def test_runners_that_are_not_there_say_what_to_start(self, vardax, monkeypatch):
         backfill = ("backfill", "small", "-m", "climatology", "--streams", "2", "--overlap", "4")
         told = ("RunnerError", "no deployment 'fill/streams'", "vardax serve", "PREFECT_API_URL")
@@ -382,6 +385,7 @@ class TestFlows:
         for words in ("2000-01-08T06:00", "background", "diagnostics", "30"):
             assert words in result.stdout
 
+    @pytest.mark.slow
     def test_a_run_does_what_is_asked_and_no_more(self, vardax, tmp_path):
         """And the empty store of another method is no obstacle to its report."""
         folder = tmp_path / "root" / "experiments" / "small"
@@ -398,6 +402,7 @@ class TestFlows:
         told = "small/etkf: there is no cycle in its store yet: assimilate it first"
         refused(vardax("report", *options, "-m", "etkf"), ExitCode.WRONG_INPUT, told)
 
+    @pytest.mark.slow
     def test_weights_must_pass_their_gates_before_they_cycle(self, vardax, monkeypatch):
         options = ("small", "--members", "6", "--steps", "2")
         assert vardax("train", *options).exit_code == 0

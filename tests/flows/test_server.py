@@ -30,7 +30,7 @@ from flows.parameters import ExperimentParameters
 from tests.support import ROOT
 from vardax_core.data.catalogue import datasets_dir
 
-pytestmark = [pytest.mark.flows, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.flows, pytest.mark.slow, pytest.mark.timeout(900)]
 
 START_UP = 150.0
 """Seconds for a server with an empty database; it takes 20 on two quiet cores."""

@@ -11,7 +11,6 @@ from tests.experiments import small
 from vardax_core.data import Recipe, ingest, load_recipe
 from vardax_core.data.recipe import validate_recipe
 from vardax_core.experiments.experiment import Experiment
-from vardax_core.experiments.held_out import HeldOutPlan
 from vardax_core.experiments.settings import ExperimentSettings, TrainingSettings
 from vardax_core.experiments.validation import validate
 from vardax_core.types import ResultCode
@@ -62,7 +61,7 @@ def run(made: Experiment) -> xr.Dataset:
 
 def judged_scores(made: Experiment) -> dict[str, float]:
     """Run the gates on weights that were trained, over few twins: they run, and need not pass."""
-    report = validate(made, twins=HeldOutPlan(streams=8, per_stream=2, settle=20, gap=20))
+    report = validate(made, twins=small.FEW_TWINS)
     return json.loads(report.path.read_text())["scores"]
 
 

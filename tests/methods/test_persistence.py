@@ -110,6 +110,7 @@ def test_it_is_calibrated_where_the_truth_is_damped_persistence(tmp_path):
     assert 0.75 < ratio < 1.33
 
 
+@pytest.mark.slow
 def test_remembering_is_worth_more_than_the_climatology(tmp_path):
     made = fine_recipe()
     interpolated = runs.cycle(tmp_path / "oi", made, "oi")

@@ -28,6 +28,7 @@ def _few_cycles(monkeypatch):
     monkeypatch.setattr(learning, "CYCLES", 24)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "head",
     [

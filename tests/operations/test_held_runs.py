@@ -13,7 +13,7 @@ from vardax_core.data.catalogue import datasets_dir
 from vardax_core.store import StoreNotFoundError
 from vardax_core.store.hold import hold as hold_store
 
-pytestmark = [pytest.mark.flows, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.flows, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.monitoring import outage
 from vardax_core.data.catalogue import datasets_dir
 from vardax_core.monitoring.alerts import NOTE, AlertBook, advance, read_book
 
-pytestmark = [pytest.mark.flows, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.flows, pytest.mark.slow, pytest.mark.timeout(600)]
 OUTAGE = (outage.BEFORE, outage.DURING, outage.RECOVERED)
 
 

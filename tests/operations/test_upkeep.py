@@ -27,12 +27,14 @@ def _short_segments(monkeypatch):
     small.shorten_segments(monkeypatch.setattr)
 
 
-@pytest.fixture
-def orderly(tmp_path):
+@pytest.fixture(scope="module")
+def orderly(tmp_path_factory):
     """The digest of an experiment to which nothing happened."""
-    made = small.experiment_of(tmp_path / "orderly", "etkf")
-    store = small.ingested_store(made)
-    small.catch_up(made, store)
+    with pytest.MonkeyPatch.context() as patch:
+        small.shorten_segments(patch.setattr)
+        made = small.experiment_of(tmp_path_factory.mktemp("orderly"), "etkf")
+        store = small.ingested_store(made)
+        small.catch_up(made, store)
     return content_digest(store)
 
 

@@ -24,7 +24,7 @@ from flows.watchdog import (
 )
 from tests.flows.test_server import server, wait_for
 
-pytestmark = [pytest.mark.flows, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.flows, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SECOND = timedelta(seconds=1)
 STATES = {

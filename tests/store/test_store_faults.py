@@ -28,7 +28,9 @@ def uninterrupted(tmp_path):
 
 
 # A commit of the twin writes 21 arrays and two of state: one in the middle, the last.
-@pytest.mark.parametrize("moment", ["write_12", "write_23", "before_publish"])
+@pytest.mark.parametrize(
+    "moment", [pytest.param("write_12", marks=pytest.mark.slow), "write_23", "before_publish"]
+)
 def test_kill_9_leaves_the_last_commit_and_a_rerun_completes(
     store, run_twin, uninterrupted, moment
 ):

@@ -43,8 +43,11 @@ def untrained(first_guess, history=None):
 
 @pytest.mark.parametrize(
     "first_guess",
-    [None, ETKF(OPERATOR, 1.05), IterativeETKF(OPERATOR, iterations=2)],
-    ids=["alone", "hybrid", "iterative"],
+    [
+        pytest.param(None, id="alone", marks=pytest.mark.slow),
+        pytest.param(ETKF(OPERATOR, 1.05), id="hybrid"),
+        pytest.param(IterativeETKF(OPERATOR, iterations=2), id="iterative", marks=pytest.mark.slow),
+    ],
 )
 def test_two_trainings_give_the_same_weights(first_guess, key):
     trained = [
@@ -124,6 +127,7 @@ def test_a_stream_that_is_not_finite_starts_anew(key):
         assert np.all(np.isfinite(leaf))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", [CRPS(1.0), LocalEnergyScore(1.0)], ids=["crps", "energy"])
 def test_other_scores_train_as_well(score, key):
     settings = SETTINGS._replace(steps=200, streams=8, chunk=50, score=score)
