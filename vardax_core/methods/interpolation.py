@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
 
-from vardax_core.analysis.local.placed import LocalInterpolation
+from vardax_core.analysis.local.step import LocalInterpolation
 from vardax_core.methods.base import AbstractMethod, Assembly, Problem, Trained
 from vardax_core.methods.priors import AbstractPrior
 from vardax_core.methods.reported_prior import ReportedPrior

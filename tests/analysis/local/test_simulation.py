@@ -12,8 +12,10 @@ from vardax_core.analysis.local.covariance import SpaceTimeCovariance
 from vardax_core.analysis.local.interpolation import LocalRecords, LocalTargets, interpolate
 from vardax_core.analysis.local.simulation import RandomFeatures, conditional_members
 from vardax_core.analysis.local.step import LocalInterpolation
+from vardax_core.models.climatology import Climatology
+from vardax_core.observations.placement import PlacedPoints, Search, place, with_placement
 from vardax_core.state.grids import Plane
-from vardax_core.types import Observations, ResultCode, WindowShapeError
+from vardax_core.types import Observations, ResultCode
 
 members_of = eqx.filter_jit(conditional_members)
 interpolated = eqx.filter_jit(interpolate)
@@ -104,20 +106,35 @@ def test_intervals_cover_the_truth_of_synthetic_draws(key):
 GRID = Plane.from_axes(np.arange(2.0), np.arange(3.0))
 PLACES = np.stack([lg.STATIONS // 3, lg.STATIONS % 3], axis=1).astype(float)
 VALUES = jnp.array([1.0, 1.5, 3.5, 4.0])
+COVARIANCE = SpaceTimeCovariance.of((1.2, 2.0, 90.0))
 
 
-def step(rows=1, **kwargs):
-    return LocalInterpolation.on_grid(
-        lg.operator(),
-        SpaceTimeCovariance.of((1.2, 2.0, 90.0)),
-        GRID,
-        PLACES,
-        speed=0.02,
-        most=rows * 4,
-        rows=rows,
-        interval=60,
-        **kwargs,
+def step(minutes=(0.0,) * 4, *, scale=1.0, radius=np.inf, about_background=True, biases=(0.0,)):
+    """The step for the four stations, each observed so many minutes from the analysis time."""
+    shape, straight = (2, 3), jnp.asarray(GRID.embedded(GRID.points()))
+    nothing = jnp.zeros((0, straight.shape[1]))
+    made = LocalInterpolation(
+        operator=PlacedPoints.nowhere(shape),
+        climatology=Climatology(jnp.zeros((1, *shape)), jnp.ones((*shape, 1)), 60, shape),
+        covariance=COVARIANCE,
+        scale=jnp.broadcast_to(jnp.asarray(scale, float), shape),
+        shared_sd=jnp.zeros(()),
+        biases=jnp.asarray(biases, float),
+        points=jnp.arange(6),
+        targets=straight,
+        records=nothing,
+        minutes=nothing[:, 0],
+        platforms=jnp.zeros(0, jnp.int32),
+        nearest=jnp.full((6, 4), -1, jnp.int32),
+        wanted=Search(radius, 4, 0.02),
+        about_background=about_background,
     )
+    everywhere, minutes = np.ones(4, bool), np.asarray(minutes)
+    where = place(
+        *(GRID, PLACES, minutes, np.arange(4), everywhere, minutes == 0, made.search),
+        dtype="float64",
+    )
+    return with_placement(made, jax.tree.map(jnp.asarray, where))
 
 
 @eqx.filter_jit
@@ -131,7 +148,7 @@ def background(members=6):
 
 def test_the_step_is_the_kalman_filter_of_its_covariance(key):
     apart = jnp.asarray(GRID.pairwise())
-    matrix = SpaceTimeCovariance.of((1.2, 2.0, 90.0))(apart, jnp.zeros_like(apart))
+    matrix = COVARIANCE(apart, jnp.zeros_like(apart))
     ensemble = background()
     expected, covariance = lg.kalman(jnp.mean(ensemble, 0), matrix, VALUES)
     analysis = analysed(step(), ensemble, lg.window(VALUES), key=key)
@@ -147,8 +164,7 @@ def test_the_step_is_the_kalman_filter_of_its_covariance(key):
 def test_a_field_of_scales_is_that_of_the_prior(key):
     scale = np.array([[1.0, 2.0, 0.5], [1.5, 1.0, 3.0]])
     apart = jnp.asarray(GRID.pairwise())
-    matrix = SpaceTimeCovariance.of((1.2, 2.0, 90.0))(apart, jnp.zeros_like(apart))
-    matrix = matrix * jnp.asarray(np.outer(scale, scale))
+    matrix = COVARIANCE(apart, jnp.zeros_like(apart)) * jnp.asarray(np.outer(scale, scale))
     ensemble = background()
     expected, covariance = lg.kalman(jnp.mean(ensemble, 0), matrix, VALUES)
     analysis = analysed(step(scale=scale), ensemble, lg.window(VALUES), key=key)
@@ -166,22 +182,27 @@ def test_a_shift_of_the_unit_shifts_the_analysis(shift, key):
     np.testing.assert_array_equal(after.spread, before.spread)
 
 
+def test_the_known_bias_of_a_platform_is_taken_off(key):
+    ensemble, biases = background(), jnp.array([0.5, -0.3, 0.2])
+    shifted = VALUES + jnp.append(biases, 0.0)
+    before = analysed(step(), ensemble, lg.window(VALUES), key=key)
+    after = analysed(step(biases=biases), ensemble, lg.window(shifted), key=key)
+    np.testing.assert_allclose(after.mean, before.mean, atol=1e-12)
+
+
 def test_older_rows_of_a_window_count_for_less(key):
     ensemble = jnp.zeros((3, 2, 3))
-
-    twice = step(rows=2)
 
     def with_only(row):
         mask = jnp.zeros((2, 4), bool).at[row, 1].set(True)
         window = Observations(
             jnp.ones((2, 4)), mask, jnp.full((2, 4), 0.5), jnp.array([0, 60], jnp.int32)
         )
-        return analysed(twice, ensemble, window, key=key).mean[0, 2]
+        made = step((60.0 * (row - 1),) * 4, about_background=False)
+        return analysed(made, ensemble, window, key=key).mean[0, 2]
 
     decay = np.exp(-60 / 90)
     assert float(with_only(0) / with_only(1)) == pytest.approx(decay, rel=1e-6)
-    with pytest.raises(WindowShapeError, match="rows"):
-        analysed(step(rows=2), ensemble, lg.window(VALUES), key=key)
 
 
 def test_without_an_observation_the_background_stays(key):
@@ -194,16 +215,4 @@ def test_without_an_observation_the_background_stays(key):
     mean = jnp.mean(ensemble, axis=0).ravel()
     np.testing.assert_array_equal(far.mean.ravel()[unseen], mean[unseen])
     np.testing.assert_allclose(far.spread.ravel()[unseen] ** 2, 1.2, rtol=1e-6)
-    assert int(far.diagnostics["points_in_reach"]) == 4
-
-
-def test_a_step_for_another_grid_is_refused():
-    with pytest.raises(ValueError, match="targets"):
-        LocalInterpolation.on_grid(
-            lg.operator(),
-            SpaceTimeCovariance.of((1.0, 1.0, 1.0)),
-            Plane.from_axes(np.arange(2.0), np.arange(4.0)),
-            PLACES,
-            speed=1.0,
-            most=2,
-        )
+    assert int(far.diagnostics["interpolated_records"]) == 4

@@ -1,181 +1,109 @@
-"""Local interpolation of a window of observations as an analysis step."""
+"""The local interpolation of the records of a window, as an analysis of the cycle."""
 
 import math
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.local.covariance import SpaceTimeCovariance
-from vardax_core.analysis.local.interpolation import (
-    BLOCK,
-    LocalRecords,
-    LocalTargets,
-    contributions,
-    interpolate,
-)
-from vardax_core.analysis.local.simulation import conditional_members, in_reach
-from vardax_core.observations.base import AbstractObservationOperator
-from vardax_core.state.grids import AbstractGrid
-from vardax_core.state.neighbours import space_time_neighbours
-from vardax_core.types import (
-    Analysis,
-    Observations,
-    ResultCode,
-    WindowShapeError,
-    ensemble_mean,
-)
+from vardax_core.analysis.local.interpolation import LocalRecords, LocalTargets, interpolate
+from vardax_core.analysis.local.simulation import conditional_members
+from vardax_core.models.climatology import Climatology
+from vardax_core.observations.placement import AbstractPlaced, PlacedPoints, Placement, Search
+from vardax_core.types import Analysis, Observations, ResultCode, ensemble_mean
+
+WAVES = 128
+"""Of each component of the covariance, of which members are made."""
+GROSS = 6.0
+"""An innovation of more standard deviations is left out, whatever time it is of."""
 
 
-class LocalInterpolation(AbstractAnalysisStep):
-    """Optimal interpolation of every grid point from the nearest observations of a window.
+class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
+    """Optimal interpolation, at every point, of the records nearest to it in space and time.
 
-    The background is the mean of the ensemble at the analysis time, for every row of the window;
-    its covariance is a function of distance and time, whatever the members' spread. Members are
-    conditional simulations about the analysis. A point with no observation in reach keeps the
-    background bit for bit and has the spread of the covariance.
-
-    Diagnostics: `mean_weight_sum`, the mean over points in reach of the sum of their weights, and
-    `points_in_reach`.
+    All records of the window are interpolated, each with its own time, about the climatology of
+    that time; or, where `about_background`, those of the analysis time about the background.
+    Members are conditional simulations, with exactly the mean and the spread of the
+    interpolation. A point with no record in reach keeps what it is interpolated about, with the
+    spread of the covariance.
 
     Attributes:
-        operator: observation operator H.
-        covariance: of the background's error.
-        targets: the grid points, at the analysis time.
-        places: of each observation, in the embedding of the targets.
-        platform: of each observation.
-        shared_sd: standard deviation of the error that a platform's observations have in common.
-        scale: local standard deviation at each observation over the covariance's own.
-        indices, near: neighbours of each point among the rows of the window, one after the other.
-        interval: minutes between two rows, for which the neighbours were found.
-        block: points that are solved for at once.
-
-    Raises:
-        ValueError: if the targets are not the points of one field of the operator's states, or
-            the places not its observations.
-        WindowShapeError: if a window has other rows than the neighbours were found for.
+        operator: of the records of the window.
+        climatology: whose mean the innovations are about.
+        covariance: of the state's departures from it.
+        scale: local standard deviation of these over the covariance's own.
+        shared_sd: standard deviation of the error that all records of a platform have in common.
+        biases: of the platforms, by number; of those beyond the last nothing is known.
+        points: flat index of the points that belong to the state.
+        targets: straight coordinates of these.
+        records: straight coordinates of the records.
+        minutes: of the records, from the analysis time.
+        platforms: of the records.
+        nearest: records around each point, -1 for none.
+        wanted: the search that finds them.
+        about_background: whether innovations are from the background, given from outside.
 
     Source: Bretherton et al. (1976), doi:10.1016/0011-7471(76)90001-2
     """
 
-    operator: AbstractObservationOperator
+    operator: PlacedPoints
+    climatology: Climatology
     covariance: SpaceTimeCovariance
-    targets: LocalTargets
-    places: Float[Array, "obs straight"]
-    platform: Int[Array, " obs"]
-    shared_sd: Float[Array, " obs"]
-    scale: Float[Array, " obs"]
-    indices: Int[Array, "target near"]
-    near: Bool[Array, "target near"]
-    rows: int = eqx.field(static=True)
-    interval: int = eqx.field(static=True)
-    block: int = eqx.field(static=True, default=BLOCK)
+    scale: Float[Array, "*state"]
+    shared_sd: Float[Array, ""]
+    biases: Float[Array, " platform"]
+    points: Int[Array, " inside"]
+    targets: Float[Array, "inside straight"]
+    records: Float[Array, "obs straight"]
+    minutes: Float[Array, " obs"]
+    platforms: Int[Array, " obs"]
+    nearest: Int[Array, "point near"]
+    wanted: Search = eqx.field(static=True)
+    about_background: bool = eqx.field(static=True, default=False)
 
-    @classmethod
-    def on_grid(
-        cls,
-        operator: AbstractObservationOperator,
-        covariance: SpaceTimeCovariance,
-        grid: AbstractGrid,
-        places: Float[np.ndarray, "obs coordinate"],
-        *,
-        speed: float,
-        most: int,
-        radius: float = np.inf,
-        rows: int = 1,
-        interval: int = 0,
-        platform: Int[np.ndarray, " obs"] | None = None,
-        shared_sd: float = 0.0,
-        scale: Float[np.ndarray, "*state"] | None = None,
-        dtype: jnp.dtype | None = None,
-    ) -> "LocalInterpolation":
-        """Find the neighbours of every point of a grid in windows of `rows` rows.
+    @property
+    def search(self) -> Search:
+        return self.wanted
 
-        Arguments:
-            operator, covariance: see the attributes.
-            grid: of the state.
-            places: of each observation, in the order of the grid's axes.
-            speed, most, radius: see `space_time_neighbours`.
-            rows: of a window.
-            interval: minutes between two rows.
-            platform: of each observation; each is one of its own by default.
-            shared_sd: of the error that a platform's observations have in common.
-            scale: local standard deviation at every point over the covariance's own, taken to the
-                observations by linear interpolation; one everywhere by default.
-            dtype: of the arrays; that of the covariance by default.
+    def placed(self, placement: Placement) -> "LocalInterpolation":
+        return eqx.tree_at(
+            lambda s: (s.operator, s.records, s.minutes, s.platforms, s.nearest),
+            self,
+            (
+                self.operator.placed(placement),
+                placement.straight,
+                placement.minutes,
+                placement.platforms,
+                placement.nearest,
+            ),
+        )
 
-        Raises:
-            NeighbourError: if speed, most or radius cannot be.
-            OutsideDomainError: if there is a scale and a place outside of the grid.
+    def innovations(
+        self, mean: Float[Array, "*state"], observations: Observations
+    ) -> tuple[Float[Array, " obs"], Bool[Array, " obs"]]:
+        """Departures of the records from what is expected at their row's time, and which are there.
+
+        Each column has a value in one row at most.
         """
-        dtype = covariance.variances.dtype if dtype is None else dtype
-        points, own = grid.embedded(grid.points()), grid.embedded(np.asarray(places, np.float64))
-        count = len(own)
-        centre = points.mean(axis=0)
-        points, own = points - centre, own - centre
-        minutes = np.repeat(np.arange(1.0 - rows, 1.0) * interval, count)
-        found = space_time_neighbours(
-            points,
-            np.zeros(len(points)),
-            np.tile(own, (rows, 1)),
-            minutes,
-            speed=speed,
-            most=most,
-            radius=radius,
-        )
-        number = np.arange(count) if platform is None else platform
-        there, here = np.ones(len(points)), np.ones(count)
-        if scale is not None:
-            there = np.asarray(scale, np.float64).reshape(-1)
-            stencil = grid.stencil(np.asarray(places, np.float64))
-            here = np.sum(stencil.weights * there[stencil.indices], axis=1)
-        return cls(
-            operator=operator,
-            covariance=covariance,
-            targets=LocalTargets.at(jnp.asarray(points, dtype), scale=jnp.asarray(there, dtype)),
-            places=jnp.asarray(own, dtype),
-            platform=jnp.asarray(number, jnp.int32),
-            shared_sd=jnp.full(count, shared_sd, dtype),
-            scale=jnp.asarray(here, dtype),
-            indices=jnp.asarray(found.indices),
-            near=jnp.asarray(found.near),
-            rows=rows,
-            interval=interval,
-        )
-
-    def __check_init__(self):
-        shape, points = self.operator.state_shape, self.targets.straight.shape[0]
-        if math.prod(shape) != points:
-            raise ValueError(
-                f"LocalInterpolation: the operator acts on states {shape}, but there are {points} "
-                "targets; build the step for the grid of a state of one channel."
+        if self.about_background:
+            observations = observations.at_analysis_time()
+            expected = self.operator(mean)[None]
+        else:
+            expected = jax.vmap(lambda time: self.operator(self.climatology.mean_at(time)))(
+                observations.times
             )
-        if self.places.shape[0] != self.operator.obs_size:
-            raise ValueError(
-                f"LocalInterpolation: the operator gives {self.operator.obs_size} observations, "
-                f"but there are places of {self.places.shape[0]}; give the place of each."
-            )
+        expected += self._bias()[None]
+        departures = jnp.where(observations.mask, observations.values - expected, 0.0)
+        return jnp.sum(departures, axis=0), jnp.any(observations.mask, axis=0)
 
-    def records(
-        self, background: Float[Array, "*state"], observations: Observations
-    ) -> LocalRecords:
-        """The innovations of a window about one background, row by row."""
-        rows, count = observations.values.shape
-        dtype = self.places.dtype
-        expected = self.operator(background)
-        minutes = (observations.times - observations.times[-1]).astype(dtype)
-        return LocalRecords.of(
-            (observations.values - expected[None]).astype(dtype).reshape(-1),
-            observations.error_sd.astype(dtype).reshape(-1),
-            jnp.tile(self.places, (rows, 1)),
-            minutes=jnp.repeat(minutes, count),
-            platform=jnp.tile(self.platform, rows),
-            shared_sd=jnp.tile(self.shared_sd, rows),
-            scale=jnp.tile(self.scale, rows),
-            mask=observations.mask.reshape(-1),
-        )
+    def _bias(self) -> Float[Array, " obs"]:
+        """The bias of every record's platform; 0 where none is known."""
+        count = self.biases.shape[0]
+        known = (self.platforms >= 0) & (self.platforms < count)
+        return jnp.where(known, self.biases[jnp.clip(self.platforms, 0, count - 1)], 0.0)
 
     def analyse(
         self,
@@ -184,37 +112,50 @@ class LocalInterpolation(AbstractAnalysisStep):
         *,
         key: PRNGKeyArray,
     ) -> Analysis:
-        if observations.values.shape[0] != self.rows:
-            raise WindowShapeError(
-                f"LocalInterpolation: the window has {observations.values.shape[0]} rows, but its "
-                f"neighbours were found for {self.rows}; build the step for windows of that length."
-            )
-        mean, shape = ensemble_mean(background), self.operator.state_shape
-        records = self.records(mean, observations)
-        found = interpolate(
-            self.targets, records, self.indices, self.near, self.covariance, block=self.block
+        shape, dtype = background.shape[1:], background.dtype
+        first = self.climatology.mean_at(observations.times[-1])
+        if self.about_background:
+            first = ensemble_mean(background)
+        departures, used = self.innovations(first, observations)
+        scale = self.operator(self.scale)
+        error = jnp.max(jnp.where(observations.mask, observations.error_sd, 0.0), axis=0)
+        expected = self.covariance.variance() * scale**2 + error**2 + self.shared_sd**2
+        used &= jnp.abs(departures) <= GROSS * jnp.sqrt(expected)
+        records = LocalRecords.of(
+            departures.astype(dtype),
+            error.astype(dtype),
+            self.records,
+            minutes=self.minutes,
+            platform=self.platforms,
+            shared_sd=jnp.broadcast_to(self.shared_sd, error.shape).astype(dtype),
+            scale=scale,
+            mask=used,
         )
+        targets = LocalTargets.at(self.targets, scale=self.scale.reshape(-1)[self.points])
+        nearest = self.nearest[self.points]
+        found = interpolate(
+            targets, records, jnp.maximum(nearest, 0), nearest >= 0, self.covariance
+        )
+        nothing = jnp.zeros(math.prod(shape), dtype)
+        increment = nothing.at[self.points].set(found.increment).reshape(shape)
+        mean = first + increment
+        spread = nothing.at[self.points].set(jnp.sqrt(found.variance)).reshape(shape)
         increments = conditional_members(
             found,
-            self.targets,
+            targets,
             records,
-            self.indices,
+            jnp.maximum(nearest, 0),
             self.covariance,
             background.shape[0],
+            count=WAVES,
             key=key,
         )
-        reached = in_reach(records, self.indices, self.near)
-        ones = jnp.ones_like(records.innovations)
-        sums = jnp.sum(contributions(found.weights, self.indices, ones), axis=1)
-        count = jnp.sum(reached, dtype=jnp.int32)
-        dtype = background.dtype
+        flat = jnp.zeros((background.shape[0], math.prod(shape)), dtype)
+        ensemble = first[None] + flat.at[:, self.points].set(increments).reshape(-1, *shape)
         return Analysis(
-            ensemble=mean[None] + increments.astype(dtype).reshape(-1, *shape),
-            mean=mean + found.increment.astype(dtype).reshape(shape),
-            spread=jnp.sqrt(found.variance).astype(dtype).reshape(shape),
+            ensemble=ensemble,
+            mean=mean,
+            spread=spread,
             result=jnp.asarray(int(ResultCode.OK), jnp.int32),
-            diagnostics={
-                "mean_weight_sum": jnp.sum(sums) / jnp.maximum(count, 1).astype(sums.dtype),
-                "points_in_reach": count,
-            },
+            diagnostics={"interpolated_records": jnp.sum(used.astype(dtype))},
         )

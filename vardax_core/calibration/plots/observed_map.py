@@ -13,6 +13,8 @@ from vardax_core.state.grids import AbstractGrid
 
 MARK = 9.0
 """Area of the mark of an observation, in square points, where there are few."""
+OUTLINED = 500
+"""Up to so many marks have an outline."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _marks(
         cmap="RdBu_r",
         vmin=-reach,
         vmax=reach,
-        linewidths=0.2,
+        linewidths=0.2 if len(values) <= OUTLINED else 0.0,
         edgecolors="#555555",
     )
     _bar(figure, axes, marks, label)
