@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from benchmarks import local_scores
+from benchmarks.records import scores as local_scores
 
 
 def test_a_score_is_that_of_gaussian_predictions():
