@@ -1,0 +1,104 @@
+"""What is imported is declared, and what is declared is used."""
+
+import ast
+import functools
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+
+import pytest
+
+from tests.support import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+OWN = {"vardax_core", "flows", "tests", "benchmarks", "conftest"}
+INDIRECT = {
+    "netcdf4": "an engine of xarray",
+    "cfgrib": "an engine of xarray",
+    "fastapi": "held below a release that breaks the server",
+    "pytest-xdist": "an option of the test command",
+    "pytest-timeout": "a setting of the tests",
+    "beartype": "checks types in the tests, by name",
+    "ruff": "a command",
+    "mypy": "a command",
+    "types-pyyaml": "types for mypy",
+    "flask": "moto's server",
+    "flask-cors": "moto's server",
+    "dapper": "run by a Python of its own",
+}
+"""Declared and never imported, with the reason."""
+ELSEWHERE = {"sbi"}
+"""Imported by scripts that another Python runs."""
+
+
+def declared(*extras):
+    listed = [*PROJECT["dependencies"]]
+    for extra in extras:
+        listed += PROJECT["optional-dependencies"][extra]
+    return {re.split(r"[\[<>=;! ]", one, maxsplit=1)[0].lower() for one in listed}
+
+
+@functools.cache
+def imported(*folders):
+    found = {}
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            beside = {p.stem for p in path.parent.iterdir()} | {
+                p.stem for p in path.parent.parent.iterdir()
+            }
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = []
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    names = [node.module]
+                for name in names:
+                    top = name.split(".")[0]
+                    if top not in sys.stdlib_module_names | OWN | ELSEWHERE | beside:
+                        found.setdefault(top, f"{path.relative_to(ROOT)}:{node.lineno}")
+    return found
+
+
+@functools.cache
+def installed():
+    return packages_distributions()
+
+
+def distributions(module):
+    return {name.lower() for name in installed().get(module, [module])}
+
+
+@pytest.mark.parametrize(
+    ("folders", "extras"),
+    [
+        (("vardax_core", "flows"), ()),
+        (("tests",), ("test",)),
+        (("benchmarks",), ("test", "benchmarks")),
+    ],
+)
+def test_what_is_imported_is_declared(folders, extras):
+    known = {re.sub(r"[-_.]+", "-", name) for name in declared(*extras)}
+    # Part of pydantic, and an extra of dask.
+    known |= {"pydantic-core", "distributed"}
+    missing = {
+        module: where
+        for module, where in imported(*folders).items()
+        if not {re.sub(r"[-_.]+", "-", one) for one in distributions(module)} & known
+    }
+    assert not missing
+
+
+def test_what_is_declared_is_used():
+    used = set().union(*map(distributions, imported("vardax_core", "flows", "tests", "benchmarks")))
+    used = {re.sub(r"[-_.]+", "-", one) for one in used}
+    idle = {
+        name
+        for name in declared("test", "benchmarks")
+        if re.sub(r"[-_.]+", "-", name) not in used and name not in INDIRECT
+    }
+    assert not idle
+
+
+def test_every_reason_is_of_something_declared():
+    assert set(INDIRECT) <= declared("test", "benchmarks")
