@@ -47,24 +47,27 @@ def ingest_observations(
 
     A source that ends before is taken as far as it goes. A store that has observations is asked
     for its last time, from which on new ones are made; the source itself is compared with the
-    store at all times that both have, also where it brings nothing new.
+    store at all times that both have, also where it brings nothing new. Real observations are read
+    again for some days before, so that it is said what came too late for the store.
     """
-    recipe = experiment.recipe
-    start = recipe.period.start - (recipe.window.times - 1) * recipe.window.spacing
-    end = recipe.period.end if until is None else max(until, recipe.period.start)
+    recipe, window = experiment.recipe, experiment.recipe.window
+    start = recipe.period.start - (window.times - 1) * window.spacing
+    last_cycle = recipe.period.end if until is None else max(until, recipe.period.start)
+    end = last_cycle + (window.after or 0) * window.spacing
     try:
         store = experiment.open_store()
     except StoreNotFoundError:
         store = None
     last = None if store is None else store.tip("observations").last_time
+    known = () if store is None else experiment.platforms(store)
     if last is not None:
-        start = minutes_to_instant(last)
+        start = max(start, minutes_to_instant(last) - experiment.look_back)
         if last >= instant_to_minutes(end):
             if parameters.source_path is None:
                 return 0  # the recipe's own file is known by its checksum
-            end = start
+            end = minutes_to_instant(last)
     ingested = make_observations(
-        recipe, start=start, end=end, path=parameters.source_path, partly=True
+        recipe, start=start, end=end, path=parameters.source_path, partly=True, known=known
     )
     if store is None:
         store = experiment.create_store(ingested)
@@ -86,6 +89,7 @@ def ingest(experiment: ExperimentParameters) -> int:
     logger = get_run_logger()
     made = experiment.experiment()
     new = ingest_observations(made, experiment)
-    message = f"{counted(new, 'new observation time')} (simulated)" if new else "up to date"
+    kind = "real" if made.recipe.reported else "simulated"
+    message = f"{counted(new, 'new observation time')} ({kind})" if new else "up to date"
     logger.info("%s: %s in %s", made.name, message, made.store_location)
     return ended(message, new)

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from tests.experiments import reported
-from vardax_core.data import ingest
+from vardax_core.data import RecipeError, ingest
 from vardax_core.data.timeaxis import instant_to_minutes
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.comparison import compare
@@ -169,5 +169,35 @@ def test_columns_grow_with_the_observations_and_platforms_keep_their_numbers(pla
     )
     assert (rest == QualityCode.MISSING).all()
     assert tuple(str(name) for name in store.arrays("platforms")["name"])[: len(known)] == known
+    assert made.platforms(store)[: len(known)] == known
     last = store.tip("observations").last_time
     assert last == instant_to_minutes(made.recipe.period.end)
+
+
+def test_a_source_is_not_ignored(place):
+    with pytest.raises(RecipeError, match="Leave it out"):
+        ingest(reported.recipe(), path=place / "data" / "maps.nc")
+
+
+def test_what_comes_too_late_is_said(place):
+    made = experiment(place / "late", "climatology")
+    start = made.recipe.period.start
+    ingested = ingest(made.recipe, start=start, partly=True)
+    store = made.create_store(ingested)
+    made.append_observations(store, ingested)
+    said = []
+    made.append_observations(store, ingested, said.append)
+    assert not said
+    late = place / "data" / "buoys-late.csv"
+    late.write_text(
+        "buoy,time,lat,lon,sst\n"
+        "b99,2019-03-05T11:00:00Z,41.2,-4.1,12.5\n"
+        "b99,2019-03-06T11:00:00Z,41.2,-4.1,12.5\n"
+    )
+    try:
+        again = ingest(made.recipe, start=start, partly=True, known=made.platforms(store))
+        assert made.append_observations(store, again, said.append) == 0
+    finally:
+        late.unlink()
+    (text,) = said
+    assert "not used: 2 (2019-03-05T12:00 to 2019-03-06T12:00)" in text

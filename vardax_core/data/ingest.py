@@ -19,6 +19,7 @@ from vardax_core.data.contracts import (
     reports_schema,
     validate,
 )
+from vardax_core.data.errors import RecipeError
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reports import last_observed, read_reports
 from vardax_core.data.screening import screen
@@ -106,6 +107,12 @@ def ingest(
     first = first if start is None else instant_to_minutes(start)
     last = last if end is None else instant_to_minutes(end)
     if recipe.reported:
+        if path is not None:
+            raise RecipeError(
+                f"Recipe '{recipe.name}': real observations come from the files that the recipe "
+                f"names; got the source {str(path)!r}. Leave it out, or name the file in the "
+                "recipe."
+            )
         return _reported(recipe, data_folders(data_dir), first, last, partly, known)
     source = reopen = None
     if isinstance(recipe.source, TwinSource):

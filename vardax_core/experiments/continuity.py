@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import xarray as xr
@@ -11,12 +11,14 @@ import xarray as xr
 from vardax_core.data.account import span_of
 from vardax_core.data.ingest import Ingested
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.reports import OBSERVED_AT, PLATFORM, seconds_of
 from vardax_core.data.timeaxis import (
     from_minutes,
     instant_to_minutes,
     to_minutes,
 )
 from vardax_core.data.twin import mask_truth
+from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.store import ExperimentStore
 
 _BLOCK_BYTES = 64 * 2**20
@@ -120,6 +122,45 @@ def overlap_with(store: ExperimentStore, ingested: Ingested) -> Overlap | None:
             "file, or use another root, where every cycle is made from the other one."
         )
     return found
+
+
+def late_reports(store: ExperimentStore, ingested: Ingested, last: int) -> list[str]:
+    """Say which real observations came after their times had been taken into a store.
+
+    Arguments:
+        last: the store's last observation time, minutes since `MINUTES_EPOCH`.
+    """
+    read = ingested.observations
+    common = read.isel(time=to_minutes(read["time"].values) <= last)
+    if not common.sizes["time"]:
+        return []
+    stored = store.dataset("observations").sel(time=common["time"].values).load()
+    columns = [ingested.recipe.variable.name, OBSERVED_AT, PLATFORM, *ingested.recipe.state_dims]
+    late, times = 0, []
+    for row in range(common.sizes["time"]):
+        before, now = (_rows_of(part.isel(time=row), columns) for part in (stored, common))
+        missing = len(now - before)
+        late += missing
+        if missing:
+            times.append(int(to_minutes(common["time"].values[[row]])[0]))
+    if not late:
+        return []
+    return [
+        f"observations that came, or were corrected, after their times had been taken, not used: "
+        f"{late} ({span_of(np.array(times))}); another root would have them"
+    ]
+
+
+def _rows_of(observations: xr.Dataset, columns: Sequence[str]) -> set[tuple]:
+    """The records of one time, whatever their order; numbers as a store rounds them."""
+    there = observations[QUALITY_CONTROL].to_numpy() != QualityCode.MISSING
+    parts = []
+    for name in columns:
+        values = observations[name].to_numpy()[there]
+        if name == OBSERVED_AT:
+            values = seconds_of(values)
+        parts.append(np.round(values.astype(np.float64), 5).astype(np.float32))
+    return set(zip(*(part.tolist() for part in parts), strict=True))
 
 
 def _compare(

@@ -1,6 +1,7 @@
 """An experiment as one object: its names, its store, its observations, its method."""
 
 import dataclasses
+import datetime
 import math
 import re
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import state_space
 from vardax_core.data.timeaxis import to_minutes
 from vardax_core.experiments.capacity import require_memory
-from vardax_core.experiments.continuity import overlap_with
+from vardax_core.experiments.continuity import late_reports, overlap_with
 from vardax_core.experiments.learning import (
     find_trained,
     learned_as,
@@ -54,6 +55,8 @@ from vardax_core.store import (
 )
 from vardax_core.training.registry import ModelRegistry, ModelVersion
 from vardax_core.words import counted
+
+LOOK_BACK = datetime.timedelta(days=10)
 
 
 class LagError(ValueError):
@@ -196,6 +199,9 @@ class Experiment:
         overlap = overlap_with(store, ingested)
         for warning in overlap.warnings() if overlap else ():
             tell(warning)
+        if self.recipe.reported and last is not None:
+            for warning in late_reports(store, ingested, last):
+                tell(warning)
         if not new.any():
             return 0
         observations = ingested.observations.isel(time=new)
@@ -217,6 +223,16 @@ class Experiment:
         with store.writer(wait=60.0) as writer:
             writer.append(groups, minutes[new], replace=replace, widths=widths, metadata=record)
         return int(new.sum())
+
+    @property
+    def look_back(self) -> datetime.timedelta:
+        """How long before the last observation time of its store real observations are read again,
+        to see what came too late."""
+        return LOOK_BACK if self.recipe.reported else datetime.timedelta(0)
+
+    def platforms(self, store: ExperimentStore) -> tuple[str, ...]:
+        """The names of the platforms of real observations in a store, by number."""
+        return tuple(str(name) for name in store.arrays("platforms").get("name", ()))
 
     def _columns(self, observations: xr.Dataset) -> dict[str, np.ndarray]:
         """Observations as they are stored: values and errors in the precision of the

@@ -354,7 +354,9 @@ def _square_root(
 ) -> Float[np.ndarray, "*state rank"]:
     """Waves of a covariance at one time, of its very variance at every point."""
     straight = jnp.asarray(grid.embedded(grid.points()), jnp.float32)
-    waves = RandomFeatures.of(covariance, straight.shape[1], count=WAVES, key=key)
+    waves = RandomFeatures.of(
+        covariance, straight.shape[1], count=WAVES, dtype=straight.dtype, key=key
+    )
     phase = straight @ waves.wavenumbers.T
     root = jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], axis=1)
     amplitudes = jnp.tile(waves.amplitudes, 2)
