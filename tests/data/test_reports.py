@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vardax_core.data import ingest, validate_recipe
+from vardax_core.data.errors import ContractError
 from vardax_core.data.reports import STREAM
 from vardax_core.data.yamlfile import read_yaml
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
@@ -157,10 +158,12 @@ def test_rows_without_a_value_change_nothing(folder, rows, more, blank):
 @LAWS
 @given(ROWS, st.integers(0, 7), st.integers(0, 7))
 def test_any_cut_of_the_period_gives_the_same_rows(folder, rows, first, count):
-    whole = records_of(ingested(folder, [USED, *lines(rows)]))
+    # A row of every day, so that no cut of a stream is refused for having none that is used.
+    daily = [USED.replace("-04T", f"-{day:02d}T") for day in range(1, 11)]
+    whole = records_of(ingested(folder, [*daily, *lines(rows)]))
     start = (FIRST + np.timedelta64(first, "D")).item()
     end = min(FIRST + np.timedelta64(first + count, "D"), LAST).item()
-    part = records_of(ingested(folder, [USED, *lines(rows)], start=start, end=end))
+    part = records_of(ingested(folder, [*daily, *lines(rows)], start=start, end=end))
     assert part == {time: found for time, found in whole.items() if start <= time <= end}
     assert next(iter(whole)) == FIRST.item()
     assert list(whole)[-1] == LAST.item()
@@ -227,3 +230,12 @@ def test_a_gap_of_thirty_days_leaves_rows_without_a_record(folder):
     after = found.sel(time=alone.observations["time"])
     width = alone.observations.sizes["station"]
     xr.testing.assert_equal(after.isel(station=slice(0, width)), alone.observations)
+
+
+def test_observations_whose_error_nothing_states_are_refused(folder):
+    values = read_yaml(RECIPE)
+    del values["observations"][0]["error_sd"]
+    write(folder, "buoys", [USED])
+    write(folder, "ships", [USED])
+    with pytest.raises(ContractError, match="t_error: must be finite and positive"):
+        ingest(validate_recipe(values, "laws"), data_dir=folder)
