@@ -239,3 +239,36 @@ def test_observations_whose_error_nothing_states_are_refused(folder):
     write(folder, "ships", [USED])
     with pytest.raises(ContractError, match="t_error: must be finite and positive"):
         ingest(validate_recipe(values, "laws"), data_dir=folder)
+
+
+IMAGES = """
+  - name: images
+    source: {kind: gridded, files: [images.nc], variable: t, units: K, delay: 0h}
+    error_sd: 0.2
+"""
+
+
+@pytest.mark.xfail(reason="an image before is counted among those that were read", strict=True)
+def test_clouds_of_images_with_a_day_missing_do_not_depend_on_the_cut(folder):
+    """A cut reads three days before its first; with a day missing these are two images."""
+    days = np.array([0, 1, 2, 3, 4, 6, 7, 8, 9])
+    rng = np.random.default_rng(0)
+    fields = np.where(rng.random((9, 4, 5)) < 0.5, np.nan, 280.0).astype(np.float32)
+    xr.Dataset(
+        {"t": (("time", "lat", "lon"), fields, {"units": "K"})},
+        {
+            "time": np.datetime64("2019-03-01T12:00", "ns") + days * np.timedelta64(1, "D"),
+            "lat": ("lat", LATITUDE, {"units": "degrees_north"}),
+            "lon": ("lon", LONGITUDE, {"units": "degrees_east"}),
+        },
+    ).to_netcdf(folder / "images.nc")
+    values = read_yaml(RECIPE)
+    values["observations"] = read_yaml(IMAGES)
+    for seed in range(6):
+        values["verification"] = {"withheld": {"share": 0.9, "seed": seed, "by": "cloud"}}
+        recipe = validate_recipe(values, "laws")
+        whole = records_of(ingest(recipe, data_dir=folder))
+        for day in range(2, 10):
+            start = np.datetime64(f"2019-03-{day:02d}T12:00").item()
+            part = records_of(ingest(recipe, data_dir=folder, start=start))
+            assert part == {time: found for time, found in whole.items() if time >= start}
