@@ -184,7 +184,7 @@ def _numbered(known: Sequence[str], parts: Sequence[Records]) -> dict[str, int]:
 
 def _in_columns(
     recipe: Recipe,
-    parts: Sequence[tuple[Records, Int[np.ndarray, " record"]]],
+    parts: Sequence[tuple[Records, Int[np.ndarray, " _"]]],
     slots: Int[np.ndarray, " time"],
     platforms: Mapping[str, int],
 ) -> xr.Dataset:
