@@ -292,5 +292,5 @@ def _check_places(draft: Draft) -> None:
             raise RecipeError(
                 f"prior: none of the {len(inside)} observations of '{stream.found.stream.name}' "
                 f"(latitude {south:g} to {north:g}, longitude {west:g} to {east:g}) lies on the "
-                f"grid of {fields.file}, {fields.grid.span}; name fields of the same place."
+                f"grid of {fields.file}, {fields.grid.span()}; name fields of the same place."
             )
