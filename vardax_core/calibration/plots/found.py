@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from matplotlib.figure import Figure
 
-from vardax_core.calibration.plots.fields import height_of_maps, limits_of, map_axes
+from vardax_core.calibration.plots.fields import limits_of, map_axes
 from vardax_core.calibration.plots.style import (
     INK,
     OKABE_ITO,
@@ -23,7 +23,6 @@ from vardax_core.state.grids import AbstractGrid
 MOST_MARKS = 20_000
 MOST_DOTS = 5_000
 BINS = 60
-_LAND = "#C9C4B8"
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,12 @@ def found_map(panel: FoundMap, *, units: str = "1", variable: str = "state") -> 
     """Every place by its mean value; squares are withheld, crosses are not used."""
     if len(panel.grid.shape) != 2:
         return _along(panel, units, variable)
-    figure = new_figure(8.5, 0.75 * height_of_maps(panel.grid) + 2.0)
+    figure = new_figure(8.5, _height(panel.grid))
     axes = figure.subplots()
     _draw_grid(axes, panel)
     places, values, kind = _means(panel)
     places = _beside(panel.grid, places)
-    low, high = limits_of(values[kind < 2]) if (kind < 2).any() else (0.0, 1.0)
+    low, high = _colour_limits(values[kind < 2])
     few = min(1.0, (600 / max(len(values), 1)) ** 0.5)
     known = np.isfinite(values)
     marks = None
@@ -100,19 +99,32 @@ def found_map(panel: FoundMap, *, units: str = "1", variable: str = "state") -> 
             labelcolor=INK,
         )
     if marks is not None:
-        bar = figure.colorbar(marks, ax=axes, aspect=30, pad=0.02)
+        bar = figure.colorbar(marks, ax=axes, aspect=30, pad=0.02, extend="both")
         bar.set_label(f"mean of {unit_label(variable, units)}", fontsize=8, color=INK)
         bar.ax.tick_params(labelsize=7, colors=INK)
         bar.outline.set_visible(False)
     return figure
 
 
+def _height(grid: AbstractGrid) -> float:
+    """Height in inches of a figure with one map of a grid."""
+    rows, columns = np.moveaxis(np.asarray(grid.positions()), -1, 0)
+    tall = grid.aspect() * np.ptp(rows) / max(np.ptp(columns), 1e-9)
+    return float(np.clip(1.1 + 7.0 * tall, 3.4, 9.0))
+
+
+def _colour_limits(values: Float[np.ndarray, " place"]) -> tuple[float, float]:
+    """Limits that a few values far from the others do not stretch."""
+    finite = values[np.isfinite(values)]
+    return limits_of(np.quantile(finite, [0.02, 0.98])) if finite.size else (0.0, 1.0)
+
+
 def _draw_grid(axes, panel: FoundMap) -> None:
-    """Points of the grid, or its frame where they are many; land in brown."""
+    """Points of the grid, or its frame where they are many; what is no part of the state in grey."""
     rows, columns = np.moveaxis(np.asarray(panel.grid.positions()), -1, 0)
     land = np.ones(panel.grid.shape) if panel.mask is None else np.where(panel.mask, np.nan, 1.0)
     nothing = np.full(panel.grid.shape, np.nan) if panel.mask is None else land
-    map_axes(axes, panel.grid, nothing, "Greys", -1.0, 3.0)
+    map_axes(axes, panel.grid, nothing, "Greys", 0.0, 5.0)
     if rows.size <= MOST_DOTS:
         inside = np.ones(rows.shape, bool) if panel.mask is None else panel.mask
         axes.plot(
@@ -206,6 +218,8 @@ def counts_by_day(streams: Sequence[DayCounts]) -> Figure:
         kinds = ((stream.used, "used", OKABE_ITO[0]), (stream.withheld, "withheld", OKABE_ITO[4]),
                  (stream.unused, "not used", OKABE_ITO[1]))  # fmt: skip
         for counts, name, colour in kinds:
+            if not counts.any():
+                continue
             axes.bar(
                 *(stream.days, counts),
                 width=np.timedelta64(20, "h"),
