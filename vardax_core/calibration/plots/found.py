@@ -120,7 +120,7 @@ def _colour_limits(values: Float[np.ndarray, " place"]) -> tuple[float, float]:
 
 
 def _draw_grid(axes, panel: FoundMap) -> None:
-    """Points of the grid, or its frame where they are many; what is no part of the state in grey."""
+    """Points of the grid, or its frame where they are many; land in grey."""
     rows, columns = np.moveaxis(np.asarray(panel.grid.positions()), -1, 0)
     land = np.ones(panel.grid.shape) if panel.mask is None else np.where(panel.mask, np.nan, 1.0)
     nothing = np.full(panel.grid.shape, np.nan) if panel.mask is None else land

@@ -198,7 +198,9 @@ def _inspected(
                 f"observations: no value of {file} can be used.\n  "
                 + "\n  ".join(found.account.sentences())
             )
-    raise type(faults[0])(f"observations: {faults[0]}")
+    raise SourceFormatError(
+        f"observations.source: {faults[0]} Or choose the column to observe with --value."
+    )
 
 
 def _stated_units(found: Inspected) -> str | None:

@@ -41,7 +41,7 @@ class Drafted:
         found = []
         for stream in self.draft.streams:
             name = stream.found.stream.name
-            found += [f"{name}: {text}" for text in stream.found.account.sentences()[:1]]
+            found += stream.found.account.sentences()[:1]
             found += [f"{name}: {text}" for text in stream.found.sentences]
             found += [f"{name}: open: {text}" for text in stream.found.questions]
         found.append(f"cycles: {self.draft.rhythm.why}")
@@ -89,6 +89,8 @@ def name_below(written: str, folders: Sequence[pathlib.Path]) -> str:
             f"({', '.join(map(str, folders))}), and this one is elsewhere; export "
             f"VARDAX_DATA_DIR={whole.parent}, or move it there."
         )
+    if path.is_absolute() or ".." in path.parts:
+        raise SourceNotFoundError(f"{written}: there is no such file; correct the path.")
     return written
 
 
