@@ -1,7 +1,7 @@
 """When maps can be made, guessed from the times of observations."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 import numpy as np
 
@@ -99,9 +99,9 @@ def _window(step: float, moving: bool, days: int) -> tuple[int, int, int, int, s
     return each, each, half + 1, half, f"{said}: a map every {span_of(each)}{around}"
 
 
-def span_of(minutes: float) -> str:
+def span_of(minutes: SupportsFloat) -> str:
     """Minutes as a recipe writes a duration: 3h, 1d, 10min."""
-    whole = max(1, round(minutes))
+    whole = max(1, round(float(minutes)))
     if whole % _DAY == 0:
         return f"{whole // _DAY}d"
     return f"{whole // _HOUR}h" if whole % _HOUR == 0 else f"{whole}min"
