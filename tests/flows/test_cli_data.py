@@ -52,7 +52,7 @@ def test_from_files_to_a_data_set_that_can_be_run(place):
         assert picture.stat().st_size > 8_000
         assert str(picture) in text
     observed = ingest(load_recipe("my-stations"), partly=True).observations
-    assert observed.sizes["time"] == 3 * 24 - 2
+    assert observed.sizes["time"] == 3 * 24  # from two hours before the first cycle to the last
 
 
 @pytest.mark.parametrize(
@@ -104,6 +104,10 @@ def test_both_flows_leave_pages(place):
         with pytest.raises(ValueError, match="mine cannot be run yet"):
             called(flows.check.check, CheckParameters(dataset="mine"))
         with get_client(sync_client=True) as client:
-            pages = {artifact.key: artifact.data for artifact in client.read_artifacts()}
-    assert "schema: 2" in pages["init-mine"]
-    assert "cannot be run yet" in pages["check-mine"]
+            pages = [(artifact.key, artifact.data) for artifact in client.read_artifacts()]
+    (recipe,) = (data for key, data in pages if key == "init-mine")
+    assert "schema: 2" in recipe
+    checks = [data for key, data in pages if key == "check-mine"]
+    assert sum("mine can be run" in data for data in checks) == 1
+    assert sum("mine cannot be run yet" in data for data in checks) == 1
+    assert all(data.count("data:image/png;base64") == 3 for data in checks)
