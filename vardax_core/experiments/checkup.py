@@ -224,7 +224,8 @@ def _section_of_days(streams: Sequence[StreamFound]) -> Section:
             by_day[day][column] = int(number)
     unit = "day"
     if len(by_day) > MOST_ROWS:
-        unit, months = "month", {}
+        unit = "month"
+        months: dict[np.datetime64, list[int]] = {}
         for day, numbers in by_day.items():
             month = day.astype("datetime64[M]")
             before = months.get(month, [0] * len(counts))

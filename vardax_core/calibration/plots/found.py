@@ -257,7 +257,7 @@ def histogram_of_values(
         outside = int(((values < bounds[0]) | (values > bounds[1])).sum())
         axes.hist(
             np.clip(values, low, high),
-            bins=edges,
+            bins=edges.tolist(),
             histtype="stepfilled",
             alpha=0.55,
             color=OKABE_ITO[number % len(OKABE_ITO)],

@@ -148,7 +148,7 @@ def _mask_beside(dataset: xr.Dataset, image: xr.DataArray) -> tuple[str, tuple[i
         every = np.unique(values[np.isfinite(values)])
         if not 2 <= every.size <= MOST_FLAGS or not np.array_equal(every, np.round(every)):
             continue
-        seen = np.isfinite(image).mean(along).transpose(*flags.dims).to_numpy()
+        seen = image.notnull().mean(along).transpose(*flags.dims).to_numpy()
         share = np.array([seen[values == value].mean() for value in every])
         often = share >= OFTEN * share.max()
         if share.max() > 0 and not often.all():

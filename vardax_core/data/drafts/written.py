@@ -133,9 +133,9 @@ def _fields(draft: Draft) -> Iterator[str]:
 def _stream(draft: Draft, stream: DraftStream, name: str) -> Iterator[str]:
     source = stream.found.stream.source
     yield f"  - name: {name}"
-    for said in stream.found.questions:
-        if "time.zone" not in said and not _answered(stream, said):
-            yield from _comment(f"open: {said}", "    ")
+    for question in stream.found.questions:
+        if "time.zone" not in question and not _answered(stream, question):
+            yield from _comment(f"open: {question}", "    ")
     yield "    source:"
     said = source.model_dump(mode="json", exclude_defaults=True)
     yield f"      kind: {said['kind']}"
