@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from flows import cli_cycles, cli_learning, cli_operations, cli_stores, cli_study
+from flows import cli_cycles, cli_data, cli_learning, cli_operations, cli_stores, cli_study
 from flows.cli_common import ExitCode, Root, exit_codes, fail, place_of_root, show
 
 app = typer.Typer(
@@ -117,7 +117,7 @@ def serve(
         fail(error, ExitCode.FAILED)
 
 
-for group in (cli_cycles, cli_learning, cli_study, cli_operations, cli_stores):
+for group in (cli_cycles, cli_data, cli_learning, cli_study, cli_operations, cli_stores):
     app.add_typer(group.app)
 
 

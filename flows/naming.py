@@ -1,6 +1,6 @@
 """Readable names, tags and ends of runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -59,11 +59,16 @@ def run_name(verb: str) -> Callable[[], str]:
 
 def tag_run(experiment: ExperimentParameters) -> None:
     """Begin a flow run: it gets the tags of its experiment, and outlives worker and server."""
+    begin_run(tags_of(experiment))
+
+
+def begin_run(tags: Sequence[str]) -> None:
+    """Begin a flow run: it gets tags, and outlives worker and server."""
     outlive_readers()
     wait_for_no_server()
     run = prefect.runtime.flow_run
     with get_client(sync_client=True) as client:
-        client.update_flow_run(run.id, tags={*run.tags, *tags_of(experiment)})
+        client.update_flow_run(run.id, tags={*run.tags, *tags})
 
 
 def say_period(times: np.ndarray, streams: int | None = None) -> None:

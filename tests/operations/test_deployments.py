@@ -38,7 +38,8 @@ def test_a_deployment_s_flow_takes_its_parameters(made):
     flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
     asked = {"reason": "a test"} if name == "hold" else {}
     checked = flow.validate_parameters(made["parameters"] | asked)
-    assert checked["experiment"].experiment()
+    if "experiment" in checked:
+        assert checked["experiment"].experiment()
     assert made["description"]
     assert made["work_pool"]["name"] in ("cpu", "gpu", CONTROL)
     if made["work_pool"]["name"] != CONTROL:

@@ -1,0 +1,1 @@
+"""A first recipe and card, drafted from files of observations and of fields."""
