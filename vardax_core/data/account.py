@@ -38,16 +38,19 @@ class ReportsAccount(AbstractAccount):
     Attributes:
         streams: of each stream.
         waiting: minutes of the observation times after the last record.
+        refused: why nothing of a stream was used, though it was before.
     """
 
     streams: tuple[StreamAccount, ...]
     waiting: np.ndarray
+    refused: tuple[str, ...] = ()
 
     def sentences(self) -> list[str]:
         return [text for stream in self.streams for text in stream.sentences()]
 
     def warnings(self) -> list[str]:
-        found = [text for stream in self.streams for text in stream.warnings()]
+        found = [*self.refused]
+        found += [text for stream in self.streams for text in stream.warnings()]
         if self.waiting.size:
             found.append(_said_of_waiting(self.waiting))
         return found

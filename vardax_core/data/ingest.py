@@ -146,7 +146,8 @@ def _reported(
     if partly:
         times, end = to_minutes(observations["time"].values), last_observed(reports)
         taken = times <= (first - 1 if end is None else end)
-        waiting, observations = times[~taken], observations.isel(time=taken)
+        due = times <= instant_to_minutes(recipe.period.end)
+        waiting, observations = times[~taken & due], observations.isel(time=taken)
     validate(observations, reports_schema(recipe))
     return Ingested(
         observations=observations,
@@ -154,6 +155,6 @@ def _reported(
         nature_run=None,
         recipe=recipe,
         reopen=None,
-        account=ReportsAccount(reports.accounts, waiting),
+        account=ReportsAccount(reports.accounts, waiting, reports.refused),
         platforms=reports.platforms,
     )

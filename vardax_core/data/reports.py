@@ -15,7 +15,7 @@ from vardax_core.data.forecast_fields import GivenForecast
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reported import WithheldPlatforms
 from vardax_core.data.state_frame import frame_mask
-from vardax_core.data.streams.account import StreamAccount
+from vardax_core.data.streams.account import NothingUsableError, StreamAccount
 from vardax_core.data.streams.read import read_stream
 from vardax_core.data.streams.records import Records
 from vardax_core.data.streams.sections import GriddedSource
@@ -35,7 +35,7 @@ PLATFORM, STREAM = "platform", "stream"
 EQUIVALENT, SHIFT = "forecast_equivalent", "forecast_shift"
 SECONDS_UNITS = f"seconds since {MINUTES_EPOCH.replace('T', ' ')}"
 CLOUD_IMAGES = 3
-"""The clouds that are laid over an image are those of one of so many images before it."""
+"""The clouds that are laid over an image are those of one of so many observation times before."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +48,13 @@ class Reports:
             (`observation_time`), and the numbers of its platform and stream.
         platforms: `stream/platform` of every platform, by number.
         accounts: what became of the rows of each stream.
+        refused: why nothing of a stream was used, though it was before.
     """
 
     observations: xr.Dataset
     platforms: tuple[str, ...]
     accounts: tuple[StreamAccount, ...]
+    refused: tuple[str, ...] = ()
 
 
 def read_reports(
@@ -71,7 +73,8 @@ def read_reports(
         frame: of its states; see `state_frame`.
         folders: that files are looked for in.
         start, end: first and last observation time, minutes since `MINUTES_EPOCH`.
-        known: platforms that have a number already.
+        known: platforms that have a number already; with some, a stream of which nothing can be
+            used is left out.
 
     Raises:
         SourceError: a stream cannot be read, or holds nothing that can be used.
@@ -86,22 +89,30 @@ def read_reports(
         else from_minutes(np.array([start, start]))
     )
     parts: list[tuple[Records, Int[np.ndarray, " record"]]] = []
-    accounts = []
+    accounts, refused = [], []
     for stream in recipe.streams or ():
-        found = read_stream(
-            stream,
-            dims=recipe.state_dims,
-            units=variable.units,
-            bounds=(variable.valid_min, variable.valid_max),
-            start=first,
-            end=last,
-            folders=folders,
-            grid=grid,
-        )
+        try:
+            found = read_stream(
+                stream,
+                dims=recipe.state_dims,
+                units=variable.units,
+                bounds=(variable.valid_min, variable.valid_max),
+                start=first,
+                end=last,
+                folders=folders,
+                grid=grid,
+            )
+        except NothingUsableError as error:
+            # A stream whose new rows are all at fault must not stop what runs.
+            if not known:
+                raise
+            refused.append(str(error))
+            parts.append((Records.none(stream.name, recipe.state_dims), np.empty(0, np.int64)))
+            continue
         records, slot = found.records, _slots_of(found.records, recipe)
         if isinstance(stream.source, GriddedSource):
             records = _by_image(records, slot)
-        withheld = _withheld(recipe.withheld, records, slot)
+        withheld = _withheld(recipe.withheld, records, slot, step)
         code = np.where(
             withheld & (records.code == QualityCode.KEPT), QualityCode.WITHHELD, records.code
         )
@@ -113,7 +124,7 @@ def read_reports(
     dataset = _in_columns(recipe, parts, slots, platforms)
     if recipe.forecast is not None:
         dataset = _with_equivalents(dataset, recipe, grid, GivenForecast(recipe, folders))
-    return Reports(dataset, tuple(platforms), tuple(accounts))
+    return Reports(dataset, tuple(platforms), tuple(accounts), tuple(refused))
 
 
 def _by_image(records: Records, slot: Int[np.ndarray, " record"]) -> Records:
@@ -147,7 +158,10 @@ def _lays_clouds(recipe: Recipe) -> bool:
 
 
 def _withheld(
-    wanted: WithheldPlatforms | None, records: Records, slot: Int[np.ndarray, " record"]
+    wanted: WithheldPlatforms | None,
+    records: Records,
+    slot: Int[np.ndarray, " record"],
+    step: int,
 ) -> Bool[np.ndarray, " record"]:
     nothing = np.zeros(len(records), bool)
     if wanted is None or (wanted.streams is not None and records.stream not in wanted.streams):
@@ -157,13 +171,13 @@ def _withheld(
         return np.array(drawn, bool)[records.platform] if drawn else nothing
     places = np.unique(records.place, axis=0, return_inverse=True)[1].reshape(-1)
     seen = records.code == QualityCode.KEPT
-    images = np.unique(slot)
     hidden = nothing.copy()
-    for number, image in enumerate(images):
+    for image in np.unique(slot):
         back = 1 + int(chance(wanted.seed, records.stream, f"{image} back") * CLOUD_IMAGES)
-        if back > number or chance(wanted.seed, records.stream, str(image)) >= wanted.share:
+        before = slot == image - back * step
+        if not before.any() or chance(wanted.seed, records.stream, str(image)) >= wanted.share:
             continue
-        clear = places[(slot == images[number - back]) & seen]
+        clear = places[before & seen]
         hidden |= (slot == image) & ~np.isin(places, clear)
     return hidden
 

@@ -201,6 +201,11 @@ class AbstractStreamSource(Section):
     def selections(self) -> dict[str, tuple[int | str, ...]]:
         """The values that are used of columns of flags, `quality` and `mask`."""
 
+    @property
+    @abstractmethod
+    def states_errors(self) -> bool:
+        """Whether the files state the errors of the values."""
+
     @abstractmethod
     def faults_of_axes(self, dims: Sequence[str]) -> Iterator[str]:
         """Say what is wrong for states with these dimensions."""
@@ -237,6 +242,10 @@ class TableSource(AbstractStreamSource):
             yield "delay and columns.arrival both say when a value arrives; leave one out"
         if self.columns.numbered and self.is_described:
             yield "columns of NetCDF and zarr are given by name"
+
+    @property
+    def states_errors(self) -> bool:
+        return self.columns.error is not None
 
     def format_of(self, suffix: str) -> str | None:
         """Give the format of a file with a suffix, None where it is not known."""
@@ -313,6 +322,10 @@ class GriddedSource(AbstractStreamSource):
             yield "accept and quality go together: which flags of which variable are used"
 
     @property
+    def states_errors(self) -> bool:
+        return self.error is not None
+
+    @property
     def is_described(self) -> bool:
         return True
 
@@ -336,7 +349,7 @@ class Stream(Section):
         default=None,
         gt=0,
         description="standard deviation of the error in the variable's units, of values that state "
-        "none themselves; null where it is to be estimated",
+        "none themselves",
     )
     representativeness: Number = Field(
         default=0.0,
@@ -373,6 +386,11 @@ class Stream(Section):
         """
         for fault in self.source.faults_of_axes(dims):
             yield f"source.{fault}"
+        if self.error_sd is None and not self.source.states_errors:
+            yield (
+                "error_sd is needed: neither it nor a column of errors says how good the values "
+                "are; a guess will do, which training then corrects and says so"
+            )
         if self.source.units is not None:
             try:
                 conversion(self.source.units, units)
