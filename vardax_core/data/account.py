@@ -15,7 +15,7 @@ from vardax_core.data.timeaxis import (
     instant_to_minutes,
     to_minutes,
 )
-from vardax_core.data.truth_sources import TwinSource
+from vardax_core.data.truth_sources import FileSource, TwinSource
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 
 
@@ -143,6 +143,7 @@ def origin_of(recipe: Recipe) -> str:
     if isinstance(recipe.source, TwinSource):
         field = f"a run of the model {recipe.source.model}"
     else:
+        assert isinstance(recipe.source, FileSource), "the rest are real"
         field = f"the fields of '{recipe.source.variable}' in a file"
     return (
         f"observations are simulated: {field} are taken for the truth, and errors with standard "

@@ -2,7 +2,7 @@
 
 import contextlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import xarray as xr
@@ -18,7 +18,11 @@ from vardax_core.data.streams.files import find_files
 from vardax_core.data.timeaxis import to_minutes
 
 MEMBER_DIMS = ("number", "member", "realization", "ensemble", "ensemble_member")
-REDUCED = {"maximum": np.max, "minimum": np.min, "mean": np.mean}
+REDUCED: dict[str, Callable[..., np.ndarray]] = {
+    "maximum": np.max,
+    "minimum": np.min,
+    "mean": np.mean,
+}
 
 
 class GivenForecast:

@@ -138,7 +138,7 @@ class Recipe(Section):
         bounds = (self.variable.valid_min, self.variable.valid_max)
         for number, stream in enumerate(streams):
             for fault in stream.faults_with(self.state_dims, self.variable.units, bounds):
-                yield f"streams.{number}.{fault}"
+                yield f"observations.{number}.{fault}"
         for fault in faults_of_names(streams):
             yield f"streams: {fault}"
         if not isinstance(self.source, NoTruth) or not isinstance(self.network, Reported):

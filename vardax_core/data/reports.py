@@ -215,7 +215,7 @@ def _in_columns(
         placed.append((row, column))
     shape = (slots.size, max(int(counts.max(initial=0)), 1))
     name, dims = recipe.variable.name, recipe.state_dims
-    columns = {
+    columns: dict[str, np.ndarray] = {
         name: np.full(shape, np.nan, np.float32),
         f"{name}_error": np.full(shape, recipe.error_sd, np.float32),
         QUALITY_CONTROL: np.full(shape, QualityCode.MISSING, np.int8),

@@ -55,7 +55,7 @@ def state_frame(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:
     if grid is None:
         field = prior_fields(recipe, folders)[recipe.variable.name]
         frame = xr.Dataset(coords={dim: field[dim] for dim in recipe.state_dims})
-        known = np.isfinite(field).any("time").transpose(*recipe.state_dims).to_numpy()
+        known = field.notnull().any("time").transpose(*recipe.state_dims).to_numpy()
     else:
         frame = _axes(recipe, folders)
         shape = tuple(frame.sizes[dim] for dim in recipe.state_dims)

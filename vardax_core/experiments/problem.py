@@ -11,6 +11,7 @@ from vardax_core.methods.base import Problem
 from vardax_core.methods.fields_prior import FieldsPrior
 from vardax_core.methods.priors import AbstractPrior, SimulationPrior
 from vardax_core.methods.reported_prior import ReportedPrior
+from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.operators import sampling
 from vardax_core.observations.placement import PlacedPoints
 from vardax_core.state.grids import AbstractGrid
@@ -48,15 +49,17 @@ def problem_of(
         grid: of a state.
         stations: flat index of the grid point of each; by default those that the recipe draws.
     """
-    chosen, operator = stations, None
+    chosen = stations
+    operator: AbstractObservationOperator
     if recipe.reported:
         operator = PlacedPoints.nowhere(grid.shape, 2 ** len(grid.shape))
-    elif stations is None:
-        chosen = draw_network(recipe, grid.shape)
+    else:
+        chosen = draw_network(recipe, grid.shape) if stations is None else stations
+        operator = sampling(chosen, grid.shape)
     return Problem(
         recipe=recipe,
         prior=prior,
-        operator=sampling(chosen, grid.shape) if operator is None else operator,
+        operator=operator,
         observing=FixedNetwork(recipe.error_sd),
         grid=grid,
         stations=chosen,

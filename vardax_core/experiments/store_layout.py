@@ -126,7 +126,9 @@ def _reported(recipe: Recipe, observations: xr.Dataset) -> tuple[Variable, ...]:
     usual = (name, f"{name}_error", QUALITY_CONTROL, "arrival_time")
     fills = {"platform": -1, "stream": -1}
     return tuple(
-        Variable(str(key), (TIME, STATION), str(array.dtype), dict(array.attrs), fills.get(key))
+        Variable(
+            str(key), (TIME, STATION), str(array.dtype), dict(array.attrs), fills.get(str(key))
+        )
         for key, array in observations.data_vars.items()
         if key not in usual
     )

@@ -88,8 +88,15 @@ def trial_recipe(recipe: Recipe, plan: TrialPlan, stations: int | None, draw: in
         stations: how many are drawn, None where the recipe draws none.
 
     Raises:
-        RecipeError: if the training period is too short to be divided.
+        RecipeError: if the training period is too short to be divided, or there is no truth to try
+            by.
     """
+    if recipe.reported:
+        raise RecipeError(
+            f"Recipe '{recipe.name}': trial cycles compare with a truth, and its observations are "
+            "real; compare settings by their reports on withheld observations: vardax run "
+            f"{recipe.name} -m METHOD --set KEY=VALUE."
+        )
     first, last = trial_times(recipe, plan.share)
     values = recipe.model_dump(mode="json")
     before = first - max(recipe.cycle_interval, recipe.window.times * recipe.window.spacing)
@@ -185,6 +192,7 @@ def learn_for_trial(made: Experiment, ingested: Ingested, progress: Progress) ->
     training = made.recipe.training
     assert training is not None
     days = slice(*(day.replace(tzinfo=None) for day in (training.start, training.end)))
+    assert ingested.nature_run is not None, "trials are of recipes with a truth"
     learned = ingested.nature_run.sel(time=days)
     if made.trained_version(learned) is None:
         made.train(learned, progress)

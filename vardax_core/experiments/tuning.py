@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import xarray as xr
 from jaxtyping import Array, Float
 
 import vardax_core
@@ -234,7 +233,8 @@ class _FieldTrials(_AbstractTrials):
         self.ingested: Sequence[Ingested] = [ingest(recipe, path=path) for recipe in self.recipes]
         self.maker = Experiment(self.recipes[0], self.settings, folder)
         learn_for_trial(self.maker, self.ingested[0], lambda *_: None)
-        nature: xr.Dataset = self.ingested[0].nature_run
+        nature = self.ingested[0].nature_run
+        assert nature is not None, "trials are of recipes with a truth"
         self.grid = state_grid(nature, experiment.recipe)
         field = nature[experiment.recipe.variable.name]
         self.climate_sd = float((field - field.mean("time")).std())

@@ -157,6 +157,7 @@ class PersistenceMethod(AbstractMethod):
         prior, recipe = problem.prior, problem.recipe
         minutes = duration_to_minutes(recipe.cycle_interval)
         stations, error_sd = problem.stations, recipe.error_sd
+        assert stations is not None, "observations that bring their places are refused"
         anomalies = truths(prior, minutes)
         kept = autocorrelation(anomalies)
         climate = np.asarray(prior.covariance, np.float64)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from vardax_core.analysis.local.covariance import SpaceTimeCovariance
+from vardax_core.analysis.local.covariance import Shape, SpaceTimeCovariance
 from vardax_core.analysis.local.interpolation import LocalRecords
 from vardax_core.analysis.local.simulation import RandomFeatures
 from vardax_core.data.observed_period import ObservedPeriod
@@ -74,7 +74,7 @@ def _reference_like(
     rank: int,
     components: int,
     interval: int,
-    forms: list[str],
+    forms: tuple[Shape, Shape],
     platforms: int,
     sides: int,
 ) -> ReportedReference:

@@ -43,7 +43,7 @@ def latest_picture(
     values = observations[name].to_numpy().astype(float)
     there = np.isfinite(values)
     if recipe.reported:
-        places, _ = observed_places(store, recipe, when)
+        places, _ = observed_places(store, recipe, np.datetime64(when.item(), "ns"))
     else:
         places = grid.points()[observations["grid_index"].to_numpy()]
     mean, spread = (

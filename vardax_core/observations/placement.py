@@ -100,7 +100,11 @@ class PlacedPoints(AbstractLocalOperator, AbstractPlaced):
     def nowhere(cls, state_shape: tuple[int, ...], corners: int = 4) -> "PlacedPoints":
         """The operator before any window: it has no record."""
         nothing = np.zeros((0, corners))
-        return cls(jnp.asarray(nothing, jnp.int32), jnp.asarray(nothing, jnp.float32), state_shape)
+        return cls(
+            points=jnp.asarray(nothing, jnp.int32),
+            weights=jnp.asarray(nothing, jnp.float32),
+            state_shape=state_shape,
+        )
 
     @property
     def obs_size(self) -> int:
@@ -118,7 +122,11 @@ class PlacedPoints(AbstractLocalOperator, AbstractPlaced):
         return LocalRows(self.points, self.weights.astype(state.dtype))
 
     def placed(self, placement: Placement) -> "PlacedPoints":
-        return PlacedPoints(placement.points, placement.weights, self.state_shape)
+        return PlacedPoints(
+            points=jnp.asarray(placement.points),
+            weights=jnp.asarray(placement.weights),
+            state_shape=self.state_shape,
+        )
 
 
 def with_placement(tree: Tree, placement: Placement) -> Tree:

@@ -26,4 +26,5 @@ def widen(groups: Iterable[zarr.Group], dim: str, size: int) -> None:
             # The default would list every chunk of the array.
             sync(array.async_array.resize(shape, delete_outside_chunks=False))
             if name == dim:
-                group[name][before:] = np.arange(before, size, dtype=array.dtype)
+                coordinate = zarr.Array(array.async_array)
+                coordinate[before:] = np.arange(before, size, dtype=array.dtype)

@@ -129,8 +129,7 @@ def maps(panel: FieldPanel, *, units: str = "1", variable: str = "state") -> Fig
     lowest, highest = limits_of(panel.truth, panel.background, panel.analysis)
     worst = min(_high(background_error), 2 * _high(analysis_error)) or 1.0
     least, most = limits_of(panel.spread)
-    plain = {"cmap": "viridis", "vmin": lowest, "vmax": highest}
-    signed = {"cmap": "RdBu_r", "vmin": -worst, "vmax": worst}
+    plain, signed = ("viridis", lowest, highest), ("RdBu_r", -worst, worst)
     pictures = (
         (
             ("truth", panel.truth, plain),
@@ -143,14 +142,14 @@ def maps(panel: FieldPanel, *, units: str = "1", variable: str = "state") -> Fig
             (
                 f"analysis spread, rms {_rms(panel.spread, grid):.2g}",
                 panel.spread,
-                {"cmap": "cividis", "vmin": least, "vmax": most},
+                ("cividis", least, most),
             ),
         ),
     )
     meshes = []
     for row, drawn in zip(axes, pictures, strict=True):
         for ax, (title, field, scale) in zip(row, drawn, strict=True):
-            mesh = map_axes(ax, grid, field, *scale.values())
+            mesh = map_axes(ax, grid, field, *scale)
             dress(ax, title=title, grid="")
             if len(panel.stations):
                 ax.plot(
