@@ -24,6 +24,7 @@ from vardax_core.calibration.gates.context import GateContext
 from vardax_core.calibration.gates.report import Judgement
 from vardax_core.calibration.gates.trial import Interval, ScoreGate
 from vardax_core.calibration.scores import Scores, compute_scores
+from vardax_core.data.errors import RecipeError
 from vardax_core.data.ingest import Ingested, ingest
 from vardax_core.data.recipe import Recipe, validate_recipe
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
