@@ -1,7 +1,7 @@
 """A twin whose forecasts a command makes over NetCDF files, in ways that a test chooses.
 
-It is also a program: `python hosted.py ROOT FOLDER` catches up the experiment under ROOT, whose model
-is in FOLDER.
+It is also a program: `python hosted.py ROOT FOLDER` catches up the experiment under ROOT, whose
+model is in FOLDER.
 """
 
 import json
@@ -20,7 +20,7 @@ MEMBERS = 12
 PAGE = (ROOT / "docs" / "extending" / "host-model.md").read_text()
 SCRIPT = re.search(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)[1]
 
-BEFORE = '''
+BEFORE = """
 import json, os, sys, time
 from pathlib import Path
 folder, member, start = Path(sys.argv[3]), sys.argv[4], sys.argv[5]
@@ -37,8 +37,8 @@ if how == "hang":
 if how == "pause" and start == "2000-01-01T06:00Z" and not (folder / "paused").exists():
     (folder / "paused").touch()
     time.sleep(60)
-'''
-AFTER = '''
+"""
+AFTER = """
 if how == "narrow":
     with netCDF4.Dataset(sys.argv[2], "w") as made:
         made.createDimension("location", 3)
@@ -46,18 +46,9 @@ if how == "narrow":
         made.createVariable("time", "i8")[...] = 0
 if how == "silent":
     os.remove(sys.argv[2])
-if how == "early":
-    with netCDF4.Dataset(sys.argv[2], "a") as made:
-        made["time"][...] = made["time"][...] - 60
-if how == "wild":
-    with netCDF4.Dataset(sys.argv[2], "a") as made:
-        made["x"][3] = 1e6
-if how == "unfinished":
-    with netCDF4.Dataset(sys.argv[2], "a") as made:
-        made["x"][3] = np.nan
 if how == "garbled":
     Path(sys.argv[2]).write_bytes(b"no NetCDF")
-'''
+"""
 
 
 def write_model(folder: Path, how: dict[str, str] | None = None) -> Path:

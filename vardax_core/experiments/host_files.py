@@ -128,14 +128,6 @@ class StateForm:
             there = sorted(map(str, made.data_vars))
             raise MemberError(f"there is no variable '{variable.name}' in its output, only {there}")
         field = made[variable.name]
-        found = np.atleast_1d(field["time"].values) if "time" in field.coords else np.array([])
-        wanted = from_minutes(np.array([target]))[0].astype("datetime64[m]")
-        times = [] if found.dtype.kind != "M" else list(found.astype("datetime64[m]"))
-        if times != [wanted]:
-            raise MemberError(
-                f"its output must have the CF time {wanted} as its one time, got "
-                f"{[str(time) for time in times] or 'none'}"
-            )
         rest = {dim: 0 for dim in field.dims if dim not in dims and field.sizes[dim] == 1}
         field = field.isel(rest)
         if set(field.dims) != set(dims):
@@ -146,6 +138,7 @@ class StateForm:
         if field.shape != self.shape:
             raise MemberError(f"its output has the shape {field.shape}, expected {self.shape}")
         self._require_coordinates(field)
+        self._require_time(made[variable.name], target)
         units = field.attrs.get("units", variable.units)
         if units != variable.units:
             raise MemberError(f"its output is in '{units}', expected '{variable.units}'")
@@ -162,6 +155,16 @@ class StateForm:
                 f"between {self.lowest:g} and {self.highest:g}"
             )
         return values
+
+    def _require_time(self, field: xr.DataArray, target: int) -> None:
+        found = np.atleast_1d(field["time"].values) if "time" in field.coords else np.array([])
+        wanted = from_minutes(np.array([target]))[0].astype("datetime64[m]")
+        times = [] if found.dtype.kind != "M" else list(found.astype("datetime64[m]"))
+        if times != [wanted]:
+            raise MemberError(
+                f"its output must have the CF time {wanted} as its one time, got "
+                f"{[str(time) for time in times] or 'none'}"
+            )
 
     def _require_coordinates(self, field: xr.DataArray) -> None:
         for dim in self.recipe.state_dims:
