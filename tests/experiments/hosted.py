@@ -34,9 +34,9 @@ if how == "always":
     sys.exit("out of memory")
 if how == "hang":
     os.system("sleep 60")
-if how == "pause" and start == "2000-01-01T06:00Z" and not (folder / "paused").exists():
+if how == "pause" and start == "2000-01-01T00:00Z" and not (folder / "paused").exists():
     (folder / "paused").touch()
-    time.sleep(60)
+    time.sleep(20)
 """
 AFTER = """
 if how == "narrow":
