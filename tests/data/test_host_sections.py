@@ -78,10 +78,9 @@ def test_what_is_wrong_with_a_forecast_is_said(section, said):
 
 
 def test_a_window_of_several_times_is_refused_with_a_command():
-    window = {"times": 2, "spacing": "3h"}
+    values = hosted.recipe(None).model_dump(mode="json")
+    values["observation"]["interval"] = values["source"]["step_interval"] = "3h"
+    values["window"] = {"times": 2, "spacing": "3h"}
+    values["forecast"] = {"kind": "command", "command": COMMAND}
     with pytest.raises(RecipeError, match="one time are analysed; set times to 1"):
-        section = {"kind": "command", "command": COMMAND}
-        recipe = hosted.recipe(None).model_dump(mode="json")
-        recipe["observation"]["interval"] = "3h"
-        recipe["source"]["step_interval"] = "3h"
-        validate_recipe(recipe | {"forecast": section, "window": window}, "hosted")
+        validate_recipe(values, "hosted")

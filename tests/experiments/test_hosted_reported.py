@@ -1,0 +1,68 @@
+"""Real observations whose forecasts a function makes, on a grid with land."""
+
+import numpy as np
+import pytest
+
+from tests.experiments import reported
+from vardax_core.data import ingest
+from vardax_core.experiments.assimilate import Assimilation, pending_cycles
+from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.settings import default_settings
+
+CYCLE = {
+    "start": "2019-03-03T12:00Z",
+    "end": "2019-03-10T12:00Z",
+    "interval": "1d",
+    "window": {"times": 1, "spacing": "1d"},
+}
+LAND = []
+"""Points of each state that the model was given without a value."""
+
+
+def advance(state, start, end):
+    """The field moves as the truth does."""
+    place = (state["latitude"].values[:, None], state["longitude"].values[None])
+    before, after = (reported.truth(t.replace(tzinfo=None), *place) for t in (start, end))
+    LAND.append(int(np.isnan(state["sst"]).sum()))
+    made = state.assign(sst=state["sst"] + (after - before).astype(np.float32))
+    return made.assign_coords(time=np.datetime64(end.replace(tzinfo=None)))
+
+
+def cycled(root, **changes):
+    recipe = reported.recipe(cycle=CYCLE, **changes)
+    made = Experiment(recipe, default_settings(recipe, "letkf"), root)
+    learnable = made.training_run()
+    if made.trained_version(learnable) is None:
+        made.train(learnable, lambda *_: None)
+    ingested = ingest(recipe, start=recipe.period.start, partly=True)
+    store = made.create_store(ingested)
+    made.append_observations(store, ingested)
+    reports = list(Assimilation(made, store, made.prepare(store)).run(pending_cycles(made, store)))
+    assert not any(report.warnings for report in reports)
+    return store
+
+
+def error(store):
+    """Root mean square error of the background mean at sea, over the later cycles."""
+    mean = store.dataset("background")["sst"].load().mean("member").isel(time=slice(3, None))
+    truth = np.stack(
+        [
+            reported.truth(t, reported.LATITUDE[:, None], reported.LONGITUDE[None]) + 273.15
+            for t in mean["time"].values
+        ]
+    )
+    return float(np.sqrt(np.nanmean((mean.to_numpy() - truth) ** 2)))
+
+
+@pytest.mark.slow
+def test_a_function_that_knows_how_the_field_moves_makes_a_better_background(tmp_path, monkeypatch):
+    for name, value in reported.write_all(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    root = tmp_path / "root"
+    forecast = {"kind": "callable", "entry": f"{__name__}:advance"}
+    hosted, usual = cycled(root, forecast=forecast), cycled(tmp_path / "usual")
+    assert LAND == [4] * 8 * 8
+    analysis = hosted.dataset("analysis")["sst_mean"].to_numpy()
+    assert np.isnan(analysis[:, :2, :2]).all()
+    assert np.isfinite(analysis[:, 2:, 2:]).all()
+    assert error(hosted) < 0.8 * error(usual)
