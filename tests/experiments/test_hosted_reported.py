@@ -11,7 +11,7 @@ from vardax_core.experiments.settings import default_settings
 
 CYCLE = {
     "start": "2019-03-03T12:00Z",
-    "end": "2019-03-10T12:00Z",
+    "end": "2019-03-16T12:00Z",
     "interval": "1d",
     "window": {"times": 1, "spacing": "1d"},
 }
@@ -61,7 +61,7 @@ def test_a_function_that_knows_how_the_field_moves_makes_a_better_background(tmp
     root = tmp_path / "root"
     forecast = {"kind": "callable", "entry": f"{__name__}:advance"}
     hosted, usual = cycled(root, forecast=forecast), cycled(tmp_path / "usual")
-    assert LAND == [4] * 8 * 8
+    assert LAND == [4] * 14 * 8
     analysis = hosted.dataset("analysis")["sst_mean"].to_numpy()
     assert np.isnan(analysis[:, :2, :2]).all()
     assert np.isfinite(analysis[:, 2:, 2:]).all()
