@@ -25,7 +25,7 @@ def cycled(made):
 def test_the_command_of_the_page_gives_what_the_same_model_within_vardax_gives(
     tmp_path, monkeypatch
 ):
-    usual = hosted.recipe(None)
+    usual = hosted.recipe(None, cycles=2)
     values = usual.model_dump(mode="json") | SECTION
     folder = tmp_path / "datasets" / "hosted"
     folder.mkdir(parents=True)
@@ -35,7 +35,7 @@ def test_the_command_of_the_page_gives_what_the_same_model_within_vardax_gives(
     recipe = load_recipe("hosted")
     outside, reports = cycled(hosted.experiment_of(tmp_path / "outside", recipe))
     within, _ = cycled(hosted.experiment_of(tmp_path / "within", usual))
-    assert [report.cycles for report in reports] == [1, 1, 1]
+    assert [report.cycles for report in reports] == [1, 1]
     assert not any(report.warnings for report in reports)
     for group, name in (("background", "x"), ("analysis", "x"), ("analysis", "x_spread")):
         np.testing.assert_allclose(
@@ -44,6 +44,7 @@ def test_the_command_of_the_page_gives_what_the_same_model_within_vardax_gives(
     assert not list((tmp_path / "outside" / "host" / "hosted").glob("*/*")), "kept after commit"
 
 
+@pytest.mark.slow
 def test_a_lost_member_is_replaced_and_counted_and_more_than_half_commit_nothing(tmp_path):
     folder = hosted.write_model(tmp_path / "model", {"3": "always"})
     made = hosted.experiment_of(tmp_path / "root", hosted.recipe(folder), method="etkf")
