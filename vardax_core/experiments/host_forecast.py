@@ -57,7 +57,7 @@ class LostMember:
     tail: str
     folder: pathlib.Path
 
-    def told(self) -> str:
+    def account(self) -> str:
         """Say all that is known."""
         lines = f":\n{self.tail}" if self.tail else ""
         return f"member {self.number}: {self.why} (in {self.folder}){lines}"
@@ -179,7 +179,7 @@ class HostForecast:
                 pool.shutdown()
         lost = tuple(member for member in found if isinstance(member, LostMember))
         if 2 * len(lost) > len(ensemble):
-            raise HostForecastError(self._told(lost, len(ensemble), target))
+            raise HostForecastError(self._account(lost, len(ensemble), target))
         nothing = np.full(ensemble.shape[1:], np.nan, ensemble.dtype)
         made = [nothing if isinstance(one, LostMember) else one for one in found]
         return HostMembers(np.stack(made), lost, target)
@@ -253,9 +253,9 @@ class HostForecast:
                 return field
         return None
 
-    def _told(self, lost: tuple[LostMember, ...], members: int, target: int) -> str:
+    def _account(self, lost: tuple[LostMember, ...], members: int, target: int) -> str:
         time = from_minutes(np.array([target]))[0].astype("datetime64[m]")
-        shown = "\n".join(member.told() for member in lost[:SHOWN])
+        shown = "\n".join(member.account() for member in lost[:SHOWN])
         more = len(lost) - SHOWN
         rest = f"\nand {counted(more, 'member')} more." if more > 0 else ""
         return (
