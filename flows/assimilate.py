@@ -71,6 +71,8 @@ def assimilate(
             done += report.cycles
             tracker(done, len(times), {})
             logger.info("%s: %s", made.name, _line(report))
+            for text in report.warnings:
+                warn(f"{made.name}: {text}")
             tell_commit(made, report)
             if reason := hold_of(made):
                 logger.warning("%s: %s", made.name, reason)

@@ -49,8 +49,14 @@ class Origin(eqx.Module):
             ensemble = body(0, ensemble)
         else:
             ensemble = jax.lax.fori_loop(0, self.steps, body, ensemble)
+        return self.possible(ensemble)
+
+    def possible(
+        self, forecast: Float[Array, "member *state"]
+    ) -> tuple[Float[Array, "member *state"], Int[Array, ""]]:
+        """Replace the members of a forecast that are impossible or not there, and count them."""
         return possible_members(
-            ensemble,
+            forecast,
             self.valid_range,
             self.climate,
             time=self.time + self.steps * self.model.interval,

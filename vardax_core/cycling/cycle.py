@@ -62,6 +62,8 @@ class CycleInput(eqx.Module):
         placement: where the observations are; None for an observing network that stays.
         background: members that are given from outside, or one state about which those of the
             model are laid; NaN where nothing is given, and None where nothing ever is.
+        forecast: members as a model outside of the program made them, in place of its own; one
+            that was lost is NaN and is replaced, see `possible_members`. None for the program's.
     """
 
     observations: Observations
@@ -71,6 +73,7 @@ class CycleInput(eqx.Module):
     withheld: Observations | None = None
     placement: Placement | None = None
     background: Float[Array, "given *state"] | None = None
+    forecast: Float[Array, "member *state"] | None = None
 
 
 class CycleOutput(eqx.Module):
@@ -193,7 +196,10 @@ class CycleProgram(eqx.Module):
             climate=self.climate,
         )
         possible = Possible(self.valid_range, self.climate)
-        background, replaced = origin.forecast(state.ensemble)
+        if given.forecast is None:
+            background, replaced = origin.forecast(state.ensemble)
+        else:
+            background, replaced = origin.possible(given.forecast)
         if given.background is not None:
             background = with_given(background, given.background)
         step, guard = self.step, self.guard

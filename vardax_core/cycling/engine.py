@@ -39,7 +39,7 @@ class SegmentInput(eqx.Module):
         truth: true state at the analysis time, NaN where not known.
         valid: False for padding.
         placement: where the observations are; None for an observing network that stays.
-        background: see `CycleInput`.
+        background, forecast: see `CycleInput`.
     """
 
     values: Float[Array, "*stream cycle window obs"]
@@ -50,6 +50,7 @@ class SegmentInput(eqx.Module):
     valid: Bool[Array, "*stream cycle"]
     placement: Placement | None = None
     background: Float[Array, "*shape_of_background"] | None = None
+    forecast: Float[Array, "*shape_of_forecast"] | None = None
 
     def cycles(self) -> CycleInput:
         """The inputs of the cycles of one stream, stacked."""
@@ -69,6 +70,7 @@ class SegmentInput(eqx.Module):
             withheld,
             self.placement,
             self.background,
+            self.forecast,
         )
 
 

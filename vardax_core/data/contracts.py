@@ -70,7 +70,7 @@ def reports_schema(recipe: Recipe) -> pa.DatasetSchema:
     columns = {
         dim: pa.DataVar(dtype="float64", dims=dims, nullable=True) for dim in recipe.state_dims
     }
-    if recipe.forecast is not None:
+    if recipe.forecast_files is not None:
         for name in ("forecast_equivalent", "forecast_shift"):
             columns[name] = pa.DataVar(dtype="float32", dims=dims, nullable=True)
     for name, dtype in (("observation_time", "int64"), ("platform", "int32"), ("stream", "int8")):

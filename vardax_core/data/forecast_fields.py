@@ -40,8 +40,8 @@ class GivenForecast:
         Raises:
             SourceError: a file cannot be used.
         """
-        assert recipe.forecast is not None, "asked for with a forecast"
-        self.section: ForecastFields = recipe.forecast
+        assert recipe.forecast_files is not None, "asked for with a forecast"
+        self.section: ForecastFields = recipe.forecast_files
         self._step = recipe.spacing
         parts = [
             _with_members(recipe, self.section, file.path, file.name)

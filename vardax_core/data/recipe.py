@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from vardax_core.data import schema
 from vardax_core.data.errors import RecipeError
+from vardax_core.data.host_sections import CallableForecast, CommandForecast, HostSection
 from vardax_core.data.observing_networks import EveryPoint, RandomPoints, Regular, Reported
 from vardax_core.data.recipe_sections import (
     Binning,
@@ -71,8 +72,13 @@ class Recipe(Section):
     prior: PriorFields | None = Field(
         default=None, description="fields to learn from beside real observations"
     )
-    forecast: ForecastFields | None = Field(
-        default=None, description="files that hold the background of every analysis"
+    forecast: (
+        Annotated[ForecastFields | CommandForecast | CallableForecast, Field(discriminator="kind")]
+        | None
+    ) = Field(
+        default=None,
+        description="what makes the background of every analysis: files that hold it (fields), a "
+        "command, or a Python function (callable)",
     )
     withheld: WithheldPlatforms | None = Field(
         default=None, description="real observations that no analysis sees, for verification"
@@ -88,6 +94,24 @@ class Recipe(Section):
         default=None,
         description="methods that a run compares, each with the settings that suit this data set",
     )
+
+    @classmethod
+    def _arranged(cls, values: Any) -> Any:
+        """Recipes that were written when forecasts were files name no kind of them."""
+        forecast = values.get("forecast") if isinstance(values, dict) else None
+        if isinstance(forecast, dict) and "kind" not in forecast:
+            return {**values, "forecast": {"kind": "fields", **forecast}}
+        return values
+
+    @property
+    def forecast_files(self) -> ForecastFields | None:
+        """Files that hold the background of every analysis, if there are any."""
+        return self.forecast if isinstance(self.forecast, ForecastFields) else None
+
+    @property
+    def host(self) -> HostSection | None:
+        """What makes forecasts outside of vardax, if anything does."""
+        return None if isinstance(self.forecast, ForecastFields) else self.forecast
 
     @property
     def reported(self) -> bool:
@@ -152,15 +176,10 @@ class Recipe(Section):
             for fault in self.grid.faults_with(self.state_dims):
                 yield f"grid: {fault}"
         averaged = [stream.name for stream in streams if stream.statistic is not None]
-        if averaged and self.forecast is None:
+        if averaged and self.forecast_files is None:
             yield (
                 f"streams: the values of {averaged} are of some hours, which asks for a forecast "
                 "whose fields lie within them"
-            )
-        if self.forecast is not None and self.window.times + (self.window.after or 0) > 1:
-            yield (
-                "window: with a forecast from files the observations of one time are analysed; set "
-                "times to 1 and leave `after` out"
             )
         names = {stream.name for stream in streams}
         unknown = sorted(set((self.withheld and self.withheld.streams) or ()) - names)
@@ -174,14 +193,21 @@ class Recipe(Section):
         if isinstance(self.source, NoTruth) or isinstance(self.network, Reported):
             yield "source and network are needed: without real streams a truth is observed"
             return
-        for name in ("grid", "prior", "withheld", "forecast"):
+        for name in ("grid", "prior", "withheld"):
             if getattr(self, name) is not None:
                 yield f"{name} is for real observations, and these are simulated from a truth"
+        if self.forecast_files is not None:
+            yield "forecast from files is for real observations, and these are simulated"
         if self.window.after is not None:
             yield "window.after is for maps of real observations"
         yield from self._faults_of_twin()
 
     def _faults_of_times(self) -> Iterator[str]:
+        if self.forecast is not None and self.window.times + (self.window.after or 0) > 1:
+            yield (
+                "window: with a forecast from files, a command or a function the observations of "
+                "one time are analysed; set times to 1 and leave `after` out"
+            )
         if (
             self.training is not None
             and self.training.end >= self.period.start

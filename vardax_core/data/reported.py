@@ -37,6 +37,7 @@ class PriorFields(FieldFiles):
 class ForecastFields(FieldFiles):
     """Forecasts in files, one or an ensemble, which are the background at every analysis time."""
 
+    kind: Literal["fields"] = Field(default="fields", exclude=True)
     select: dict[str, Number] = Field(
         default_factory=dict, description="one coordinate of each further dimension, such as levels"
     )

@@ -122,7 +122,7 @@ def read_reports(
         accounts.append(found.account)
     platforms = _numbered(known, [records for records, _ in parts])
     dataset = _in_columns(recipe, parts, slots, platforms)
-    if recipe.forecast is not None:
+    if recipe.forecast_files is not None:
         dataset = _with_equivalents(dataset, recipe, grid, GivenForecast(recipe, folders))
     return Reports(dataset, tuple(platforms), tuple(accounts), tuple(refused))
 

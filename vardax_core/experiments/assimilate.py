@@ -16,6 +16,7 @@ from vardax_core.data.errors import PeriodError
 from vardax_core.data.timeaxis import from_minutes, to_minutes
 from vardax_core.data.window import cycle_times
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.host_forecast import HostForecast
 from vardax_core.experiments.prepared import Prepared, experiment_key
 from vardax_core.experiments.segments import (
     SegmentReader,
@@ -37,6 +38,7 @@ class SegmentReport:
         flagged: how many ended with another code than OK.
         seconds: time of forecast, analysis and verification, without compilation.
         tip: where the store stands after it.
+        warnings: what somebody who runs this should see.
     """
 
     first: np.datetime64
@@ -45,6 +47,7 @@ class SegmentReport:
     flagged: int
     seconds: float
     tip: Tip
+    warnings: tuple[str, ...] = ()
 
 
 def pending_cycles(
@@ -142,6 +145,7 @@ class Assimilation:
         store: where the cycles are committed.
         prepared: the method.
         engine: what runs its segments.
+        host: what makes the forecasts, where it is not the program.
     """
 
     def __init__(self, experiment: Experiment, store: ExperimentStore, prepared: Prepared):
@@ -149,11 +153,14 @@ class Assimilation:
         self.store = store
         self.prepared = prepared
         self._key = experiment_key(experiment.settings.seed)
+        self.host = None
+        if prepared.hosted:
+            self.host = HostForecast.of(experiment, store, prepared.program)
         self._reader = SegmentReader(
             store,
             experiment.recipe,
             experiment.settings,
-            experiment.segment_length_of(store),
+            experiment.segment_length_of(store) if self.host is None else 1,
             prepared.program,
         )
         self._form = StoredForm.of(store, experiment.recipe, experiment.settings.dtype)
@@ -172,7 +179,8 @@ class Assimilation:
         """Run cycles segment by segment, each committed whole; a report follows each commit.
 
         While a segment is computed the observations of the next are read and the last is
-        committed. Nothing runs before the first report is asked for.
+        committed. Nothing runs before the first report is asked for. With a host model a segment
+        is one cycle, and its forecast starts when the last is committed.
 
         Arguments:
             times: analysis times that follow the store's last cycle.
@@ -182,10 +190,13 @@ class Assimilation:
             StoreBusyError: if another process is writing.
             SupersededError: if another process has published these cycles meanwhile.
             StorageError: if the file system refuses.
+            HostForecastError: if a host model loses more than half of the members.
         """
         record = {**(metadata or {}), **provenance(self.experiment, self.prepared)}
         self._state = None
         self._committed = self.store.tip().last_time
+        if self.host is not None:
+            return self._hosted(self.host, times, record)
         return overlapped(
             self.segments(times),
             read=self._read,
@@ -197,8 +208,28 @@ class Assimilation:
     def first_inputs(self, times: np.ndarray) -> tuple[CycleState, SegmentInput, int]:
         """The state, the inputs and the number of cycles of the first segment."""
         first = self.segments(times)[0]
-        state = self.engine.place_state(self._stored_state(first))
-        return state, self._read(first), len(first)
+        state, given = self._stored_state(first), self._read(first)
+        if self.host is not None:
+            given = self._with_forecast(given, self.host.background(state, first[0]).members)
+        return self.engine.place_state(state), given, len(first)
+
+    def _hosted(
+        self, host: HostForecast, times: np.ndarray, record: Mapping[str, Any]
+    ) -> Iterator[SegmentReport]:
+        for segment in self.segments(times):
+            state = self._state
+            if state is None:
+                state = self._stored_state(segment)
+            made = host.background(state, segment[0])
+            given = self._with_forecast(self._read(segment), made.members)
+            started = self._finish(self._start(segment, given))
+            lost = {"lost_members": len(made.lost)} if made.lost else {}
+            report = self._commit(started, {**record, **lost})
+            host.clear(segment[0])
+            yield dataclasses.replace(report, warnings=made.warnings())
+
+    def _with_forecast(self, given: SegmentInput, members: np.ndarray) -> SegmentInput:
+        return dataclasses.replace(given, forecast=self.engine.place(members[None]))
 
     def _read(self, times: np.ndarray) -> SegmentInput:
         return SegmentInput(**self.engine.place(self._reader.read(times)))

@@ -14,7 +14,13 @@ import numpy as np
 from vardax_core.cycling.cycle import CycleOutput, CycleState
 from vardax_core.cycling.engine import Engine, SegmentInput
 from vardax_core.cycling.pipeline import overlapped
-from vardax_core.cycling.streams import Seam, Stream, cut_streams, seam_between
+from vardax_core.cycling.streams import (
+    Seam,
+    Stream,
+    StreamPlanError,
+    cut_streams,
+    seam_between,
+)
 from vardax_core.data.timeaxis import to_minutes
 from vardax_core.data.window import cycle_times
 from vardax_core.experiments.assimilate import (
@@ -127,8 +133,15 @@ class Backfill:
             width: how many streams run side by side, a group of them; None for all.
 
         Raises:
-            StreamPlanError: if there are too few cycles for the streams.
+            StreamPlanError: if there are too few cycles for the streams, or a host model makes the
+                forecasts.
         """
+        if prepared.hosted:
+            raise StreamPlanError(
+                f"{experiment.name}: its forecasts are made by a command or a function, which "
+                "streams side by side do not run; assimilate it instead: vardax assimilate, with "
+                "the same options."
+            )
         self.experiment = experiment
         self.store = store
         self._prepared = prepared

@@ -136,7 +136,8 @@ def prepare_method(
     )
     versions = {} if version is None else {settings.method: version}
     variable = recipe.variable
-    prepared = Prepared(program, made.climatology, settings.members, versions)
+    hosted = recipe.host is not None and not made.own_forecast
+    prepared = Prepared(program, made.climatology, settings.members, versions, hosted)
     prepared = prepared.within(variable.valid_min, variable.valid_max)
     return prepared.with_lag(settings.lag).in_precision(settings.precision)
 

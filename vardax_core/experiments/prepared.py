@@ -32,12 +32,14 @@ class Prepared:
         climatology: where the first ensemble is drawn from.
         members: ensemble size.
         versions: trained models that the program is made of, by role.
+        hosted: whether its forecasts are made outside of it, as the recipe says.
     """
 
     program: CycleProgram
     climatology: Climatology
     members: int
     versions: dict[str, ModelVersion]
+    hosted: bool = False
 
     def initial_state(self, first_cycle: int, *, key: PRNGKeyArray, number: int = 0) -> CycleState:
         """An ensemble drawn from climatology one interval before the first cycle.

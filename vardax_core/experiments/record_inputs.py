@@ -55,7 +55,7 @@ class RecordInputs:
         self._errors = program.errors or ReportedErrors()
         self.width = width
         self._forecast = None
-        if recipe.forecast is not None:
+        if recipe.forecast_files is not None:
             self._forecast = GivenForecast(recipe, data_folders())
             if self._forecast.members not in (1, settings.members):
                 raise RecipeError(

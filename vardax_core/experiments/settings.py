@@ -275,6 +275,7 @@ def experiment_digest(recipe: Recipe, settings: ExperimentSettings) -> str:
             "title": True,
             "attribution": True,
             "period": {"end"},
+            "forecast": {"timeout", "parallel"},
             "members": True,
             "methods": True,
         },

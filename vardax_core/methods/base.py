@@ -80,6 +80,7 @@ class Assembly(NamedTuple):
         varying: the points of which something is known, and that are scored.
         adaptation: of the spread, from past innovations, or None.
         guard: when the step is not trusted and what then steps in, or None.
+        own_forecast: whether the method brings the forecast, which then nothing else makes.
     """
 
     forecast: AbstractForecastModel
@@ -88,6 +89,7 @@ class Assembly(NamedTuple):
     varying: Bool[np.ndarray, "*state"]
     adaptation: SpreadAdaptation | None = None
     guard: Guard | None = None
+    own_forecast: bool = True
 
     @classmethod
     def of(
@@ -102,7 +104,8 @@ class Assembly(NamedTuple):
             UnknownPriorError: if the prior has no forecast model and needs one.
         """
         model = prior.model if forecast is None else forecast
-        return cls(model, step, prior.climatology, prior.varying)
+        own = forecast is not None
+        return cls(model, step, prior.climatology, prior.varying, own_forecast=own)
 
 
 class AbstractMethod(BaseModel):
@@ -120,6 +123,7 @@ class AbstractMethod(BaseModel):
         learns: whether it is an `AbstractLearningMethod`.
         needs_covariance: whether it needs the covariances of all points with one another.
         half_precision: whether it has a network that may compute in bfloat16.
+        forecasts_again: whether an analysis makes forecasts of its own.
         rival: method that the gates set beside it where no truth can be simulated.
     """
 
@@ -132,6 +136,7 @@ class AbstractMethod(BaseModel):
     learns: ClassVar[bool] = False
     needs_covariance: ClassVar[bool] = False
     half_precision: ClassVar[bool] = False
+    forecasts_again: ClassVar[bool] = False
     rival: ClassVar[str] = "oi"
 
     def lack_with(self, prior: AbstractPrior) -> str | None:
@@ -144,6 +149,11 @@ class AbstractMethod(BaseModel):
             return (
                 "it needs the covariances of all points with one another, which are not held where "
                 "observations are real; take a local method: interpolation or letkf"
+            )
+        if self.forecasts_again and prior.recipe.host is not None:
+            return (
+                "its analyses make forecasts again, which a command or a function of the recipe "
+                "does not do; take a method that needs the members alone: etkf or letkf"
             )
         return self.lacks(prior)
 

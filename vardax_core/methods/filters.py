@@ -90,6 +90,7 @@ class IterativeETKFMethod(AbstractMethod):
     )
     source: ClassVar[str] = "Bocquet and Sakov (2012), doi:10.5194/npg-19-383-2012"
     place: ClassVar[int] = 55
+    forecasts_again: ClassVar[bool] = True
 
     iterations: int = Field(3, ge=1, le=20, description="Gauss-Newton steps of an analysis")
     certainty: float = Field(

@@ -69,6 +69,7 @@ class FourDVarMethod(AbstractMethod):
     title: ClassVar[str] = "four-dimensional variational analysis with a perfect model"
     source: ClassVar[str] = "Le Dimet and Talagrand (1986), doi:10.1111/j.1600-0870.1986.tb00459.x"
     place: ClassVar[int] = 32
+    forecasts_again: ClassVar[bool] = True
     needs_covariance: ClassVar[bool] = True
 
     variance: float = Field(
@@ -109,6 +110,7 @@ class WeakFourDVarMethod(AbstractMethod):
     title: ClassVar[str] = "four-dimensional variational analysis with a model that errs"
     source: ClassVar[str] = "Tremolet (2006), doi:10.1256/qj.05.224"
     place: ClassVar[int] = 34
+    forecasts_again: ClassVar[bool] = True
     needs_covariance: ClassVar[bool] = True
 
     variance: float = Field(

@@ -59,7 +59,7 @@ class InterpolationMethod(AbstractMethod):
             minutes=nothing[:, 0],
             platforms=jnp.zeros(0, jnp.int32),
             nearest=jnp.full((grid.size, self.most), -1, jnp.int32),
-            about_background=problem.recipe.forecast is not None,
+            about_background=problem.recipe.forecast_files is not None,
             wanted=Search(self.reach * longest, self.most, speed_of(known.covariance), sides),
         )
         return Assembly.of(prior, step, known.climatology)
