@@ -228,7 +228,7 @@ def _of_prior(recipe: Recipe, folders: Sequence[pathlib.Path]) -> Iterator[str]:
 
 
 def _of_forecast(recipe: Recipe, folders: Sequence[pathlib.Path]) -> Iterator[str]:
-    if recipe.forecast is None:
+    if recipe.forecast_files is None:
         return
     given = GivenForecast(recipe, folders)
     times = from_minutes(given.minutes)
