@@ -45,18 +45,18 @@ def problem_of(
     """Put together what a method is built for.
 
     Arguments:
-        grid: of a state.
-        stations: flat index of the grid point of each; by default those that the recipe draws.
+        grid: of a state, or of each of its channels.
+        stations: flat index in the state of each; by default those that the recipe draws.
     """
-    chosen, operator = stations, None
+    chosen, operator, shape = stations, None, recipe.state_shape(grid.shape)
     if recipe.reported:
-        operator = PlacedPoints.nowhere(grid.shape, 2 ** len(grid.shape))
+        operator = PlacedPoints.nowhere(shape, 2 ** len(grid.shape))
     elif stations is None:
         chosen = draw_network(recipe, grid.shape)
     return Problem(
         recipe=recipe,
         prior=prior,
-        operator=sampling(chosen, grid.shape) if operator is None else operator,
+        operator=sampling(chosen, shape) if operator is None else operator,
         observing=FixedNetwork(recipe.error_sd),
         grid=grid,
         stations=chosen,

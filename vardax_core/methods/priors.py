@@ -160,7 +160,7 @@ class SimulationPrior(AbstractPrior):
 
     @property
     def local(self) -> bool:
-        return self._settings.ring
+        return self._settings.ring or self._settings.layered
 
     @functools.cached_property
     def model(self) -> AbstractForecastModel:
@@ -181,6 +181,8 @@ class SimulationPrior(AbstractPrior):
 
     @property
     def possible_range(self) -> tuple[float, float]:
+        if self._settings.layered:
+            return super().possible_range
         return climate_range(*self.rough_climate)
 
     @property
