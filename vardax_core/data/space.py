@@ -63,7 +63,8 @@ def simulated_grid(recipe: Recipe) -> AbstractGrid:
 def _closed(dim: str, axis: ModelAxis) -> Axis:
     """An axis of evenly spaced points that repeats after its last one."""
     points = np.asarray(axis[0], np.float64)
-    return Axis.on_circle(points, points.size * (points[1] - points[0]), dim, closed=True)
+    period = float(points.size * (points[1] - points[0]))
+    return Axis.on_circle(points, period, dim, closed=True)
 
 
 def state_space(data: xr.Dataset | xr.DataArray, recipe: Recipe) -> StateSpace:

@@ -24,6 +24,8 @@ class AbstractModelSettings(BaseModel):
         layered: whether the first axis of a state is that of its channels, and the others are
             those of a grid.
         wraps: whether that grid closes on itself along every axis.
+        free_run: steps of the run that a climatology is taken from, and how many of its first ones
+            are left out.
         ring: whether the points of a state are a ring of equals, on which a local analysis may
             be learned.
         later: fields that are left out where they have their default, so that digests of recipes
@@ -35,6 +37,7 @@ class AbstractModelSettings(BaseModel):
     name: ClassVar[str]
     title: ClassVar[str]
     source: ClassVar[str]
+    free_run: ClassVar[tuple[int, int]] = (20000, 1000)
     layered: ClassVar[bool] = False
     wraps: ClassVar[bool] = False
     ring: ClassVar[bool] = False
