@@ -18,31 +18,33 @@ STATIONS = np.array([1, 4, 8, 11, 13, 16, 21])
 SCALES = np.array([1.0, 20.0, 0.05])
 """Standard deviations of the channels, each in its own unit."""
 CORRELATIONS = np.array([[1.0, 0.8, -0.6], [0.8, 1.0, -0.3], [-0.6, -0.3, 1.0]])
-REACH, ERROR, MEMBERS = 900.0, 0.3, 1500
+REACH, ERROR, MEMBERS = 900.0, 0.3, 100
 """Kilometres of the covariance's length; error of the observations, unit of the first channel."""
 
 
 def covariance():
-    places = GRID.points()
-    apart = np.stack([np.asarray(GRID.distances(place[None], places))[0] for place in places])
     between = CORRELATIONS * np.outer(SCALES, SCALES)
-    return np.kron(between, np.exp(-apart / REACH))
+    return np.kron(between, np.exp(-np.asarray(GRID.pairwise()) / REACH))
 
 
 @pytest.fixture(scope="module")
 def case():
-    """Members and a truth of one distribution, and the exact mean and covariance given what is
-    seen of the first channel."""
+    """A truth, members whose mean and covariance are those of its distribution to rounding, and
+    the exact mean and covariance given what is seen of the first channel."""
     b = covariance()
     rng = np.random.default_rng(3)
     root = np.linalg.cholesky(b)
-    truth, *drawn = (root @ rng.standard_normal((len(b), MEMBERS + 1))).T
+    truth = root @ rng.standard_normal(len(b))
+    noise = rng.standard_normal((len(b), MEMBERS))
+    noise -= noise.mean(axis=1, keepdims=True)
+    orthogonal = np.linalg.qr(noise.T)[0].T * np.sqrt(MEMBERS - 1)
+    drawn = (root @ orthogonal).T
     seen = truth[STATIONS] + ERROR * rng.standard_normal(STATIONS.size)
     total = b[np.ix_(STATIONS, STATIONS)] + ERROR**2 * np.eye(STATIONS.size)
     gain = np.linalg.solve(total, b[STATIONS]).T
     exact = (gain @ seen).reshape(SHAPE)
     variance = np.diag(b - gain @ b[STATIONS]).reshape(SHAPE)
-    members = jnp.asarray(np.stack(drawn).reshape(-1, *SHAPE))
+    members = jnp.asarray(drawn.reshape(-1, *SHAPE))
     given = Observations.from_values(
         jnp.asarray(seen)[None], jnp.full((1, STATIONS.size), ERROR), jnp.zeros(1, jnp.int32)
     )
@@ -52,16 +54,14 @@ def case():
 OPERATOR = PointSampling(jnp.asarray(STATIONS), SHAPE)
 
 
-def test_a_large_ensemble_finds_the_exact_answer_in_every_channel(case):
+def test_members_of_the_right_covariance_find_the_exact_answer_in_every_channel(case):
     members, given, exact, variance = case
     found = ETKF(OPERATOR)(members, given, key=jax.random.key(0))
     scale = SCALES[:, None, None]
-    # Sampling errors of M members: of covariances and means, about 1 / sqrt(M) of the scale for
-    # each of the p observations that they weight.
-    allowed = 3 * np.sqrt(STATIONS.size / MEMBERS)
-    assert np.abs((np.asarray(found.mean) - exact) / scale).max() < allowed
-    ratio = np.asarray(found.spread) ** 2 / variance
-    assert np.abs(ratio - 1).max() < 5 * np.sqrt(2 / MEMBERS)
+    np.testing.assert_allclose(np.asarray(found.mean) / scale, exact / scale, atol=1e-9)
+    np.testing.assert_allclose(
+        np.asarray(found.spread) ** 2 / scale**2, variance / scale**2, atol=1e-9
+    )
 
 
 def test_the_two_channels_that_are_not_observed_become_more_certain(case):

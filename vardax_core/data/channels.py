@@ -36,14 +36,14 @@ def stacked(data: xr.Dataset, recipe: Recipe, suffix: str = "") -> xr.DataArray:
 
 def split(
     states: Float[np.ndarray, "*any"], recipe: Recipe, suffix: str = ""
-) -> dict[str, Float[np.ndarray, "*any"]]:
+) -> dict[str, Float[np.ndarray, "..."]]:
     """Give the fields of states (..., channel, *grid) by the names of their variables."""
     return split_by(states, names_of(recipe, suffix), len(recipe.state_dims))
 
 
 def split_by(
     states: Float[np.ndarray, "*any"], names: Sequence[str], dimensions: int
-) -> dict[str, Float[np.ndarray, "*any"]]:
+) -> dict[str, Float[np.ndarray, "..."]]:
     """The same for names that are given; a single one names states without a channel's axis.
 
     Arguments:
