@@ -49,10 +49,10 @@ def test_a_recipe_of_several_variables_is_read_again_as_it_was():
 def test_the_grid_of_a_model_with_layers_is_that_of_one_layer_and_closes():
     grid = simulated_grid(layers.recipe())
     assert isinstance(grid, Plane)
-    assert grid.shape == (8, 8)
+    assert grid.shape == (16, 16)
     assert grid.wraps == (True, True)
     between = grid.pairwise()
-    assert between[0, 7] == pytest.approx(4e5 / 8)  # over the edge
+    assert between[0, 15] == pytest.approx(5e5 / 16)  # over the edge
 
 
 @pytest.mark.parametrize(("chosen", "numbers"), [(None, (0, 1)), (["q2"], (1,))])
@@ -62,11 +62,11 @@ def test_every_station_observes_the_channels_that_are_chosen(chosen, numbers):
     del source["channels"]
     source |= {"channels": chosen} if chosen else {}
     recipe = validate_recipe(values, "layers")
-    found = draw_network(recipe, (8, 8))
+    found = draw_network(recipe, (16, 16))
     assert recipe.observed_channels == numbers
-    assert found.size == 16 * len(numbers)
-    assert set(found // 64) == set(numbers)
-    assert set(found % 64) == {8 * y + x for y in range(0, 8, 2) for x in range(0, 8, 2)}
+    assert found.size == 64 * len(numbers)
+    assert set(found // 256) == set(numbers)
+    assert set(found % 256) == {16 * y + x for y in range(0, 16, 2) for x in range(0, 16, 2)}
 
 
 def test_states_go_through_variables_and_back():

@@ -6,7 +6,7 @@ from vardax_core.data import Recipe
 from vardax_core.data.recipe import validate_recipe
 
 LAYERS = ("q1", "q2")
-CYCLES, BURN_IN, SIZE = 30, 6, 8
+CYCLES, BURN_IN, SIZE = 30, 6, 16
 
 VALUES = {
     "schema": 2,
@@ -28,13 +28,14 @@ VALUES = {
         "kind": "twin",
         "model": "qg",
         "size": SIZE,
-        "length": 4e5,
-        "deformation_radius": 5e4,
+        "length": 5e5,
+        "deformation_radius": 4e4,
         "depth_ratio": 1.0,
         "shear": 0.1,
-        "step_size": 43200.0,
-        "step_interval": "12h",
-        "spin_up_steps": 400,
+        "friction": 2e-6,
+        "step_size": 21600.0,
+        "step_interval": "1d",
+        "spin_up_steps": 600,
         "seed": 1,
     },
     "observations": [
@@ -44,7 +45,7 @@ VALUES = {
                 "kind": "simulated",
                 "network": {"kind": "regular", "every": 2},
                 "channels": ["q1"],
-                "interval": "12h",
+                "interval": "1d",
                 "arrival_delay": "0h",
                 "seed": 1,
             },
@@ -52,12 +53,12 @@ VALUES = {
     ],
     "cycle": {
         "start": "2000-01-01T00:00:00Z",
-        "end": "2000-01-15T12:00:00Z",
-        "interval": "12h",
-        "window": {"times": 1, "spacing": "12h"},
+        "end": "2000-01-30T00:00:00Z",
+        "interval": "1d",
+        "window": {"times": 1, "spacing": "1d"},
     },
     "verification": {"burn_in": BURN_IN},
-    "members": 12,
+    "members": 20,
 }
 
 
