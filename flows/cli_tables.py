@@ -44,18 +44,38 @@ def print_comparison(parameters, comparison) -> None:
         style = "bold" if name == parameters.method else ""
         table.add_row(
             name,
-            f"{scores[by.rmse]:.3f}",
-            f"{scores[by.spread]:.3f}",
+            _figure(scores[by.rmse], 3),
+            _figure(scores[by.spread], 3),
             f"{scores[by.ratio]:.2f}",
-            f"{scores[by.crps]:.4f}",
+            _figure(scores[by.crps], 4),
             f"{100 * scores[by.coverage]:.1f} %",
             f"{comparison.microseconds[name]:.0f}",
             style=style,
         )
     show(table)
+    if comparison.channels:
+        show(_channel_table(comparison.channels))
     if said := gain(comparison.scores, parameters.method):
         console.print(said.replace("**", ""), soft_wrap=True)
     console.print(f"{by.words} µs: forecast, analysis and verification.", style="dim")
+
+
+def _figure(value: float, decimals: int) -> str:
+    """A score with so many decimals, or, where it is too small for them, with three digits."""
+    return f"{value:.3g}" if 0 < abs(value) < 10.0**-decimals else f"{value:.{decimals}f}"
+
+
+def _channel_table(channels) -> Table:
+    """The scores of every variable of the state, by method."""
+    from vardax_core.calibration.detail import by_channel
+
+    header, rows = by_channel(channels)
+    table = Table(title="by channel")
+    for number, heading in enumerate(header):
+        table.add_column(escape(heading), justify="left" if number < 2 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
 
 
 def print_next(parameters, markdown: Path, changed: bool) -> None:

@@ -40,13 +40,13 @@ def show_cycles(experiment: Experiment, store: ExperimentStore) -> None:
 
 
 def last_cycles(store: ExperimentStore, units: str) -> list[dict[str, str]]:
-    """One row for each of the last cycles, the latest first.
+    """One row for each of the last cycles, the latest first; of the state's first variable.
 
     Arguments:
-        units: of the state.
+        units: of that variable.
     """
     last = store.dataset("diagnostics")[list(READ)].isel(time=slice(-SHOWN, None)).load()
-    rows = last.isel(time=slice(None, None, -1))
+    rows = last.isel(time=slice(None, None, -1)).isel(channel=0, missing_dims="ignore")
     unit = "" if units == "1" else f" [{units}]"
 
     def ratio(above: str, below: str, root: bool = False) -> list[str]:

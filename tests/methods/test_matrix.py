@@ -23,6 +23,7 @@ DATASETS = (
     "lorenz96-sparse",
     "lorenz96-two-scale",
     "kuramoto-sivashinsky",
+    "qg",
     "era5-t2m-uk",
 )
 CYCLES = 12

@@ -81,6 +81,27 @@ def by_region(scores: Scores, regions: Sequence[str], units: str) -> tuple[Row, 
     return header, rows
 
 
+def by_channel(scores: Mapping[str, Mapping[str, Scores]]) -> tuple[Row, list[Row]]:
+    """Scores of every variable of the state, each in its own unit.
+
+    Arguments:
+        scores: by variable and method.
+    """
+    header = ["variable", "method", "unit", "RMSE", "spread/RMSE", "CRPS", "90 % coverage"]
+    rows = [
+        [
+            channel,
+            method,
+            found.values["rmse"].units,
+            *(short(found[name]) for name in ("rmse", "spread_over_rmse", "crps_gaussian")),
+            percent(found["coverage_90"]),
+        ]
+        for channel, methods in scores.items()
+        for method, found in methods.items()
+    ]
+    return header, rows
+
+
 def over_time(statistics: xr.Dataset, units: str, makers: Makers | None) -> tuple[Row, list[Row]]:
     """Scores of equal parts of the period, by which a drift is seen."""
     header = [

@@ -37,6 +37,7 @@ class MethodResult:
         microseconds_per_cycle: time of one analysis cycle, or None if not measured.
         result_codes: `ResultCode` of each cycle.
         makers: what made each analysis, or None where the method has no fallbacks.
+        channels: statistics of every variable of the state by its name; none where it has one.
     """
 
     name: str
@@ -44,6 +45,7 @@ class MethodResult:
     microseconds_per_cycle: float | None
     result_codes: np.ndarray
     makers: detail.Makers | None = None
+    channels: Mapping[str, xr.Dataset] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class ReportInput:
         recent: cycles that "lately" means; half of the period by default.
         regions: names of the quarters of the grid, see `region_names`; none for no table.
         by_area: whether points count by their area, or all the same.
+        channels: units of every variable of the state by its name; none where it has one.
         validated: scores in the gates of the primary method's weights, by name.
         key: for the bootstrap.
     """
@@ -95,6 +98,7 @@ class ReportInput:
     recent: int | None = None
     regions: Sequence[str] = ()
     by_area: bool = False
+    channels: Mapping[str, str] = field(default_factory=dict)
     validated: Mapping[str, float] = field(default_factory=dict)
     key: PRNGKeyArray = field(default_factory=lambda: jax.random.key(0))
 
@@ -119,11 +123,13 @@ class ReportPaths:
         markdown: the page.
         pictures: the PNG files it shows, in order.
         scores: scores by method, for `calibration_dataset`.
+        channels: scores by variable and method; none where a state has one variable.
     """
 
     markdown: Path
     pictures: tuple[Path, ...]
     scores: Mapping[str, Scores]
+    channels: Mapping[str, Mapping[str, Scores]] = field(default_factory=dict)
 
 
 def write_report(folder: str | Path, report: ReportInput) -> ReportPaths:
@@ -141,6 +147,7 @@ def write_report(folder: str | Path, report: ReportInput) -> ReportPaths:
         name: compute_scores(data, key=report.key, units=report.units)
         for name, data in statistics.items()
     }
+    channels = channel_scores(report)
     figures = _figures(report, statistics, scores)
     pictures = tuple(plots.save(figure, target / f"{n}.png") for n, _, figure in figures)
     markdown = target / "report.md"
@@ -161,13 +168,33 @@ def write_report(folder: str | Path, report: ReportInput) -> ReportPaths:
         result_codes={m.name: np.asarray(m.result_codes) for m in report.methods},
         qc_counts=report.qc_counts,
         by_area=report.by_area,
-        tables=_tables(report, statistics[report.primary], scores[report.primary]),
+        tables={
+            **({"By channel": detail.by_channel(channels)} if channels else {}),
+            **_tables(report, statistics[report.primary], scores[report.primary]),
+        },
         provenance={**report.provenance, **_period(report, statistics)},
     )
     shown = [(f"{name}.png", caption) for name, caption, _ in figures]
     text = page(content, shown[:FIRST_PICTURES], shown[FIRST_PICTURES:])
     write_atomically(markdown, text.encode())
-    return ReportPaths(markdown=markdown, pictures=pictures, scores=scores)
+    return ReportPaths(markdown, pictures, scores, channels)
+
+
+def channel_scores(report: ReportInput) -> dict[str, dict[str, Scores]]:
+    """The scores of every variable of the state and every method, without intervals; none where
+    a state has one variable."""
+    return {
+        channel: {
+            method.name: compute_scores(
+                method.channels[channel].isel(time=slice(report.burn_in, None)),
+                key=report.key,
+                units=units,
+                resamples=0,
+            )
+            for method in report.methods
+        }
+        for channel, units in report.channels.items()
+    }
 
 
 def _tables(

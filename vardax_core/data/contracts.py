@@ -9,9 +9,10 @@ import xarray as xr
 from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaErrors
 
-from vardax_core.data.conventions import error_attributes, variable_attributes
+from vardax_core.data.conventions import attributes_of, error_attributes
 from vardax_core.data.errors import ContractError
-from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe import CHANNEL, Recipe
+from vardax_core.data.recipe_sections import Variable
 from vardax_core.data.timeaxis import MINUTES_UNITS
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 
@@ -29,23 +30,27 @@ def _time() -> pa.Coordinate:
 
 def nature_run_schema(recipe: Recipe) -> pa.DatasetSchema:
     """The contract of a nature run: float32 on (time, *state), in bounds or NaN."""
-    variable = recipe.variable
-    in_bounds = _check(
-        f"must be NaN or from {variable.valid_min} to {variable.valid_max} {variable.units}",
-        lambda x: x.isnull() | ((x >= variable.valid_min) & (x <= variable.valid_max)),
-    )
     return pa.DatasetSchema(
         name="nature run",
         data_vars={
             variable.name: pa.DataVar(
                 dtype="float32",
                 dims=("time", *recipe.state_dims),
-                attrs=variable_attributes(recipe),
+                attrs=attributes_of(variable),
                 nullable=True,
-                checks=[in_bounds],
+                checks=[_within(variable)],
             )
+            for variable in recipe.variables
         },
         coords={"time": _time(), **{dim: pa.Coordinate(dims=(dim,)) for dim in recipe.state_dims}},
+    )
+
+
+def _within(variable: Variable) -> pa.Check:
+    low, high = variable.valid_min, variable.valid_max
+    return _check(
+        f"must be NaN or from {low} to {high} {variable.units}",
+        lambda x: x.isnull() | ((x >= low) & (x <= high)),
     )
 
 
@@ -56,6 +61,8 @@ def observations_schema(recipe: Recipe) -> pa.DatasetSchema:
         "grid_index": pa.Coordinate(dtype="int32", dims=("station",)),
         **{dim: pa.Coordinate(dims=("station",)) for dim in recipe.state_dims},
     }
+    if recipe.channels:
+        coords[CHANNEL] = pa.Coordinate(dtype="int8", dims=("station",))
     return _observations_schema(recipe, {}, coords)
 
 
@@ -91,7 +98,7 @@ def _observations_schema(
     coords: dict[str, pa.Coordinate],
     *checks: pa.Check,
 ) -> pa.DatasetSchema:
-    variable = recipe.variable
+    variable = recipe.observed
     dims = ("time", "station")
     known_code = _check(
         f"must be a quality code from 0 to {max(QualityCode)}", lambda x: x.isin(list(QualityCode))
@@ -109,7 +116,7 @@ def _observations_schema(
         name="observations",
         data_vars={
             variable.name: pa.DataVar(
-                dtype="float32", dims=dims, attrs=variable_attributes(recipe), nullable=True
+                dtype="float32", dims=dims, attrs=attributes_of(variable), nullable=True
             ),
             f"{variable.name}_error": pa.DataVar(
                 dtype="float32", dims=dims, attrs=error_attributes(recipe), checks=[positive]
@@ -129,7 +136,7 @@ def _observations_schema(
 
 
 def _kept_in_bounds(data: xr.Dataset, recipe: Recipe) -> bool:
-    variable = recipe.variable
+    variable = recipe.observed
     if not {variable.name, QUALITY_CONTROL} <= set(data.data_vars):
         return True  # the schema itself says which one is missing
     values = data[variable.name]

@@ -1,11 +1,16 @@
 """CF attributes of what is made from a recipe (CF conventions 1.11)."""
 
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe_sections import Variable
 
 
 def variable_attributes(recipe: Recipe) -> dict[str, str]:
-    """Attributes of the recipe's variable."""
-    variable = recipe.variable
+    """Attributes of the recipe's first variable."""
+    return attributes_of(recipe.variable)
+
+
+def attributes_of(variable: Variable) -> dict[str, str]:
+    """Attributes of a variable."""
     attrs = {"long_name": variable.long_name, "units": variable.units}
     if variable.standard_name is not None:
         attrs["standard_name"] = variable.standard_name
@@ -14,7 +19,7 @@ def variable_attributes(recipe: Recipe) -> dict[str, str]:
 
 def error_attributes(recipe: Recipe) -> dict[str, str]:
     """Attributes of the standard deviation of its observation error."""
-    attrs = variable_attributes(recipe)
+    attrs = attributes_of(recipe.observed)
     attrs["long_name"] = f"observation error of {attrs['long_name']}"
     if "standard_name" in attrs:
         attrs["standard_name"] += " standard_error"

@@ -37,6 +37,13 @@ from vardax_core.data.timeaxis import duration_to_minutes, instant_to_minutes
 from vardax_core.data.truth_sources import FileSource, TwinSource
 from vardax_core.words import counted, faults_of
 
+OBSERVED = "observed"
+"""Name in stores of the values of observations where a state has several channels."""
+CHANNEL = "channel"
+"""Name of the dimension of channels, and of the channel of a station."""
+RESERVED = frozenset({OBSERVED, CHANNEL, "time", "member", "station", "quality_control"})
+"""Names in stores that no variable of several may have."""
+
 
 class Recipe(Section):
     """Where the observations of one data set come from."""
@@ -47,7 +54,12 @@ class Recipe(Section):
     title: str = Field(min_length=1, description="one line for people")
     attribution: str = Field(min_length=1, description="what any use of the data must say")
     variable: Variable
-    state_dims: tuple[str, ...] = Field(min_length=1, description="dimensions of one state")
+    further: tuple[Variable, ...] | None = Field(
+        default=None, min_length=1, description="variables of the channels after the first"
+    )
+    state_dims: tuple[str, ...] = Field(
+        min_length=1, description="dimensions of the grid of one state"
+    )
     training: Period | None = Field(
         default=None, description="period a method may learn from; before `period`"
     )
@@ -119,6 +131,61 @@ class Recipe(Section):
         return self.streams is not None
 
     @property
+    def variables(self) -> tuple[Variable, ...]:
+        """What a state holds, in the order of its channels."""
+        return (self.variable, *(self.further or ()))
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names along the first axis of a state; none where a state has no such axis."""
+        return tuple(one.name for one in self.variables) if self.further else ()
+
+    def variable_of(self, channel: str) -> Variable:
+        """Give the variable of a channel.
+
+        Raises:
+            RecipeError: if there is no such channel.
+        """
+        found = {one.name: one for one in self.variables}
+        if channel not in found:
+            raise RecipeError(
+                f"Recipe '{self.name}': there is no variable '{channel}', only {list(found)}."
+            )
+        return found[channel]
+
+    @property
+    def observed_channels(self) -> tuple[int, ...]:
+        """Numbers of the channels that every station observes; none without channels."""
+        chosen = self.observation.channels if self.observation is not None else None
+        return tuple(n for n, name in enumerate(self.channels) if not chosen or name in chosen)
+
+    @property
+    def observed(self) -> Variable:
+        """What the values of observations are: the variable, or any observed channel's."""
+        if not self.channels:
+            return self.variable
+        parts = [self.variables[number] for number in self.observed_channels]
+        return Variable(
+            name=OBSERVED,
+            long_name=" or ".join(part.long_name for part in parts),
+            units=parts[0].units,
+            valid_min=min(part.valid_min for part in parts),
+            valid_max=max(part.valid_max for part in parts),
+        )
+
+    @property
+    def valid_range(self) -> tuple[float, float]:
+        """Smallest and largest possible value of any variable."""
+        return (
+            min(one.valid_min for one in self.variables),
+            max(one.valid_max for one in self.variables),
+        )
+
+    def state_shape(self, grid_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of a state on a grid of some shape."""
+        return (len(self.channels), *grid_shape) if self.channels else grid_shape
+
+    @property
     def simulation(self) -> ObservationNoise:
         """How the truth is observed.
 
@@ -152,6 +219,7 @@ class Recipe(Section):
 
     def _faults(self) -> Iterator[str]:
         yield from self._faults_of_times()
+        yield from self._faults_of_channels()
         if self.reported:
             yield from self._faults_of_streams()
         else:
@@ -241,17 +309,17 @@ class Recipe(Section):
     def _faults_of_twin(self) -> Iterator[str]:
         if not isinstance(self.source, TwinSource) or self.observation is None:
             return
-        shape = self.source.settings.state_shape
+        channels, shape = self.source.settings.channels, self.source.settings.grid_shape
         if len(self.state_dims) != len(shape):
             yield (
                 f"state_dims: a state of the model {self.source.model} has "
                 f"{counted(len(shape), 'dimension')}, {shape} points; got {list(self.state_dims)}"
             )
-        elif len(shape) > 1:
+        elif len(self.channels) != channels:
             yield (
-                f"source.model: a state of the model {self.source.model} has channels on a grid, "
-                f"{shape} points, and a recipe takes a state of one dimension so far; choose "
-                "another model, or write its run to a file for each channel"
+                f"variables: a state of the model {self.source.model} holds "
+                f"{counted(channels or 1, 'variable')}; got "
+                f"{[one.name for one in self.variables]}"
             )
         else:
             try:
@@ -263,6 +331,31 @@ class Recipe(Section):
                 f"observation.interval {self.observation.interval} must be a multiple of "
                 f"source.step_interval {self.source.step_interval}"
             )
+
+    def _faults_of_channels(self) -> Iterator[str]:
+        chosen = self.observation.channels if self.observation is not None else None
+        names = [one.name for one in self.variables]
+        if chosen is not None and (unknown := sorted(set(chosen) - set(names))):
+            yield f"observation.channels: there are no variables {unknown}, only {names}"
+            return
+        if self.further is None:
+            return
+        if len(set(names)) < len(names) or set(names) & RESERVED:
+            yield (
+                f"variables: every one needs a name of its own, and none of {sorted(RESERVED)}; "
+                f"got {names}"
+            )
+        if not isinstance(self.source, TwinSource):
+            yield "variables: several are for a truth that a model simulates, so far"
+        units = {self.variables[number].units for number in self.observed_channels}
+        if len(units) > 1:
+            yield (
+                f"observation.channels: the observed variables have the units {sorted(units)}, and "
+                "one error_sd is of one unit; observe variables of one unit"
+            )
+        for name in ("screening", "binning"):
+            if getattr(self, name) is not None:
+                yield f"{name} is for a state of one variable, so far"
 
     @property
     def digest(self) -> str:

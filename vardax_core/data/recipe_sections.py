@@ -67,6 +67,11 @@ class ObservationNoise(Section):
     arrival_delay: Duration = Field(description="from valid time to arrival")
     seed: Seed = Field(description="of the observation errors")
     late: LateStations | None = Field(default=None, description="stations that report late")
+    channels: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="names of the variables that are observed at every station; by default all",
+    )
 
 
 class BuddyCheck(Section):

@@ -62,6 +62,7 @@ def arranged(values: Any) -> Any:
         return values
     flat: dict[str, Any] = {key: values[key] for key in _SAME if key in values}
     rest = {key: _copied(value) for key, value in values.items() if key not in (*_SAME, "schema")}
+    flat |= _channels_of(rest)
     simulated = _is_simulated(rest)
     for old, new in (*_MOVED, *(_SIMULATED if simulated else _REPORTED)):
         found = _taken(rest, old)
@@ -87,12 +88,23 @@ def names_of(values: Any) -> Callable[[Path], str]:
     longest_first = sorted(pairs, key=lambda pair: -len(pair[1]))
 
     def named(path: Path) -> str:
+        if path[:1] == ("further",) and len(path) > 1 and isinstance(path[1], int):
+            return _dotted(("variables", path[1] + 1, *path[2:]))
         for old, new in longest_first:
             if path[: len(new)] == new:
                 return _dotted((*old, *path[len(new) :]))
         return _dotted(path)
 
     return named
+
+
+def _channels_of(rest: dict[str, Any]) -> dict[str, Any]:
+    """Take the first of several variables, and those that follow, out of the sections."""
+    variables = rest.get("variables")
+    if not isinstance(variables, list) or len(variables) < 2:
+        return {}
+    del rest["variables"]
+    return {"variable": variables[0], "further": variables[1:]}
 
 
 def _is_simulated(values: dict[str, Any]) -> bool:

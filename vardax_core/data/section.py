@@ -20,6 +20,8 @@ LATER_SECTIONS = frozenset(
             "forecast",
             "statistic",
             "bias",
+            "further",
+            "channels",
         ),
     }
 )

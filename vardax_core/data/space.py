@@ -10,13 +10,15 @@ from vardax_core.data.errors import RecipeError, SourceFormatError
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.state_frame import frame_mask
 from vardax_core.data.truth_sources import TwinSource
+from vardax_core.models.settings import Axis as ModelAxis
+from vardax_core.state.axis import Axis
 from vardax_core.state.coordinates import grid_of
-from vardax_core.state.grids import AbstractGrid, GridError, Ring
+from vardax_core.state.grids import AbstractGrid, GridError, Plane, Ring
 from vardax_core.state.space import Channel, StateSpace
 
 
 def state_grid(data: xr.Dataset | xr.DataArray, recipe: Recipe) -> AbstractGrid:
-    """Make the grid of a recipe's states: the ring of a twin, else what the coordinates mean.
+    """Make the grid of a recipe's states: that of a twin's model, else what the coordinates mean.
 
     Arguments:
         data: a nature run, or anything else on the recipe's grid.
@@ -33,21 +35,40 @@ def state_grid(data: xr.Dataset | xr.DataArray, recipe: Recipe) -> AbstractGrid:
 
 
 def simulated_grid(recipe: Recipe) -> AbstractGrid:
-    """Make the grid of a simulated truth's states: a ring of their points.
+    """Make the grid of a simulated truth's states: a ring of their points, or, where a state has
+    channels, what the coordinates of the model mean.
 
     Raises:
-        RecipeError: if the truth is not simulated.
+        RecipeError: if the truth is not simulated, or its coordinates are not understood.
     """
     if not isinstance(recipe.source, TwinSource):
         raise RecipeError(
             f"Recipe '{recipe.name}': its truth is not simulated, so that its grid is that of its "
             "file; read the file first."
         )
-    return Ring(n=math.prod(recipe.source.settings.state_shape))
+    settings = recipe.source.settings
+    if not settings.layered:
+        return Ring(n=math.prod(settings.state_shape))
+    axes = dict(zip(recipe.state_dims, settings.grid_axes(), strict=True))
+    frame = xr.Dataset(coords={dim: (dim, *axis) for dim, axis in axes.items()})
+    try:
+        grid = grid_of(frame, recipe.state_dims)
+        if not settings.wraps:
+            return grid
+        return Plane(axes=tuple(map(_closed, axes, axes.values())), unit=grid.axis_unit)
+    except GridError as error:
+        raise RecipeError(f"Recipe '{recipe.name}': {error}") from error
+
+
+def _closed(dim: str, axis: ModelAxis) -> Axis:
+    """An axis of evenly spaced points that repeats after its last one."""
+    points = np.asarray(axis[0], np.float64)
+    period = float(points.size * (points[1] - points[0]))
+    return Axis.on_circle(points, period, dim, closed=True)
 
 
 def state_space(data: xr.Dataset | xr.DataArray, recipe: Recipe) -> StateSpace:
-    """Make the state space of a recipe: its variable on its grid.
+    """Make the state space of a recipe: its variables on its grid.
 
     Arguments:
         data: a nature run, or anything else on the recipe's grid.
@@ -55,16 +76,18 @@ def state_space(data: xr.Dataset | xr.DataArray, recipe: Recipe) -> StateSpace:
     Raises:
         SourceFormatError: if the coordinates are not understood.
     """
-    variable = recipe.variable
-    channel = Channel(
-        name=variable.name,
-        units=variable.units,
-        standard_name=variable.standard_name,
-        valid_min=variable.valid_min,
-        valid_max=variable.valid_max,
-        scale=recipe.error_sd,
+    channels = tuple(
+        Channel(
+            name=variable.name,
+            units=variable.units,
+            standard_name=variable.standard_name,
+            valid_min=variable.valid_min,
+            valid_max=variable.valid_max,
+            scale=recipe.error_sd,
+        )
+        for variable in recipe.variables
     )
-    return StateSpace(channels=(channel,), grid=state_grid(data, recipe))
+    return StateSpace(channels=channels, grid=state_grid(data, recipe))
 
 
 def places_of(observations: xr.Dataset, recipe: Recipe) -> Float[np.ndarray, "station coordinate"]:

@@ -5,13 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from vardax_core.data.conventions import (
-    error_attributes,
-    global_attributes,
-    variable_attributes,
-)
+from vardax_core.data.channels import channel_attributes, split, stacked
+from vardax_core.data.conventions import attributes_of, error_attributes, global_attributes
 from vardax_core.data.errors import PeriodError, RecipeError, SourceError
-from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe import CHANNEL, Recipe
 from vardax_core.data.timeaxis import (
     MINUTES_UNITS,
     duration_to_minutes,
@@ -82,12 +79,13 @@ def simulate_nature_run(
         "time": ("time", from_minutes(minutes[chosen]), {"standard_name": "time", "axis": "T"}),
         **{
             dim: (dim, *axis)
-            for dim, axis in zip(recipe.state_dims, source.settings.axes(), strict=True)
+            for dim, axis in zip(recipe.state_dims, source.settings.grid_axes(), strict=True)
         },
     }
     dims = ("time", *recipe.state_dims)
+    fields = split(states, recipe)
     return xr.Dataset(
-        {recipe.variable.name: (dims, states, variable_attributes(recipe))},
+        {one.name: (dims, fields[one.name], attributes_of(one)) for one in recipe.variables},
         coordinates,
         global_attributes(recipe) | {"source": f"{source.model} twin, seed {source.seed}"},
     )
@@ -117,9 +115,10 @@ def _integrate(
 
 
 def draw_network(recipe: Recipe, grid_shape: tuple[int, ...]) -> np.ndarray:
-    """Flat (row-major) grid index of every station, int32, without repetition.
+    """Flat (row-major) index in a state of every station, int32, without repetition.
 
-    The network comes first, in ascending order, then the stations that stand beside it.
+    The network comes first, in ascending order, then the stations that stand beside it. Where
+    states have channels, there is a station for every channel that is observed.
 
     Raises:
         RecipeError: if the stations do not fit on the grid.
@@ -129,6 +128,10 @@ def draw_network(recipe: Recipe, grid_shape: tuple[int, ...]) -> np.ndarray:
         network = recipe.network.places(grid_shape)
     except ValueError as error:
         raise RecipeError(f"Recipe '{recipe.name}': {error}") from error
+    if recipe.channels:
+        return np.concatenate([n * size + network for n in recipe.observed_channels]).astype(
+            np.int32
+        )
     withheld = recipe.screening.withheld if recipe.screening else None
     if withheld is None or not withheld.beside:
         return network
@@ -180,7 +183,7 @@ def observe(nature_run: xr.Dataset, recipe: Recipe) -> xr.Dataset:
     """Observe a nature run with the recipe's network, noise and arrival delay.
 
     Arguments:
-        nature_run: dataset with the recipe's variable on (time, *state_dims); times between two
+        nature_run: dataset with the recipe's variables on (time, *state_dims); times between two
             observation times of the recipe are passed over, times that it lacks are absent.
         recipe: what says how to observe.
 
@@ -189,13 +192,14 @@ def observe(nature_run: xr.Dataset, recipe: Recipe) -> xr.Dataset:
         unit), `quality_control` (`QualityCode`: `MISSING` where the truth is not finite,
         `GROSS_ERROR` where it or the observed value is out of bounds), `arrival_time` (int64
         minutes since `MINUTES_EPOCH`); coordinates of the stations, and `grid_index` (int32, flat
-        row-major).
+        row-major). Where states have channels the name is that of `Recipe.observed`, `channel` is
+        a coordinate of the stations, and `grid_index` that of the whole state.
 
     Raises:
         PeriodError: if the nature run holds none of the recipe's observation times.
         RecipeError: if the network is smaller than the recipe says.
     """
-    variable, noise = recipe.variable, recipe.simulation
+    variable, noise = recipe.observed, recipe.simulation
     minutes = to_minutes(nature_run["time"].values)
     since_first_cycle = minutes - instant_to_minutes(recipe.period.start)
     observed = since_first_cycle % duration_to_minutes(noise.interval) == 0
@@ -207,23 +211,25 @@ def observe(nature_run: xr.Dataset, recipe: Recipe) -> xr.Dataset:
             "correct observation.interval or choose another period."
         )
     minutes = minutes[observed]
-    truth = nature_run[variable.name].transpose("time", *recipe.state_dims)
-    index = draw_network(recipe, truth.shape[1:])
-    points = np.unravel_index(index, truth.shape[1:])
+    truth = stacked(nature_run.isel(time=observed), recipe)
+    index = draw_network(recipe, tuple(nature_run.sizes[dim] for dim in recipe.state_dims))
+    where = np.unravel_index(index, truth.shape[1:])
     places = {
-        dim: xr.DataArray(p, dims="station")
-        for dim, p in zip(recipe.state_dims, points, strict=True)
+        dim: xr.DataArray(p, dims="station") for dim, p in zip(truth.dims[1:], where, strict=True)
     }
-    exact = truth.isel(time=observed).isel(places).transpose("time", "station").to_numpy()
+    exact = truth.isel(places).transpose("time", "station").to_numpy()
+    points = where[-len(recipe.state_dims) :]
+    channel = {CHANNEL: ("station", where[0].astype(np.int8), channel_attributes(recipe))}
+    low, high = _bounds(recipe, where[0])
     drawn = noise.error_sd * draw_noise(noise.seed, minutes, index.size)
     with np.errstate(over="ignore", invalid="ignore"):
         values = (exact + drawn).astype(exact.dtype)
-    in_bounds = (exact >= variable.valid_min) & (exact <= variable.valid_max)
+    in_bounds = (exact >= low) & (exact <= high)
     codes = np.where(in_bounds, QualityCode.KEPT, QualityCode.GROSS_ERROR)
     codes = np.where(np.isfinite(values), codes, QualityCode.MISSING).astype(np.int8)
     arrival = minutes[:, None] + _arrival_delays(recipe, index.size)[None]
     dims, shape = ("time", "station"), values.shape
-    attrs = variable_attributes(recipe) | {
+    attrs = attributes_of(variable) | {
         "ancillary_variables": f"{variable.name}_error {QUALITY_CONTROL}"
     }
     arrival_attrs = {
@@ -253,16 +259,27 @@ def observe(nature_run: xr.Dataset, recipe: Recipe) -> xr.Dataset:
                 for dim, p in zip(recipe.state_dims, points, strict=True)
             },
             "grid_index": ("station", index, {"long_name": "flat row-major index of the grid"}),
+            **(channel if recipe.channels else {}),
         },
         nature_run.attrs,
     )
-    return check_bounds(observations, variable.name, variable.valid_min, variable.valid_max)
+    return check_bounds(observations, variable.name, low, high)
+
+
+def _bounds(recipe: Recipe, channel: np.ndarray) -> tuple[np.ndarray | float, np.ndarray | float]:
+    """Smallest and largest possible value, of every station by its channel if there are any."""
+    if not recipe.channels:
+        return recipe.variable.valid_min, recipe.variable.valid_max
+    low = np.array([one.valid_min for one in recipe.variables])
+    high = np.array([one.valid_max for one in recipe.variables])
+    return low[channel], high[channel]
 
 
 def mask_truth(nature_run: xr.Dataset, recipe: Recipe) -> xr.Dataset:
-    """The nature run with NaN where its variable is not finite or out of the recipe's bounds."""
-    variable = recipe.variable
-    truth = nature_run[variable.name]
-    with xr.set_options(keep_attrs=True):
-        valid = truth.where((truth >= variable.valid_min) & (truth <= variable.valid_max))
-    return nature_run.assign({variable.name: valid})
+    """The nature run with NaN where a variable is not finite or out of the recipe's bounds."""
+    valid = {}
+    for one in recipe.variables:
+        truth = nature_run[one.name]
+        with xr.set_options(keep_attrs=True):
+            valid[one.name] = truth.where((truth >= one.valid_min) & (truth <= one.valid_max))
+    return nature_run.assign(valid)

@@ -77,7 +77,7 @@ def windows(
     def rows(name: str) -> np.ndarray:
         return observations[name].transpose("time", "station").to_numpy()[row]
 
-    name = recipe.variable.name
+    name = recipe.observed.name
     codes = np.where(present, rows(QUALITY_CONTROL), np.int8(QualityCode.MISSING))
     if cut_off is not None:
         latest = analysis_minutes + duration_to_minutes(cut_off)

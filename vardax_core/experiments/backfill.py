@@ -21,6 +21,7 @@ from vardax_core.cycling.streams import (
     cut_streams,
     seam_between,
 )
+from vardax_core.data.channels import stacked
 from vardax_core.data.timeaxis import to_minutes
 from vardax_core.data.window import cycle_times
 from vardax_core.experiments.assimilate import (
@@ -262,13 +263,13 @@ class Backfill:
                 f"{self.experiment.name}: streams {open_} have cycles to run; run them, then join."
             )
         analysis = work.dataset("analysis")
-        name = self.experiment.recipe.variable.name
+        recipe = self.experiment.recipe
         means = np.concatenate([stored[_of(SEAM_MEAN, n)] for n in range(len(self.groups))])
         seams = []
         for stream in self.plan[1:]:
             before = analysis.sel(time=self._times[stream.first - 1])
             earlier_mean, earlier_spread = (
-                before[f"{name}_{which}"].to_numpy() for which in ("mean", "spread")
+                stacked(before, recipe, f"_{which}").to_numpy() for which in ("mean", "spread")
             )
             seams.append(seam_between(stream, earlier_mean, earlier_spread, means[stream.number]))
         table = {

@@ -15,7 +15,12 @@ from vardax_core.calibration.detail import Makers
 from vardax_core.calibration.gates.report import REPORT
 from vardax_core.calibration.plots.style import write_atomically
 from vardax_core.calibration.regions import region_names
-from vardax_core.calibration.report import MethodResult, ReportInput, write_report
+from vardax_core.calibration.report import (
+    MethodResult,
+    ReportInput,
+    channel_scores,
+    write_report,
+)
 from vardax_core.calibration.scores import Scores, compute_scores
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.pictures import example_panels
@@ -43,6 +48,7 @@ class Comparison:
         microseconds: time of a cycle, by method.
         new: False if the report on just these cycles was there already.
         left_out: why other methods are not in it, by method.
+        channels: scores by variable of the state and method; none where it has one.
     """
 
     markdown: Path
@@ -50,6 +56,7 @@ class Comparison:
     microseconds: dict[str, float]
     new: bool
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    channels: Mapping[str, Mapping[str, Scores]] = dataclasses.field(default_factory=dict)
 
 
 def compare(
@@ -80,8 +87,8 @@ def compare(
     microseconds = {r.name: r.microseconds_per_cycle or float("nan") for r in results}
     report = _report_input(experiments, stores, primary, results, recent)
     if unchanged:
-        scores = _scores(report)
-        return Comparison(markdown, scores, microseconds, new=False)
+        scores, channels = _scores(report), channel_scores(report)
+        return Comparison(markdown, scores, microseconds, new=False, channels=channels)
     paths = write_report(folder, report)
     calibration = calibration_dataset(paths.scores)
     store = stores[list(experiments).index(primary)]
@@ -89,7 +96,7 @@ def compare(
         arrays = {str(n): calibration[n] for n in calibration.variables}
         writer.append({}, {}, replace={"calibration": arrays}, metadata={"kind": "report"})
     write_atomically(known, (json.dumps(inputs, indent=1) + "\n").encode())
-    return Comparison(markdown, dict(paths.scores), microseconds, new=True)
+    return Comparison(markdown, dict(paths.scores), microseconds, new=True, channels=paths.channels)
 
 
 def _scores(report: ReportInput) -> dict[str, Scores]:
@@ -121,6 +128,10 @@ def _method_result(experiment: Experiment, store: ExperimentStore) -> MethodResu
         microseconds_per_cycle=1e6 * seconds / cycles if cycles else None,
         result_codes=diagnostics["result"].to_numpy(),
         makers=_makers(diagnostics["analysis_method"]),
+        channels={
+            name: stored_statistics(experiment.recipe, diagnostics, name)
+            for name in experiment.recipe.channels
+        },
     )
 
 
@@ -180,6 +191,7 @@ def _report_input(
         recent=recent,
         regions=region_names(primary.space(store).grid, recipe.state_dims),
         by_area=weighted == {BY_AREA},
+        channels={name: recipe.variable_of(name).units for name in recipe.channels},
         validated=_validated(primary, store) if is_gated(primary) else {},
         key=jax.random.key(primary.settings.seed),
     )

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from vardax_core.data.account import span_of
+from vardax_core.data.channels import names_of
 from vardax_core.data.ingest import Ingested
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reports import OBSERVED_AT, PLATFORM, seconds_of
@@ -181,13 +182,16 @@ def _compare(
         return Overlap(common.size, common, math.nan, late, gone, same_grid=False)
     differing: list[np.ndarray] = []
     largest = 0.0
-    name = recipe.variable.name
+    names = names_of(recipe)
     step = max(1, _BLOCK_BYTES // (8 * math.prod(given.sizes[dim] for dim in dims)))
     for first in range(0, common.size, step):
         times = from_minutes(common[first : first + step])
         block = read(given.sel(time=times))
         one, other = (
-            run[name].sel(time=times).transpose("time", *dims).to_numpy().astype(np.float32)
+            np.stack(
+                [run[name].sel(time=times).transpose("time", *dims).to_numpy() for name in names],
+                axis=1,
+            ).astype(np.float32)
             for run in (stored, block)
         )
         apart = np.abs(one - other)

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from vardax_core.data.account import origin_of
+from vardax_core.data.channels import names_of
 from vardax_core.data.ingest import Ingested, ingest, source_digest
 from vardax_core.data.observed_period import observed_period
 from vardax_core.data.recipe import Recipe
@@ -172,7 +173,8 @@ class Experiment:
             "source_sha256": ingested.source_sha256,
             **weighting_record(state_space(ingested.frame, self.recipe).grid),
         }
-        size = math.prod(ingested.frame.sizes[dim] for dim in self.recipe.state_dims)
+        grid_shape = tuple(ingested.frame.sizes[dim] for dim in self.recipe.state_dims)
+        size = math.prod(self.recipe.state_shape(grid_shape))
         layout = store_layout(self.recipe, self.settings, ingested, self.segment_length(size))
         return ExperimentStore.create(self.store_location, layout, record)
 
@@ -207,10 +209,11 @@ class Experiment:
         observations = ingested.observations.isel(time=new)
         groups = {"observations": self._columns(observations)}
         if ingested.nature_run is not None:
-            truth = ingested.nature_run.sel(time=observations["time"])[self.recipe.variable.name]
-            truth = truth.transpose("time", *self.recipe.state_dims)
+            truth = ingested.nature_run.sel(time=observations["time"])
+            truth = truth.transpose("time", *self.recipe.state_dims, ...)
             groups["nature_run"] = {
-                self.recipe.variable.name: truth.to_numpy().astype(self.settings.dtype)
+                name: truth[name].to_numpy().astype(self.settings.dtype)
+                for name in names_of(self.recipe)
             }
         replace, widths = {}, {}
         if self.recipe.reported:
@@ -237,7 +240,7 @@ class Experiment:
     def _columns(self, observations: xr.Dataset) -> dict[str, np.ndarray]:
         """Observations as they are stored: values and errors in the precision of the
         experiment."""
-        name = self.recipe.variable.name
+        name = self.recipe.observed.name
         in_precision = (name, f"{name}_error")
         return {
             str(key): np.ascontiguousarray(
@@ -266,7 +269,8 @@ class Experiment:
 
     def _shape(self, store: ExperimentStore) -> tuple[int, ...]:
         analysis = store.dataset("analysis")
-        return tuple(analysis.sizes[dim] for dim in self.recipe.state_dims)
+        grid_shape = tuple(analysis.sizes[dim] for dim in self.recipe.state_dims)
+        return self.recipe.state_shape(grid_shape)
 
     def operator(self, store: ExperimentStore) -> AbstractObservationOperator:
         """The observation operator of the store's observing network."""
@@ -332,7 +336,9 @@ class Experiment:
         refuse_older_store(store.dataset("diagnostics").data_vars)
         space = self.space(store)
         stations = self._stations(store)
-        weights = np.array(point_weights(store, space.grid), np.float32)
+        weights = np.array(
+            np.broadcast_to(point_weights(store, space.grid), self._shape(store)), np.float32
+        )
         apart = not self.recipe.source.scores_stations
         if stations is not None and apart and stations.size < weights.size:
             weights.reshape(-1)[stations] = 0.0
@@ -347,6 +353,6 @@ class Experiment:
         )
 
     def _stations(self, store: ExperimentStore) -> np.ndarray | None:
-        """Flat index of the grid point of each station; None where observations bring places."""
+        """Flat index in the state of each station; None where observations bring places."""
         observations = store.dataset("observations")
         return observations["grid_index"].to_numpy() if "grid_index" in observations else None

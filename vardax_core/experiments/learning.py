@@ -120,7 +120,7 @@ def prepare_method(
     problem = problem_of(recipe, prior_of(recipe), grid, settings.members, stations)
     problem, trained, version = _with_what_was_learned(problem, settings, registry, data)
     made = settings.analysis.build(problem, trained)
-    counted = np.ones(grid.shape) if weights is None else weights
+    counted = np.ones(made.varying.shape) if weights is None else weights
     interval = duration_to_minutes(recipe.cycle_interval)
     program = CycleProgram(
         model=made.forecast,
@@ -131,14 +131,14 @@ def prepare_method(
         forecast_steps=interval // made.forecast.interval,
         guard=made.guard,
         valid_range=problem.prior.possible_range,
+        channels=bool(recipe.channels),
         reported=recipe.reported,
         errors=problem.prior.reported_errors,
     )
     versions = {} if version is None else {settings.method: version}
-    variable = recipe.variable
     hosted = recipe.host is not None and not made.own_forecast
     prepared = Prepared(program, made.climatology, settings.members, versions, hosted)
-    prepared = prepared.within(variable.valid_min, variable.valid_max)
+    prepared = prepared.within(*recipe.valid_range)
     return prepared.with_lag(settings.lag).in_precision(settings.precision)
 
 

@@ -25,7 +25,6 @@ SERIES_CYCLES = 120
 def example_panels(experiment: Experiment, store: ExperimentStore) -> tuple[Panel, ...]:
     """Pictures of the last scored cycle, and of the cycles that led to it."""
     recipe = experiment.recipe
-    name = recipe.variable.name
     analysis = store.dataset("analysis")
     if analysis.sizes["time"] == 0:
         return ()
@@ -33,13 +32,36 @@ def example_panels(experiment: Experiment, store: ExperimentStore) -> tuple[Pane
     times = last["time"].to_numpy()
     if recipe.reported:
         return (_observed_panel(experiment, store, _best_observed(store, times)),)
+    return tuple(
+        panel
+        for number in range(len(recipe.variables))
+        for panel in _truth_panels(experiment, store, last, number)
+    )
+
+
+def _truth_panels(
+    experiment: Experiment, store: ExperimentStore, last: xr.Dataset, number: int
+) -> tuple[Panel, ...]:
+    """Pictures of one channel beside its truth.
+
+    Arguments:
+        last: analyses of the cycles.
+        number: of the channel.
+    """
+    recipe, variable = experiment.recipe, experiment.recipe.variables[number]
+    name, units = variable.name, variable.units
+    times = last["time"].to_numpy()
+    suffix = f"-{name.lower()}" if number else ""
     truth = store.dataset("nature_run")[name].sel(time=times)
     background = store.dataset("background")[name].sel(time=times)
-    observed = store.dataset("observations")[name].sel(time=times).to_numpy()
-    stations = store.dataset("observations")["grid_index"].to_numpy()
     when = str(times[-1].astype("datetime64[m]"))
     shape = tuple(truth.sizes[dim] for dim in recipe.state_dims)
     size = int(np.prod(shape))
+    index = store.dataset("observations")["grid_index"].to_numpy()
+    own = index // size == number
+    stations = index[own] % size
+    observed = store.dataset("observations")[recipe.observed.name].sel(time=times).to_numpy()
+    observed = observed[:, own]
     held_out = np.setdiff1d(np.arange(size), stations)
     point = int(held_out[len(held_out) // 2]) if held_out.size else size // 2
     series = _series(recipe.state_dims, last, truth, background, name, point, shape)
@@ -55,10 +77,9 @@ def example_panels(experiment: Experiment, store: ExperimentStore) -> tuple[Pane
     line = PointSeries(
         times=times,
         observations=observations,
-        title=f"{recipe.variable.long_name} at {place} ({kind})",
+        title=f"{variable.long_name} at {place} ({kind})",
         **series,
     )
-    units = recipe.variable.units
     if len(shape) == 1:
         gridded = np.full(size, np.nan)
         gridded[stations] = observed[-1]
@@ -68,13 +89,13 @@ def example_panels(experiment: Experiment, store: ExperimentStore) -> tuple[Pane
             background=background[-1].mean("member").to_numpy().astype(float),
             observations=gridded,
             ensemble=last[name][-1].to_numpy().astype(float),
-            title=f"{recipe.variable.long_name}, {when}",
+            title=f"{variable.long_name}, {when}",
         )
         figure = section(panel, line, units=units, variable=name)
         caption = "The last cycle (above), and one point over the last cycles with its 90 % band."
-        return (Panel("example", caption, figure),)
+        return (Panel(f"example{suffix}", caption, figure),)
     grid = experiment.space(store).grid
-    codes = store.dataset("observations")[QUALITY_CONTROL].sel(time=times[-1]).to_numpy()
+    codes = store.dataset("observations")[QUALITY_CONTROL].sel(time=times[-1]).to_numpy()[own]
     field = FieldPanel(
         truth=truth[-1].to_numpy().astype(float),
         background=background[-1].mean("member").to_numpy().astype(float),
@@ -82,16 +103,16 @@ def example_panels(experiment: Experiment, store: ExperimentStore) -> tuple[Pane
         spread=last[f"{name}_spread"][-1].to_numpy().astype(float),
         grid=grid,
         stations=grid.points()[stations[codes != QualityCode.WITHHELD]],
-        title=f"{recipe.variable.long_name}, {when}",
+        title=f"{variable.long_name}, {when}",
     )
     return (
         Panel(
-            "map",
+            f"map{suffix}",
             "Truth, background, analysis, errors and spread of the last cycle; dots are stations.",
             maps(field, units=units, variable=name),
         ),
         Panel(
-            "point",
+            f"point{suffix}",
             "A point without a station over the last cycles, with the analysis' 90 % band.",
             point_series(line, units=units, variable=name),
         ),

@@ -73,7 +73,7 @@ class Prepared:
         program = dataclasses.replace(
             self.program,
             valid_range=(max(low, lowest), min(high, highest)),
-            climate=Climate.of(self.climatology),
+            climate=Climate.of(self.climatology, channels=self.program.channels),
         )
         return dataclasses.replace(self, program=program)
 

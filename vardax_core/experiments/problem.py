@@ -46,16 +46,16 @@ def problem_of(
     """Put together what a method is built for.
 
     Arguments:
-        grid: of a state.
-        stations: flat index of the grid point of each; by default those that the recipe draws.
+        grid: of a state, or of each of its channels.
+        stations: flat index in the state of each; by default those that the recipe draws.
     """
-    chosen = stations
+    chosen, shape = stations, recipe.state_shape(grid.shape)
     operator: AbstractObservationOperator
     if recipe.reported:
-        operator = PlacedPoints.nowhere(grid.shape, 2 ** len(grid.shape))
+        operator = PlacedPoints.nowhere(shape, 2 ** len(grid.shape))
     else:
         chosen = draw_network(recipe, grid.shape) if stations is None else stations
-        operator = sampling(chosen, grid.shape)
+        operator = sampling(chosen, shape)
     return Problem(
         recipe=recipe,
         prior=prior,

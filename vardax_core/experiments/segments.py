@@ -12,6 +12,7 @@ from vardax_core.cycling.adaptation import SpreadState
 from vardax_core.cycling.cycle import CycleOutput, CycleProgram, CycleState
 from vardax_core.cycling.smoother import SmoothingState
 from vardax_core.cycling.trust import TrustState
+from vardax_core.data.channels import names_of, split_by, stacked
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import state_grid
 from vardax_core.data.state_frame import frame_mask
@@ -53,12 +54,13 @@ class SegmentReader:
             self._observations = self._observations.drop_vars("arrival_time")
         self._truth = self._records = None
         analysis = store.dataset("analysis")
-        self._shape = tuple(analysis.sizes[dim] for dim in recipe.state_dims)
+        grid_shape = tuple(analysis.sizes[dim] for dim in recipe.state_dims)
+        self._shape = recipe.state_shape(grid_shape)
         if recipe.reported:
             grid, width = state_grid(analysis, recipe), self._observations.sizes["station"]
             self._records = RecordInputs(recipe, settings, grid, program, width, even=even)
         else:
-            self._truth = store.dataset("nature_run")[recipe.variable.name]
+            self._truth = store.dataset("nature_run")[names_of(recipe)]
         self._minutes = to_minutes(self._observations["time"].values)
 
     def cut(self, cycles: range) -> list[range]:
@@ -106,7 +108,7 @@ class SegmentReader:
         if self._truth is None:
             return np.full((len(times), *self._shape), np.nan, np.float32)
         truth = self._truth.isel(time=rows).load().reindex(time=times)
-        return truth.transpose("time", *self.recipe.state_dims).to_numpy()
+        return stacked(truth, self.recipe).transpose("time", ...).to_numpy()
 
     def _rows(self, times: np.ndarray) -> slice:
         window = self.recipe.window
@@ -124,13 +126,15 @@ class StoredForm:
     """How the output of cycles is stored.
 
     Attributes:
-        name: of the state's variable.
+        names: of the state's variables, one to a channel.
+        dimensions: of the grid.
         dtype: of the fields in the store.
         width: columns of observations in the store.
         mask: True at the points that belong to the state, or None for all; the others are NaN.
     """
 
-    name: str
+    names: tuple[str, ...]
+    dimensions: int
     dtype: str
     width: int
     mask: np.ndarray | None = None
@@ -140,7 +144,8 @@ class StoredForm:
         """The form that a store has."""
         width = store.dataset("observations").sizes["station"]
         mask = frame_mask(store.dataset("analysis"), recipe.state_dims)
-        return cls(recipe.variable.name, dtype, width, mask)
+        names = tuple(names_of(recipe))
+        return cls(names, len(recipe.state_dims), dtype, width, mask)
 
     def groups(self, output: CycleOutput) -> dict[str, dict[str, Any]]:
         """Give the variables of the store's groups.
@@ -156,8 +161,8 @@ class StoredForm:
             smoothed["smoothed"] = self._fields(later)
         return {
             **smoothed,
-            "background": {self.name: self._field(output.background)},
-            "analysis": {self.name: self._field(analysis.ensemble), **self._fields(moments)},
+            "background": self._channels(output.background),
+            "analysis": {**self._channels(analysis.ensemble), **self._fields(moments)},
             "innovations": {
                 "background_departure": self._columns(departures.innovation),
                 "analysis_departure": self._columns(output.residuals.residual),
@@ -175,7 +180,15 @@ class StoredForm:
         }
 
     def _fields(self, fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        return {f"{self.name}_{suffix}": self._field(field) for suffix, field in fields.items()}
+        return {
+            name: channel
+            for suffix, field in fields.items()
+            for name, channel in self._channels(field, f"_{suffix}").items()
+        }
+
+    def _channels(self, field: Any, suffix: str = "") -> dict[str, np.ndarray]:
+        names = [name + suffix for name in self.names]
+        return split_by(self._field(field), names, self.dimensions)
 
     def _field(self, array: Any) -> np.ndarray:
         field = np.asarray(array).astype(self.dtype, copy=False)

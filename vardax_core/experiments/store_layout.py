@@ -7,15 +7,18 @@ import numpy as np
 import xarray as xr
 
 from vardax_core.calibration.statistics import (
+    FIELD_SUMS,
     REPORTED_STATISTICS,
     SMOOTHED_STATISTICS,
     STATISTICS,
     AbstractStatistic,
     declared_sums,
 )
-from vardax_core.data.conventions import variable_attributes
+from vardax_core.data.channels import channel_attributes
+from vardax_core.data.conventions import attributes_of
 from vardax_core.data.ingest import Ingested
-from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe import CHANNEL, Recipe
+from vardax_core.data.recipe_sections import Variable as RecipeVariable
 from vardax_core.data.state_frame import STATE_MASK
 from vardax_core.experiments.settings import ExperimentSettings, analysis_chain
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
@@ -47,16 +50,20 @@ def store_layout(
     Arguments:
         segment: cycles of a usual commit.
     """
-    variable, frame, observations = recipe.variable, ingested.frame, ingested.observations
+    frame, observations = ingested.frame, ingested.observations
     columns = observations.sizes[STATION]
     masked = (STATE_MASK,) if STATE_MASK in frame else ()
+    coords = tuple(_coordinate(frame, name) for name in (*recipe.state_dims, *masked))
+
+    def described(variable: RecipeVariable) -> StateDescription:
+        return StateDescription(variable.name, coords, attributes_of(variable), settings.dtype)
+
+    first, *further = map(described, recipe.variables)
     return experiment_layout(
-        state=StateDescription(
-            name=variable.name,
-            coords=tuple(_coordinate(frame, name) for name in (*recipe.state_dims, *masked)),
-            attrs=variable_attributes(recipe),
-            dtype=settings.dtype,
-        ),
+        state=first,
+        further=tuple(further),
+        observed=described(recipe.observed),
+        diagnostic_coords=_channel(recipe),
         n_members=settings.members,
         observation_coords=(
             _station(width_for(columns) if recipe.reported else columns, recipe.reported),
@@ -65,7 +72,7 @@ def store_layout(
         quality_flags={code.name.lower(): int(code) for code in QualityCode},
         diagnostics=_diagnostics(
             settings.members,
-            variable.units,
+            recipe,
             analysis_chain(recipe, settings.analysis),
             (
                 *STATISTICS,
@@ -118,6 +125,13 @@ def _station(columns: int, reported: bool) -> Coordinate:
     return Coordinate(STATION, (STATION,), values, {"long_name": what, "units": "1"})
 
 
+def _channel(recipe: Recipe) -> tuple[Coordinate, ...]:
+    if not recipe.channels:
+        return ()
+    numbers = np.arange(len(recipe.channels), dtype=np.int32)
+    return (Coordinate(CHANNEL, (CHANNEL,), numbers, channel_attributes(recipe)),)
+
+
 def _reported(recipe: Recipe, observations: xr.Dataset) -> tuple[Variable, ...]:
     """What is kept of real observations beside what is kept of all."""
     if not recipe.reported:
@@ -140,12 +154,15 @@ def _coordinate(dataset: xr.Dataset, name: str) -> Coordinate:
 
 
 def _diagnostics(
-    members: int, units: str, chain: tuple[str, ...], statistics: Iterable[AbstractStatistic]
+    members: int, recipe: Recipe, chain: tuple[str, ...], statistics: Iterable[AbstractStatistic]
 ) -> dict[str, Diagnostic]:
-    found = {
-        name: Diagnostic(sizes=one.sizes(members), attrs=one.attributes(units))
-        for name, one in declared_sums(statistics).items()
-    }
+    channels = {CHANNEL: len(recipe.channels)} if recipe.channels else {}
+    found = {}
+    for name, one in declared_sums(statistics).items():
+        of_fields = name in FIELD_SUMS
+        units = recipe.variable.units if of_fields else recipe.observed.units
+        sizes = {**(channels if of_fields else {}), **one.sizes(members)}
+        found[name] = Diagnostic(sizes=sizes, attrs=one.attributes(units))
     results = {
         "long_name": "how the analysis ended",
         "flag_values": [int(code) for code in ResultCode],

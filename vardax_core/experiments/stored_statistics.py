@@ -29,20 +29,27 @@ def refuse_older_store(diagnostics: Iterable[object]) -> None:
         )
 
 
-def stored_statistics(recipe: Recipe, diagnostics: xr.Dataset) -> xr.Dataset:
+def stored_statistics(
+    recipe: Recipe, diagnostics: xr.Dataset, channel: str | None = None
+) -> xr.Dataset:
     """The statistics of each cycle of a store, as `compute_scores` takes them.
 
     Arguments:
         recipe: of the experiment.
         diagnostics: the store's group.
+        channel: name of the variable whose fields are scored; by default the first.
 
     Raises:
+        RecipeError: if there is no such variable.
         StructureError: if an earlier version made the store.
     """
     refuse_older_store(diagnostics.data_vars)
-    return statistics_dataset(
+    variable = recipe.variable_of(channel or recipe.variable.name)
+    found = statistics_dataset(
         {name: diagnostics[name].to_numpy() for name in SUMS if name in diagnostics},
         diagnostics["time"].to_numpy(),
-        units=recipe.variable.units,
+        units=variable.units,
         spread_scale=recipe.error_sd,
+        channels=recipe.channels,
     )
+    return found.sel(channel=variable.name, drop=True) if recipe.channels else found

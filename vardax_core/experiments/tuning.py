@@ -188,6 +188,9 @@ class _SimulatedTrials(_AbstractTrials):
         self.prior = prior_of(self.recipe)
         self.grid = simulated_grid(self.recipe)
         _, self.climate_sd = self.prior.rough_climate
+        if self.recipe.channels:
+            first = self.prior.climatology.square_root[0]
+            self.climate_sd = float(np.sqrt(np.mean(np.sum(np.square(first), axis=-1))))
 
     def errors(self, options: dict[str, Any], number: int) -> Float[np.ndarray, "stream cycle"]:
         settings = _with(self.settings, options)
@@ -209,8 +212,10 @@ def _cycled(
     def look(
         memory: tuple, truth: Array, given: CycleInput, output: CycleOutput
     ) -> tuple[tuple, Array]:
-        lost = output.statistics["non_finite_weight"] > 0
-        return memory, jax.numpy.where(lost, jax.numpy.nan, output.statistics["rmse"])
+        lost, error = output.statistics["non_finite_weight"] > 0, output.statistics["rmse"]
+        if program.channels:
+            lost, error = jax.numpy.any(lost), error[0]
+        return memory, jax.numpy.where(lost, jax.numpy.nan, error)
 
     observing = FixedNetwork(recipe.error_sd)
     run = jax.jit(

@@ -41,9 +41,9 @@ class Problem:
         prior: what may be learned from.
         operator: observation operator H of the network.
         observing: the same network and its errors, as training observes.
-        grid: of a state.
-        stations: flat index of the grid point of each observation; None where observations bring
-            their places.
+        grid: of a state, or of each of its channels.
+        stations: flat index in the state of each observation; None where observations bring their
+            places.
         members: ensemble size.
     """
 
@@ -124,6 +124,7 @@ class AbstractMethod(BaseModel):
         needs_covariance: whether it needs the covariances of all points with one another.
         half_precision: whether it has a network that may compute in bfloat16.
         forecasts_again: whether an analysis makes forecasts of its own.
+        channels: whether it takes states of several channels on a grid.
         rival: method that the gates set beside it where no truth can be simulated.
     """
 
@@ -137,6 +138,7 @@ class AbstractMethod(BaseModel):
     needs_covariance: ClassVar[bool] = False
     half_precision: ClassVar[bool] = False
     forecasts_again: ClassVar[bool] = False
+    channels: ClassVar[bool] = False
     rival: ClassVar[str] = "oi"
 
     def lack_with(self, prior: AbstractPrior) -> str | None:
@@ -145,6 +147,11 @@ class AbstractMethod(BaseModel):
         Arguments:
             prior: what the recipe gives to learn from.
         """
+        if prior.recipe.channels and not self.channels:
+            return (
+                f"it takes states of one variable so far, and these hold "
+                f"{len(prior.recipe.channels)}: {', '.join(prior.recipe.channels)}"
+            )
         if self.needs_covariance and not prior.dense:
             return (
                 "it needs the covariances of all points with one another, which are not held where "

@@ -14,6 +14,7 @@ class ClimatologyMethod(AbstractMethod):
     title: ClassVar[str] = "draws from the climatology, without any observation"
     source: ClassVar[str] = "the reference of every skill score"
     place: ClassVar[int] = 0
+    channels: ClassVar[bool] = True
 
     def usual(self, prior: AbstractPrior) -> bool:
         return True

@@ -34,6 +34,7 @@ class ETKFMethod(AbstractMethod):
         "Bishop et al. (2001), doi:10.1175/1520-0493(2001)129<0420:ASWTET>2.0.CO;2"
     )
     place: ClassVar[int] = 50
+    channels: ClassVar[bool] = True
 
     inflation: float | None = Field(
         None,
@@ -68,6 +69,7 @@ class EnKFMethod(AbstractMethod):
         "Burgers et al. (1998), doi:10.1175/1520-0493(1998)126<1719:ASITEK>2.0.CO;2"
     )
     place: ClassVar[int] = 40
+    channels: ClassVar[bool] = True
 
     inflation: float = Field(1.05, gt=0, le=2, description="factor on the analysis anomalies")
 
@@ -91,6 +93,7 @@ class IterativeETKFMethod(AbstractMethod):
     source: ClassVar[str] = "Bocquet and Sakov (2012), doi:10.5194/npg-19-383-2012"
     place: ClassVar[int] = 55
     forecasts_again: ClassVar[bool] = True
+    channels: ClassVar[bool] = True
 
     iterations: int = Field(3, ge=1, le=20, description="Gauss-Newton steps of an analysis")
     certainty: float = Field(

@@ -14,6 +14,7 @@ class FreeRun(AbstractMethod):
     title: ClassVar[str] = "forecasts that no observation corrects"
     source: ClassVar[str] = "the reference of what observing is worth"
     place: ClassVar[int] = 5
+    channels: ClassVar[bool] = True
 
     def carries_members(self, prior: AbstractPrior) -> bool:
         return True

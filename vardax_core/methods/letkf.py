@@ -27,6 +27,7 @@ class LETKFMethod(AbstractMethod):
     title: ClassVar[str] = "local ensemble transform Kalman filter"
     source: ClassVar[str] = "Hunt et al. (2007), doi:10.1016/j.physd.2006.11.008"
     place: ClassVar[int] = 60
+    channels: ClassVar[bool] = True
 
     radius: float | None = Field(
         None,
@@ -61,6 +62,6 @@ class LETKFMethod(AbstractMethod):
         if stations is None:
             network = unplaced_network(grid, radius, self.most)
         else:
-            network = local_network(grid, grid.points()[stations], radius)
+            network = local_network(grid, grid.points()[stations % grid.size], radius)
         step = LETKF(problem.operator, network, self.inflation)
         return Assembly.of(problem.prior, step)

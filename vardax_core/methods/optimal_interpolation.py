@@ -24,6 +24,7 @@ class OptimalInterpolationMethod(AbstractMethod):
     title: ClassVar[str] = "optimal interpolation between the climatology and the observations"
     source: ClassVar[str] = "Gandin (1963)"
     place: ClassVar[int] = 20
+    channels: ClassVar[bool] = True
     needs_covariance: ClassVar[bool] = True
 
     def usual(self, prior: AbstractPrior) -> bool:

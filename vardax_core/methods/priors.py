@@ -26,8 +26,6 @@ Progress = Callable[[int, int, dict[str, float]], None]
 
 SIMULATED = "simulated"
 """The data digest of what was learned from simulations."""
-FREE_RUN_STEPS, SPIN_UP_STEPS = 20000, 1000
-"""Of the run that a climatology is taken from."""
 
 
 class UnknownPriorError(ValueError):
@@ -160,7 +158,7 @@ class SimulationPrior(AbstractPrior):
 
     @property
     def local(self) -> bool:
-        return self._settings.ring
+        return self._settings.ring or self._settings.layered
 
     @functools.cached_property
     def model(self) -> AbstractForecastModel:
@@ -181,6 +179,8 @@ class SimulationPrior(AbstractPrior):
 
     @property
     def possible_range(self) -> tuple[float, float]:
+        if self._settings.layered:
+            return super().possible_range
         return climate_range(*self.rough_climate)
 
     @property
@@ -204,11 +204,10 @@ def free_run_climatology(settings: AbstractModelSettings, interval: int) -> Clim
     """
     model = settings.build(interval)
     key = jax.random.key(96)
+    steps, spin_up = settings.free_run
     start = settings.start("float32", key=key)
-    states = jax.jit(
-        lambda x: model.trajectory(x, jnp.zeros((), jnp.int32), FREE_RUN_STEPS, key=key)
-    )(start)
-    run = np.asarray(states[SPIN_UP_STEPS:], np.float64).reshape(-1, math.prod(model.state_shape))
+    states = jax.jit(lambda x: model.trajectory(x, jnp.zeros((), jnp.int32), steps, key=key))(start)
+    run = np.asarray(states[spin_up:], np.float64).reshape(-1, math.prod(model.state_shape))
     if not np.isfinite(run).all():
         raise ValueError(
             f"The free run of the model {settings.name} is not finite; shorten its step_size."

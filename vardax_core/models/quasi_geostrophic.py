@@ -146,6 +146,9 @@ class QuasiGeostrophicSettings(AbstractModelSettings):
     name: ClassVar[str] = "qg"
     title: ClassVar[str] = "Two-layer quasi-geostrophic eddies on a doubly periodic plane"
     source: ClassVar[str] = "Vallis (2006), section 5.4; doi:10.1016/0377-0265(78)90002-7"
+    free_run: ClassVar[tuple[int, int]] = (6000, 1000)
+    layered: ClassVar[bool] = True
+    wraps: ClassVar[bool] = True
 
     size: int = Field(default=64, ge=8, multiple_of=2, description="grid points along a side")
     length: float = Field(default=1e6, gt=0, description="length of a side, metres")

@@ -21,6 +21,11 @@ class AbstractModelSettings(BaseModel):
         name: by which recipes and commands choose the model.
         title: one line for people.
         source: of the equations.
+        layered: whether the first axis of a state is that of its channels, and the others are
+            those of a grid.
+        wraps: whether that grid closes on itself along every axis.
+        free_run: steps of the run that a climatology is taken from, and how many of its first ones
+            are left out.
         ring: whether the points of a state are a ring of equals, on which a local analysis may
             be learned.
         later: fields that are left out where they have their default, so that digests of recipes
@@ -32,6 +37,9 @@ class AbstractModelSettings(BaseModel):
     name: ClassVar[str]
     title: ClassVar[str]
     source: ClassVar[str]
+    free_run: ClassVar[tuple[int, int]] = (20000, 1000)
+    layered: ClassVar[bool] = False
+    wraps: ClassVar[bool] = False
     ring: ClassVar[bool] = False
     later: ClassVar[frozenset[str]] = frozenset()
 
@@ -58,6 +66,20 @@ class AbstractModelSettings(BaseModel):
     @abstractmethod
     def axes(self) -> tuple[Axis, ...]:
         """Give the coordinates of every dimension of a state."""
+
+    @property
+    def channels(self) -> int:
+        """Number of channels; 0 where a state has no axis of them."""
+        return self.state_shape[0] if self.layered else 0
+
+    @property
+    def grid_shape(self) -> tuple[int, ...]:
+        """Shape of the grid of one channel."""
+        return self.state_shape[1:] if self.layered else self.state_shape
+
+    def grid_axes(self) -> tuple[Axis, ...]:
+        """Give the coordinates of every dimension of the grid."""
+        return self.axes()[1:] if self.layered else self.axes()
 
     @field_validator("*", mode="before")
     @classmethod

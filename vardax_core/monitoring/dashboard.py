@@ -40,12 +40,13 @@ def latest_picture(
     dims, grid = recipe.state_dims, experiment.space(store).grid
     positions = np.moveaxis(np.asarray(grid.positions()), -1, 0)
     observations = store.dataset("observations").sel(time=when)
-    values = observations[name].to_numpy().astype(float)
+    values = observations[recipe.observed.name].to_numpy().astype(float)
     there = np.isfinite(values)
     if recipe.reported:
         places, _ = observed_places(store, recipe, np.datetime64(when.item(), "ns"))
     else:
-        places = grid.points()[observations["grid_index"].to_numpy()]
+        index = observations["grid_index"].to_numpy()
+        places, there = grid.points()[index % grid.size], there & (index < grid.size)
     mean, spread = (
         analysis[f"{name}_{which}"].transpose(*dims).to_numpy().astype(float)
         for which in ("mean", "spread")

@@ -127,6 +127,7 @@ def survey(
     since = oldest - np.timedelta64(DRIFT_DAYS + HISTORY_DAYS, "D")
     first = int(np.searchsorted(times, since, side="right"))
     rows = diagnostics[list(SCALARS)].isel(time=slice(first, None)).load()
+    rows = rows.isel(channel=0, missing_dims="ignore")
     settled = start + recipe.burn_in * interval
     scores = _recent_scores(experiment, diagnostics, max(settled, last - DAYS + interval))
     return Situation(

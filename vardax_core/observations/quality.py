@@ -42,13 +42,16 @@ def flag_attributes() -> dict[str, object]:
 
 
 def check_bounds(
-    observations: xr.Dataset, variable: str, valid_min: float, valid_max: float
+    observations: xr.Dataset,
+    variable: str,
+    valid_min: float | np.ndarray,
+    valid_max: float | np.ndarray,
 ) -> xr.Dataset:
     """Flag the kept values of `variable` that are not finite or out of bounds.
 
     A value that is not finite becomes NaN with the code MISSING; one below `valid_min` or above
-    `valid_max`, in the variable's unit, stays as reported with the code GROSS_ERROR. Codes set
-    before are left as they are.
+    `valid_max`, in the variable's unit and of all stations or of each, stays as reported with the
+    code GROSS_ERROR. Codes set before are left as they are.
     """
     values, codes = observations[variable], observations[QUALITY_CONTROL]
     finite = np.isfinite(values)

@@ -75,6 +75,9 @@ def _trailing_sizes(diagnostics: Mapping[str, Diagnostic]) -> dict[str, int]:
 def experiment_layout(
     *,
     state: StateDescription,
+    further: tuple[StateDescription, ...] = (),
+    observed: StateDescription | None = None,
+    diagnostic_coords: tuple[Coordinate, ...] = (),
     n_members: int,
     observation_coords: tuple[Coordinate, ...],
     quality_flags: Mapping[str, int],
@@ -87,7 +90,10 @@ def experiment_layout(
     """The layout of a forecast-analysis experiment.
 
     Args:
-        state: name, coordinates, attributes and dtype of the state.
+        state: name, coordinates, attributes and dtype of the state, or of its first channel.
+        further: the same of its other channels, on the same grid.
+        observed: what the values of observations are; by default the state.
+        diagnostic_coords: coordinates of the diagnostics.
         n_members: ensemble size M.
         observation_coords: the coordinate of the observation dimension first (for example
             `station`), then further ones along it (`latitude`, `longitude`).
@@ -102,8 +108,9 @@ def experiment_layout(
         StructureError: coordinates, dimensions or names contradict each other.
     """
     obs_dim = observation_coords[0].dims[0]
-    units = {"units": state.attrs["units"]} if "units" in state.attrs else {}
-    long_name = state.attrs.get("long_name", state.name)
+    seen = state if observed is None else observed
+    units = {"units": seen.attrs["units"]} if "units" in seen.attrs else {}
+    long_name = seen.attrs.get("long_name", seen.name)
     quality = Variable(
         "quality_control",
         (TIME, obs_dim),
@@ -118,10 +125,10 @@ def experiment_layout(
     )
 
     error = dict(units)
-    if "standard_name" in state.attrs:
-        error["standard_name"] = f"{state.attrs['standard_name']} standard_error"
+    if "standard_name" in seen.attrs:
+        error["standard_name"] = f"{seen.attrs['standard_name']} standard_error"
 
-    def observed(name: str, description: str, attrs: Attributes) -> Variable:
+    def column(name: str, description: str, attrs: Attributes) -> Variable:
         return Variable(
             name, (TIME, obs_dim), state.dtype, {"long_name": f"{description} {long_name}", **attrs}
         )
@@ -130,8 +137,8 @@ def experiment_layout(
     observations = Group(
         "observations",
         (
-            observed(state.name, "observed", {**state.attrs, "long_name": f"observed {long_name}"}),
-            observed(f"{state.name}_error", "observation error standard deviation of", error),
+            column(seen.name, "observed", {**seen.attrs, "long_name": f"observed {long_name}"}),
+            column(f"{seen.name}_error", "observation error standard deviation of", error),
             quality,
             Variable(
                 "arrival_time",
@@ -152,9 +159,9 @@ def experiment_layout(
     innovations = Group(
         "innovations",
         (
-            observed("background_departure", "observation minus background (O-B) of", units),
-            observed("analysis_departure", "observation minus analysis (O-A) of", units),
-            observed("background_equivalent_variance", "background ensemble variance of", variance),
+            column("background_departure", "observation minus background (O-B) of", units),
+            column("analysis_departure", "observation minus analysis (O-A) of", units),
+            column("background_equivalent_variance", "background ensemble variance of", variance),
             quality,
         ),
         observation_coords,
@@ -165,26 +172,36 @@ def experiment_layout(
         np.arange(n_members, dtype=np.int32),
         {"standard_name": "realization", "long_name": "ensemble member", "units": "1"},
     )
-    ensemble = Variable(state.name, (TIME, "member", *state.dims), state.dtype, state.attrs)
+    channels = (state, *further)
+    ensembles = tuple(
+        Variable(one.name, (TIME, "member", *one.dims), one.dtype, one.attrs) for one in channels
+    )
 
-    def statistic(suffix: str, description: str, method: str) -> Variable:
-        attrs = {
-            **state.attrs,
-            "long_name": f"{description} of {long_name}",
-            "cell_methods": f"realization: {method}",
-        }
-        return Variable(f"{state.name}_{suffix}", (TIME, *state.dims), state.dtype, attrs)
+    def statistic(suffix: str, description: str, method: str) -> tuple[Variable, ...]:
+        return tuple(
+            Variable(
+                f"{one.name}_{suffix}",
+                (TIME, *one.dims),
+                one.dtype,
+                {
+                    **one.attrs,
+                    "long_name": f"{description} of {one.attrs.get('long_name', one.name)}",
+                    "cell_methods": f"realization: {method}",
+                },
+            )
+            for one in channels
+        )
 
     analysis = (
-        ensemble,
-        statistic("mean", "analysis mean", "mean"),
-        statistic("spread", "analysis spread", "standard_deviation"),
+        *ensembles,
+        *statistic("mean", "analysis mean", "mean"),
+        *statistic("spread", "analysis spread", "standard_deviation"),
     )
     smoothed = Group(
         "smoothed",
         (
-            statistic("mean", f"mean {lag} cycles before time, smoothed,", "mean"),
-            statistic(
+            *statistic("mean", f"mean {lag} cycles before time, smoothed,", "mean"),
+            *statistic(
                 "spread", f"spread {lag} cycles before time, smoothed,", "standard_deviation"
             ),
         ),
@@ -197,19 +214,20 @@ def experiment_layout(
     )
     truth = Group(
         "nature_run",
-        (Variable(state.name, (TIME, *state.dims), state.dtype, state.attrs),),
+        tuple(Variable(one.name, (TIME, *one.dims), one.dtype, one.attrs) for one in channels),
         state.coords,
     )
     scalars = Group(
         "diagnostics",
         tuple(Variable(n, (TIME, *d.sizes), d.dtype, d.attrs) for n, d in diagnostics.items()),
+        diagnostic_coords,
         sizes=_trailing_sizes(diagnostics),
     )
     return Layout(
         groups=(
             observations,
             *((truth,) if nature_run else ()),
-            Group("background", (ensemble,), (member, *state.coords)),
+            Group("background", ensembles, (member, *state.coords)),
             Group("analysis", analysis, (member, *state.coords)),
             *((smoothed,) if lag else ()),
             *((Group("platforms"),) if reported else ()),

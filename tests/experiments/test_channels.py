@@ -1,0 +1,104 @@
+"""A state with two channels from recipe to store and report."""
+
+import numpy as np
+import pytest
+
+from tests.experiments import layers, small
+from vardax_core.data import ingest
+from vardax_core.data.channels import stacked
+from vardax_core.experiments.comparison import compare
+from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.settings import ExperimentSettings, lack_of
+
+METHODS = ("climatology", "letkf")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """What was ingested, the experiments and their stores, and the report on them."""
+    root, recipe = tmp_path_factory.mktemp("layers"), layers.recipe()
+    ingested = ingest(recipe)
+    made = [Experiment(recipe, ExperimentSettings(method=m, members=20), root) for m in METHODS]
+    stores = [small.ingested_store(one, ingested) for one in made]
+    for one, store in zip(made, stores, strict=True):
+        small.catch_up(one, store)
+    return ingested, dict(zip(METHODS, stores, strict=True)), compare(made, made[1])
+
+
+def test_a_store_has_one_variable_for_each_channel(run):
+    _, stores, _ = run
+    store, grid = stores["letkf"], ("y", "x")
+    expected = {
+        "nature_run": dict.fromkeys(layers.LAYERS, ("time", *grid)),
+        "background": dict.fromkeys(layers.LAYERS, ("time", "member", *grid)),
+        "analysis": dict.fromkeys(layers.LAYERS, ("time", "member", *grid))
+        | {f"{n}_{what}": ("time", *grid) for n in layers.LAYERS for what in ("mean", "spread")},
+    }
+    for group, variables in expected.items():
+        found = store.dataset(group)
+        assert {str(n): v.dims for n, v in found.data_vars.items()} == variables
+        assert found["q2"].attrs["long_name"] == "potential vorticity of the lower layer"
+        assert found["q2"].attrs["units"] == "s-1"
+
+
+def test_the_truth_is_read_back_as_it_was_ingested(run):
+    ingested, stores, _ = run
+    recipe, stored = layers.recipe(), stores["letkf"].dataset("nature_run").load()
+    given = stacked(ingested.nature_run, recipe)
+    assert given.dims == ("time", "channel", "y", "x")
+    np.testing.assert_array_equal(stacked(stored, recipe), given.sel(time=stored["time"]))
+
+
+def test_observations_say_their_channel_and_are_of_it(run):
+    ingested, stores, _ = run
+    found = stores["letkf"].dataset("observations").load()
+    meanings = found["channel"].attrs["flag_meanings"].split()
+    assert [meanings[n] for n in found["channel"].to_numpy()] == ["q1"] * (layers.SIZE // 2) ** 2
+    truth = ingested.nature_run["q1"].sel(time=found["time"])
+    errors = (found["observed"] - truth.sel(y=found["y"], x=found["x"])) / 5e-7
+    # Of 1920 draws the standard deviation has an error of 1 / sqrt(2 x 1920) = 1.6 %.
+    assert float(errors.std()) == pytest.approx(1.0, abs=0.08)
+
+
+def test_the_diagnostics_are_those_of_the_stored_fields(run):
+    _, stores, _ = run
+    store = stores["letkf"]
+    recipe, found = layers.recipe(), store.dataset("diagnostics").load()
+    mean = stacked(store.dataset("analysis").load(), recipe, "_mean")
+    error = mean - stacked(store.dataset("nature_run").load(), recipe).sel(time=mean["time"])
+    expected = np.sqrt((error.astype(float) ** 2).mean(("y", "x")))
+    assert found["rmse"].dims == ("time", "channel")
+    np.testing.assert_allclose(found["rmse"], expected.to_numpy(), rtol=1e-4)
+    assert found["chi2"].dims == ("time",)
+
+
+def test_what_is_seen_of_one_layer_improves_both(run):
+    _, stores, _ = run
+    error = {
+        m: s.dataset("diagnostics")["rmse"][layers.BURN_IN :].mean("time").to_numpy()
+        for m, s in stores.items()
+    }
+    assert (error["letkf"] < 0.7 * error["climatology"]).all(), error
+
+
+def test_the_report_scores_each_layer(run):
+    _, stores, written = run
+    text = written.markdown.read_text()
+    section = text.split("## By channel")[1].split("##")[0]
+    assert set(written.channels) == set(layers.LAYERS)
+    for name in layers.LAYERS:
+        for method in METHODS:
+            assert f"| {name} | {method} | s-1 |" in section
+            stored = stores[method].dataset("diagnostics")["rmse"][layers.BURN_IN :]
+            own = stored[:, layers.LAYERS.index(name)].mean()
+            assert written.channels[name][method]["rmse"] == pytest.approx(float(own), rel=1e-6)
+    assert written.scores["letkf"]["rmse"] == written.channels["q1"]["letkf"]["rmse"]
+    pictures = {path.name for path in written.markdown.parent.glob("*.png")}
+    assert {"map.png", "map-q2.png"} <= pictures
+
+
+def test_a_method_of_one_variable_says_so():
+    lack = lack_of(layers.recipe(), "3dvar")
+    assert lack is not None
+    assert "one variable" in lack
+    assert "q1, q2" in lack
