@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
 
-from vardax_core.data.recipe import CHANNEL, Recipe
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe_sections import CHANNEL
 
 
 def names_of(recipe: Recipe, suffix: str = "") -> list[str]:

@@ -11,8 +11,8 @@ from pandera.errors import SchemaErrors
 
 from vardax_core.data.conventions import attributes_of, error_attributes
 from vardax_core.data.errors import ContractError
-from vardax_core.data.recipe import CHANNEL, Recipe
-from vardax_core.data.recipe_sections import Variable
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe_sections import CHANNEL, Variable
 from vardax_core.data.timeaxis import MINUTES_UNITS
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 

@@ -15,7 +15,9 @@ from vardax_core.data import schema
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.host_sections import CallableForecast, CommandForecast, HostSection
 from vardax_core.data.observing_networks import EveryPoint, RandomPoints, Regular, Reported
+from vardax_core.data.recipe_faults import faults_of_recipe
 from vardax_core.data.recipe_sections import (
+    OBSERVED,
     Binning,
     ObservationNoise,
     Period,
@@ -32,17 +34,10 @@ from vardax_core.data.reported import (
 )
 from vardax_core.data.scalars import Duration, Integer, Interval
 from vardax_core.data.section import Section
-from vardax_core.data.streams.sections import Stream, faults_of_names
+from vardax_core.data.streams.sections import Stream
 from vardax_core.data.timeaxis import duration_to_minutes, instant_to_minutes
 from vardax_core.data.truth_sources import FileSource, TwinSource
-from vardax_core.words import counted, faults_of
-
-OBSERVED = "observed"
-"""Name in stores of the values of observations where a state has several channels."""
-CHANNEL = "channel"
-"""Name of the dimension of channels, and of the channel of a station."""
-RESERVED = frozenset({OBSERVED, CHANNEL, "time", "member", "station", "quality_control"})
-"""Names in stores that no variable of several may have."""
+from vardax_core.words import faults_of
 
 
 class Recipe(Section):
@@ -218,144 +213,7 @@ class Recipe(Section):
         return duration_to_minutes(self.window.spacing)
 
     def _faults(self) -> Iterator[str]:
-        yield from self._faults_of_times()
-        yield from self._faults_of_channels()
-        if self.reported:
-            yield from self._faults_of_streams()
-        else:
-            yield from self._faults_of_simulation()
-
-    def _faults_of_streams(self) -> Iterator[str]:
-        streams = self.streams or ()
-        bounds = (self.variable.valid_min, self.variable.valid_max)
-        for number, stream in enumerate(streams):
-            for fault in stream.faults_with(self.state_dims, self.variable.units, bounds):
-                yield f"observations.{number}.{fault}"
-        for fault in faults_of_names(streams):
-            yield f"streams: {fault}"
-        if not isinstance(self.source, NoTruth) or not isinstance(self.network, Reported):
-            yield "streams: real observations have no truth and no simulated observing network"
-        for name in ("observation", "screening", "binning"):
-            if getattr(self, name) is not None:
-                yield f"{name} is for observations that are simulated; a stream says its own"
-        if self.grid is None and self.prior is None:
-            yield "grid: real observations say nothing about where maps are wanted; give a grid"
-        if self.grid is not None:
-            for fault in self.grid.faults_with(self.state_dims):
-                yield f"grid: {fault}"
-        averaged = [stream.name for stream in streams if stream.statistic is not None]
-        if averaged and self.forecast_files is None:
-            yield (
-                f"streams: the values of {averaged} are of some hours, which asks for a forecast "
-                "whose fields lie within them"
-            )
-        names = {stream.name for stream in streams}
-        unknown = sorted(set((self.withheld and self.withheld.streams) or ()) - names)
-        if unknown:
-            yield f"withheld.streams: there are no streams {unknown}, only {sorted(names)}"
-
-    def _faults_of_simulation(self) -> Iterator[str]:
-        if self.observation is None:
-            yield "observation is needed: how the truth is observed"
-            return
-        if isinstance(self.source, NoTruth) or isinstance(self.network, Reported):
-            yield "source and network are needed: without real streams a truth is observed"
-            return
-        for name in ("grid", "prior", "withheld"):
-            if getattr(self, name) is not None:
-                yield f"{name} is for real observations, and these are simulated from a truth"
-        if self.forecast_files is not None:
-            yield "forecast from files is for real observations, and these are simulated"
-        if self.window.after is not None:
-            yield "window.after is for maps of real observations"
-        yield from self._faults_of_twin()
-
-    def _faults_of_times(self) -> Iterator[str]:
-        if self.forecast is not None and self.window.times + (self.window.after or 0) > 1:
-            yield (
-                "window: with a forecast from files, a command or a function the observations of "
-                "one time are analysed; set times to 1 and leave `after` out"
-            )
-        if (
-            self.training is not None
-            and self.training.end >= self.period.start
-            and not self.reported
-        ):
-            yield (
-                f"training ends at {self.training.end.isoformat()}, which must be before period "
-                f"starts at {self.period.start.isoformat()}: a method is scored on later days only"
-            )
-        if (self.period.end - self.period.start) % self.cycle_interval:
-            yield (
-                f"period must hold a whole number of cycles of {self.cycle_interval}: it runs from "
-                f"{self.period.start.isoformat()} to {self.period.end.isoformat()}"
-            )
-        # Rounded up, and not times x spacing, which may be longer than a timedelta can be.
-        fit = -(-self.cycle_interval // self.window.spacing)
-        if self.window.times > fit and not self.reported:
-            yield (
-                f"a window of {self.window.times} times every {self.window.spacing} is longer than "
-                f"the cycle of {self.cycle_interval}: an observation would be used twice"
-            )
-        own = self.window.spacing if self.observation is None else self.observation.interval
-        name = "window.spacing" if self.observation is None else "observation.interval"
-        for key, length in (
-            ("cycle_interval", self.cycle_interval),
-            ("window.spacing", self.window.spacing),
-        ):
-            if length % own:
-                yield f"{key} {length} must be a multiple of {name} {own}"
-
-    def _faults_of_twin(self) -> Iterator[str]:
-        if not isinstance(self.source, TwinSource) or self.observation is None:
-            return
-        channels, shape = self.source.settings.channels, self.source.settings.grid_shape
-        if len(self.state_dims) != len(shape):
-            yield (
-                f"state_dims: a state of the model {self.source.model} has "
-                f"{counted(len(shape), 'dimension')}, {shape} points; got {list(self.state_dims)}"
-            )
-        elif len(self.channels) != channels:
-            yield (
-                f"variables: a state of the model {self.source.model} holds "
-                f"{counted(channels or 1, 'variable')}; got "
-                f"{[one.name for one in self.variables]}"
-            )
-        else:
-            try:
-                self.network.places(shape)
-            except ValueError as error:
-                yield f"network: {error}"
-        if self.observation.interval % self.source.step_interval:
-            yield (
-                f"observation.interval {self.observation.interval} must be a multiple of "
-                f"source.step_interval {self.source.step_interval}"
-            )
-
-    def _faults_of_channels(self) -> Iterator[str]:
-        chosen = self.observation.channels if self.observation is not None else None
-        names = [one.name for one in self.variables]
-        if chosen is not None and (unknown := sorted(set(chosen) - set(names))):
-            yield f"observation.channels: there are no variables {unknown}, only {names}"
-            return
-        if self.further is None:
-            return
-        if len(set(names)) < len(names) or set(names) & RESERVED:
-            yield (
-                f"variables: every one needs a name of its own, and none of {sorted(RESERVED)}; "
-                f"got {names}"
-            )
-        if not isinstance(self.source, TwinSource):
-            yield "variables: several are for a truth that a model simulates, so far"
-        units = {self.variables[number].units for number in self.observed_channels}
-        if len(units) > 1:
-            yield (
-                f"observation.channels: the observed variables have the units {sorted(units)}, and "
-                "one error_sd is of one unit; observe variables of one unit"
-            )
-        for name in ("screening", "binning"):
-            if getattr(self, name) is not None:
-                yield f"{name} is for a state of one variable, so far"
+        return faults_of_recipe(self)
 
     @property
     def digest(self) -> str:

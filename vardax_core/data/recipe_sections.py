@@ -7,6 +7,13 @@ from pydantic import Field
 from vardax_core.data.scalars import Duration, Instant, Integer, Interval, Number, Seed
 from vardax_core.data.section import Section
 
+OBSERVED = "observed"
+"""Name in stores of the values of observations where a state has several channels."""
+CHANNEL = "channel"
+"""Name of the dimension of channels, and of the channel of a station."""
+RESERVED = frozenset({OBSERVED, CHANNEL, "time", "member", "station", "quality_control"})
+"""Names in stores that no variable of several may have."""
+
 
 class Variable(Section):
     """The quantity that is observed and assimilated."""

@@ -8,7 +8,8 @@ import xarray as xr
 from vardax_core.data.channels import channel_attributes, split, stacked
 from vardax_core.data.conventions import attributes_of, error_attributes, global_attributes
 from vardax_core.data.errors import PeriodError, RecipeError, SourceError
-from vardax_core.data.recipe import CHANNEL, Recipe
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe_sections import CHANNEL
 from vardax_core.data.timeaxis import (
     MINUTES_UNITS,
     duration_to_minutes,

@@ -17,7 +17,8 @@ from vardax_core.calibration.statistics import (
 from vardax_core.data.channels import channel_attributes
 from vardax_core.data.conventions import attributes_of
 from vardax_core.data.ingest import Ingested
-from vardax_core.data.recipe import CHANNEL, Recipe
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe_sections import CHANNEL
 from vardax_core.data.recipe_sections import Variable as RecipeVariable
 from vardax_core.data.state_frame import STATE_MASK
 from vardax_core.experiments.settings import ExperimentSettings, analysis_chain

@@ -7,9 +7,10 @@ import xarray as xr
 from tests.data.streams.reading import GRID, write
 from tests.support import real_data_dir
 from vardax_core.data.errors import SourceFormatError
+from vardax_core.data.streams.columns import TimeReading
 from vardax_core.data.streams.guesses import marks_of, role_of, time_reading, units_of
 from vardax_core.data.streams.inspect import inspect_file
-from vardax_core.data.streams.sections import Stream, TimeReading
+from vardax_core.data.streams.sections import Stream
 
 
 def test_the_real_stations_are_understood():

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from vardax_core.data.streams.columns import TimeReading
 from vardax_core.data.streams.numbers import numbers_of, texts_of
-from vardax_core.data.streams.sections import TimeReading
 from vardax_core.data.streams.times import instants_of
 from vardax_core.data.streams.units import UnknownUnitsError, conversion
 from vardax_core.state.coordinates import LATITUDE, LONGITUDE, meaning

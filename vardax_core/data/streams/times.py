@@ -8,9 +8,9 @@ import pandas as pd
 from jaxtyping import Bool
 
 from vardax_core.data.errors import TimeAxisError
+from vardax_core.data.streams.columns import TimeReading
 from vardax_core.data.streams.numbers import are_blank, numbers_of, texts_of
 from vardax_core.data.streams.scalars import length_of, zone_of
-from vardax_core.data.streams.sections import TimeReading
 
 _CALENDARS = (None, "standard", "gregorian", "proleptic_gregorian")
 _FINEST = 10**6
