@@ -68,6 +68,10 @@ def test_what_is_withheld_is_predicted_with_an_honest_spread(stores):
     assert "withheld" in text.splitlines()[2]
     assert (found.markdown.parent / "map.png").stat().st_size > 10_000
     assert np.isnan(local["rmse"])
+    streams = text[text.index("## Streams") :].splitlines()[4]
+    assert streams.startswith("| drifters |")
+    worst = text[text.index("## Withheld platforms") :].splitlines()[4]
+    assert worst.startswith("| drifters/b")
 
 
 def test_a_store_says_where_every_observation_was_and_what_became_of_it(stores):

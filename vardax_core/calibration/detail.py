@@ -107,7 +107,7 @@ def over_time(statistics: xr.Dataset, units: str, makers: Makers | None) -> tupl
     header = [
         "from",
         "cycles",
-        unit_label("rmse.a", units),
+        unit_label(_error_name(statistics), units),
         "spread/RMSE",
         "90 % coverage",
         "innovation chi2",
@@ -129,7 +129,7 @@ def by_maker(statistics: xr.Dataset, units: str, makers: Makers) -> tuple[Row, l
     header = [
         "made by",
         "cycles",
-        unit_label("rmse.a", units),
+        unit_label(_error_name(statistics), units),
         "spread/RMSE",
         "90 % coverage",
         "innovation chi2",
@@ -150,6 +150,12 @@ def percent(share: float) -> str:
 def _scores(statistics: xr.Dataset, where: slice | np.ndarray) -> Mapping[str, float]:
     part = compute_scores(statistics.isel(time=where), key=jax.random.key(0), resamples=0)
     return {name: score.value for name, score in part.values.items()}
+
+
+def _error_name(statistics: xr.Dataset) -> str:
+    """What the errors of a table are: of the truth, or of withheld observations."""
+    scored = bool(np.any(statistics["cycles"].values > 0))
+    return "withheld RMS" if not scored and "withheld_crps_sum" in statistics else "rmse.a"
 
 
 def _four(scores: Mapping[str, float]) -> list[str]:

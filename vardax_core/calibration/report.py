@@ -84,6 +84,7 @@ class ReportInput:
         channels: units of every variable of the state by its name; none where it has one.
         validated: scores in the gates of the primary method's weights, by name.
         key: for the bootstrap.
+        further: tables of the primary method, by heading: header and rows.
     """
 
     title: str
@@ -97,6 +98,7 @@ class ReportInput:
     burn_in: int = 0
     recent: int | None = None
     regions: Sequence[str] = ()
+    further: Mapping[str, tuple[list[str], list[list[str]]]] = field(default_factory=dict)
     by_area: bool = False
     channels: Mapping[str, str] = field(default_factory=dict)
     validated: Mapping[str, float] = field(default_factory=dict)
@@ -204,15 +206,17 @@ def _tables(
     makers = method.makers
     if makers is not None:
         makers = dataclasses.replace(makers, numbers=makers.numbers[report.burn_in :])
-    tables = {
-        "Analysis and forecast": detail.by_lead(scores, report.units),
+    tables = {}
+    if np.isfinite(scores["rmse"]):
+        tables["Analysis and forecast"] = detail.by_lead(scores, report.units)
+    tables |= {
         "Over time": detail.over_time(statistics, report.units, makers),
     }
     if report.regions:
         tables["Quarters of the grid"] = detail.by_region(scores, report.regions, report.units)
     if makers is not None and np.any(makers.numbers > 0):
         tables["What made the analyses"] = detail.by_maker(statistics, report.units, makers)
-    return tables
+    return {**tables, **report.further}
 
 
 def markdown_with_embedded_pictures(report_md_path: str | Path) -> str:

@@ -31,6 +31,11 @@ def _of_streams(recipe: Any) -> Iterator[str]:
     for number, stream in enumerate(streams):
         for fault in stream.faults_with(recipe.state_dims, recipe.variable.units, bounds):
             yield f"observations.{number}.{fault}"
+        if stream.error_sd is None and not stream.source.states_errors:
+            yield (
+                f"observations.{number}.error_sd is needed: neither it nor a column of errors says "
+                "how good the values are; a guess will do, which training then corrects and says so"
+            )
     for fault in faults_of_names(streams):
         yield f"streams: {fault}"
     if not isinstance(recipe.source, NoTruth) or not isinstance(recipe.network, Reported):

@@ -23,6 +23,7 @@ from vardax_core.calibration.report import (
 )
 from vardax_core.calibration.scores import Scores, compute_scores
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.observed_tables import Table, observed_tables
 from vardax_core.experiments.pictures import example_panels
 from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.experiments.validation import is_gated
@@ -190,11 +191,19 @@ def _report_input(
         burn_in=recipe.burn_in,
         recent=recent,
         regions=region_names(primary.space(store).grid, recipe.state_dims),
+        further=_further(primary, store),
         by_area=weighted == {BY_AREA},
         channels={name: recipe.variable_of(name).units for name in recipe.channels},
         validated=_validated(primary, store) if is_gated(primary) else {},
         key=jax.random.key(primary.settings.seed),
     )
+
+
+def _further(primary: Experiment, store: ExperimentStore) -> dict[str, Table]:
+    recipe = primary.recipe
+    if not recipe.reported:
+        return {}
+    return observed_tables(store, recipe, primary.platforms(store), recipe.burn_in)
 
 
 def _provenance(primary: Experiment, store: ExperimentStore, digest: str) -> dict[str, str]:

@@ -137,7 +137,10 @@ def test_land_and_what_lies_outside_are_told_apart(tmp_path):
 
 
 def test_axes_that_are_not_known_are_asked_for(tmp_path):
-    images().rename(lat="north", lon="east").to_netcdf(tmp_path / "a.nc")
+    made = images().rename(lat="north", lon="east")
+    for axis in ("north", "east"):
+        made[axis].attrs = {}
+    made.to_netcdf(tmp_path / "a.nc")
     with pytest.raises(SourceFormatError, match=r"known to be its latitude.*write source\.axes"):
         read(tmp_path, stream())
     axes = {"latitude": "north", "longitude": "east"}

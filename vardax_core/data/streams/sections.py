@@ -289,11 +289,6 @@ class Stream(Section):
         """
         for fault in self.source.faults_of_axes(dims):
             yield f"source.{fault}"
-        if self.error_sd is None and not self.source.states_errors:
-            yield (
-                "error_sd is needed: neither it nor a column of errors says how good the values "
-                "are; a guess will do, which training then corrects and says so"
-            )
         if self.source.units is not None:
             try:
                 conversion(self.source.units, units)

@@ -1,0 +1,69 @@
+"""Windows of records: at most four shapes whatever the counts, and every record once."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from tests.cycling.test_placement import ETKF, GRID, PlacedPoints, program
+from tests.experiments import reported
+from vardax_core.experiments.record_inputs import RecordInputs
+from vardax_core.experiments.settings import default_settings
+from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
+
+WIDTH, DAYS = 256, 24
+RNG = np.random.default_rng(4)
+START = np.datetime64("2019-03-01T12:00", "ns")
+
+
+def observations(counts):
+    """Records at random places, so many at each time."""
+    shape = (len(counts), WIDTH)
+    there = np.arange(WIDTH)[None] < np.asarray(counts)[:, None]
+    times = START + np.arange(len(counts)) * np.timedelta64(1, "D")
+    codes = np.where(there, QualityCode.KEPT, QualityCode.MISSING).astype(np.int8)
+    columns = {
+        "sst": np.arange(np.prod(shape)).reshape(shape).astype(np.float32),
+        "sst_error": np.full(shape, 0.2, np.float32),
+        QUALITY_CONTROL: codes,
+        "latitude": RNG.uniform(50, 53, shape),
+        "longitude": RNG.uniform(-5, 0, shape),
+        "observation_time": np.broadcast_to(times[:, None], shape).copy(),
+        "platform": np.zeros(shape, np.int32),
+    }
+    dims = ("time", "station")
+    return xr.Dataset({k: (dims, v) for k, v in columns.items()}, {"time": times}), times
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    recipe = reported.recipe()
+    step = ETKF(PlacedPoints.nowhere(GRID.shape))
+    return RecordInputs(recipe, default_settings(recipe, "etkf"), GRID, program(step), WIDTH)
+
+
+def test_whatever_the_counts_there_are_at_most_four_shapes(inputs):
+    counts = [0, 1, 3, 4, 5, 17, 64, 65, 100, 256, 0, 0, 2, 255, 7, 16, 33, 3, 3, 3, 3, 3, 3, 3]
+    data, times = observations(counts)
+    shapes = {inputs.of(data, times[[k]])["values"].shape for k in range(DAYS)}
+    assert 2 <= len(shapes) <= 4
+    # Few records do not cost what many do.
+    quiet = inputs.of(data, times[[20]])["values"].shape
+    assert quiet[-1] <= max(shape[-1] for shape in shapes) / 4
+
+
+def test_every_record_of_a_window_is_in_one_column_and_in_the_row_of_its_time(inputs):
+    counts = RNG.integers(0, 40, DAYS)
+    data, times = observations(counts)
+    given = inputs.of(data, times[[10]])
+    values, minutes = given["values"][0], given["minutes"][0]
+    # Two days before and two after; the analysis time is last.
+    rows = [8, 9, 11, 12, 10]
+    assert (np.diff(minutes[:-1]) > 0).all()
+    for row, day in enumerate(rows):
+        found = np.sort(values[row][np.isfinite(values[row])])
+        expected = data["sst"].to_numpy()[day, : counts[day]]
+        np.testing.assert_array_equal(found, expected)
+    assert (np.isfinite(values).sum(axis=0) <= 1).all()
+    own = given["quality"][0][: counts[10]]
+    assert (own == QualityCode.KEPT).all()
+    np.testing.assert_array_equal(values[-1][: counts[10]], data["sst"][10, : counts[10]])
