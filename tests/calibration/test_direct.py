@@ -7,8 +7,9 @@ import pytest
 import scoringrules
 
 from vardax_core.calibration.dataset import statistics_dataset
-from vardax_core.calibration.scores import DEFINITIONS, LEVEL_90, compute_scores
-from vardax_core.calibration.statistics import CycleView, cycle_statistics
+from vardax_core.calibration.score_definitions import DEFINITIONS
+from vardax_core.calibration.scores import compute_scores
+from vardax_core.calibration.statistics import LEVEL_90, CycleView, cycle_statistics
 from vardax_core.observations.departures import Departures
 from vardax_core.observations.operators import Identity
 from vardax_core.types import Analysis, Observations

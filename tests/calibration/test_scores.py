@@ -8,7 +8,8 @@ import pytest
 
 from vardax_core.calibration.bootstrap import block_length, correlation_time, resample_counts
 from vardax_core.calibration.dataset import calibration_dataset, statistics_dataset
-from vardax_core.calibration.scores import DEFINITIONS, compute_scores, flatness
+from vardax_core.calibration.score_definitions import DEFINITIONS
+from vardax_core.calibration.scores import compute_scores, flatness
 from vardax_core.state.units import squared_unit
 
 from .samples import dates, linear_cycles, sample

@@ -11,7 +11,8 @@ import scoringrules
 from tests.departures import departures_of, residuals_of
 from vardax_core.calibration import statistics as st
 from vardax_core.calibration.dataset import statistics_dataset
-from vardax_core.calibration.scores import DEFINITIONS, SMOOTHED_DEFINITIONS, compute_scores
+from vardax_core.calibration.score_definitions import DEFINITIONS, SMOOTHED_DEFINITIONS
+from vardax_core.calibration.scores import compute_scores
 from vardax_core.observations.departures import mean_equivalent_variance
 
 from .samples import cycle_sums, dates, linear_cycles, view_of

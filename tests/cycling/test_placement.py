@@ -74,7 +74,8 @@ def placement(orders, search=None, pad=0):
         coordinates = np.concatenate([PLACES[order], np.full((pad, 2), np.nan)])
         size = len(coordinates)
         usable = np.ones(size, bool)
-        made.append(place(GRID, coordinates, np.zeros(size), np.zeros(size, int), usable, search))
+        zeros = np.zeros(size)
+        made.append(place(GRID, coordinates, zeros, zeros.astype(int), usable, usable, search))
     return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *made)
 
 

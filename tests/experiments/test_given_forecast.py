@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.cycling.test_placement import ETKF, GRID, PlacedPoints, program
 from tests.experiments import reported
 from vardax_core.cycling.cycle import with_given
 from vardax_core.data import RecipeError
@@ -81,4 +82,4 @@ def test_another_number_of_members_is_refused(recipe):
     settings = default_settings(recipe, "interpolation")
     grid = LatLon.from_degrees(reported.LATITUDE, reported.LONGITUDE)
     with pytest.raises(RecipeError, match="has 2 members and the ensemble 8; set members to 2"):
-        RecordInputs(recipe, settings, grid, None, 4)
+        RecordInputs(recipe, settings, grid, program(ETKF(PlacedPoints.nowhere(GRID.shape))), 4)

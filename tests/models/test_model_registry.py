@@ -99,7 +99,7 @@ def test_truth_and_forecast_may_differ():
         (recipe_of("lorenz96", ["location"], spinup=2), "did you mean 'spin_up_steps'"),
         (recipe_of("lorenz96", ["y", "x"]), "has 1 dimension"),
         (recipe_of("qg", ["layer", "y", "x"], step_size=7000.0), "whole number of step_size"),
-        (recipe_of("qg", ["layer", "y", "x"]), "channels on a grid"),
+        (recipe_of("qg", ["layer", "y", "x"]), "has 2 dimensions"),
         (recipe_of("lorenz96", ["location"], forecast={"size": 8}), "change the shape"),
         (recipe_of("lorenz96", ["location"], forecast={"forsing": 8}), "did you mean 'forcing'"),
     ],

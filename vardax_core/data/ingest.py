@@ -61,7 +61,8 @@ class Ingested:
     @property
     def source_sha256(self) -> str:
         """Identity of the file that the truth or the prior was read from."""
-        return source_digest(self.frame.attrs)
+        read = self.frame if self.nature_run is None else self.nature_run
+        return source_digest(read.attrs)
 
 
 def source_digest(attrs: Mapping[Any, Any]) -> str:

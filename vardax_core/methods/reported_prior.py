@@ -74,7 +74,7 @@ def _reference_like(
     rank: int,
     components: int,
     interval: int,
-    forms: tuple[Shape, Shape],
+    forms: list[Shape],
     platforms: int,
     sides: int,
 ) -> ReportedReference:
