@@ -168,7 +168,8 @@ def test_a_statistic_gives_what_it_declares(key, statistic, channels):
 
 
 def test_every_sum_has_its_own_name_and_a_divisor_that_is_there():
-    names = [one.name for s in (*st.STATISTICS, *st.SMOOTHED_STATISTICS) for one in s.sums]
+    everything = (*st.STATISTICS, *st.SMOOTHED_STATISTICS, *st.REPORTED_STATISTICS)
+    names = [one.name for s in everything for one in s.sums]
     assert len(set(names)) == len(names) == len(st.SUMS)
     divisors = {one.divisor for one in st.SUMS.values()} - {None}
     assert divisors <= set(names)
