@@ -23,7 +23,8 @@ from vardax_core.analysis.ensemble.letkf import LETKF
 from vardax_core.analysis.ensemble.localization import local_network
 from vardax_core.data import ingest, load_recipe, validate_recipe
 from vardax_core.data.forecast_fields import GivenForecast
-from vardax_core.data.reports import EQUIVALENT, PLATFORM, grid_of_frame, seconds_of
+from vardax_core.data.reports import EQUIVALENT, PLATFORM, seconds_of
+from vardax_core.data.space import state_grid
 from vardax_core.data.state_frame import data_folders, prior_fields
 from vardax_core.observations.linear import interpolation
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
@@ -57,7 +58,7 @@ def records_of(recipe):
     used = columns[QUALITY_CONTROL] == QualityCode.KEPT
     taken = {name: values[used] for name, values in columns.items()} | {"row": row[used]}
     taken["place"] = np.stack([taken[dim] for dim in recipe.state_dims], axis=1)
-    return taken, got, grid_of_frame(got.frame, recipe)
+    return taken, got, state_grid(got.frame, recipe)
 
 
 def heights(folder):
@@ -124,7 +125,7 @@ def clouds(folder, quick):
         minutes = data["time"].to_numpy().astype(float) * 1440
         latitude, longitude = data["lat"].to_numpy(), data["lon"].to_numpy()
     recipe = load_recipe("alboran-sst")
-    grid = grid_of_frame(ingest(recipe, partly=True).frame, recipe)
+    grid = state_grid(ingest(recipe, partly=True).frame, recipe)
     straight = grid.embedded(grid.points()).reshape(*grid.shape, -1)
     rows, columns = np.arange(latitude.size) // 2, np.arange(longitude.size) // 2
     boxes = rows[:, None] * (columns[-1] + 1) + columns[None]
@@ -177,8 +178,6 @@ def levels(quick):
             expected = raw["t"].sel(isobaricInhPa=level).transpose("time", "number", ...)
             same = np.array_equal(forecast.fields, expected.to_numpy())
             frame = expected.isel(time=0, number=0, drop=True).to_dataset(name="t")
-        from vardax_core.data.space import state_grid
-
         grid = state_grid(frame, recipe)
         truth, members = forecast.fields[0, 0], forecast.fields[0, 1:]
         rng, count, error_sd = np.random.default_rng(int(level)), 1500, 0.1

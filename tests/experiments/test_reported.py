@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from tests.experiments import reported
-from vardax_core.data import RecipeError, ingest
+from vardax_core.data import RecipeError, SourceFormatError, ingest, validate_recipe
 from vardax_core.data.timeaxis import instant_to_minutes
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.comparison import compare
@@ -17,6 +17,7 @@ from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.store import groups_digest
 
 METHODS = ("climatology", "interpolation")
+AXIS = {"first": 0, "last": 10, "step": 1}
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +182,15 @@ def test_columns_grow_with_the_observations_and_platforms_keep_their_numbers(pla
 def test_a_source_is_not_ignored(place):
     with pytest.raises(RecipeError, match="Leave it out"):
         ingest(reported.recipe(), path=place / "data" / "maps.nc")
+
+
+def test_axes_of_which_nothing_says_what_they_are_are_refused(place):
+    values = reported.values(grid={"dims": ["y", "x"]} | dict.fromkeys("yx", AXIS))
+    columns = {"time": "time", "y": "lat", "x": "lon", "value": "sst", "platform": "buoy"}
+    values["observations"][0]["source"]["columns"] = columns
+    del values["prior"]
+    with pytest.raises(SourceFormatError, match="not understood where the points"):
+        ingest(validate_recipe(values, "plane"))
 
 
 def test_what_comes_too_late_is_said(place):

@@ -11,13 +11,13 @@ from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.calibration.gates.base import run_gates
 from vardax_core.calibration.gates.context import collect
 from vardax_core.calibration.gates.sets import gates_for
+from vardax_core.data.ingest import SIMULATED
 from vardax_core.data.space import simulated_grid
 from vardax_core.experiments import validation
 from vardax_core.experiments.held_out import HeldOutPlan, twin_pairs
 from vardax_core.experiments.learning import prepare_method
 from vardax_core.experiments.settings import ExperimentSettings
 from vardax_core.experiments.twin_gates import FORGIVEN, adjoint_gate
-from vardax_core.methods.priors import SIMULATED
 from vardax_core.observations.operators import Identity
 from vardax_core.training.promotion import UnprovenModelError, require_proven
 from vardax_core.training.registry import ModelNotFoundError, ModelRegistry

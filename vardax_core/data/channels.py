@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.recipe_sections import CHANNEL
@@ -63,10 +63,3 @@ def channel_attributes(recipe: Recipe) -> dict[str, object]:
         "flag_values": list(range(len(recipe.channels))),
         "flag_meanings": " ".join(recipe.channels),
     }
-
-
-def station_points(
-    stations: Int[np.ndarray, " station"], grid_size: int
-) -> Int[np.ndarray, " station"]:
-    """Flat index on the grid of stations whose flat index is that of the state."""
-    return stations % grid_size

@@ -17,9 +17,9 @@ from vardax_core.data.reports import (
     PLATFORM,
     STREAM,
     Reports,
-    grid_of_frame,
     read_reports,
 )
+from vardax_core.data.space import state_grid
 from vardax_core.data.state_frame import data_folders, frame_mask, prior_fields, state_frame
 from vardax_core.data.streams.account import KEPT_AS_RECORDS, Reason, StreamAccount
 from vardax_core.data.streams.read import read_stream
@@ -116,7 +116,7 @@ def look(recipe: Recipe, data_dir: pathlib.Path | None = None) -> Found:
     fields: list[str] = []
     try:
         frame = state_frame(recipe, folders)
-        grid_of_frame(frame, recipe)
+        state_grid(frame, recipe)
     except (SourceError, RecipeError, GridError) as error:
         return Found(recipe, None, (), None, (), (str(error),))
     for said in (_of_prior, _of_forecast):
@@ -269,7 +269,7 @@ def mask_share(frame: xr.Dataset, recipe: Recipe) -> str:
     """How many points belong to the state, in words."""
     mask = frame_mask(frame, recipe.state_dims)
     shape = " x ".join(str(frame.sizes[dim]) for dim in recipe.state_dims)
-    grid = grid_of_frame(frame, recipe)
+    grid = state_grid(frame, recipe)
     if mask is None:
         return f"{shape} points, {grid.span()}"
     return f"{shape} points, {grid.span()}; {mask.mean():.0%} of them belong to the state"

@@ -14,7 +14,7 @@ from vardax_core.data.conventions import error_attributes, global_attributes, va
 from vardax_core.data.forecast_fields import GivenForecast
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reported import WithheldPlatforms
-from vardax_core.data.state_frame import frame_mask
+from vardax_core.data.space import state_grid
 from vardax_core.data.streams.account import NothingUsableError, StreamAccount
 from vardax_core.data.streams.read import read_stream
 from vardax_core.data.streams.records import Records
@@ -26,7 +26,6 @@ from vardax_core.data.timeaxis import (
     to_minutes,
 )
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode, flag_attributes
-from vardax_core.state.coordinates import grid_of
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.types import MINUTES_EPOCH
 
@@ -82,7 +81,7 @@ def read_reports(
     slots = observation_times(recipe, start, end)
     step, variable = recipe.spacing, recipe.variable
     before = CLOUD_IMAGES * step if _lays_clouds(recipe) else 0
-    grid = grid_of(frame, recipe.state_dims, mask=frame_mask(frame, recipe.state_dims))
+    grid = state_grid(frame, recipe)
     first, last = (
         from_minutes(np.array([slots[0] - before, slots[-1]])) + np.array([-1, 1]) * _half(step)
         if slots.size
@@ -317,8 +316,3 @@ def last_observed(reports: Reports) -> int | None:
     rows = np.flatnonzero((codes != QualityCode.MISSING).any(axis=1))
     times = to_minutes(reports.observations["time"].values)
     return int(times[rows[-1]]) if rows.size else None
-
-
-def grid_of_frame(frame: xr.Dataset, recipe: Recipe) -> AbstractGrid:
-    """The grid of a frame, with its mask."""
-    return grid_of(frame, recipe.state_dims, mask=frame_mask(frame, recipe.state_dims))

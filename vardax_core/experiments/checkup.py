@@ -21,7 +21,6 @@ from vardax_core.data import Recipe, ingest
 from vardax_core.data.account import origin_of
 from vardax_core.data.errors import RecipeError, SourceError
 from vardax_core.data.found import Found, StreamFound, look, mask_share
-from vardax_core.data.reports import grid_of_frame
 from vardax_core.data.space import state_grid
 from vardax_core.data.state_frame import frame_mask
 from vardax_core.data.streams.coverage import by_platform, gaps
@@ -262,7 +261,7 @@ def _figures(recipe: Recipe, found: Found) -> dict[str, Figure]:
         code = np.concatenate([part.code for part in parts])
         withheld = code == QualityCode.WITHHELD
         panel = FoundMap(
-            grid=grid_of_frame(found.frame, recipe),
+            grid=state_grid(found.frame, recipe),
             mask=frame_mask(found.frame, recipe.state_dims),
             places=np.concatenate([part.place for part in parts]),
             values=np.concatenate([part.value for part in parts]),

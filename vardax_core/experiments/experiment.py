@@ -12,7 +12,7 @@ import xarray as xr
 
 from vardax_core.data.account import origin_of
 from vardax_core.data.channels import names_of
-from vardax_core.data.ingest import Ingested, ingest, source_digest
+from vardax_core.data.ingest import SIMULATED, Ingested, ingest, source_digest
 from vardax_core.data.observed_period import observed_period
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import state_space
@@ -44,7 +44,7 @@ from vardax_core.experiments.store_layout import (
 )
 from vardax_core.experiments.stored_statistics import refuse_older_store
 from vardax_core.experiments.weighting import point_weights, weighting_record
-from vardax_core.methods.priors import SIMULATED, Progress
+from vardax_core.methods.priors import Progress
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.operators import sampling
 from vardax_core.observations.placement import PlacedPoints

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vardax_core.cycling.cycle import CycleProgram
-from vardax_core.data.ingest import source_digest
+from vardax_core.data.ingest import SIMULATED, source_digest
 from vardax_core.data.observed_period import ObservedPeriod
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import simulated_grid, state_grid
@@ -18,7 +18,7 @@ from vardax_core.experiments.prepared import Prepared
 from vardax_core.experiments.problem import Learnable, prior_of, problem_of
 from vardax_core.experiments.settings import ExperimentSettings, training_digest
 from vardax_core.methods.base import AbstractLearningMethod, Problem, Trained
-from vardax_core.methods.priors import SIMULATED, Progress
+from vardax_core.methods.priors import Progress
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.training.promotion import gate_provenance
 from vardax_core.training.registry import ModelNotFoundError, ModelRegistry, ModelVersion

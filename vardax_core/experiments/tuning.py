@@ -17,7 +17,7 @@ import vardax_core
 from vardax_core.calibration.plots.style import write_atomically
 from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
 from vardax_core.cycling.keys import Purpose, cycle_key
-from vardax_core.data.ingest import Ingested, ingest
+from vardax_core.data.ingest import SIMULATED, Ingested, ingest
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import simulated_grid, state_grid
 from vardax_core.experiments.experiment import Experiment
@@ -32,7 +32,6 @@ from vardax_core.experiments.trial import (
     trial_recipe,
     usual_count,
 )
-from vardax_core.methods.priors import SIMULATED
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.training.observing import FixedNetwork
 from vardax_core.training.tuning import choose

@@ -13,6 +13,7 @@ from vardax_core.calibration.gates.operators import AdjointGate, Analyse, deriva
 from vardax_core.calibration.gates.report import Judgement
 from vardax_core.calibration.gates.sets import gates_for
 from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.data.ingest import SIMULATED
 from vardax_core.data.space import simulated_grid
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.fallback import FallbackPlan, trial_record, try_fallbacks
@@ -20,7 +21,6 @@ from vardax_core.experiments.held_out import HeldOut, HeldOutPlan, pair_scores, 
 from vardax_core.experiments.learning import prepare_method
 from vardax_core.experiments.prepared import experiment_key
 from vardax_core.experiments.problem import prior_of, problem_of
-from vardax_core.methods.priors import SIMULATED
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import Climatology
 from vardax_core.training.observing import FixedNetwork

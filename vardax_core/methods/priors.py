@@ -24,9 +24,6 @@ from vardax_core.training.twin_cycles import climate_range
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with what is done, what there is in all, and figures to show."""
 
-SIMULATED = "simulated"
-"""The data digest of what was learned from simulations."""
-
 
 class UnknownPriorError(ValueError):
     """Something is asked of a prior that it cannot know."""

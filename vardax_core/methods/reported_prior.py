@@ -14,7 +14,8 @@ from vardax_core.analysis.local.interpolation import LocalRecords
 from vardax_core.analysis.local.simulation import RandomFeatures
 from vardax_core.data.observed_period import ObservedPeriod
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.reports import EQUIVALENT, OBSERVED_AT, PLATFORM, grid_of_frame
+from vardax_core.data.reports import EQUIVALENT, OBSERVED_AT, PLATFORM
+from vardax_core.data.space import state_grid
 from vardax_core.data.streams.sections import GriddedSource
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.methods.priors import AbstractPrior, Learned, Progress, UnknownPriorError
@@ -180,7 +181,7 @@ class ReportedPrior(AbstractPrior):
                 f"{self.recipe.name}: the observations of the training period are not at hand; "
                 "read them with `Experiment.training_run`."
             )
-        grid, key = grid_of_frame(period.frame, self.recipe), jax.random.key(0)
+        grid, key = state_grid(period.frame, self.recipe), jax.random.key(0)
         progress(0, 3, {})
         mean = _mean(self.recipe, period)
         records = training_records(self.recipe, period, grid, mean)

@@ -185,7 +185,7 @@ def place(
     weights = np.zeros(points.shape)
     if there.any():
         points[there], weights[there] = grid.stencil(coordinates[there])
-    some = np.where(there[:, None], coordinates, grid.points()[:1])
+    some = np.where(there[:, None], coordinates, 0.0)
     straight = np.where(there[:, None], grid.embedded(some), 0.0)
     nearest, distances = _search(grid, some, straight, minutes, there & searchable, current, search)
     return Placement(
