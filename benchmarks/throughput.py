@@ -325,21 +325,27 @@ def writing(folder, size, members, cycles, repeats=9):
 
     Medians of pairs taken in turn: the raw write of one machine varies by a third between pairs.
     """
-    from vardax_core.store import ChunkPlan, Coordinate, ExperimentStore, StateDescription
-    from vardax_core.store.experiment import experiment_layout
+    from vardax_core.store import (
+        ChunkPlan,
+        Coordinate,
+        ExperimentStore,
+        ObservedDescription,
+        StateDescription,
+        experiment_layout,
+    )
 
     rng = np.random.default_rng(0)
     smooth = rng.normal(size=(cycles, members, size, size)).astype(np.float32)
     smooth = np.cumsum(smooth, axis=-1, dtype=np.float32) / np.float32(np.sqrt(size))
     axes = tuple(Coordinate(d, (d,), np.arange(size)) for d in ("y", "x"))
+    state = StateDescription("f", axes, {"units": "1"})
+    stations = (Coordinate("station", ("station",), np.arange(2)),)
     layout = experiment_layout(
-        state=StateDescription("f", axes, {"units": "1"}),
+        states=(state,),
+        observed=ObservedDescription(state, stations, {"kept": 0}),
         n_members=members,
-        observation_coords=(Coordinate("station", ("station",), np.arange(2)),),
-        quality_flags={"kept": 0},
         diagnostics={},
         chunks=ChunkPlan(segment_length=cycles),
-        nature_run=False,
     )
     store = ExperimentStore.create(folder / "writing", layout, {"name": "w", "digest": "0"})
     mean, spread = smooth.mean(axis=1), smooth.std(axis=1)

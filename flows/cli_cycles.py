@@ -209,7 +209,7 @@ def backfill(
         from flows.backfill import backfill as backfill_flow
         from flows.ingest import ingest as ingest_flow
         from flows.parameters import BackfillParameters
-        from vardax_core.experiments.backfill import seams_of
+        from vardax_core.experiments.stream_progress import seams_of
         from vardax_core.words import counted
 
         plan = BackfillParameters.model_validate(

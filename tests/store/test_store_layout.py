@@ -8,8 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.store import twin
-from vardax_core.store import ChunkPlan, Coordinate, Diagnostic, Group, StructureError, Variable
-from vardax_core.store.experiment import experiment_layout
+from vardax_core.store import (
+    ChunkPlan,
+    Coordinate,
+    Diagnostic,
+    Group,
+    ObservedDescription,
+    StateDescription,
+    StructureError,
+    Variable,
+    experiment_layout,
+)
 
 MB = 2**20
 
@@ -96,13 +105,12 @@ def _line(n):
 
 
 def _with_diagnostics(**diagnostics):
-    from vardax_core.store import StateDescription
-
+    state = StateDescription("u", (_line(3),), {"units": "m s-1"})
+    location = Coordinate("location", ("location",), np.arange(2))
     return experiment_layout(
-        state=StateDescription("u", (_line(3),), {"units": "m s-1"}),
+        states=(state,),
+        observed=ObservedDescription(state, (location,), {"used": 0}),
         n_members=2,
-        observation_coords=(Coordinate("location", ("location",), np.arange(2)),),
-        quality_flags={"used": 0},
         diagnostics=diagnostics,
         chunks=ChunkPlan(),
     )

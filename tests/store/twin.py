@@ -4,6 +4,7 @@ It is also a program: `python twin.py ACTION PATH FIRST LAST` appends the cycles
 dies by SIGKILL at the moment that ACTION names.
 """
 
+import dataclasses
 import itertools
 import os
 import signal
@@ -19,9 +20,11 @@ from vardax_core.store import (
     Coordinate,
     Diagnostic,
     ExperimentStore,
+    ObservedDescription,
     StateDescription,
     Writer,
     experiment_layout,
+    observation_layout,
 )
 
 N_STATE, N_MEMBERS, N_STATIONS, STEP = 12, 3, 4, 180
@@ -39,21 +42,27 @@ def layout(segment_length=4, n_state=N_STATE):
             {"standard_name": "latitude", "units": "degrees_north"},
         ),
     )
-    return experiment_layout(
-        state=StateDescription(
-            "t2m",
-            (x,),
-            {"standard_name": "air_temperature", "long_name": "temperature", "units": "K"},
-        ),
+    state = StateDescription(
+        "t2m",
+        (x,),
+        {"standard_name": "air_temperature", "long_name": "temperature", "units": "K"},
+    )
+    observed = ObservedDescription(state, stations, {"used": 0, "missing": 1})
+    chunks = ChunkPlan(segment_length=segment_length)
+    cycled = experiment_layout(
+        states=(state,),
+        observed=observed,
         n_members=N_MEMBERS,
-        observation_coords=stations,
-        quality_flags={"used": 0, "missing": 1},
         diagnostics={
             "chi2": Diagnostic(attrs={"long_name": "innovation chi square", "units": "1"}),
             "rank_counts": Diagnostic({"rank": N_MEMBERS + 1}, "int64"),
         },
-        chunks=ChunkPlan(segment_length=segment_length),
+        chunks=chunks,
     )
+    # As earlier versions laid it out, with the observations in the same store.
+    kept = observation_layout(observed=observed, states=(state,), chunks=chunks)
+    own = [group for group in kept.groups if group.name != "grid"]
+    return dataclasses.replace(cycled, groups=(*own, *cycled.groups))
 
 
 def create(path, **kwargs):

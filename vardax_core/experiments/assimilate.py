@@ -26,6 +26,8 @@ from vardax_core.experiments.segments import (
     state_arrays,
 )
 from vardax_core.store import ExperimentStore, SupersededError, Tip
+from vardax_core.store.experiment import OBSERVATIONS
+from vardax_core.store.store import MADE_FROM
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +86,7 @@ def _due(
             f"{experiment.name}: asked for cycles up to {asked}, but the recipe's period "
             f"runs from {times[0]} to {times[-1]}; choose a time in it."
         )
-    ingested = store.tip("observations").last_time
+    ingested = store.tip(OBSERVATIONS).last_time
     available = minutes[0] - 1 if ingested is None else ingested
     done = store.tip().last_time
     after = minutes[0] - 1 if done is None else done
@@ -163,7 +165,9 @@ class Assimilation:
             experiment.segment_length_of(store) if self.host is None else 1,
             prepared.program,
         )
-        self._form = StoredForm.of(store, experiment.recipe, experiment.settings.dtype)
+        self._form = StoredForm.of(
+            store, experiment.recipe, experiment.settings.dtype, self._reader.width
+        )
         self.engine = Engine(prepared.program, key=self._key)
         self._state: CycleState | None = None
         self._ready_at = 0.0
@@ -192,7 +196,8 @@ class Assimilation:
             StorageError: if the file system refuses.
             HostForecastError: if a host model loses more than half of the members.
         """
-        record = {**(metadata or {}), **provenance(self.experiment, self.prepared)}
+        made_from = {MADE_FROM: self._reader.snapshot}
+        record = {**(metadata or {}), **provenance(self.experiment, self.prepared), **made_from}
         self._state = None
         self._committed = self.store.tip().last_time
         if self.host is not None:
@@ -263,6 +268,7 @@ class Assimilation:
                 self._form.groups(output),
                 to_minutes(times),
                 state=state_arrays(started.state),
+                widths=self._form.widths,
                 metadata={**record, **segment_record(times, flagged, seconds)},
             )
         self._committed = tip.last_time

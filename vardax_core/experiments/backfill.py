@@ -31,22 +31,23 @@ from vardax_core.experiments.assimilate import (
 )
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.prepared import Prepared, experiment_key
-from vardax_core.experiments.segments import (
-    SegmentReader,
-    StoredForm,
-    restore_state,
-    state_arrays,
+from vardax_core.experiments.segments import SegmentReader, StoredForm, restore_state
+from vardax_core.experiments.stream_progress import (
+    SEAM_DIFFERENCE,
+    SEAM_MEAN,
+    SEAM_SPREAD,
+    STATE,
+    STREAMS,
+    StreamProgress,
 )
 from vardax_core.store import ExperimentStore, SupersededError, Tip
+from vardax_core.store.store import MADE_FROM
 from vardax_core.words import counted
 
-STREAMS = "streams"
-DONE, SEAM_MEAN, SEAM_DIFFERENCE = "done", "seam_mean", "seam_difference"
-PLAN = ("start", "first", "stop")
-STATE = "state_"
-"""Prefix of the states of the streams in the `streams` group of a work branch."""
 COMMIT_WAIT = 600.0
 """Seconds to wait for the commits of other groups."""
+GROW = "grow"
+"""Kind of the commit that a work branch begins with."""
 COMMIT_ATTEMPTS = 50
 """How often a commit is made again where storage without a lock took another group's first."""
 
@@ -148,38 +149,53 @@ class Backfill:
         self._prepared = prepared
         self._times = cycle_times(experiment.recipe)
         first = int(np.searchsorted(self._times, times[0]))
-        self._reader = SegmentReader(
-            store,
-            experiment.recipe,
-            experiment.settings,
-            experiment.segment_length_of(store),
-            prepared.program,
-            even=True,
-        )
-        self._form = StoredForm.of(store, experiment.recipe, experiment.settings.dtype)
+        segment = experiment.segment_length_of(store)
         self.plan = cut_streams(
             first,
             first + len(times),
             streams=streams,
             overlap=overlap,
-            segment=self._reader.length,
+            segment=segment,
         )
         self.width = min(width or streams, streams)
-        self.groups = tuple(
-            self.plan[low : low + self.width] for low in range(0, streams, self.width)
-        )
+        self._progress = StreamProgress(self.plan, self.width)
+        self.groups = self._progress.groups
         self.branch = f"backfill-{first}-{first + len(times)}-{streams}-{overlap}-{self.width}"
+        self._reader = SegmentReader(
+            store,
+            experiment.recipe,
+            experiment.settings,
+            segment,
+            prepared.program,
+            even=True,
+            as_of=self._begun_from(),
+        )
+        self._form = StoredForm.of(
+            store, experiment.recipe, experiment.settings.dtype, self._reader.width
+        )
         self._key = experiment_key(experiment.settings.seed)
         self.engine = Engine(prepared.program, key=self._key, streams=self.width)
         self._state: CycleState | None = None
         self._group: int | None = None
         self._ready_at = 0.0
 
+    def _begun_from(self) -> str | None:
+        """The snapshot of the observations that the work branch was begun from, if there is one."""
+        branches = self.store.branches
+        if self.branch not in branches.names() or branches.outdated(self.branch):
+            return None
+        history = self.store.on_branch(self.branch).history()
+        return next(
+            (r.metadata.get(MADE_FROM) for r in history if r.metadata["kind"] == GROW), None
+        )
+
     def open_branch(self) -> ExperimentStore:
         """The store on the work branch, which is started if it is not there.
 
         A branch that was started before readers got other cycles is given up.
         """
+        with self.store.writer(wait=COMMIT_WAIT) as writer:
+            writer.append({}, {}, widths=self._form.widths, metadata={"kind": "widen"})
         branches = self.store.branches
         if self.branch in branches.names() and branches.outdated(self.branch):
             branches.delete(self.branch)
@@ -191,7 +207,8 @@ class Backfill:
             times = to_minutes(self._times[self.plan[0].first : self.plan[-1].stop])
             with work.writer(wait=60.0) as writer:
                 smoothed = ("smoothed",) if self.experiment.settings.lag else ()
-                writer.grow((*CYCLE_GROUPS, *smoothed), times, metadata={"kind": "grow"})
+                made_from = {"kind": GROW, MADE_FROM: self._reader.snapshot}
+                writer.grow((*CYCLE_GROUPS, *smoothed), times, metadata=made_from)
         return work
 
     def pending(self, work: ExperimentStore, groups: Sequence[int] | None = None) -> list[_Round]:
@@ -211,7 +228,7 @@ class Backfill:
 
     def done(self, work: ExperimentStore) -> list[int]:
         """Cycles that each stream has run, spin-up included."""
-        return self._done(work.arrays(STREAMS, without=STATE))
+        return self._progress.done(work.arrays(STREAMS, without=STATE))
 
     def run(
         self,
@@ -226,7 +243,8 @@ class Backfill:
             SupersededError: if another process runs the same streams.
             StoreBusyError, StorageError: see `Writer.append`.
         """
-        record = {**(metadata or {}), **provenance(self.experiment, self._prepared)}
+        made_from = {MADE_FROM: self._reader.snapshot}
+        record = {**(metadata or {}), **provenance(self.experiment, self._prepared), **made_from}
         self._group = None
         return overlapped(
             rounds,
@@ -249,14 +267,14 @@ class Backfill:
             SupersededError: readers have got other cycles since the backfill was started.
         """
         arrays = work.arrays(STREAMS, without=STATE)
-        if not self._joined(arrays):
+        if not self._progress.joined(arrays):
             arrays = self._join_table(work)
         tip = self.store.branches.publish(self.branch)
         return tip, seams_of(arrays)
 
     def _join_table(self, work: ExperimentStore) -> dict[str, np.ndarray]:
         stored = work.arrays(STREAMS)
-        done = self._done(stored)
+        done = self._progress.done(stored)
         open_ = [s.number for s in self.plan if done[s.number] < s.length]
         if open_:
             raise StreamsUnfinishedError(
@@ -264,7 +282,7 @@ class Backfill:
             )
         analysis = work.dataset("analysis")
         recipe = self.experiment.recipe
-        means = np.concatenate([stored[_of(SEAM_MEAN, n)] for n in range(len(self.groups))])
+        means = self._progress.seam_means(stored)
         seams = []
         for stream in self.plan[1:]:
             before = analysis.sel(time=self._times[stream.first - 1])
@@ -273,52 +291,20 @@ class Backfill:
             )
             seams.append(seam_between(stream, earlier_mean, earlier_spread, means[stream.number]))
         table = {
-            **self._plan_arrays(),
+            **self._progress.plan_arrays(),
             SEAM_DIFFERENCE: np.array([np.nan, *(s.difference for s in seams)]),
-            "seam_spread": np.array([np.nan, *(s.spread for s in seams)]),
+            SEAM_SPREAD: np.array([np.nan, *(s.spread for s in seams)]),
             SEAM_MEAN: means,
         }
-        state = self._state_of(stored, self.plan[-1])
+        state = self._progress.state_of(stored, self.plan[-1])
         with work.writer(wait=COMMIT_WAIT) as writer:
             writer.fill([], replace={STREAMS: table, "state": state}, metadata={"kind": "join"})
         return table
 
-    def _done(self, stored: Mapping[str, np.ndarray]) -> list[int]:
-        """Cycles that each stream has run, from the `streams` group."""
-        if self._joined(stored):
-            return [stream.length for stream in self.plan]
-        parts = [
-            stored.get(_of(DONE, number), np.zeros(len(group)))
-            for number, group in enumerate(self.groups)
-        ]
-        return [int(n) for n in np.concatenate(parts)]
-
-    def _joined(self, stored: Mapping[str, np.ndarray]) -> bool:
-        """Whether the group tells of these streams, and not of a backfill before."""
-        plan = self._plan_arrays()
-        return all(k in stored and np.array_equal(stored[k], plan[k]) for k in plan)
-
-    def _plan_arrays(self) -> dict[str, np.ndarray]:
-        return {k: np.array([getattr(stream, k) for stream in self.plan]) for k in PLAN}
-
-    def _state_of(self, stored: Mapping[str, np.ndarray], stream: Stream) -> dict[str, np.ndarray]:
-        group, lane = divmod(stream.number, self.width)
-        suffix = _of("", group)
-        return {
-            name.removeprefix(STATE).removesuffix(suffix): np.asarray(array[lane])
-            for name, array in stored.items()
-            if name.startswith(STATE) and name.endswith(suffix)
-        }
-
-    def _lanes(self, group: int) -> tuple[Stream, ...]:
-        """The streams of a group, its last one again where the program is wider."""
-        streams = self.groups[group]
-        return streams + streams[-1:] * (self.width - len(streams))
-
     def _read(self, round: _Round) -> SegmentInput:
         lanes = []
         spans = itertools.chain(round.spans, itertools.repeat(range(0)))
-        for stream, span in zip(self._lanes(round.group), spans, strict=False):
+        for stream, span in zip(self._progress.lanes(round.group), spans, strict=False):
             # A stream that has ended is given any cycle, and told that it is none.
             cycles = span or range(stream.start, stream.start + 1)
             arrays = self._reader.read(self._times[cycles.start : cycles.stop])
@@ -336,7 +322,9 @@ class Backfill:
 
     def _first_state(self, work: ExperimentStore, group: int) -> CycleState:
         stored, before = work.arrays(STREAMS), work.state()
-        states = [self._stream_state(stored, before, stream) for stream in self._lanes(group)]
+        states = [
+            self._stream_state(stored, before, stream) for stream in self._progress.lanes(group)
+        ]
         return self.engine.place_state(jax.tree.map(lambda *x: jnp.stack(x), *states))
 
     def _stream_state(
@@ -345,8 +333,8 @@ class Backfill:
         before: Mapping[str, np.ndarray] | None,
         stream: Stream,
     ) -> CycleState:
-        if self._done(stored)[stream.number]:
-            return restore_state(self._state_of(stored, stream))
+        if self._progress.done(stored)[stream.number]:
+            return restore_state(self._progress.state_of(stored, stream))
         if stream.number == 0 and before is not None:
             return restore_state(before)
         first = int(to_minutes(self._times[stream.start :][:1])[0])
@@ -388,7 +376,9 @@ class Backfill:
             with work.writer(wait=COMMIT_WAIT) as writer:
                 stored = work.arrays(STREAMS, without=STATE)
                 self._refuse_overtaken(work, started.round, stored)
-                put = self._group_record(started.round, stored, state, seams)
+                put = self._progress.record(
+                    started.round.group, started.round.spans, stored, state, seams
+                )
                 try:
                     writer.fill(pieces, put={STREAMS: put}, metadata=metadata)
                     break
@@ -405,7 +395,7 @@ class Backfill:
         """Another process may have run the same streams, or joined them."""
         if self.branch not in self.store.branches.names():
             raise SupersededError(work.location, f"branch {self.branch}", "a joined backfill")
-        done = self._done(stored)
+        done = self._progress.done(stored)
         for stream, span in zip(self.groups[round.group], round.spans, strict=True):
             if span and done[stream.number] != span.start - stream.start:
                 raise SupersededError(
@@ -418,46 +408,6 @@ class Backfill:
         """The analysis mean that the stream before is compared with, if this span has it."""
         before = stream.first - 1
         return np.asarray(lane.analysis.mean[before - span.start]) if before in span else None
-
-    def _group_record(
-        self,
-        round: _Round,
-        stored: Mapping[str, np.ndarray],
-        state: CycleState,
-        seams: Mapping[int, np.ndarray | None],
-    ) -> dict[str, np.ndarray]:
-        """What a round leaves in the `streams` group, beside the records of other groups.
-
-        A stream that ran no cycle keeps its state bit for bit.
-        """
-        group = self.groups[round.group]
-        done = self._done(stored)
-        unknown = np.full((len(group), *state.ensemble.shape[2:]), np.nan, state.ensemble.dtype)
-        means = np.array(stored.get(_of(SEAM_MEAN, round.group), unknown))
-        for lane, (stream, span) in enumerate(zip(group, round.spans, strict=True)):
-            if span:
-                done[stream.number] = span.stop - stream.start
-                mean = seams[stream.number]
-                means[lane] = means[lane] if mean is None else mean
-        record = {STATE + name: array[: len(group)] for name, array in state_arrays(state).items()}
-        record[SEAM_MEAN] = means
-        record[DONE] = np.array([done[stream.number] for stream in group])
-        return {_of(name, round.group): array for name, array in record.items()}
-
-
-def _of(name: str, group: int) -> str:
-    """Name of the array of a group."""
-    return f"{name}-{group}"
-
-
-def seams_of(arrays: Mapping[str, np.ndarray]) -> tuple[Seam, ...]:
-    """The seams that the `streams` group of a store tells of."""
-    rows = zip(arrays["first"], arrays["seam_difference"], arrays["seam_spread"], strict=True)
-    return tuple(
-        Seam(number, int(first) - 1, float(difference), float(spread))
-        for number, (first, difference, spread) in enumerate(rows)
-        if number
-    )
 
 
 def backfill(

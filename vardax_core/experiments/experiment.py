@@ -8,40 +8,32 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import xarray as xr
 
 from vardax_core.data.account import origin_of
-from vardax_core.data.channels import names_of
 from vardax_core.data.ingest import SIMULATED, Ingested, ingest, source_digest
 from vardax_core.data.observed_period import observed_period
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import state_space
-from vardax_core.data.timeaxis import to_minutes
 from vardax_core.experiments.capacity import require_memory
-from vardax_core.experiments.continuity import late_reports, overlap_with
 from vardax_core.experiments.learning import (
     find_trained,
     learned_as,
     prepare_method,
     train_method,
 )
+from vardax_core.experiments.observed import add_observations
 from vardax_core.experiments.prepared import Prepared
 from vardax_core.experiments.problem import Learnable
 from vardax_core.experiments.settings import (
     ExperimentSettings,
     experiment_digest,
+    observation_digest,
     require_training,
     segment_cycles,
     smoothed_methods,
     usual_options,
 )
-from vardax_core.experiments.store_layout import (
-    filled_to,
-    platform_table,
-    store_layout,
-    store_width,
-    width_for,
-)
+from vardax_core.experiments.store_layout import observed_layout, store_layout
 from vardax_core.experiments.stored_statistics import refuse_older_store
 from vardax_core.experiments.weighting import point_weights, weighting_record
 from vardax_core.methods.priors import Progress
@@ -52,8 +44,11 @@ from vardax_core.state.space import StateSpace
 from vardax_core.store import (
     ExperimentStore,
     Location,
+    StoreNotFoundError,
     location_of,
 )
+from vardax_core.store.experiment import GRID, OBSERVATIONS
+from vardax_core.store.store import OBSERVATION_STORE
 from vardax_core.training.registry import ModelRegistry, ModelVersion
 from vardax_core.words import counted
 
@@ -153,15 +148,57 @@ class Experiment:
         """
         return ExperimentStore.open(self.store_location, expected_digest=self.digest)
 
-    def create_store(self, ingested: Ingested) -> ExperimentStore:
-        """Make the store for the grid and the network of ingested observations.
+    @property
+    def observations_location(self) -> Location:
+        """Where the observations that the methods of a data set share are kept."""
+        return self.store_location.beside(OBSERVATIONS)
+
+    def open_observations(self) -> ExperimentStore:
+        """Open the store of the observations: that of all methods, or its own where an earlier
+        version made that.
 
         Raises:
+            StoreNotFoundError: if nothing was ingested yet.
+            ForeignExperimentError: if either was made with another configuration.
+        """
+        if self.store_location.exists():
+            return self.open_store().observations
+        digest = observation_digest(self.recipe)
+        return ExperimentStore.open(self.observations_location, expected_digest=digest)
+
+    def create_observations(self, ingested: Ingested) -> ExperimentStore:
+        """Make the store of the observations, for the grid and the network of ingested ones."""
+        record = {
+            "name": f"{self.group_name}/{OBSERVATIONS}",
+            "digest": observation_digest(self.recipe),
+            "dataset": self.recipe.name,
+            "attribution": self.recipe.attribution,
+            "observations": origin_of(self.recipe),
+            "source_sha256": ingested.source_sha256,
+        }
+        layout = observed_layout(self.recipe, ingested)
+        return ExperimentStore.create(self.observations_location, layout, record)
+
+    def create_store(self, ingested: Ingested | None = None) -> ExperimentStore:
+        """Make the store for the grid and the network of its observations.
+
+        Arguments:
+            ingested: with them a store of the observations is made where there is none.
+
+        Raises:
+            StoreNotFoundError: if there are no observations.
             GridTooLargeError: if the method cannot learn about that grid on this machine.
         """
+        try:
+            kept = self.open_observations()
+        except StoreNotFoundError:
+            if ingested is None:
+                raise
+            kept = self.create_observations(ingested)
+        frame = kept.dataset(GRID)
+        grid_shape = tuple(frame.sizes[dim] for dim in self.recipe.state_dims)
         if self.recipe.training is not None:
-            shape = tuple(ingested.frame.sizes[dim] for dim in self.recipe.state_dims)
-            require_memory(self.recipe, self.settings, shape)
+            require_memory(self.recipe, self.settings, grid_shape)
         record = {
             "name": self.name,
             "digest": self.digest,
@@ -170,12 +207,12 @@ class Experiment:
             "settings": self.settings.model_dump(mode="json"),
             "attribution": self.recipe.attribution,
             "observations": origin_of(self.recipe),
-            "source_sha256": ingested.source_sha256,
-            **weighting_record(state_space(ingested.frame, self.recipe).grid),
+            OBSERVATION_STORE: OBSERVATIONS,
+            "source_sha256": kept.experiment["source_sha256"],
+            **weighting_record(state_space(frame, self.recipe).grid),
         }
-        grid_shape = tuple(ingested.frame.sizes[dim] for dim in self.recipe.state_dims)
         size = math.prod(self.recipe.state_shape(grid_shape))
-        layout = store_layout(self.recipe, self.settings, ingested, self.segment_length(size))
+        layout = store_layout(self.recipe, self.settings, kept, self.segment_length(size))
         return ExperimentStore.create(self.store_location, layout, record)
 
     def append_observations(
@@ -184,48 +221,8 @@ class Experiment:
         ingested: Ingested,
         tell: Callable[[str], None] = lambda _: None,
     ) -> int:
-        """Add the observations and truths that the store lacks; the number of new times.
-
-        The source may have grown since: it is then another one as a whole, and must agree with
-        the store at every time that both have; see `overlap_with`.
-
-        Arguments:
-            tell: called with what somebody who runs this should see.
-
-        Raises:
-            SourceChangedError: if they come from another source than those in the store.
-        """
-        last = store.tip("observations").last_time
-        minutes = to_minutes(ingested.observations["time"].values)
-        new = minutes > (np.iinfo(np.int64).min if last is None else last)
-        overlap = overlap_with(store, ingested)
-        for warning in overlap.warnings() if overlap else ():
-            tell(warning)
-        if self.recipe.reported and last is not None:
-            for warning in late_reports(store, ingested, last):
-                tell(warning)
-        if not new.any():
-            return 0
-        observations = ingested.observations.isel(time=new)
-        groups = {"observations": self._columns(observations)}
-        if ingested.nature_run is not None:
-            truth = ingested.nature_run.sel(time=observations["time"])
-            truth = truth.transpose("time", *self.recipe.state_dims, ...)
-            groups["nature_run"] = {
-                name: truth[name].to_numpy().astype(self.settings.dtype)
-                for name in names_of(self.recipe)
-            }
-        replace, widths = {}, {}
-        if self.recipe.reported:
-            replace["platforms"] = platform_table(ingested.platforms)
-            widths["station"] = width_for(ingested.observations.sizes["station"])
-            groups["observations"] = filled_to(
-                groups["observations"], max(widths["station"], store_width(store))
-            )
-        record = {"kind": "ingest", "source_sha256": ingested.source_sha256}
-        with store.writer(wait=60.0) as writer:
-            writer.append(groups, minutes[new], replace=replace, widths=widths, metadata=record)
-        return int(new.sum())
+        """Add observations to where a store has them; see `add_observations`."""
+        return add_observations(self.recipe, store.observations, ingested, tell)
 
     @property
     def look_back(self) -> datetime.timedelta:
@@ -236,19 +233,6 @@ class Experiment:
     def platforms(self, store: ExperimentStore) -> tuple[str, ...]:
         """The names of the platforms of real observations in a store, by number."""
         return tuple(str(name) for name in store.arrays("platforms").get("name", ()))
-
-    def _columns(self, observations: xr.Dataset) -> dict[str, np.ndarray]:
-        """Observations as they are stored: values and errors in the precision of the
-        experiment."""
-        name = self.recipe.observed.name
-        in_precision = (name, f"{name}_error")
-        return {
-            str(key): np.ascontiguousarray(
-                array.transpose("time", "station").to_numpy(),
-                self.settings.dtype if key in in_precision else array.dtype,
-            )
-            for key, array in observations.data_vars.items()
-        }
 
     def segment_length(self, state_size: int) -> int:
         """Cycles of a segment, for a state of so many numbers."""

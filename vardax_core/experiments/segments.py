@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 
 from vardax_core.cycling.adaptation import SpreadState
 from vardax_core.cycling.cycle import CycleOutput, CycleProgram, CycleState
@@ -20,8 +21,10 @@ from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.data.window import windows
 from vardax_core.experiments.record_inputs import RecordInputs
 from vardax_core.experiments.settings import ExperimentSettings
+from vardax_core.experiments.store_layout import STATION
 from vardax_core.observations.quality import QualityCode
 from vardax_core.store import ExperimentStore
+from vardax_core.store.experiment import NATURE_RUN, OBSERVATIONS
 
 
 class SegmentReader:
@@ -31,6 +34,8 @@ class SegmentReader:
         recipe: of the experiment.
         settings: of the experiment; say what is in time, and the precision.
         length: cycles of a segment, padding included.
+        snapshot: of the observations that are read, whatever is added to them meanwhile.
+        width: columns of the observations.
 
     Of real observations it also finds those that the program wants around every point of the grid;
     `even` makes all segments of one shape, as those must be that run side by side.
@@ -45,11 +50,19 @@ class SegmentReader:
         program: CycleProgram,
         *,
         even: bool = False,
+        as_of: str | None = None,
     ):
+        """Arguments:
+        even: whether all segments are to have one shape.
+        as_of: snapshot of the observations; None for the last one.
+        """
         self.recipe = recipe
         self.settings = settings
         self.length = length
-        self._observations = store.dataset("observations")
+        kept = store.observations
+        self.snapshot = as_of or kept.tip(OBSERVATIONS).snapshot_id
+        self._observations = kept.dataset(OBSERVATIONS, as_of=self.snapshot)
+        self.width = int(self._observations.sizes[STATION])
         if settings.cut_off is None:
             self._observations = self._observations.drop_vars("arrival_time")
         self._truth = self._records = None
@@ -57,10 +70,10 @@ class SegmentReader:
         grid_shape = tuple(analysis.sizes[dim] for dim in recipe.state_dims)
         self._shape = recipe.state_shape(grid_shape)
         if recipe.reported:
-            grid, width = state_grid(analysis, recipe), self._observations.sizes["station"]
-            self._records = RecordInputs(recipe, settings, grid, program, width, even=even)
+            grid = state_grid(analysis, recipe)
+            self._records = RecordInputs(recipe, settings, grid, program, self.width, even=even)
         else:
-            self._truth = store.dataset("nature_run")[names_of(recipe)]
+            self._truth = kept.dataset(NATURE_RUN, as_of=self.snapshot)[names_of(recipe)]
         self._minutes = to_minutes(self._observations["time"].values)
 
     def cut(self, cycles: range) -> list[range]:
@@ -86,7 +99,7 @@ class SegmentReader:
         """
         rows = self._rows(times)
         dtype = np.dtype(self.settings.dtype)
-        observations = self._observations.isel(time=rows).load()
+        observations = self._in_precision(self._observations.isel(time=rows).load())
         if self._records is not None:
             arrays = self._records.of(observations, times)
         else:
@@ -103,6 +116,11 @@ class SegmentReader:
             lambda array: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]), arrays
         )
         return padded | {"valid": np.arange(self.length) < len(times)}
+
+    def _in_precision(self, observations: xr.Dataset) -> xr.Dataset:
+        name = self.recipe.observed.name
+        both = (name, f"{name}_error")
+        return observations.assign({n: observations[n].astype(self.settings.dtype) for n in both})
 
     def _truths(self, rows: slice, times: np.ndarray) -> np.ndarray:
         if self._truth is None:
@@ -129,7 +147,7 @@ class StoredForm:
         names: of the state's variables, one to a channel.
         dimensions: of the grid.
         dtype: of the fields in the store.
-        width: columns of observations in the store.
+        width: columns of observations in the store, once it has those of what was read.
         mask: True at the points that belong to the state, or None for all; the others are NaN.
     """
 
@@ -140,12 +158,17 @@ class StoredForm:
     mask: np.ndarray | None = None
 
     @classmethod
-    def of(cls, store: ExperimentStore, recipe: Recipe, dtype: str) -> "StoredForm":
-        """The form that a store has."""
-        width = store.dataset("observations").sizes["station"]
+    def of(cls, store: ExperimentStore, recipe: Recipe, dtype: str, columns: int) -> "StoredForm":
+        """The form that a store has, made from so many columns of observations."""
+        width = max(columns, int(store.dataset("innovations").sizes[STATION]))
         mask = frame_mask(store.dataset("analysis"), recipe.state_dims)
         names = tuple(names_of(recipe))
         return cls(names, len(recipe.state_dims), dtype, width, mask)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Dimensions to which a store is widened before anything in this form is written."""
+        return {STATION: self.width}
 
     def groups(self, output: CycleOutput) -> dict[str, dict[str, Any]]:
         """Give the variables of the store's groups.

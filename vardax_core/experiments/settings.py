@@ -283,6 +283,15 @@ def experiment_digest(recipe: Recipe, settings: ExperimentSettings) -> str:
     return digest_of(recipe=plain, settings=settings)
 
 
+def observation_digest(recipe: Recipe) -> str:
+    """Digest of all that decides the observations of a recipe, whatever is done with them."""
+    people = ("title", "attribution", "burn_in", "latency", "members", "methods")
+    apart: dict[str, Any] = dict.fromkeys((*people, "training", "cycle_interval"), True)
+    if recipe.forecast_files is None:
+        apart["forecast"] = True
+    return digest_of(recipe=recipe.model_dump(mode="json", exclude=apart | {"period": {"end"}}))
+
+
 def training_digest(recipe: Recipe, settings: ExperimentSettings, data: str) -> str:
     """Digest of all that decides trained weights.
 

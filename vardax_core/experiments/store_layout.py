@@ -1,4 +1,5 @@
-"""What the store of an experiment holds: its layout, and the columns of real observations."""
+"""What the stores of an experiment and of its observations hold: layouts, and the columns of real
+observations."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -29,10 +30,13 @@ from vardax_core.store import (
     Diagnostic,
     ExperimentStore,
     Layout,
+    ObservedDescription,
     StateDescription,
     Variable,
     experiment_layout,
+    observation_layout,
 )
+from vardax_core.store.experiment import GRID, NOT_ARRIVED, OBSERVATIONS
 from vardax_core.store.layout import TIME, default_fill_value
 from vardax_core.types import ResultCode
 
@@ -41,36 +45,49 @@ HEADROOM = 1.25
 """A store has columns for so many times the most records of an observation time."""
 COLUMNS = 64
 """It has a multiple of so many columns."""
+OBSERVED_DTYPE = "float32"
+"""Of observations and truths as they are stored, whatever the precision of an experiment."""
+TIMES = 512
+"""Observation times of an object of an observation store, where they are small."""
+
+
+def observed_layout(recipe: Recipe, ingested: Ingested) -> Layout:
+    """Lay out the store of the observations of a recipe, for what was ingested."""
+    frame, observations = ingested.frame, ingested.observations
+    columns = observations.sizes[STATION]
+    columns = width_for(columns) if recipe.reported else columns
+    masked = (STATE_MASK,) if STATE_MASK in frame else ()
+    coords = tuple(_coordinate(frame, name) for name in (*recipe.state_dims, *masked))
+    stations = (
+        _station(columns, recipe.reported),
+        *(_coordinate(observations, str(c)) for c in observations.coords if c != TIME),
+    )
+    return observation_layout(
+        observed=_observed(recipe, coords, stations, OBSERVED_DTYPE),
+        states=_states(recipe, coords, OBSERVED_DTYPE),
+        chunks=ChunkPlan(segment_length=TIMES),
+        nature_run=ingested.nature_run is not None,
+        further=_reported(recipe, observations),
+    )
 
 
 def store_layout(
-    recipe: Recipe, settings: ExperimentSettings, ingested: Ingested, segment: int
+    recipe: Recipe, settings: ExperimentSettings, kept: ExperimentStore, segment: int
 ) -> Layout:
-    """Lay out the store of an experiment for the grid and the observations of a recipe.
+    """Lay out the store of an experiment for the grid and the columns of its observations.
 
     Arguments:
+        kept: the store of the observations.
         segment: cycles of a usual commit.
     """
-    frame, observations = ingested.frame, ingested.observations
-    columns = observations.sizes[STATION]
-    masked = (STATE_MASK,) if STATE_MASK in frame else ()
-    coords = tuple(_coordinate(frame, name) for name in (*recipe.state_dims, *masked))
-
-    def described(variable: RecipeVariable) -> StateDescription:
-        return StateDescription(variable.name, coords, attributes_of(variable), settings.dtype)
-
-    first, *further = map(described, recipe.variables)
+    grid = kept.coordinates(GRID)
+    coords = tuple(grid[name] for name in (*recipe.state_dims, STATE_MASK) if name in grid)
+    stations = tuple(kept.coordinates(OBSERVATIONS).values())
     return experiment_layout(
-        state=first,
-        further=tuple(further),
-        observed=described(recipe.observed),
+        states=_states(recipe, coords, settings.dtype),
+        observed=_observed(recipe, coords, stations, settings.dtype),
         diagnostic_coords=_channel(recipe),
         n_members=settings.members,
-        observation_coords=(
-            _station(width_for(columns) if recipe.reported else columns, recipe.reported),
-            *(_coordinate(observations, str(c)) for c in observations.coords if c != TIME),
-        ),
-        quality_flags={code.name.lower(): int(code) for code in QualityCode},
         diagnostics=_diagnostics(
             settings.members,
             recipe,
@@ -81,21 +98,40 @@ def store_layout(
                 *(REPORTED_STATISTICS if recipe.reported else ()),
             ),
         ),
-        nature_run=ingested.nature_run is not None,
-        reported=_reported(recipe, observations),
         lag=settings.lag,
         chunks=ChunkPlan(segment_length=segment),
+    )
+
+
+def _states(
+    recipe: Recipe, coords: tuple[Coordinate, ...], dtype: str
+) -> tuple[StateDescription, ...]:
+    return tuple(_described(variable, coords, dtype) for variable in recipe.variables)
+
+
+def _described(
+    variable: RecipeVariable, coords: tuple[Coordinate, ...], dtype: str
+) -> StateDescription:
+    return StateDescription(variable.name, coords, attributes_of(variable), dtype)
+
+
+def _observed(
+    recipe: Recipe,
+    coords: tuple[Coordinate, ...],
+    stations: tuple[Coordinate, ...],
+    dtype: str,
+) -> ObservedDescription:
+    return ObservedDescription(
+        values=_described(recipe.observed, coords, dtype),
+        coords=stations,
+        quality_flags={code.name.lower(): int(code) for code in QualityCode},
+        reported=recipe.reported,
     )
 
 
 def width_for(records: int) -> int:
     """Columns of a store that has at most so many records of an observation time."""
     return COLUMNS * math.ceil(HEADROOM * records / COLUMNS)
-
-
-def store_width(store: ExperimentStore) -> int:
-    """Columns of a store's observations."""
-    return int(store.dataset("observations").sizes[STATION])
 
 
 def filled_to(columns: dict[str, np.ndarray], width: int) -> dict[str, np.ndarray]:
@@ -107,7 +143,7 @@ def _filled_to(name: str, values: np.ndarray, width: int) -> np.ndarray:
     nothing = {QUALITY_CONTROL: int(QualityCode.MISSING), "platform": -1, "stream": -1}
     fill = nothing.get(name, default_fill_value(values.dtype))
     if name == "arrival_time":
-        fill = np.iinfo(np.int64).min
+        fill = NOT_ARRIVED
     elif name.endswith("_error"):
         fill = values.flat[0] if values.size else 1.0
     rest = np.full((len(values), width - values.shape[1]), fill, values.dtype)

@@ -7,6 +7,7 @@ from vardax_core.store.errors import (
     ForeignExperimentError,
     LocationError,
     NoteChangedError,
+    ObservationsNotFoundError,
     OverwriteError,
     RetractionError,
     SnapshotNotFoundError,
@@ -19,7 +20,13 @@ from vardax_core.store.errors import (
     StructureError,
     SupersededError,
 )
-from vardax_core.store.experiment import Diagnostic, StateDescription, experiment_layout
+from vardax_core.store.experiment import (
+    Diagnostic,
+    ObservedDescription,
+    StateDescription,
+    experiment_layout,
+    observation_layout,
+)
 from vardax_core.store.export import ExportError, export
 from vardax_core.store.layout import ChunkPlan, Coordinate, Group, Layout, Variable
 from vardax_core.store.location import Location, location_of
@@ -44,6 +51,8 @@ __all__ = [
     "Location",
     "LocationError",
     "NoteChangedError",
+    "ObservationsNotFoundError",
+    "ObservedDescription",
     "OverwriteError",
     "RetentionError",
     "RetractionError",
@@ -67,6 +76,7 @@ __all__ = [
     "export",
     "groups_digest",
     "location_of",
+    "observation_layout",
     "render",
     "summarize",
     "thin",

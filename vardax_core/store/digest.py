@@ -21,7 +21,8 @@ def content_digest(store: ExperimentStore, *, exclude: Collection[str] = ()) -> 
     compression and chunks do not enter, and every NaN counts as the same NaN.
 
     Args:
-        store: the store; its last published commit is read whole, block by block.
+        store: the store; its last published commit is read whole, block by block, and so are its
+            observations.
         exclude: groups left out, for example `calibration`.
 
     Raises:
@@ -31,7 +32,7 @@ def content_digest(store: ExperimentStore, *, exclude: Collection[str] = ()) -> 
     root = store.root()
     with storage_errors(store.location, "read"):
         _add(total, "attributes", dict(root.attrs))
-        for name, group in sorted(root.groups()):
+        for name, group in store.groups().items():
             if name not in exclude:
                 _add_group(total, name, group)
     return total.hexdigest()
@@ -46,9 +47,8 @@ def groups_digest(store: ExperimentStore, names: Collection[str]) -> str:
         StorageError: the file system refuses.
     """
     total = hashlib.sha256()
-    root = store.root()
     with storage_errors(store.location, "read"):
-        for name, group in sorted(root.groups()):
+        for name, group in store.groups().items():
             if name in names:
                 _add_group(total, name, group)
     return total.hexdigest()

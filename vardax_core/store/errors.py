@@ -25,6 +25,17 @@ class StoreNotFoundError(StoreError):
         )
 
 
+class ObservationsNotFoundError(StoreNotFoundError):
+    """The store that an experiment's observations are kept in is not there."""
+
+    def __init__(self, path: object, expected: object):
+        StoreError.__init__(
+            self,
+            f"{path}: its observations are kept in {expected}, and no store is there. Put the "
+            "folder back beside the experiment's, from where it was copied or moved.",
+        )
+
+
 class StoreExistsError(StoreError):
     """The path that a new store was to take is taken."""
 

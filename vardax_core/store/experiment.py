@@ -1,4 +1,5 @@
-"""The groups of a forecast-analysis experiment, named and described after CF."""
+"""The groups of a forecast-analysis experiment and of its observations, named and described after
+CF."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from vardax_core.store.layout import (
 
 NOT_ARRIVED = np.iinfo(np.int64).min
 """The `arrival_time` of an observation that never arrived."""
+OBSERVATIONS, NATURE_RUN, PLATFORMS, GRID = "observations", "nature_run", "platforms", "grid"
+OBSERVED = (OBSERVATIONS, NATURE_RUN, PLATFORMS, GRID)
+"""The groups of an observation store; a store of an earlier version has the first three itself."""
 
 
 @dataclass(frozen=True)
@@ -72,77 +76,95 @@ def _trailing_sizes(diagnostics: Mapping[str, Diagnostic]) -> dict[str, int]:
     return sizes
 
 
-def experiment_layout(
+@dataclass(frozen=True)
+class ObservedDescription:
+    """What the values of observations are.
+
+    Attributes:
+        values: name, attributes and dtype of the values.
+        coords: the coordinate of the observation dimension first (for example `station`), then
+            further ones along it (`latitude`, `longitude`).
+        quality_flags: meaning (one word) and int8 code of every quality-control flag.
+        reported: whether the observations are real, records in columns that are more in time.
+    """
+
+    values: StateDescription
+    coords: tuple[Coordinate, ...]
+    quality_flags: Mapping[str, int]
+    reported: bool = False
+
+    @property
+    def units(self) -> Attributes:
+        """The attribute `units`, where there is one."""
+        attrs = self.values.attrs
+        return {"units": attrs["units"]} if "units" in attrs else {}
+
+    @property
+    def long_name(self) -> str:
+        """What the values are, for people."""
+        return str(self.values.attrs.get("long_name", self.values.name))
+
+    @property
+    def dims(self) -> tuple[str, str]:
+        """Dimensions of a column."""
+        return TIME, self.coords[0].dims[0]
+
+    def column(self, name: str, description: str, attrs: Attributes) -> Variable:
+        """Numbers of the values' type, one for each observation."""
+        named = {"long_name": f"{description} {self.long_name}", **attrs}
+        return Variable(name, self.dims, self.values.dtype, named)
+
+    @property
+    def quality(self) -> Variable:
+        """The quality-control flag of each observation."""
+        return Variable(
+            "quality_control",
+            self.dims,
+            "int8",
+            {
+                "long_name": "quality control flag",
+                "standard_name": "quality_flag",
+                "flag_values": list(self.quality_flags.values()),
+                "flag_meanings": " ".join(self.quality_flags),
+            },
+            self.quality_flags["missing"] if self.reported else None,
+        )
+
+
+def observation_layout(
     *,
-    state: StateDescription,
-    further: tuple[StateDescription, ...] = (),
-    observed: StateDescription | None = None,
-    diagnostic_coords: tuple[Coordinate, ...] = (),
-    n_members: int,
-    observation_coords: tuple[Coordinate, ...],
-    quality_flags: Mapping[str, int],
-    diagnostics: Mapping[str, Diagnostic],
+    observed: ObservedDescription,
+    states: tuple[StateDescription, ...],
     chunks: ChunkPlan,
     nature_run: bool = True,
-    reported: tuple[Variable, ...] = (),
-    lag: int = 0,
+    further: tuple[Variable, ...] = (),
 ) -> Layout:
-    """The layout of a forecast-analysis experiment.
+    """The layout of a store of observations.
 
     Args:
-        state: name, coordinates, attributes and dtype of the state, or of its first channel.
-        further: the same of its other channels, on the same grid.
-        observed: what the values of observations are; by default the state.
-        diagnostic_coords: coordinates of the diagnostics.
-        n_members: ensemble size M.
-        observation_coords: the coordinate of the observation dimension first (for example
-            `station`), then further ones along it (`latitude`, `longitude`).
-        quality_flags: meaning (one word) and int8 code of every quality-control flag.
-        diagnostics: what is kept of each cycle beside the fields, by name.
+        observed: what the observations are.
+        states: the channels of a state, all on one grid.
         chunks: how arrays are cut into objects.
         nature_run: whether the truth is known and kept.
-        reported: what more is kept of every real observation; there is then a group `platforms`.
-        lag: cycles that a smoothed analysis waits for; 0 for none.
+        further: what more is kept of every observation.
 
     Raises:
         StructureError: coordinates, dimensions or names contradict each other.
     """
-    obs_dim = observation_coords[0].dims[0]
-    seen = state if observed is None else observed
-    units = {"units": seen.attrs["units"]} if "units" in seen.attrs else {}
-    long_name = seen.attrs.get("long_name", seen.name)
-    quality = Variable(
-        "quality_control",
-        (TIME, obs_dim),
-        "int8",
-        {
-            "long_name": "quality control flag",
-            "standard_name": "quality_flag",
-            "flag_values": list(quality_flags.values()),
-            "flag_meanings": " ".join(quality_flags),
-        },
-        quality_flags["missing"] if reported else None,
-    )
-
-    error = dict(units)
-    if "standard_name" in seen.attrs:
-        error["standard_name"] = f"{seen.attrs['standard_name']} standard_error"
-
-    def column(name: str, description: str, attrs: Attributes) -> Variable:
-        return Variable(
-            name, (TIME, obs_dim), state.dtype, {"long_name": f"{description} {long_name}", **attrs}
-        )
-
-    variance = {name: squared_unit(unit) for name, unit in units.items()}
+    attrs, coords = observed.values.attrs, states[0].coords
+    error = dict(observed.units)
+    if "standard_name" in attrs:
+        error["standard_name"] = f"{attrs['standard_name']} standard_error"
+    name, described = observed.values.name, f"observed {observed.long_name}"
     observations = Group(
-        "observations",
+        OBSERVATIONS,
         (
-            column(seen.name, "observed", {**seen.attrs, "long_name": f"observed {long_name}"}),
-            column(f"{seen.name}_error", "observation error standard deviation of", error),
-            quality,
+            observed.column(name, "observed", {**attrs, "long_name": described}),
+            observed.column(f"{name}_error", "observation error standard deviation of", error),
+            observed.quality,
             Variable(
                 "arrival_time",
-                (TIME, obs_dim),
+                observed.dims,
                 "int64",
                 {
                     "long_name": "time at which the observation arrived",
@@ -152,19 +174,61 @@ def experiment_layout(
                 },
                 NOT_ARRIVED,
             ),
-            *reported,
+            *further,
         ),
-        observation_coords,
+        observed.coords,
     )
+    fields = tuple(Variable(one.name, (TIME, *one.dims), one.dtype, one.attrs) for one in states)
+    return Layout(
+        groups=(
+            observations,
+            *((Group(NATURE_RUN, fields, coords),) if nature_run else ()),
+            *((Group(PLATFORMS),) if observed.reported else ()),
+            Group(GRID, (), coords),
+        ),
+        chunks=chunks,
+        cycle_group=OBSERVATIONS,
+    )
+
+
+def experiment_layout(
+    *,
+    states: tuple[StateDescription, ...],
+    observed: ObservedDescription,
+    diagnostic_coords: tuple[Coordinate, ...] = (),
+    n_members: int,
+    diagnostics: Mapping[str, Diagnostic],
+    chunks: ChunkPlan,
+    lag: int = 0,
+) -> Layout:
+    """The layout of a forecast-analysis experiment; its observations have a store of their own.
+
+    Args:
+        states: name, coordinates, attributes and dtype of the channels of a state, all on one
+            grid.
+        observed: what the observations are.
+        diagnostic_coords: coordinates of the diagnostics.
+        n_members: ensemble size M.
+        diagnostics: what is kept of each cycle beside the fields, by name.
+        chunks: how arrays are cut into objects.
+        lag: cycles that a smoothed analysis waits for; 0 for none.
+
+    Raises:
+        StructureError: coordinates, dimensions or names contradict each other.
+    """
+    units, coords = observed.units, states[0].coords
+    variance = {name: squared_unit(unit) for name, unit in units.items()}
     innovations = Group(
         "innovations",
         (
-            column("background_departure", "observation minus background (O-B) of", units),
-            column("analysis_departure", "observation minus analysis (O-A) of", units),
-            column("background_equivalent_variance", "background ensemble variance of", variance),
-            quality,
+            observed.column("background_departure", "observation minus background (O-B) of", units),
+            observed.column("analysis_departure", "observation minus analysis (O-A) of", units),
+            observed.column(
+                "background_equivalent_variance", "background ensemble variance of", variance
+            ),
+            observed.quality,
         ),
-        observation_coords,
+        observed.coords,
     )
     member = Coordinate(
         "member",
@@ -172,9 +236,8 @@ def experiment_layout(
         np.arange(n_members, dtype=np.int32),
         {"standard_name": "realization", "long_name": "ensemble member", "units": "1"},
     )
-    channels = (state, *further)
     ensembles = tuple(
-        Variable(one.name, (TIME, "member", *one.dims), one.dtype, one.attrs) for one in channels
+        Variable(one.name, (TIME, "member", *one.dims), one.dtype, one.attrs) for one in states
     )
 
     def statistic(suffix: str, description: str, method: str) -> tuple[Variable, ...]:
@@ -189,7 +252,7 @@ def experiment_layout(
                     "cell_methods": f"realization: {method}",
                 },
             )
-            for one in channels
+            for one in states
         )
 
     analysis = (
@@ -205,17 +268,12 @@ def experiment_layout(
                 "spread", f"spread {lag} cycles before time, smoothed,", "standard_deviation"
             ),
         ),
-        state.coords,
+        coords,
         {
             "lag": lag,
             "comment": f"at each time the analysis of {lag} cycles before it, given all "
             "observations up to that time",
         },
-    )
-    truth = Group(
-        "nature_run",
-        tuple(Variable(one.name, (TIME, *one.dims), one.dtype, one.attrs) for one in channels),
-        state.coords,
     )
     scalars = Group(
         "diagnostics",
@@ -225,12 +283,9 @@ def experiment_layout(
     )
     return Layout(
         groups=(
-            observations,
-            *((truth,) if nature_run else ()),
-            Group("background", ensembles, (member, *state.coords)),
-            Group("analysis", analysis, (member, *state.coords)),
+            Group("background", ensembles, (member, *coords)),
+            Group("analysis", analysis, (member, *coords)),
             *((smoothed,) if lag else ()),
-            *((Group("platforms"),) if reported else ()),
             innovations,
             scalars,
             Group("state"),

@@ -7,14 +7,13 @@ from typing import Literal
 import xarray as xr
 
 from vardax_core.store.errors import StoreError, StoreExistsError
+from vardax_core.store.experiment import PLATFORMS
 from vardax_core.store.files import storage_errors
 from vardax_core.store.layout import TIME, TIME_UNITS
 from vardax_core.store.store import ExperimentStore
 
 FORMATS = ("zarr", "netcdf")
 TIME_ENCODING = {"calendar": "proleptic_gregorian", "dtype": "int64"}
-PLATFORMS = "platforms"
-"""A group without a time axis that is written too, where there is one."""
 
 
 class ExportError(StoreError):
@@ -24,8 +23,8 @@ class ExportError(StoreError):
 def export(
     store: ExperimentStore, target: Path, *, format: str = "zarr", as_of: str | None = None
 ) -> list[str]:
-    """Write every group with a time axis, and the names of platforms, to `target`, which appears
-    there whole or not at all.
+    """Write every group with a time axis, those of the observations among them, and the names of
+    platforms to `target`, which appears there whole or not at all.
 
     Values go through dask chunk by chunk, so that a store may be larger than memory.
 
@@ -48,10 +47,11 @@ def export(
         raise ExportError(f"export: format must be 'zarr' or 'netcdf', got {format!r}.")
     if target.exists():
         raise StoreExistsError(target)
-    root = store.root(as_of)
-    names = sorted(
-        name for name, group in root.groups() if TIME in group or (name == PLATFORMS and len(group))
-    )
+    names = [
+        name
+        for name, group in store.groups(as_of).items()
+        if TIME in group or (name == PLATFORMS and len(group))
+    ]
     unfinished = target.with_name(f"{target.name}.writing")
     with storage_errors(target, "write"):
         target.parent.mkdir(parents=True, exist_ok=True)

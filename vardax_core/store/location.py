@@ -83,6 +83,10 @@ class Location(abc.ABC):
         """A place further down."""
 
     @abc.abstractmethod
+    def beside(self, name: str) -> "Location":
+        """The place of this name in the same folder."""
+
+    @abc.abstractmethod
     def read_note(self, name: str) -> bytes | None:
         """A small file beside the store, or None."""
 
@@ -148,6 +152,12 @@ class LocalLocation(Location):
 
     def below(self, *names: str) -> "LocalLocation":
         return LocalLocation(self.path.joinpath(*names))
+
+    def beside(self, name: str) -> "LocalLocation":
+        # A link to the store may lie elsewhere than what it is a link to.
+        place = Path(os.path.abspath(self.path)).with_name(name)
+        real = self._real.with_name(name)
+        return LocalLocation(real if real.exists() and not place.exists() else place)
 
     def _note(self, name: str) -> Path:
         return self._real.with_name(f"{self._real.name}.{name}.json")
@@ -215,6 +225,9 @@ class S3Location(Location):
 
     def below(self, *names: str) -> "S3Location":
         return S3Location(self.bucket, "/".join((self.prefix, *names)))
+
+    def beside(self, name: str) -> "S3Location":
+        return S3Location(self.bucket, "/".join((*self.prefix.split("/")[:-1], name)))
 
     def _objects(self) -> S3Store:
         endpoint, region = _endpoint_and_region()

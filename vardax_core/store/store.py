@@ -15,11 +15,14 @@ from vardax_core.store.branches import Branches
 from vardax_core.store.errors import (
     BranchError,
     ForeignExperimentError,
+    ObservationsNotFoundError,
     SnapshotNotFoundError,
+    StoreNotFoundError,
     StructureError,
 )
+from vardax_core.store.experiment import OBSERVED
 from vardax_core.store.files import storage_errors
-from vardax_core.store.layout import Layout
+from vardax_core.store.layout import TIME, Coordinate, Layout
 from vardax_core.store.location import Location, location_of
 from vardax_core.store.repository import (
     CYCLE_GROUP_ATTR,
@@ -28,16 +31,25 @@ from vardax_core.store.repository import (
     CommitRecord,
     Tip,
     create_repository,
+    dimensions,
+    dtype_name,
     open_repository,
     read_tip,
 )
 from vardax_core.store.writer import Writer, open_writer
 
+OBSERVATION_STORE = "observation_store"
+"""Name in the record of an experiment: the observation store in the same folder. A record without
+it is of a store that holds its observations itself."""
+MADE_FROM = "observations"
+"""Commit metadata key: snapshot of the observation store that cycles were made from."""
+
 
 class ExperimentStore:
-    """A transactional store of one experiment, in a local directory or in S3.
+    """A transactional store of one experiment or of observations, in a local directory or in S3.
 
-    Reading needs no lock and writes nothing; a reader sees the last published commit, whole.
+    Reading needs no lock and writes nothing; a reader sees the last published commit, whole. The
+    groups of observations are read as if they were here, wherever they are kept.
 
     Attributes:
         location: where it is.
@@ -48,6 +60,7 @@ class ExperimentStore:
         self.location = location
         self.branch = branch
         self._repository = repository
+        self._observations: ExperimentStore | None = None
 
     @classmethod
     def create(
@@ -110,6 +123,55 @@ class ExperimentStore:
         return dict(attrs[EXPERIMENT_ATTR])
 
     @property
+    def observations(self) -> "ExperimentStore":
+        """The store that holds the observations: one for all methods, or this one itself.
+
+        Raises:
+            ObservationsNotFoundError: it is not where the record of the experiment says.
+        """
+        if self._observations is None:
+            name = self.experiment.get(OBSERVATION_STORE)
+            if name is None:
+                return self
+            place = self.location.beside(str(name))
+            try:
+                self._observations = ExperimentStore.open(place)
+            except StoreNotFoundError as error:
+                raise ObservationsNotFoundError(self.location, place) from error
+        return self._observations
+
+    def observations_at(self, as_of: str | None) -> str | None:
+        """The snapshot of the observations that belongs to one of this store: that which the last
+        cycles before it were made from, or what readers had when it was written.
+
+        Raises:
+            SnapshotNotFoundError: there is no such snapshot.
+        """
+        if as_of is None or self.observations is self:
+            return as_of
+        self.session(as_of)
+        history = self.history(as_of)
+        made_from = (record.metadata.get(MADE_FROM) for record in history)
+        named = next(filter(None, made_from), None)
+        return str(named) if named else self.observations.snapshot_at(history[0].written_at)
+
+    def groups(self, as_of: str | None = None) -> dict[str, zarr.Group]:
+        """All groups by name, in alphabetical order, with those of the observations.
+
+        Raises:
+            ObservationsNotFoundError: see `observations`.
+            SnapshotNotFoundError, StorageError: see `session`.
+        """
+        found = dict(self.root(as_of).groups())
+        kept = self.observations
+        if kept is not self:
+            found |= dict(kept.root(self.observations_at(as_of)).groups())
+        return dict(sorted(found.items()))
+
+    def _holder(self, group: str) -> "ExperimentStore":
+        return self.observations if group in OBSERVED else self
+
+    @property
     def cycle_group(self) -> str:
         """The group whose time steps are the cycles."""
         return str(self.root().attrs[CYCLE_GROUP_ATTR])
@@ -145,10 +207,14 @@ class ExperimentStore:
     def tip(self, group: str | None = None) -> Tip:
         """Where the store stands: its cycles, or the time steps of `group`.
 
+        Of a group of observations the snapshot is that of the store that holds them.
+
         Raises:
             StructureError: `group` has no time axis.
             StorageError: the file system refuses.
         """
+        if group is not None and self._holder(group) is not self:
+            return self.observations.tip(group)
         with storage_errors(self.location, "read"):
             return read_tip(self._repository, group, self.branch)
 
@@ -165,12 +231,38 @@ class ExperimentStore:
             SnapshotNotFoundError: there is no such snapshot.
             StorageError: the file system refuses.
         """
+        if self._holder(group) is not self:
+            return self.observations.dataset(
+                group, as_of=self.observations_at(as_of), chunks=chunks
+            )
         session = self.session(as_of)
         with storage_errors(self.location, "read"):
             known = sorted(zarr.open_group(session.store, mode="r").group_keys())
             if group not in known:
                 raise StructureError(f"{self.location} has no group {group!r}; it has {known}.")
             return xr.open_zarr(session.store, group=group, consolidated=False, chunks=chunks)
+
+    def coordinates(self, group: str) -> dict[str, Coordinate]:
+        """The arrays of a group without a time axis, as they were declared; those along which the
+        others lie first.
+
+        Raises:
+            StructureError: there is no such group.
+            StorageError: the file system refuses.
+        """
+        known = self.groups()
+        if group not in known:
+            raise StructureError(f"{self.location} has no group {group!r}; it has {sorted(known)}.")
+        found = []
+        with storage_errors(self.location, "read"):
+            for name, array in known[group].arrays():
+                dims, values = dimensions(array), np.asarray(array[...])
+                if TIME not in dims:
+                    text = dtype_name(array) == "string"
+                    values = values.astype(str) if text else values
+                    found.append(Coordinate(name, dims, values, array.attrs.asdict()))
+        found.sort(key=lambda one: (one.dims != (one.name,), one.name))
+        return {one.name: one for one in found}
 
     def state(self) -> dict[str, np.ndarray] | None:
         """What the next cycle needs, as the last commit left it; None before the first."""
@@ -183,6 +275,8 @@ class ExperimentStore:
             group: its name.
             without: arrays whose names begin so are left out.
         """
+        if self._holder(group) is not self:
+            return self.observations.arrays(group, without=without)
         root = self.root()
         with storage_errors(self.location, "read"):
             if group not in root:

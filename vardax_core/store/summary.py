@@ -45,10 +45,12 @@ class GroupSummary:
 class StoreSummary:
     """A whole store; sizes in bytes, `size` uncompressed.
 
-    `method` and `model_version` are those of the last commit that names them.
+    `method` and `model_version` are those of the last commit that names them; `observations` is
+    the store that holds the observations where it is another one.
     """
 
     location: Location
+    observations: Location | None
     experiment: Mapping[str, Any]
     snapshot_id: str
     commits: int
@@ -66,7 +68,7 @@ def summarize(store: ExperimentStore, *, as_of: str | None = None) -> StoreSumma
     """Describe a store; reads metadata and times only.
 
     Args:
-        store: what to describe.
+        store: what to describe; its observations are described with it.
         as_of: a snapshot identifier; None for what readers have now. The size on disk is always
             today's.
 
@@ -74,17 +76,19 @@ def summarize(store: ExperimentStore, *, as_of: str | None = None) -> StoreSumma
         SnapshotNotFoundError: there is no such snapshot.
         StorageError: the file system refuses.
     """
-    root, history = store.root(as_of), store.history(as_of)
+    found, history = store.groups(as_of), store.history(as_of)
+    kept = store.observations
 
     def latest(key: str) -> str | None:
         return next((str(r.metadata[key]) for r in history if r.metadata.get(key)), None)
 
     with storage_errors(store.location, "read"):
-        groups = tuple(_group(name, group) for name, group in sorted(root.groups()))
+        groups = tuple(_group(name, group) for name, group in found.items())
         on_disk = store.location.size()
     cycle_group = next(g for g in groups if g.name == store.cycle_group)
     return StoreSummary(
         location=store.location,
+        observations=None if kept is store else kept.location,
         experiment=store.experiment,
         snapshot_id=history[0].snapshot_id,
         commits=len(history),
@@ -105,6 +109,7 @@ def render(summary: StoreSummary) -> str:
         f"{summary.location}",
         f"  experiment  {summary.experiment['name']} ({summary.experiment['digest'][:12]})",
         f"  cycles      {summary.cycles}{_period(summary.first, summary.last)}",
+        *([f"  observed    in {summary.observations}"] if summary.observations else []),
         f"  method      {summary.method or '-'}",
         f"  model       {summary.model_version or '-'}",
         f"  size        {_size(summary.size_on_disk)} on disk, {_size(summary.size)} uncompressed, "

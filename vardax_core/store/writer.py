@@ -14,11 +14,13 @@ import zarr
 from zarr.core.sync import sync
 
 from vardax_core.store.errors import OverwriteError, StorageError, StructureError, SupersededError
+from vardax_core.store.experiment import OBSERVATIONS
 from vardax_core.store.files import storage_errors
 from vardax_core.store.layout import ChunkPlan, default_fill_value
 from vardax_core.store.location import Location
 from vardax_core.store.objects import Objects, compressor
 from vardax_core.store.repository import (
+    CYCLE_GROUP_ATTR,
     MAIN,
     Tip,
     dimensions,
@@ -38,6 +40,8 @@ from vardax_core.store.validate import (
 )
 from vardax_core.store.widen import widen
 
+Piece = tuple[np.ndarray, Mapping[str, Mapping[str, np.ndarray]]]
+"""Consecutive times in minutes and, by group, all its variables at them."""
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -64,6 +68,7 @@ class Writer:
         state: Mapping[str, np.ndarray] | None = None,
         replace: Mapping[str, WholeArrays] | None = None,
         widths: Mapping[str, int] | None = None,
+        revise: Sequence[Piece] = (),
         metadata: Mapping[str, Any],
     ) -> Tip:
         """Add time steps to some groups and rewrite others whole, all in one commit.
@@ -75,6 +80,8 @@ class Writer:
             state: what the next cycle needs; replaces the `state` group.
             replace: for every group to be replaced, its arrays.
             widths: least length of some dimensions but time, which grow to it wherever they are.
+            revise: of an observation store, consecutive times that it has and, by group, all
+                variables at them as they are from now on; snapshots before keep what was.
             metadata: what made this commit (JSON types).
 
         Returns:
@@ -83,7 +90,8 @@ class Writer:
 
         Raises:
             StructureError: names, shapes, dtypes or metadata do not fit; nothing was written.
-            OverwriteError: times do not lie after the stored ones; nothing was written.
+            OverwriteError: times do not lie after the stored ones, or cycles would be revised;
+                nothing was written.
             SupersededError: the store moved on meanwhile; nothing was published.
             StorageError: the file system refused; nothing was published.
         """
@@ -91,11 +99,17 @@ class Writer:
         replace = {**(replace or {}), **({} if state is None else {"state": state})}
         with storage_errors(self._location, "read"):
             session = self._repository.writable_session(self._branch)
-            known = dict(zarr.open_group(session.store, mode="r+").groups())
+            root, changes = zarr.open_group(session.store, mode="r+"), list[str]()
+            known = dict(root.groups())
             self._check_names(known, [*groups, *replace])
+            if revise and str(root.attrs[CYCLE_GROUP_ATTR]) != OBSERVATIONS:
+                self._refuse_main("revised")
             for dim, size in (widths or {}).items():
-                widen(known.values(), dim, size)
-            growths, changes = _check_groups(known, groups, times)
+                if widen(known.values(), dim, size):
+                    changes.append(f"{dim} widened to {size}")
+            revised, words = self._check_pieces(known, revise)
+            growths, more = _check_groups(known, groups, times)
+            growths, changes = revised + growths, [*changes, *words, *more]
             whole = {
                 name: check_whole(known[name], name, arrays) for name, arrays in replace.items()
             }
@@ -122,7 +136,7 @@ class Writer:
 
     def fill(
         self,
-        pieces: Sequence[tuple[np.ndarray, Mapping[str, Mapping[str, np.ndarray]]]],
+        pieces: Sequence[Piece],
         *,
         put: Mapping[str, WholeArrays] | None = None,
         replace: Mapping[str, WholeArrays] | None = None,
@@ -143,20 +157,10 @@ class Writer:
         self._refuse_main("rewritten")
         metadata = json_able(metadata, "commit metadata")
         put, replace = put or {}, replace or {}
-        growths, changes = [], []
         with storage_errors(self._location, "read"):
             session = self._repository.writable_session(self._branch)
             known = dict(zarr.open_group(session.store, mode="r+").groups())
-            names = list(dict.fromkeys(name for _, groups in pieces for name in groups))
-            self._check_names(known, names)
-            for name in names:
-                growths += check_fill(
-                    known[name],
-                    name,
-                    [(times, groups[name]) for times, groups in pieces if name in groups],
-                )
-            for times, _ in pieces:
-                changes.append(f"{instant(int(times[0]))} to {instant(int(times[-1]))} filled")
+            growths, changes = self._check_pieces(known, pieces)
             self._check_names(known, [*put, *replace])
             beside, whole = (
                 {name: check_whole(known[name], name, arrays) for name, arrays in given.items()}
@@ -180,6 +184,22 @@ class Writer:
             session = self._repository.writable_session(self._branch)
             edit(zarr.open_group(session.store, mode="r+"))
         return self._commit(session, [], {}, [message], metadata)
+
+    def _check_pieces(
+        self, known: Mapping[str, zarr.Group], pieces: Sequence[Piece]
+    ) -> tuple[list[Growth], list[str]]:
+        names = list(dict.fromkeys(name for _, groups in pieces for name in groups))
+        self._check_names(known, names)
+        growths: list[Growth] = []
+        for name in names:
+            growths += check_fill(
+                known[name],
+                name,
+                [(times, groups[name]) for times, groups in pieces if name in groups],
+            )
+        return growths, [
+            f"{instant(int(times[0]))} to {instant(int(times[-1]))} filled" for times, _ in pieces
+        ]
 
     def _refuse_main(self, what: str) -> None:
         if self._branch == MAIN:
