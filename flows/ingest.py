@@ -1,4 +1,4 @@
-"""Flow: observations of a recipe into an experiment's store."""
+"""Flow: observations of a recipe into their store."""
 
 import functools
 import logging
@@ -12,10 +12,9 @@ from prefect.logging.loggers import LoggingAdapter
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
 from flows.progress import console
-from vardax_core.data import ingest as make_observations
-from vardax_core.data.timeaxis import instant_to_minutes, minutes_to_instant
 from vardax_core.experiments.experiment import Experiment
-from vardax_core.store import StoreNotFoundError
+from vardax_core.experiments.ingesting import take_observations
+from vardax_core.experiments.outdated import outdated_sentence
 from vardax_core.words import counted
 
 
@@ -43,53 +42,32 @@ def _print_once(text: str) -> None:
 def ingest_observations(
     experiment: Experiment, parameters: ExperimentParameters, until: datetime | None = None
 ) -> int:
-    """Add the observations that the store lacks, up to a valid time; the number of new times.
+    """Add the observations that their store lacks, up to a valid time; the number of new times.
 
-    A source that ends before is taken as far as it goes. A store that has observations is asked
-    for its last time, from which on new ones are made; the source itself is compared with the
-    store at all times that both have, also where it brings nothing new. Real observations are read
-    again for some days before, so that it is said what came too late for the store.
+    Cycles that would differ because of what came since are counted.
     """
-    recipe, window = experiment.recipe, experiment.recipe.window
-    start = recipe.period.start - (window.times - 1) * window.spacing
-    last_cycle = recipe.period.end if until is None else max(until, recipe.period.start)
-    end = last_cycle + (window.after or 0) * window.spacing
-    try:
-        store = experiment.open_store()
-    except StoreNotFoundError:
-        store = None
-    last = None if store is None else store.tip("observations").last_time
-    known = () if store is None else experiment.platforms(store)
-    if last is not None:
-        start = max(start, minutes_to_instant(last) - experiment.look_back)
-        if last >= instant_to_minutes(end):
-            if parameters.source_path is None:
-                return 0  # the recipe's own file is known by its checksum
-            end = minutes_to_instant(last)
-    ingested = make_observations(
-        recipe, start=start, end=end, path=parameters.source_path, partly=True, known=known
+    new = take_observations(
+        experiment,
+        until=until,
+        path=parameters.source_path,
+        say=lambda text: _log().info("%s: %s", experiment.name, text),
+        warn=lambda text: warn(f"{experiment.name}: {text}"),
     )
-    if store is None:
-        store = experiment.create_store(ingested)
-    new = experiment.append_observations(
-        store, ingested, lambda text: warn(f"{experiment.name}: {text}")
-    )
-    if new:
-        for text in ingested.account.sentences():
-            _log().info("%s: %s", experiment.name, text)
-    for text in ingested.account.warnings():
-        warn(f"{experiment.name}: {text}")
+    outdated = outdated_sentence(experiment, experiment.open_store())
+    if outdated:
+        warn(f"{experiment.name}: {outdated}")
     return new
 
 
 @flow(name="ingest", flow_run_name=run_name("ingest"), persist_result=False)
 def ingest(experiment: ExperimentParameters) -> int:
-    """Load a recipe's observations, check them and write them to the experiment's store."""
+    """Load a recipe's observations, check them and write them to the store that all its methods
+    read."""
     tag_run(experiment)
     logger = get_run_logger()
     made = experiment.experiment()
     new = ingest_observations(made, experiment)
     kind = "real" if made.recipe.reported else "simulated"
     message = f"{counted(new, 'new observation time')} ({kind})" if new else "up to date"
-    logger.info("%s: %s in %s", made.name, message, made.store_location)
+    logger.info("%s: %s in %s", made.group_name, message, made.open_observations().location)
     return ended(message, new)

@@ -51,9 +51,8 @@ def run(
     cases = [experiment.of_method(method) for method in chosen]
     for each in cases:
         each.experiment()
-    changed = False
+    changed = bool(called(ingest, cases[0]))
     for each in cases:
-        changed |= bool(called(ingest, each))
         if each.experiment().needs_training:
             changed |= bool(called(train, each))
         if is_gated(each.experiment()):

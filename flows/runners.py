@@ -12,7 +12,8 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.parameters import BackfillParameters, ExperimentParameters, ShareParameters
 from flows.shares import SUPERSEDED, fill_share
-from vardax_core.experiments.backfill import Backfill, RoundReport
+from vardax_core.experiments.backfill import Backfill
+from vardax_core.experiments.stream_progress import RoundReport
 from vardax_core.store import ExperimentStore, SupersededError
 from vardax_core.words import counted
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from flows.parameters import ExperimentParameters, ShareParameters
 from vardax_core.data.window import cycle_times
-from vardax_core.experiments.backfill import Backfill, RoundReport
+from vardax_core.experiments.backfill import Backfill
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.stream_progress import RoundReport
 from vardax_core.experiments.validation import prepare_proven
 from vardax_core.store import BranchError, SupersededError
 from vardax_core.store.hold import held

@@ -191,27 +191,3 @@ def test_axes_of_which_nothing_says_what_they_are_are_refused(place):
     del values["prior"]
     with pytest.raises(SourceFormatError, match="not understood where the points"):
         ingest(validate_recipe(values, "plane"))
-
-
-def test_what_comes_too_late_is_said(place):
-    made = experiment(place / "late", "climatology")
-    start = made.recipe.period.start
-    ingested = ingest(made.recipe, start=start, partly=True)
-    store = made.create_store(ingested)
-    made.append_observations(store, ingested)
-    said = []
-    made.append_observations(store, ingested, said.append)
-    assert not said
-    late = place / "data" / "buoys-late.csv"
-    late.write_text(
-        "buoy,time,lat,lon,sst\n"
-        "b99,2019-03-05T11:00:00Z,41.2,-4.1,12.5\n"
-        "b99,2019-03-06T11:00:00Z,41.2,-4.1,12.5\n"
-    )
-    try:
-        again = ingest(made.recipe, start=start, partly=True, known=made.platforms(store))
-        assert made.append_observations(store, again, said.append) == 0
-    finally:
-        late.unlink()
-    (text,) = said
-    assert "not used: 2 (2019-03-05T12:00 to 2019-03-06T12:00)" in text

@@ -35,7 +35,7 @@ def described(group: zarr.Group) -> dict:
 def structure_of(root: Path) -> dict:
     made = small.experiment_of(root, "etkf")
     store = made.create_store(ingest(made.recipe))
-    groups = {name: described(group) for name, group in sorted(store.root().groups())}
+    groups = {name: described(group) for name, group in store.groups().items()}
     attributes = store.root().attrs.asdict()
     # What tells one experiment from another is no structure.
     attributes["experiment"] = sorted(attributes["experiment"])

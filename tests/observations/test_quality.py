@@ -28,6 +28,7 @@ def test_the_flag_attributes_name_every_code_once():
         "missing": 8,
         "not_arrived": 9,
         "withheld": 10,
+        "superseded": 11,
     }
 
 

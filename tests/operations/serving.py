@@ -146,7 +146,8 @@ class Serve:
     def store(self) -> ExperimentStore:
         """The demonstration's, the only one."""
         for path in (self.root / "experiments").glob("*/*/"):
-            return ExperimentStore.open(path)
+            if path.name != "observations":
+                return ExperimentStore.open(path)
         raise StoreNotFoundError(self.root / "experiments")
 
     def goes_on(self, before: int) -> None:

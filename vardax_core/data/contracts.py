@@ -80,7 +80,14 @@ def reports_schema(recipe: Recipe) -> pa.DatasetSchema:
     if recipe.forecast_files is not None:
         for name in ("forecast_equivalent", "forecast_shift"):
             columns[name] = pa.DataVar(dtype="float32", dims=dims, nullable=True)
-    for name, dtype in (("observation_time", "int64"), ("platform", "int32"), ("stream", "int8")):
+    for name, dtype in (
+        ("observation_time", "int64"),
+        ("platform", "int32"),
+        ("stream", "int8"),
+        ("observation_id", "int64"),
+        ("superseded_time", "int64"),
+        ("own_quality_control", "int8"),
+    ):
         columns[name] = pa.DataVar(dtype=dtype, dims=dims)
     return _observations_schema(recipe, columns, {}, somewhere)
 

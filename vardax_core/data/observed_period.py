@@ -1,13 +1,19 @@
 """What may be learned from where observations are real: themselves, and fields beside them."""
 
 import dataclasses
+import hashlib
 import pathlib
 
+import numpy as np
 import xarray as xr
 
 from vardax_core.data.ingest import ingest
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.reports import SUPERSEDED_AT
 from vardax_core.data.state_frame import data_folders, prior_fields
+from vardax_core.observations.quality import QUALITY_CONTROL
+
+_OF_ARRIVAL = ("arrival_time", SUPERSEDED_AT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +38,20 @@ class ObservedPeriod:
         return dict(self.frame.attrs)
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of the records that may be learned from, whatever files they are in."""
+        total = hashlib.sha256("\n".join(self.platforms).encode())
+        used = self.observations[QUALITY_CONTROL].transpose("time", "station").to_numpy() == 0
+        total.update(np.nonzero(used)[0].tobytes())
+        total.update(self.observations["time"].to_numpy().tobytes())
+        for name, column in sorted(self.observations.data_vars.items()):
+            if name not in _OF_ARRIVAL:
+                values = column.transpose("time", "station").to_numpy()[used]
+                total.update(f"{name} {values.dtype}".encode())
+                total.update(np.ascontiguousarray(values).tobytes())
+        return total.hexdigest()
+
+    @property
     def sizes(self) -> dict[str, int]:
         """Lengths of the axes of the states."""
         return {str(dim): size for dim, size in self.frame.sizes.items()}
@@ -52,7 +72,7 @@ def observed_period(recipe: Recipe, data_dir: pathlib.Path | None = None) -> Obs
         partly=True,
     )
     name = recipe.variable.name
-    kept = ingested.observations["quality_control"] == 0
+    kept = ingested.observations[QUALITY_CONTROL] == 0
     observations = ingested.observations.assign({name: ingested.observations[name].where(kept)})
     fields = None
     if recipe.prior is not None:

@@ -16,9 +16,10 @@ from vardax_core.data.recipe import Recipe
 from vardax_core.data.reported import WithheldPlatforms
 from vardax_core.data.space import state_grid
 from vardax_core.data.streams.account import NothingUsableError, StreamAccount
-from vardax_core.data.streams.read import read_stream
+from vardax_core.data.streams.read import StreamRecords, read_stream
 from vardax_core.data.streams.records import Records
-from vardax_core.data.streams.sections import GriddedSource
+from vardax_core.data.streams.revisions import superseded_times
+from vardax_core.data.streams.sections import GriddedSource, Stream
 from vardax_core.data.timeaxis import (
     MINUTES_UNITS,
     from_minutes,
@@ -31,6 +32,8 @@ from vardax_core.types import MINUTES_EPOCH
 
 OBSERVED_AT = "observation_time"
 PLATFORM, STREAM = "platform", "stream"
+IDENTITY, SUPERSEDED_AT = "observation_id", "superseded_time"
+OWN_CODE = "own_quality_control"
 EQUIVALENT, SHIFT = "forecast_equivalent", "forecast_shift"
 SECONDS_UNITS = f"seconds since {MINUTES_EPOCH.replace('T', ' ')}"
 CLOUD_IMAGES = 3
@@ -44,7 +47,9 @@ class Reports:
     Attributes:
         observations: dataset on (time, station); beside what `observe` gives, the place of each
             record under the names of the recipe's state_dims, its time in seconds
-            (`observation_time`), and the numbers of its platform and stream.
+            (`observation_time`), and the numbers of its platform and stream. Versions of one
+            observation share an `observation_id`; those before the last have the code SUPERSEDED,
+            a `superseded_time`, and the code that they had in `own_quality_control`.
         platforms: `stream/platform` of every platform, by number.
         accounts: what became of the rows of each stream.
         refused: why nothing of a stream was used, though it was before.
@@ -87,7 +92,7 @@ def read_reports(
         if slots.size
         else from_minutes(np.array([start, start]))
     )
-    parts: list[tuple[Records, Int[np.ndarray, " record"]]] = []
+    parts: list[_Part] = []
     accounts, refused = [], []
     for stream in recipe.streams or ():
         try:
@@ -106,24 +111,51 @@ def read_reports(
             if not known:
                 raise
             refused.append(str(error))
-            parts.append((Records.none(stream.name, recipe.state_dims), np.empty(0, np.int64)))
             continue
-        records, slot = found.records, _slots_of(found.records, recipe)
-        if isinstance(stream.source, GriddedSource):
-            records = _by_image(records, slot)
-        withheld = _withheld(recipe.withheld, records, slot, step)
-        code = np.where(
-            withheld & (records.code == QualityCode.KEPT), QualityCode.WITHHELD, records.code
-        )
-        inside = np.isin(slot, slots)
-        kept = dataclasses.replace(records, code=code.astype(np.int8)).taken(inside)
-        parts.append((kept, slot[inside]))
+        parts += [
+            part.taken(np.isin(part.slot, slots)) for part in _parts_of(found, stream, recipe)
+        ]
         accounts.append(found.account)
-    platforms = _numbered(known, [records for records, _ in parts])
+    platforms = _numbered(known, [part.records for part in parts])
     dataset = _in_columns(recipe, parts, slots, platforms)
     if recipe.forecast_files is not None:
         dataset = _with_equivalents(dataset, recipe, grid, GivenForecast(recipe, folders))
     return Reports(dataset, tuple(platforms), tuple(accounts), tuple(refused))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """Records of a stream, in the order of their columns; `until` is NaT where they are current."""
+
+    records: Records
+    slot: Int[np.ndarray, " record"]
+    identity: Int[np.ndarray, " record"]
+    until: np.ndarray
+
+    def taken(self, which: Bool[np.ndarray, " record"]) -> "_Part":
+        arrays = (self.slot, self.identity, self.until)
+        return _Part(self.records.taken(which), *(array[which] for array in arrays))
+
+
+def _parts_of(found: StreamRecords, stream: Stream, recipe: Recipe) -> list[_Part]:
+    """The records of a stream and the versions before them, as the recipe withholds them."""
+    named = stream.source.gap is None
+    ends = superseded_times(found.records, found.superseded, named=named)
+    seen = found.records.code == QualityCode.KEPT
+    current = (found.records, _slots_of(found.records, recipe))
+    parts = []
+    for records, until in (
+        (found.records, np.full(len(found.records), np.datetime64("NaT", "ns"))),
+        (found.superseded, ends),
+    ):
+        slot, identity = _slots_of(records, recipe), records.identities(named=named)
+        if isinstance(stream.source, GriddedSource):
+            records = _by_image(records, slot)
+        withheld = _withheld(recipe.withheld, records, slot, recipe.spacing, *current, seen)
+        withheld &= records.code == QualityCode.KEPT
+        code = np.where(withheld, np.int8(QualityCode.WITHHELD), records.code)
+        parts.append(_Part(dataclasses.replace(records, code=code), slot, identity, until))
+    return parts
 
 
 def _by_image(records: Records, slot: Int[np.ndarray, " record"]) -> Records:
@@ -161,22 +193,27 @@ def _withheld(
     records: Records,
     slot: Int[np.ndarray, " record"],
     step: int,
+    current: Records,
+    current_slot: Int[np.ndarray, " current"],
+    seen: Bool[np.ndarray, " current"],
 ) -> Bool[np.ndarray, " record"]:
+    """Which records are withheld; clouds are where the current ones are not seen."""
     nothing = np.zeros(len(records), bool)
     if wanted is None or (wanted.streams is not None and records.stream not in wanted.streams):
         return nothing
     if wanted.by == "platform":
         drawn = [chance(wanted.seed, name) < wanted.share for name in records.platforms]
         return np.array(drawn, bool)[records.platform] if drawn else nothing
-    places = np.unique(records.place, axis=0, return_inverse=True)[1].reshape(-1)
-    seen = records.code == QualityCode.KEPT
+    both = np.concatenate([records.place, current.place])
+    places = np.unique(both, axis=0, return_inverse=True)[1].reshape(-1)
+    places, current_places = places[: len(records)], places[len(records) :]
     hidden = nothing.copy()
     for image in np.unique(slot):
         back = 1 + int(chance(wanted.seed, records.stream, f"{image} back") * CLOUD_IMAGES)
-        before = slot == image - back * step
+        before = current_slot == image - back * step
         if not before.any() or chance(wanted.seed, records.stream, str(image)) >= wanted.share:
             continue
-        clear = places[before & seen]
+        clear = current_places[before & seen]
         hidden |= (slot == image) & ~np.isin(places, clear)
     return hidden
 
@@ -197,14 +234,14 @@ def _numbered(known: Sequence[str], parts: Sequence[Records]) -> dict[str, int]:
 
 def _in_columns(
     recipe: Recipe,
-    parts: Sequence[tuple[Records, Int[np.ndarray, " _"]]],
+    parts: Sequence[_Part],
     slots: Int[np.ndarray, " time"],
     platforms: Mapping[str, int],
 ) -> xr.Dataset:
     counts = np.zeros(slots.size, np.int64)
     placed = []
-    for records, slot in parts:
-        row = np.searchsorted(slots, slot)
+    for part in parts:
+        records, row = part.records, np.searchsorted(slots, part.slot)
         order = np.argsort(row, kind="stable")
         own = np.bincount(row, minlength=slots.size)
         rank = np.arange(len(records)) - np.repeat(np.cumsum(own) - own, own)
@@ -223,18 +260,26 @@ def _in_columns(
         OBSERVED_AT: np.zeros(shape, np.int64),
         PLATFORM: np.full(shape, -1, np.int32),
         STREAM: np.full(shape, -1, np.int8),
+        IDENTITY: np.zeros(shape, np.int64),
+        SUPERSEDED_AT: np.full(shape, np.iinfo(np.int64).min, np.int64),
+        OWN_CODE: np.full(shape, QualityCode.MISSING, np.int8),
     }
-    for number, ((records, _), at) in enumerate(zip(parts, placed, strict=True)):
+    streams = {stream.name: number for number, stream in enumerate(recipe.streams or ())}
+    for part, at in zip(parts, placed, strict=True):
+        records, current = part.records, np.isnat(part.until)
         numbers = [platforms[f"{records.stream}/{name}"] for name in records.platforms]
         columns[name][at] = records.value
         columns[f"{name}_error"][at] = records.error_sd
-        columns[QUALITY_CONTROL][at] = records.code
+        columns[QUALITY_CONTROL][at] = np.where(current, records.code, QualityCode.SUPERSEDED)
+        columns[OWN_CODE][at] = records.code
+        columns[IDENTITY][at] = part.identity
+        columns[SUPERSEDED_AT][at] = to_minutes(part.until)
         columns["arrival_time"][at] = to_minutes(records.arrival)
         for axis, dim in enumerate(dims):
             columns[dim][at] = records.place[:, axis]
         columns[OBSERVED_AT][at] = seconds_of(records.time)
         columns[PLATFORM][at] = np.array(numbers, np.int32)[records.platform]
-        columns[STREAM][at] = number
+        columns[STREAM][at] = streams[records.stream]
     attrs = _attributes(recipe)
     return xr.Dataset(
         {key: (("time", "station"), values, attrs[key]) for key, values in columns.items()},
@@ -255,7 +300,7 @@ def _with_equivalents(
 ) -> xr.Dataset:
     """Add what the forecast says of each observation at its own time and of its own hours, and
     how this differs from what the background of its analysis time says."""
-    codes = dataset[QUALITY_CONTROL].to_numpy()
+    codes = dataset[OWN_CODE].to_numpy()
     used = (codes == QualityCode.KEPT) | (codes == QualityCode.WITHHELD)
     own, shift = np.full((2, *codes.shape), np.nan)
     streams = dataset[STREAM].to_numpy()
@@ -307,6 +352,14 @@ def _attributes(recipe: Recipe) -> dict[str, dict]:
             "flag_values": list(range(len(streams))),
             "flag_meanings": " ".join(stream.name for stream in streams),
         },
+        IDENTITY: {"long_name": "number that the versions of one observation share", "units": "1"},
+        SUPERSEDED_AT: {
+            "long_name": "time at which a later version of the observation arrived",
+            "units": MINUTES_UNITS,
+        }
+        | calendar,
+        OWN_CODE: flag_attributes()
+        | {"long_name": "quality control code, whatever came to supersede the value"},
     }
 
 

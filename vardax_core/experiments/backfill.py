@@ -33,12 +33,12 @@ from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.prepared import Prepared, experiment_key
 from vardax_core.experiments.segments import SegmentReader, StoredForm, restore_state
 from vardax_core.experiments.stream_progress import (
-    SEAM_DIFFERENCE,
-    SEAM_MEAN,
-    SEAM_SPREAD,
     STATE,
     STREAMS,
+    Round,
+    RoundReport,
     StreamProgress,
+    seams_of,
 )
 from vardax_core.store import ExperimentStore, SupersededError, Tip
 from vardax_core.store.store import MADE_FROM
@@ -57,36 +57,8 @@ class StreamsUnfinishedError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class RoundReport:
-    """What one commit of a backfill was.
-
-    Attributes:
-        cycles: cycles kept, of all streams together.
-        spin_up: cycles run and not kept.
-        flagged: kept cycles that ended with another code than OK.
-        seconds: time of forecast, analysis and verification, without compilation.
-    """
-
-    cycles: int
-    spin_up: int
-    flagged: int
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class _Round:
-    """The cycles of each stream of a group that one run of the program takes.
-
-    Cycles are counted from the start of the experiment.
-    """
-
-    group: int
-    spans: tuple[range, ...]
-
-
-@dataclasses.dataclass(frozen=True)
 class _Started:
-    round: _Round
+    round: Round
     state: CycleState
     output: CycleOutput
     at: float
@@ -211,7 +183,7 @@ class Backfill:
                 writer.grow((*CYCLE_GROUPS, *smoothed), times, metadata=made_from)
         return work
 
-    def pending(self, work: ExperimentStore, groups: Sequence[int] | None = None) -> list[_Round]:
+    def pending(self, work: ExperimentStore, groups: Sequence[int] | None = None) -> list[Round]:
         """The runs of the program that are still to be made, group by group.
 
         Arguments:
@@ -223,7 +195,7 @@ class Backfill:
         for number in range(len(self.groups)) if groups is None else groups:
             spans = [range(s.start + done[s.number], s.stop) for s in self.groups[number]]
             cut = [self._reader.cut(span) for span in spans]
-            rounds += [_Round(number, r) for r in itertools.zip_longest(*cut, fillvalue=range(0))]
+            rounds += [Round(number, r) for r in itertools.zip_longest(*cut, fillvalue=range(0))]
         return rounds
 
     def done(self, work: ExperimentStore) -> list[int]:
@@ -233,7 +205,7 @@ class Backfill:
     def run(
         self,
         work: ExperimentStore,
-        rounds: Sequence[_Round],
+        rounds: Sequence[Round],
         *,
         metadata: Mapping[str, str] | None = None,
     ) -> Iterator[RoundReport]:
@@ -290,18 +262,13 @@ class Backfill:
                 stacked(before, recipe, f"_{which}").to_numpy() for which in ("mean", "spread")
             )
             seams.append(seam_between(stream, earlier_mean, earlier_spread, means[stream.number]))
-        table = {
-            **self._progress.plan_arrays(),
-            SEAM_DIFFERENCE: np.array([np.nan, *(s.difference for s in seams)]),
-            SEAM_SPREAD: np.array([np.nan, *(s.spread for s in seams)]),
-            SEAM_MEAN: means,
-        }
+        table = self._progress.joined_table(seams, means)
         state = self._progress.state_of(stored, self.plan[-1])
         with work.writer(wait=COMMIT_WAIT) as writer:
             writer.fill([], replace={STREAMS: table, "state": state}, metadata={"kind": "join"})
         return table
 
-    def _read(self, round: _Round) -> SegmentInput:
+    def _read(self, round: Round) -> SegmentInput:
         lanes = []
         spans = itertools.chain(round.spans, itertools.repeat(range(0)))
         for stream, span in zip(self._progress.lanes(round.group), spans, strict=False):
@@ -312,7 +279,7 @@ class Backfill:
         stacked = jax.tree.map(lambda *parts: np.stack(parts), *lanes)
         return SegmentInput(**self.engine.place(stacked))
 
-    def _start(self, work: ExperimentStore, round: _Round, given: SegmentInput) -> _Started:
+    def _start(self, work: ExperimentStore, round: Round, given: SegmentInput) -> _Started:
         if self._state is None or self._group != round.group:
             self._state, self._group = self._first_state(work, round.group), round.group
             self.engine.compile(self._state, given)
@@ -390,7 +357,7 @@ class Backfill:
         return RoundReport(len(together), spin_up, flagged, started.seconds)
 
     def _refuse_overtaken(
-        self, work: ExperimentStore, round: _Round, stored: Mapping[str, np.ndarray]
+        self, work: ExperimentStore, round: Round, stored: Mapping[str, np.ndarray]
     ) -> None:
         """Another process may have run the same streams, or joined them."""
         if self.branch not in self.store.branches.names():

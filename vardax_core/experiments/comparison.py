@@ -158,11 +158,13 @@ def _report_input(
     recent: int | None,
 ) -> ReportInput:
     groups = ("observations",) if primary.recipe.reported else ("observations", "nature_run")
-    digests = {groups_digest(store, groups) for store in stores}
+    kept = {str(store.observations.location): store for store in stores}
+    digests = {groups_digest(store, groups) for store in kept.values()}
     if len(digests) > 1:
         raise IncomparableStoresError(
             f"{primary.group_name}: the stores hold different observations (digests "
-            f"{sorted(d[:12] for d in digests)}); run every method on the same recipe."
+            f"{sorted(d[:12] for d in digests)}); run every method on the same recipe, and those "
+            "of an earlier version again, under another root."
         )
     lengths = {r.name: r.statistics.sizes["time"] for r in results}
     if len(set(lengths.values())) > 1:

@@ -1,7 +1,6 @@
 """An experiment as one object: its names, its store, its observations, its method."""
 
 import dataclasses
-import datetime
 import math
 import re
 from collections.abc import Callable
@@ -11,7 +10,7 @@ import numpy as np
 
 from vardax_core.data.account import origin_of
 from vardax_core.data.ingest import SIMULATED, Ingested, ingest, source_digest
-from vardax_core.data.observed_period import observed_period
+from vardax_core.data.observed_period import ObservedPeriod, observed_period
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import state_space
 from vardax_core.experiments.capacity import require_memory
@@ -52,11 +51,13 @@ from vardax_core.store.store import OBSERVATION_STORE
 from vardax_core.training.registry import ModelRegistry, ModelVersion
 from vardax_core.words import counted
 
-LOOK_BACK = datetime.timedelta(days=10)
-
 
 class LagError(ValueError):
     """A lag where members of one cycle have nothing to do with those of the cycle before."""
+
+
+class ForeignObservationsError(ValueError):
+    """The observations of a data set are those of another recipe of its name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,12 +160,22 @@ class Experiment:
 
         Raises:
             StoreNotFoundError: if nothing was ingested yet.
-            ForeignExperimentError: if either was made with another configuration.
+            ForeignExperimentError: if the experiment's was made with another configuration.
+            ForeignObservationsError: if they are those of another recipe.
         """
-        if self.store_location.exists():
-            return self.open_store().observations
-        digest = observation_digest(self.recipe)
-        return ExperimentStore.open(self.observations_location, expected_digest=digest)
+        store = self.open_store() if self.store_location.exists() else None
+        if store is not None and store.observations is store:
+            return store
+        kept = ExperimentStore.open(self.observations_location)
+        digest, got = observation_digest(self.recipe), kept.experiment["digest"]
+        if got != digest:
+            raise ForeignObservationsError(
+                f"{kept.location}: these are observations of another recipe of the name "
+                f"'{self.recipe.name}' (digest {got[:12]}, that of this recipe is {digest[:12]}). "
+                "Restore the recipe that they were taken with, give this one another name, or use "
+                "another --root."
+            )
+        return kept
 
     def create_observations(self, ingested: Ingested) -> ExperimentStore:
         """Make the store of the observations, for the grid and the network of ingested ones."""
@@ -223,12 +234,6 @@ class Experiment:
     ) -> int:
         """Add observations to where a store has them; see `add_observations`."""
         return add_observations(self.recipe, store.observations, ingested, tell)
-
-    @property
-    def look_back(self) -> datetime.timedelta:
-        """How long before the last observation time of its store real observations are read again,
-        to see what came too late."""
-        return LOOK_BACK if self.recipe.reported else datetime.timedelta(0)
 
     def platforms(self, store: ExperimentStore) -> tuple[str, ...]:
         """The names of the platforms of real observations in a store, by number."""
@@ -292,10 +297,13 @@ class Experiment:
         return ingest(self.recipe, start=period.start, end=period.end, path=path).nature_run
 
     def trained_version(self, training_run: Learnable | None) -> ModelVersion | None:
-        """What was learned with these settings from these data, or None."""
-        return self.trained_from(
-            None if training_run is None else source_digest(training_run.attrs)
-        )
+        """What was learned with these settings from these data, or None.
+
+        Of real observations, those that grew or were corrected since are other data.
+        """
+        source = SIMULATED if training_run is None else source_digest(training_run.attrs)
+        records = training_run.digest if isinstance(training_run, ObservedPeriod) else None
+        return find_trained(self.recipe, self.settings, self.registry, source, records)
 
     def trained_from(self, source: str | None) -> ModelVersion | None:
         """What was learned with these settings from the file with that sha256, or None.

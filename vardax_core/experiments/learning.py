@@ -23,6 +23,9 @@ from vardax_core.state.grids import AbstractGrid
 from vardax_core.training.promotion import gate_provenance
 from vardax_core.training.registry import ModelNotFoundError, ModelRegistry, ModelVersion
 
+RECORDS = "records_digest"
+"""Metadata key of what was learned: digest of the real observations."""
+
 
 def learned_as(recipe: Recipe, settings: ExperimentSettings) -> str | None:
     """What the registry calls what the method learns on the recipe; None if it learns nothing."""
@@ -31,17 +34,24 @@ def learned_as(recipe: Recipe, settings: ExperimentSettings) -> str | None:
 
 
 def find_trained(
-    recipe: Recipe, settings: ExperimentSettings, registry: ModelRegistry, data: str
+    recipe: Recipe,
+    settings: ExperimentSettings,
+    registry: ModelRegistry,
+    data: str,
+    records: str | None = None,
 ) -> ModelVersion | None:
-    """What was learned with these settings, or None.
+    """What was learned last with these settings, or None.
 
     Arguments:
         data: sha256 of the file that it was learned from, or `SIMULATED`.
+        records: digest of the real observations that it was learned from; by default any, as for
+            cycles, which go on with what there is while observations grow.
     """
     name = learned_as(recipe, settings)
     if name is None:
         return None
-    return registry.find(name, training_digest=training_digest(recipe, settings, data))
+    key = {"training_digest": training_digest(recipe, settings, data)}
+    return registry.find(name, **key, **({} if records is None else {RECORDS: records}))
 
 
 def train_method(
@@ -90,6 +100,7 @@ def train_method(
             "training_digest": training_digest(recipe, settings, data),
             "settings": settings.training.model_dump(mode="json"),
             "data_digest": data,
+            **({RECORDS: training_run.digest} if isinstance(training_run, ObservedPeriod) else {}),
             **learned.metadata,
         },
     )

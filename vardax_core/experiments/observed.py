@@ -1,6 +1,7 @@
 """Adding to the store of the observations of a data set."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import zarr
@@ -8,12 +9,20 @@ import zarr
 from vardax_core.data.channels import names_of
 from vardax_core.data.ingest import Ingested
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.reports import IDENTITY
 from vardax_core.data.timeaxis import to_minutes
 from vardax_core.experiments.continuity import late_reports, overlap_with
+from vardax_core.experiments.revise import Revision, revised
 from vardax_core.experiments.store_layout import STATION, filled_to, platform_table, width_for
 from vardax_core.store import ExperimentStore
 from vardax_core.store.experiment import NATURE_RUN, OBSERVATIONS, PLATFORMS
+from vardax_core.store.layout import TIME
+from vardax_core.store.repository import dimensions
+from vardax_core.store.writer import Piece
 
+REVISED = "revised"
+"""Commit metadata key: times that were revised, each with the earliest arrival of what revises it,
+in minutes."""
 WRITER_WAIT = 60.0
 """Seconds to wait for another process that writes to the store."""
 
@@ -26,8 +35,9 @@ def add_observations(
 ) -> int:
     """Add the observations and truths that a store lacks; the number of new times.
 
-    The source may have grown since: it is then another one as a whole, and must agree with
-    the store at every time that both have; see `overlap_with`.
+    A simulated source may have grown since: it is then another one as a whole, and must agree with
+    the store at every time that both have; see `overlap_with`. Real observations that came, or were
+    corrected, after their times had been taken are added to their times; see `revised`.
 
     Arguments:
         store: what holds the observations.
@@ -42,12 +52,15 @@ def add_observations(
     overlap = overlap_with(store, ingested)
     for warning in overlap.warnings() if overlap else ():
         tell(warning)
+    held, revision = store.groups(), None
     if recipe.reported and last is not None:
-        for warning in late_reports(store, ingested, last):
-            tell(warning)
-    if not new.any():
+        if IDENTITY in held[OBSERVATIONS]:
+            revision = _revision(recipe, held[OBSERVATIONS], ingested, last)
+        else:
+            for warning in late_reports(store, ingested, last):
+                tell(warning)
+    if not new.any() and revision is None:
         return 0
-    held = store.groups()
     observations = ingested.observations.isel(time=new)
     columns = {
         str(name): array.transpose("time", STATION).to_numpy()
@@ -58,17 +71,51 @@ def add_observations(
         replace[PLATFORMS] = platform_table(ingested.platforms)
         widths[STATION] = width_for(ingested.observations.sizes[STATION])
         width = held[OBSERVATIONS][STATION].shape[0]
-        columns = filled_to(columns, max(widths[STATION], width))
+        if revision is not None and revision.width > width:
+            widths[STATION] = max(widths[STATION], width_for(revision.width))
+        width = max(width, widths[STATION])
+        columns = filled_to(columns, width)
     groups = {OBSERVATIONS: columns}
     if ingested.nature_run is not None:
         truth = ingested.nature_run.sel(time=observations["time"])
         truth = truth.transpose("time", *recipe.state_dims, ...)
         groups[NATURE_RUN] = {name: truth[name].to_numpy() for name in names_of(recipe)}
     groups = {name: _as_stored(held[name], arrays) for name, arrays in groups.items()}
-    record = {"kind": "ingest", "source_sha256": ingested.source_sha256}
+    record: dict[str, Any] = {"kind": "ingest", "source_sha256": ingested.source_sha256}
+    pieces: list[Piece] = []
+    if revision is not None:
+        record[REVISED] = np.stack([revision.minutes, revision.since], axis=1).tolist()
+        pieces = list(revision.pieces(width))
     with store.writer(wait=WRITER_WAIT) as writer:
-        writer.append(groups, minutes[new], replace=replace, widths=widths, metadata=record)
+        writer.append(
+            groups,
+            minutes[new],
+            replace=replace,
+            widths=widths,
+            revise=pieces,
+            metadata=record,
+        )
+    if revision is not None:
+        tell(revision.sentence)
     return int(new.sum())
+
+
+def _revision(recipe: Recipe, group: zarr.Group, ingested: Ingested, last: int) -> Revision | None:
+    """What a store's rows become with what was read of their times."""
+    minutes, there = to_minutes(ingested.observations["time"].values), np.asarray(group[TIME])
+    common = np.isin(minutes, there[there <= last])
+    if not common.any():
+        return None
+    rows = np.searchsorted(there, minutes[common])
+    part = slice(int(rows[0]), int(rows[-1]) + 1)
+    stored = {
+        name: np.asarray(array[part])[rows - rows[0]]
+        for name, array in group.arrays()
+        if dimensions(array) == (TIME, STATION)
+    }
+    read = ingested.observations.isel(time=common).transpose(TIME, STATION)
+    columns = {str(name): array.to_numpy() for name, array in read.data_vars.items()}
+    return revised(recipe, stored, columns, there[rows])
 
 
 def _as_stored(group: zarr.Group, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

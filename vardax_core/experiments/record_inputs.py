@@ -11,7 +11,14 @@ from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.forecast_fields import GivenForecast
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.reports import OBSERVED_AT, PLATFORM, SHIFT, seconds_of
+from vardax_core.data.reports import (
+    OBSERVED_AT,
+    OWN_CODE,
+    PLATFORM,
+    SHIFT,
+    SUPERSEDED_AT,
+    seconds_of,
+)
 from vardax_core.data.state_frame import data_folders
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.experiments.settings import ExperimentSettings
@@ -95,10 +102,16 @@ class RecordInputs:
     def _codes(
         self, columns: dict[str, np.ndarray], minutes: Int[np.ndarray, " time"]
     ) -> Int[np.ndarray, "time column"]:
-        """Quality codes, without what came too late for the experiment."""
+        """Quality codes as they were at the cut-off: without what came later, and with the versions
+        that were superseded later."""
         codes = columns[QUALITY_CONTROL].copy()
         if self.settings.cut_off is not None:
             latest = minutes + duration_to_minutes(self.settings.cut_off)
+            if SUPERSEDED_AT in columns:
+                # For verification a withheld value is the last one, whenever that came.
+                still = to_minutes(columns[SUPERSEDED_AT]) > latest[:, None]
+                still &= columns[OWN_CODE] == QualityCode.KEPT
+                codes[still] = QualityCode.KEPT
             arrival = to_minutes(columns["arrival_time"])
             late = (arrival > latest[:, None]) | (arrival == np.iinfo(np.int64).min)
             codes[late & (codes == QualityCode.KEPT)] = QualityCode.NOT_ARRIVED

@@ -3,6 +3,7 @@ observations."""
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -21,6 +22,7 @@ from vardax_core.data.ingest import Ingested
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.recipe_sections import CHANNEL
 from vardax_core.data.recipe_sections import Variable as RecipeVariable
+from vardax_core.data.reports import OWN_CODE, PLATFORM, STREAM, SUPERSEDED_AT
 from vardax_core.data.state_frame import STATE_MASK
 from vardax_core.experiments.settings import ExperimentSettings, analysis_chain
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
@@ -49,6 +51,15 @@ OBSERVED_DTYPE = "float32"
 """Of observations and truths as they are stored, whatever the precision of an experiment."""
 TIMES = 512
 """Observation times of an object of an observation store, where they are small."""
+
+
+FILLS = {
+    PLATFORM: -1,
+    STREAM: -1,
+    SUPERSEDED_AT: NOT_ARRIVED,
+    OWN_CODE: int(QualityCode.MISSING),
+}
+"""What columns of real observations hold where there is no record, but for zero and NaN."""
 
 
 def observed_layout(recipe: Recipe, ingested: Ingested) -> Layout:
@@ -140,11 +151,9 @@ def filled_to(columns: dict[str, np.ndarray], width: int) -> dict[str, np.ndarra
 
 
 def _filled_to(name: str, values: np.ndarray, width: int) -> np.ndarray:
-    nothing = {QUALITY_CONTROL: int(QualityCode.MISSING), "platform": -1, "stream": -1}
+    nothing = {QUALITY_CONTROL: int(QualityCode.MISSING), "arrival_time": NOT_ARRIVED, **FILLS}
     fill = nothing.get(name, default_fill_value(values.dtype))
-    if name == "arrival_time":
-        fill = NOT_ARRIVED
-    elif name.endswith("_error"):
+    if name.endswith("_error"):
         fill = values.flat[0] if values.size else 1.0
     rest = np.full((len(values), width - values.shape[1]), fill, values.dtype)
     return np.concatenate([values, rest], axis=1)
@@ -175,12 +184,17 @@ def _reported(recipe: Recipe, observations: xr.Dataset) -> tuple[Variable, ...]:
         return ()
     name = recipe.variable.name
     usual = (name, f"{name}_error", QUALITY_CONTROL, "arrival_time")
-    fills = {"platform": -1, "stream": -1}
+
+    def attributes(key: str) -> dict[str, Any]:
+        missing = {"_FillValue": NOT_ARRIVED} if key == SUPERSEDED_AT else {}
+        plain = {k: np.asarray(v).tolist() for k, v in observations[key].attrs.items()}
+        return plain | missing
+
     return tuple(
         Variable(
-            str(key), (TIME, STATION), str(array.dtype), dict(array.attrs), fills.get(str(key))
+            key, (TIME, STATION), str(observations[key].dtype), attributes(key), FILLS.get(key)
         )
-        for key, array in observations.data_vars.items()
+        for key in map(str, observations.data_vars)
         if key not in usual
     )
 

@@ -21,6 +21,34 @@ Stored = Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
+class RoundReport:
+    """What one commit of a backfill was.
+
+    Attributes:
+        cycles: cycles kept, of all streams together.
+        spin_up: cycles run and not kept.
+        flagged: kept cycles that ended with another code than OK.
+        seconds: time of forecast, analysis and verification, without compilation.
+    """
+
+    cycles: int
+    spin_up: int
+    flagged: int
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """The cycles of each stream of a group that one run of the program takes.
+
+    Cycles are counted from the start of the experiment.
+    """
+
+    group: int
+    spans: tuple[range, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class StreamProgress:
     """What the `streams` group says of the streams of a plan.
 
@@ -67,6 +95,15 @@ class StreamProgress:
     def seam_means(self, stored: Stored) -> np.ndarray:
         """Of each stream the analysis mean that the stream before is compared with."""
         return np.concatenate([stored[_of(SEAM_MEAN, n)] for n in range(len(self.groups))])
+
+    def joined_table(self, seams: Sequence[Seam], means: np.ndarray) -> dict[str, np.ndarray]:
+        """What the group says once the streams are joined."""
+        return {
+            **self.plan_arrays(),
+            SEAM_DIFFERENCE: np.array([np.nan, *(seam.difference for seam in seams)]),
+            SEAM_SPREAD: np.array([np.nan, *(seam.spread for seam in seams)]),
+            SEAM_MEAN: means,
+        }
 
     def state_of(self, stored: Stored, stream: Stream) -> dict[str, np.ndarray]:
         """The state of a stream after its last cycle."""

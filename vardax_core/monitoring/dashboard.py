@@ -14,6 +14,7 @@ from vardax_core.experiments.pictures import observed_places
 from vardax_core.monitoring.alerts import AlertBook
 from vardax_core.monitoring.base import Finding, Severity
 from vardax_core.monitoring.situation import HISTORY_DAYS, Situation
+from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.store import ExperimentStore
 from vardax_core.words import counted
 
@@ -41,7 +42,8 @@ def latest_picture(
     positions = np.moveaxis(np.asarray(grid.positions()), -1, 0)
     observations = store.dataset("observations").sel(time=when)
     values = observations[recipe.observed.name].to_numpy().astype(float)
-    there = np.isfinite(values)
+    superseded = observations[QUALITY_CONTROL].to_numpy() == QualityCode.SUPERSEDED
+    there = np.isfinite(values) & ~superseded
     if recipe.reported:
         places, _ = observed_places(store, recipe, np.datetime64(when.item(), "ns"))
     else:

@@ -22,6 +22,7 @@ class QualityCode(IntEnum):
     MISSING = 8
     NOT_ARRIVED = 9
     WITHHELD = 10
+    SUPERSEDED = 11
 
 
 HALF_NORMAL_MEDIAN = 0.6745

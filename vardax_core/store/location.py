@@ -156,8 +156,8 @@ class LocalLocation(Location):
     def beside(self, name: str) -> "LocalLocation":
         # A link to the store may lie elsewhere than what it is a link to.
         place = Path(os.path.abspath(self.path)).with_name(name)
-        real = self._real.with_name(name)
-        return LocalLocation(real if real.exists() and not place.exists() else place)
+        elsewhere = self.path.is_symlink() and not place.exists()
+        return LocalLocation(self._real.with_name(name) if elsewhere else place)
 
     def _note(self, name: str) -> Path:
         return self._real.with_name(f"{self._real.name}.{name}.json")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from vardax_core.store.experiment import OBSERVATIONS
 from vardax_core.store.files import storage_errors
 from vardax_core.store.layout import TIME
 from vardax_core.store.location import Location
@@ -46,7 +47,7 @@ class StoreSummary:
     """A whole store; sizes in bytes, `size` uncompressed.
 
     `method` and `model_version` are those of the last commit that names them; `observations` is
-    the store that holds the observations where it is another one.
+    the store that holds the observations where it is another one, `counted` what `cycles` are.
     """
 
     location: Location
@@ -54,6 +55,7 @@ class StoreSummary:
     experiment: Mapping[str, Any]
     snapshot_id: str
     commits: int
+    counted: str
     cycles: int
     first: np.datetime64 | None
     last: np.datetime64 | None
@@ -92,6 +94,7 @@ def summarize(store: ExperimentStore, *, as_of: str | None = None) -> StoreSumma
         experiment=store.experiment,
         snapshot_id=history[0].snapshot_id,
         commits=len(history),
+        counted="times" if store.cycle_group == OBSERVATIONS else "cycles",
         cycles=next(v.sizes[TIME] for v in cycle_group.variables if v.name == TIME),
         first=cycle_group.first,
         last=cycle_group.last,
@@ -108,7 +111,7 @@ def render(summary: StoreSummary) -> str:
     lines = [
         f"{summary.location}",
         f"  experiment  {summary.experiment['name']} ({summary.experiment['digest'][:12]})",
-        f"  cycles      {summary.cycles}{_period(summary.first, summary.last)}",
+        f"  {summary.counted:<10}  {summary.cycles}{_period(summary.first, summary.last)}",
         *([f"  observed    in {summary.observations}"] if summary.observations else []),
         f"  method      {summary.method or '-'}",
         f"  model       {summary.model_version or '-'}",

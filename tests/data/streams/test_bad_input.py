@@ -15,6 +15,7 @@ from vardax_core.data.errors import (
     UnitsError,
 )
 from vardax_core.data.streams.account import NothingUsableError, Reason
+from vardax_core.data.streams.revisions import superseded_times
 from vardax_core.observations.quality import QualityCode
 
 
@@ -150,8 +151,8 @@ def test_contradicting_values_are_not_used_and_a_later_one_supersedes(tmp_path):
     assert result.superseded.value.tolist() == [10.5 + 273.15]
     assert result.superseded.files == ("a.csv",)
     assert "1 that were corrected later (first a.csv row 1" in " ".join(result.account.sentences())
-    arrived = np.datetime64(int(END.timestamp()), "s")
-    assert result.known_at(arrived).value.tolist() == [10.5 + 273.15]
+    until = superseded_times(result.records, result.superseded)
+    assert until == np.datetime64(int(END.timestamp()) + 60, "s")
 
 
 def test_the_files_that_cannot_be_read_are_named_and_the_others_used(tmp_path):

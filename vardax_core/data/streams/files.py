@@ -37,7 +37,7 @@ class Found:
         Raises:
             SourceReplacedError: it was replaced or written to since it was found.
         """
-        if _identity(self.path) != self.identity:
+        if identity_of(self.path) != self.identity:
             raise SourceReplacedError(
                 f"{self.name}: the file was replaced or written to while it was read; nothing was "
                 "taken from it. Run again when it is complete."
@@ -88,11 +88,11 @@ def find_files(files: Sequence[StreamFile], folders: Sequence[pathlib.Path]) -> 
 def _found(name: str, path: pathlib.Path) -> Found:
     pure = pathlib.PurePosixPath(name)
     suffix = (pure.with_suffix("") if pure.suffix == ".gz" else pure).suffix.lower()
-    identity = _identity(path)
+    identity = identity_of(path)
     return Found(name, path, suffix, np.datetime64(identity[-1], "ns"), identity)
 
 
-def _identity(path: pathlib.Path) -> tuple[int, ...]:
+def identity_of(path: pathlib.Path) -> tuple[int, ...]:
     """Inode, size and time of modification; of a directory those of its newest entry."""
     files = [path]
     if path.is_dir():

@@ -19,7 +19,7 @@ from vardax_core.data.streams.account import (
 from vardax_core.data.streams.files import Found, find_files
 from vardax_core.data.streams.gridded import gridded_records
 from vardax_core.data.streams.records import Records
-from vardax_core.data.streams.revisions import Versions, known_at, resolve
+from vardax_core.data.streams.revisions import Versions, resolve
 from vardax_core.data.streams.rows import Reader
 from vardax_core.data.streams.sections import GriddedSource, Stream, TableSource
 from vardax_core.data.streams.suspicions import suspicions, swapped
@@ -44,10 +44,6 @@ class StreamRecords:
     records: Records
     superseded: Records
     account: StreamAccount
-
-    def known_at(self, instant: np.datetime64) -> Records:
-        """Give the observations as they were at an instant, from what had arrived by then."""
-        return known_at(self.records, self.superseded, instant)
 
 
 def read_stream(

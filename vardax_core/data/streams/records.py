@@ -1,11 +1,12 @@
 """Observations as records: a row each, in one order whatever files they came from."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt64
 
 PER_RECORD = ("time", "place", "level", "value", "error_sd", "platform", "code", "arrival", "file")
 """Columns with an entry for each record, but for `row`."""
@@ -111,6 +112,21 @@ class Records:
         """Give the name of each record's platform."""
         return np.array(self.platforms, object)[self.platform]
 
+    def identities(self, *, named: bool = True) -> Int[np.ndarray, " record"]:
+        """A number for each record that its versions share: what was observed when, where, by whom.
+
+        Arguments:
+            named: whether the platform is part of it; not where later records may rename it.
+        """
+        names = [_number_of(self.stream, name) for name in self.platforms if named]
+        own = np.full(len(self), _number_of(self.stream), np.uint64)
+        own = np.array(names, np.uint64)[self.platform] if names else own
+        for column in (self.time, *self.place.T, self.level):
+            if column.dtype.kind == "f":
+                column = np.where(np.isnan(column), np.nan, column + 0.0)
+            own = mixed(own ^ np.ascontiguousarray(column).view(np.uint64))
+        return own.view(np.int64)
+
     def joined(self, *others: "Records") -> "Records":
         """All records of several, in order; see `in_order`.
 
@@ -185,6 +201,21 @@ class Records:
                 for mine, theirs in ((getattr(self, c), getattr(other, c)) for c in columns)
             )
         )
+
+
+def _number_of(*names: str) -> int:
+    return int.from_bytes(hashlib.sha256("\n".join(names).encode()).digest()[:8])
+
+
+def mixed(bits: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
+    """Scatter 64-bit numbers, one to one.
+
+    Source: Steele, Lea and Flood (2014), doi:10.1145/2714064.2660195
+    """
+    bits = bits + np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
 
 
 def _renumbered(

@@ -15,7 +15,7 @@ class Versions:
     Attributes:
         current: the version of each observation that arrived last; the code is DUPLICATE where
             several arrived together that differ, so that none can be trusted.
-        superseded: versions before, in order.
+        superseded: versions before, in order, with the same code where they differ.
         repeated: records that say what the version before them said, left out.
         first_repeated, first_superseded, first_conflicting: one of each, or none.
     """
@@ -33,17 +33,26 @@ class Versions:
         return int((self.current.code == QualityCode.DUPLICATE).sum())
 
 
-def known_at(current: Records, superseded: Records, instant: np.datetime64) -> Records:
-    """Give records as they were at an instant, from what had arrived by then.
+def superseded_times(current: Records, superseded: Records, *, named: bool = True) -> np.ndarray:
+    """When the next version of each superseded record arrived (UTC), datetime64[ns].
 
     Arguments:
         current, superseded: of `Versions`.
-        instant: datetime64.
+        named: see `Records.identities`.
     """
-    conflict = current.code == QualityCode.DUPLICATE
-    code = np.where(conflict, np.int8(QualityCode.KEPT), current.code)
-    everything = dataclasses.replace(current, code=code.astype(np.int8)).joined(superseded)
-    return resolve(everything.taken(everything.arrival <= instant)).current
+    both = (superseded, current)
+    identity = np.concatenate([part.identities(named=named) for part in both])
+    arrival = np.concatenate([part.arrival for part in both])
+    order = np.lexsort((arrival, identity))
+    one, at = identity[order], arrival[order]
+    begins = np.r_[True, (one[1:] != one[:-1]) | (at[1:] != at[:-1])][: len(one)]
+    first = np.append(np.flatnonzero(begins), len(one))
+    after = first[np.cumsum(begins)]
+    until = np.full(len(one), np.datetime64("NaT", "ns"))
+    followed = np.flatnonzero(after < len(one))
+    followed = followed[one[after[followed]] == one[followed]]
+    until[order[followed]] = at[after[followed]]
+    return until[: len(superseded)]
 
 
 def resolve(records: Records) -> Versions:
@@ -63,17 +72,18 @@ def resolve(records: Records) -> Versions:
     group = np.cumsum(~same) - 1
     ends = np.r_[np.flatnonzero(~same)[1:], len(kept)] - 1
     latest = kept.arrival == kept.arrival[ends][group]
-    usable = latest & (kept.code == QualityCode.KEPT)
-    conflict = usable & (np.bincount(group, weights=usable)[group] > 1)
+    together = np.cumsum(~same | np.r_[True, kept.arrival[1:] != kept.arrival[:-1]]) - 1
+    usable = kept.code == QualityCode.KEPT
+    conflict = usable & (np.bincount(together, weights=usable)[together] > 1)
     code = np.where(conflict, np.int8(QualityCode.DUPLICATE), kept.code).astype(np.int8)
     marked = dataclasses.replace(kept, code=code)
     return Versions(
         current=marked.taken(latest).tidied(),
-        superseded=kept.taken(~latest).tidied(),
+        superseded=marked.taken(~latest).tidied(),
         repeated=len(again),
         first_repeated=again.taken(np.arange(min(1, len(again)))),
         first_superseded=kept.taken(np.flatnonzero(~latest)[:1]),
-        first_conflicting=marked.taken(np.flatnonzero(conflict)[:1]),
+        first_conflicting=marked.taken(np.flatnonzero(conflict & latest)[:1]),
     )
 
 

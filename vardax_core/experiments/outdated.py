@@ -1,0 +1,57 @@
+"""Cycles that were made before their observations were revised."""
+
+import numpy as np
+
+from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
+from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.observed import REVISED
+from vardax_core.store import ExperimentStore
+from vardax_core.store.store import MADE_FROM
+from vardax_core.words import counted
+
+
+def outdated_cycles(experiment: Experiment, store: ExperimentStore) -> int:
+    """How many cycles of a store had other observations in their windows than there are now.
+
+    What arrived after the experiment's cut-off makes no difference. Of methods that carry members
+    from cycle to cycle those that follow would differ too, and are not counted.
+    """
+    kept = store.observations.history()
+    revisions = [(n, r.metadata[REVISED]) for n, r in enumerate(kept) if r.metadata.get(REVISED)]
+    if not revisions:
+        return 0
+    age = {record.snapshot_id: n for n, record in enumerate(kept)}
+    times = to_minutes(store.dataset("analysis")["time"].values)
+    made = np.zeros(times.size, np.int64)
+    for record in reversed(store.history()):
+        if MADE_FROM in record.metadata and "first_cycle" in record.metadata:
+            names = ("first_cycle", "last_cycle")
+            ends = np.array([record.metadata[name] for name in names], "datetime64[m]")
+            first, last = to_minutes(ends)
+            within = (times >= first) & (times <= last)
+            # A snapshot that has been forgotten is older than all others.
+            made[within] = age.get(str(record.metadata[MADE_FROM]), len(kept))
+    window, spacing = (
+        experiment.recipe.window,
+        duration_to_minutes(experiment.recipe.window.spacing),
+    )
+    offsets = np.arange(1 - window.times, 1 + (window.after or 0)) * spacing
+    cut_off = experiment.settings.cut_off
+    outdated = np.zeros(times.size, bool)
+    for number, pairs in revisions:
+        minutes, since = np.array(pairs, np.int64).T
+        if cut_off is not None:
+            minutes = minutes[since <= minutes + duration_to_minutes(cut_off)]
+        outdated |= (made > number) & np.isin(times[:, None] + offsets, minutes).any(axis=1)
+    return int(outdated.sum())
+
+
+def outdated_sentence(experiment: Experiment, store: ExperimentStore) -> str | None:
+    """What somebody who runs an experiment should know of such cycles; None without any."""
+    count = outdated_cycles(experiment, store)
+    if not count:
+        return None
+    return (
+        f"{counted(count, 'cycle')} of {store.tip().cycles} would differ, for which observations "
+        "came or were corrected since; they stay as they are, and another root makes them anew"
+    )
