@@ -11,7 +11,9 @@ from pydantic import Field, model_serializer
 from vardax_core.data.scalars import Instant, Number, Seed
 from vardax_core.data.section import Section
 from vardax_core.data.streams.scalars import Offset
-from vardax_core.data.streams.sections import Selection, StreamFile, TimeStatistic
+from vardax_core.data.streams.sections import TimeStatistic
+from vardax_core.data.streams.source import Selection
+from vardax_core.data.streams.stream_file import StreamFile
 
 
 class FieldFiles(Section):

@@ -18,7 +18,6 @@ from vardax_core.data.space import state_grid
 from vardax_core.data.streams.account import NothingUsableError, StreamAccount
 from vardax_core.data.streams.read import read_stream
 from vardax_core.data.streams.records import Records
-from vardax_core.data.streams.sections import GriddedSource
 from vardax_core.data.timeaxis import (
     MINUTES_UNITS,
     from_minutes,
@@ -109,7 +108,7 @@ def read_reports(
             parts.append((Records.none(stream.name, recipe.state_dims), np.empty(0, np.int64)))
             continue
         records, slot = found.records, _slots_of(found.records, recipe)
-        if isinstance(stream.source, GriddedSource):
+        if stream.source.are_images:
             records = _by_image(records, slot)
         withheld = _withheld(recipe.withheld, records, slot, step)
         code = np.where(
