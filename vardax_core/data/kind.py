@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator
 
+from vardax_core.data.faults import check_whole
+from vardax_core.data.section import Section
 from vardax_core.words import did_you_mean
 
 Kind = TypeVar("Kind", bound=BaseModel)
@@ -29,6 +31,9 @@ def by_kind(known: Callable[[], Mapping[str, type[Kind]]], command: str) -> Befo
             raise ValueError(
                 f"kind: unknown {name!r}{did_you_mean(str(name), list(known()))} {names}"
             )
-        return known()[name].model_validate(values)
+        kind = known()[name]
+        if issubclass(kind, Section):
+            return kind.model_validate(values)
+        return check_whole(kind, values, kind.model_validate, lambda _: ())
 
     return BeforeValidator(check)

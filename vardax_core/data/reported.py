@@ -43,7 +43,7 @@ class ForecastFields(FieldFiles):
     select: dict[str, Number] = Field(
         default_factory=dict, description="one coordinate of each further dimension, such as levels"
     )
-    statistic: TimeStatistic | None = Field(
+    statistic: TimeStatistic = Field(
         default=None, description="what a background is of the fields of some hours"
     )
     ends: Offset = Field(

@@ -266,7 +266,7 @@ def _with_equivalents(
             if not of.any():
                 continue
             places = [dataset[dim].to_numpy()[row][of] for dim in recipe.state_dims]
-            corners = grid.stencil(np.stack(places, axis=1))
+            corners = stream.seen_as.stencil(grid, np.stack(places, axis=1))
             seconds = dataset[OBSERVED_AT].to_numpy()[row][of]
             said = forecast.equivalents(seconds, stream.statistic, *corners)
             own[row, of] = said

@@ -7,18 +7,20 @@ from typing import Annotated, Literal
 from pydantic import Field, SerializeAsAny
 
 from vardax_core.data.kind import by_kind
-from vardax_core.data.scalars import Integer, Number
+from vardax_core.data.scalars import Number
 from vardax_core.data.section import Section
 from vardax_core.data.streams.registry import registered_sources
 from vardax_core.data.streams.source import AbstractStreamSource
 from vardax_core.data.streams.units import UnknownUnitsError, conversion
+from vardax_core.observations.kinds.point import PointSettings
+from vardax_core.observations.registry import registered_means, registered_statistics
+from vardax_core.observations.settings import AbstractMeanSettings, AbstractTimeStatistic
 
-
-class TimeStatistic(Section):
-    """What a value is of the hours before its time."""
-
-    kind: Literal["maximum", "minimum", "mean"]
-    hours: Integer = Field(ge=1, le=24 * 31, description="how many")
+TimeStatistic = Annotated[
+    SerializeAsAny[AbstractTimeStatistic] | None,
+    by_kind(registered_statistics, "vardax operators"),
+]
+"""What a value is of the hours before its time, if not of its instant."""
 
 
 class Stream(Section):
@@ -45,12 +47,20 @@ class Stream(Section):
         description="platform: what each platform is off the others by is found in the training "
         "period and taken off",
     )
-    statistic: TimeStatistic | None = Field(
+    operator: Annotated[
+        SerializeAsAny[AbstractMeanSettings] | None, by_kind(registered_means, "vardax operators")
+    ] = Field(default=None, description="what a value is in space; by default of its place alone")
+    statistic: TimeStatistic = Field(
         default=None,
         description="what each value is of the hours before its time; by default of its instant",
     )
     valid_min: Number | None = Field(default=None, description="narrower than the variable's")
     valid_max: Number | None = Field(default=None, description="narrower than the variable's")
+
+    @property
+    def seen_as(self) -> AbstractMeanSettings:
+        """The operator of its values."""
+        return self.operator or PointSettings(kind=PointSettings.name)
 
     def _faults(self) -> Iterator[str]:
         low, high = self.bounds_within((-math.inf, math.inf))
