@@ -50,7 +50,7 @@ def test_each_says_what_it_is_and_its_settings_come_back(name):
     assert len(chosen.title) > 5
     assert chosen.source
     assert all(field.description for field in type(chosen).model_fields.values())
-    assert list(chosen.model_dump())[0] == "kind"
+    assert next(iter(chosen.model_dump())) == "kind"
     assert type(chosen).model_validate(chosen.model_dump(mode="json")) == chosen
     with pytest.raises(ValidationError, match="expected"):
         type(chosen).model_validate(chosen.model_dump() | {"kind": "other"})
