@@ -11,7 +11,7 @@ from vardax_core.observations.settings import (
     AbstractOperatorSettings,
     AbstractTimeStatistic,
 )
-from vardax_core.plugins import registered
+from vardax_core.plugins import chosen, registered
 
 ENTRY_POINTS = "vardax.operators"
 """Group of entry points by which another package adds operators and statistics over hours."""
@@ -32,6 +32,15 @@ def registered_observed() -> Mapping[str, type[AbstractObservedAs]]:
         AbstractObservedAs,
         "the settings of an observation operator",
     )
+
+
+def observed_as(name: str) -> type[AbstractObservedAs]:
+    """Give the settings of the operator or statistic of that name.
+
+    Raises:
+        UnknownNameError: if there is none.
+    """
+    return chosen(name, registered_observed(), "operator", "vardax operators")
 
 
 def registered_operators() -> Mapping[str, type[AbstractOperatorSettings]]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import vardax_core.data.streams.kinds
 from vardax_core.data.streams.source import AbstractStreamSource
-from vardax_core.plugins import registered
+from vardax_core.plugins import chosen, registered
 
 ENTRY_POINTS = "vardax.sources"
 """Group of entry points by which another package adds sources."""
@@ -24,3 +24,12 @@ def registered_sources() -> Mapping[str, type[AbstractStreamSource]]:
         AbstractStreamSource,
         "the source of a stream",
     )
+
+
+def stream_source(name: str) -> type[AbstractStreamSource]:
+    """Give the source of that name.
+
+    Raises:
+        UnknownNameError: if there is none.
+    """
+    return chosen(name, registered_sources(), "source", "vardax sources")
