@@ -1,7 +1,7 @@
 """What every source of the observations of a stream is."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from pydantic import Field, field_validator
@@ -87,18 +87,18 @@ class AbstractStreamSource(Section):
         """Whether the files state units themselves."""
 
     @property
-    @abstractmethod
     def selections(self) -> dict[str, tuple[int | str, ...]]:
         """The values that are used of columns of flags, `quality` and `mask`."""
+        return {}
 
     @property
     @abstractmethod
     def states_errors(self) -> bool:
         """Whether the files state the errors of the values."""
 
-    @abstractmethod
-    def faults_of_axes(self, dims: Sequence[str]) -> Iterator[str]:
+    def faults_of_axes(self, dims: Sequence[str]) -> Iterable[str]:
         """Say what is wrong for states with these dimensions."""
+        return ()
 
     @abstractmethod
     def pieces(self, file: Found, dims: Sequence[str], tally: Tally) -> Iterator[Piece]:
