@@ -82,6 +82,32 @@ def models(
 
 
 @app.command()
+def operators(
+    name: Annotated[
+        str | None, typer.Argument(help="An operator, to see its settings [all operators].")
+    ] = None,
+) -> None:
+    """List what a recipe can say of how the state is observed, or the settings of one of them."""
+    from flows.cli_tables import operator_settings_table, operator_table
+
+    with exit_codes():
+        show(operator_table() if name is None else operator_settings_table(name))
+
+
+@app.command()
+def sources(
+    name: Annotated[
+        str | None, typer.Argument(help="A source, to see its settings [all sources].")
+    ] = None,
+) -> None:
+    """List where the observations of a stream can come from, or the settings of one source."""
+    from flows.cli_tables import source_settings_table, source_table
+
+    with exit_codes():
+        show(source_table() if name is None else source_settings_table(name))
+
+
+@app.command()
 def serve(
     root: Root = None,
     port: Annotated[int, typer.Option("--port", help="Where the server listens.")] = 4200,

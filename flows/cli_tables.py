@@ -110,6 +110,52 @@ def settings_table(name: str) -> Table:
     return _fields_table(model_settings(name), f"settings of the model {name}")
 
 
+def operator_table() -> Table:
+    """All operators and statistics over hours that a recipe can name."""
+    from vardax_core.observations.registry import registered_means, registered_observed
+    from vardax_core.observations.registry import registered_statistics as statistics
+
+    table = Table("name", "what it is", "key", "of observations", "source", title="operators")
+    for name, kind in registered_observed().items():
+        key = "statistic" if name in statistics() else "operator"
+        of = "real" if name in statistics() else "simulated"
+        both = "real, simulated" if name in registered_means() else of
+        table.add_row(name, kind.title, key, both, escape(kind.source))
+    return table
+
+
+def operator_settings_table(name: str) -> Table:
+    """The settings of one operator.
+
+    Raises:
+        UnknownNameError: if there is no such operator.
+    """
+    from vardax_core.observations.registry import observed_as
+
+    return _fields_table(observed_as(name), f"settings of the operator {name}")
+
+
+def source_table() -> Table:
+    """All sources that a stream of real observations can name."""
+    from vardax_core.data.streams.registry import registered_sources
+
+    table = Table("name", "what it is", title="sources")
+    for name, kind in registered_sources().items():
+        table.add_row(name, escape(kind.title))
+    return table
+
+
+def source_settings_table(name: str) -> Table:
+    """The settings of one source.
+
+    Raises:
+        UnknownNameError: if there is no such source.
+    """
+    from vardax_core.data.streams.registry import stream_source
+
+    return _fields_table(stream_source(name), f"settings of the source {name}")
+
+
 def method_table(dataset: str | None) -> Table:
     """All methods, and of each whether it fits a data set.
 
@@ -157,7 +203,7 @@ def _fields_table(
 ) -> Table:
     table = Table("setting", "what it is", "default", title=title)
     for setting, field in kind.model_fields.items():
-        value = chosen.get(setting, field.default)
+        value = chosen.get(setting, None if field.is_required() else field.default)
         shown = f"{value:g}" if isinstance(value, float) else str(value)
         table.add_row(setting, escape(field.description or ""), "" if value is None else shown)
     return table

@@ -77,7 +77,8 @@ def _modules(package: ModuleType) -> Iterator[ModuleType]:
         yield importlib.import_module(module.name)
 
 
-def _loaded(entry: importlib.metadata.EntryPoint, group: str) -> Any:
+def _loaded(entry: Any, group: str) -> Any:
+    # Where the backport of importlib.metadata was imported, entry points are of its own class.
     try:
         return entry.load()
     except (ImportError, AttributeError) as error:

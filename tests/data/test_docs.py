@@ -18,17 +18,12 @@ from vardax_core.data.reported import (
     WithheldPlatforms,
 )
 from vardax_core.data.streams.account import Reason
-from vardax_core.data.streams.sections import (
-    Columns,
-    GriddedSource,
-    Selection,
-    Stream,
-    StreamFile,
-    Superobservation,
-    TableSource,
-    TimeReading,
-    TimeStatistic,
-)
+from vardax_core.data.streams.columns import Columns, TimeReading
+from vardax_core.data.streams.kinds.gridded import GriddedSource
+from vardax_core.data.streams.kinds.table import TableSource
+from vardax_core.data.streams.sections import Stream, TimeStatistic
+from vardax_core.data.streams.source import Selection, Superobservation
+from vardax_core.data.streams.stream_file import StreamFile
 from vardax_core.data.yamlfile import read_yaml
 
 PAGE = (ROOT / "docs" / "real-observations.md").read_text()

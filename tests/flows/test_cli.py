@@ -59,7 +59,10 @@ def prefect_api():
 def vardax(tmp_path):
     def run(*arguments, root=tmp_path / "root"):
         words = [str(a) for a in arguments]
-        if words[0] not in ("datasets", "methods", "models", "open") and "--root" not in words:
+        if (
+            words[0] not in ("datasets", "methods", "models", "operators", "sources", "open")
+            and "--root" not in words
+        ):
             words += ["--root", str(root)]
         return CliRunner().invoke(app, words, env={"COLUMNS": "200"})
 
@@ -91,6 +94,21 @@ def test_the_models_are_listed_with_their_settings(vardax):
         assert word in result.stdout
     told = ("no model 'lorenz69'", "did you mean 'lorenz96'")
     refused(vardax("models", "lorenz69"), ExitCode.WRONG_INPUT, *told)
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "words"),
+    [
+        ("operators", "footprint", ("footprint", "real, simulated", "minimum", "radius", "disc")),
+        ("sources", "table", ("gridded", "images", "table", "CSV", "separator", "decimals")),
+    ],
+)
+def test_operators_and_sources_are_listed_with_their_settings(vardax, command, name, words):
+    shown = vardax(command).stdout + vardax(command, name).stdout
+    for word in words:
+        assert word in shown
+    told = (f"no {command[:-1]} '{name[:-1]}'", f"did you mean '{name}'", f"vardax {command}")
+    refused(vardax(command, name[:-1]), ExitCode.WRONG_INPUT, *told)
 
 
 @pytest.mark.parametrize(

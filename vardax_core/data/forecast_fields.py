@@ -2,7 +2,7 @@
 
 import contextlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -12,17 +12,13 @@ from vardax_core.data.errors import SourceFormatError
 from vardax_core.data.fields import canonical_field
 from vardax_core.data.places import open_place
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.reported import ForecastFields, TimeStatistic
+from vardax_core.data.reported import ForecastFields
 from vardax_core.data.sources import default_cache_dir
 from vardax_core.data.streams.files import find_files
 from vardax_core.data.timeaxis import to_minutes
+from vardax_core.observations.settings import AbstractTimeStatistic
 
 MEMBER_DIMS = ("number", "member", "realization", "ensemble", "ensemble_member")
-REDUCED: dict[str, Callable[..., np.ndarray]] = {
-    "maximum": np.max,
-    "minimum": np.min,
-    "mean": np.mean,
-}
 
 
 class GivenForecast:
@@ -72,7 +68,7 @@ class GivenForecast:
     def equivalents(
         self,
         seconds: Int[np.ndarray, " obs"],
-        statistic: TimeStatistic | None,
+        statistic: AbstractTimeStatistic | None,
         points: Int[np.ndarray, "obs corner"],
         weights: Float[np.ndarray, "obs corner"],
     ) -> Float[np.ndarray, " obs"]:
@@ -91,7 +87,7 @@ class GivenForecast:
             found[of] = np.sum(weights[of] * field[points[of]], axis=1)
         return found
 
-    def _mean_at(self, minute: float, statistic: TimeStatistic | None) -> np.ndarray:
+    def _mean_at(self, minute: float, statistic: AbstractTimeStatistic | None) -> np.ndarray:
         if statistic is not None:
             return self._at(round(minute), statistic).mean(axis=0)
         after = int(np.searchsorted(self.minutes, minute))
@@ -103,7 +99,7 @@ class GivenForecast:
         first, last = (self.fields[n].mean(axis=0) for n in near)
         return first if share == 0 else (1 - share) * first + share * last
 
-    def _at(self, minute: int, statistic: TimeStatistic | None) -> np.ndarray:
+    def _at(self, minute: int, statistic: AbstractTimeStatistic | None) -> np.ndarray:
         """The members at an instant, or their statistic over the hours before it."""
         nothing = np.full(self.fields.shape[1:], np.nan, np.float32)
         if statistic is None:
@@ -116,7 +112,7 @@ class GivenForecast:
         usual = np.median(np.diff(self.minutes)) if len(self.minutes) > 1 else np.inf
         if len(part) * usual < 60 * statistic.hours:
             return nothing
-        return REDUCED[statistic.kind](part, axis=0)
+        return statistic.reduced(part)
 
 
 def _with_members(

@@ -298,6 +298,12 @@ def unreadable(place: str | pathlib.Path, error: Exception) -> SourceFormatError
     )
 
 
+def sha256_of(path: pathlib.Path) -> str:
+    """SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def content_sha256(field: xr.DataArray) -> str:
     """SHA-256 of a field's values in single precision and of its coordinates, block by block.
 

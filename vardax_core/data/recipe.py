@@ -37,6 +37,7 @@ from vardax_core.data.section import Section
 from vardax_core.data.streams.sections import Stream
 from vardax_core.data.timeaxis import duration_to_minutes, instant_to_minutes
 from vardax_core.data.truth_sources import FileSource, TwinSource
+from vardax_core.observations.kinds.point import PointSettings
 from vardax_core.words import faults_of
 
 
@@ -156,9 +157,11 @@ class Recipe(Section):
 
     @property
     def observed(self) -> Variable:
-        """What the values of observations are: the variable, or any observed channel's."""
-        if not self.channels:
-            return self.variable
+        """What the values of observations are: the variable, or any observed channel's, as its
+        operator shows it."""
+        return self.as_observed(self.variable if not self.channels else self._of_any_channel())
+
+    def _of_any_channel(self) -> Variable:
         parts = [self.variables[number] for number in self.observed_channels]
         return Variable(
             name=OBSERVED,
@@ -167,6 +170,23 @@ class Recipe(Section):
             valid_min=min(part.valid_min for part in parts),
             valid_max=max(part.valid_max for part in parts),
         )
+
+    def as_observed(self, variable: Variable) -> Variable:
+        """Give the variable as whose values its observations are stored."""
+        operator = None if self.observation is None else self.observation.operator
+        if operator is None:
+            return variable
+        low, high = operator.range_of(variable.valid_min, variable.valid_max)
+        changes = {"valid_min": low, "valid_max": high, "units": operator.units_of(variable.units)}
+        return variable.model_copy(update=changes)
+
+    @property
+    def unlike_points(self) -> tuple[str, ...]:
+        """Names of the operators by which observations are not values at points."""
+        streams = self.streams or ()
+        chosen = [self.observation and self.observation.operator, *(s.operator for s in streams)]
+        names = {one.kind for one in chosen if one is not None}
+        return tuple(sorted(names - {PointSettings.name}))
 
     @property
     def valid_range(self) -> tuple[float, float]:

@@ -72,6 +72,11 @@ def _of_simulation(recipe: Any) -> Iterator[str]:
             yield f"{name} is for real observations, and these are simulated from a truth"
     if recipe.forecast_files is not None:
         yield "forecast from files is for real observations, and these are simulated"
+    if recipe.binning is not None and recipe.unlike_points:
+        yield (
+            f"binning averages values at points, and these are of the kind "
+            f"{recipe.unlike_points[0]}; leave binning or the operator out"
+        )
     if recipe.window.after is not None:
         yield "window.after is for maps of real observations"
     yield from _of_twin(recipe)

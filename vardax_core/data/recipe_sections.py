@@ -1,11 +1,15 @@
 """The sections that recipes are made of."""
 
 from collections.abc import Iterator
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
+from vardax_core.data.kind import by_kind
 from vardax_core.data.scalars import Duration, Instant, Integer, Interval, Number, Seed
 from vardax_core.data.section import Section
+from vardax_core.observations.registry import registered_operators
+from vardax_core.observations.settings import AbstractOperatorSettings
 
 OBSERVED = "observed"
 """Name in stores of the values of observations where a state has several channels."""
@@ -79,6 +83,10 @@ class ObservationNoise(Section):
         min_length=1,
         description="names of the variables that are observed at every station; by default all",
     )
+    operator: Annotated[
+        SerializeAsAny[AbstractOperatorSettings] | None,
+        by_kind(registered_operators, "vardax operators"),
+    ] = Field(default=None, description="what is observed; by default the value at a point")
 
 
 class BuddyCheck(Section):

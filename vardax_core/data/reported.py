@@ -11,7 +11,9 @@ from pydantic import Field, model_serializer
 from vardax_core.data.scalars import Instant, Number, Seed
 from vardax_core.data.section import Section
 from vardax_core.data.streams.scalars import Offset
-from vardax_core.data.streams.sections import Selection, StreamFile, TimeStatistic
+from vardax_core.data.streams.sections import TimeStatistic
+from vardax_core.data.streams.source import Selection
+from vardax_core.data.streams.stream_file import StreamFile
 
 
 class FieldFiles(Section):
@@ -41,7 +43,7 @@ class ForecastFields(FieldFiles):
     select: dict[str, Number] = Field(
         default_factory=dict, description="one coordinate of each further dimension, such as levels"
     )
-    statistic: TimeStatistic | None = Field(
+    statistic: TimeStatistic = Field(
         default=None, description="what a background is of the fields of some hours"
     )
     ends: Offset = Field(

@@ -19,7 +19,7 @@ from vardax_core.data.streams.account import NothingUsableError, StreamAccount
 from vardax_core.data.streams.read import StreamRecords, read_stream
 from vardax_core.data.streams.records import Records
 from vardax_core.data.streams.revisions import superseded_times
-from vardax_core.data.streams.sections import GriddedSource, Stream
+from vardax_core.data.streams.sections import Stream
 from vardax_core.data.timeaxis import (
     MINUTES_UNITS,
     from_minutes,
@@ -149,7 +149,7 @@ def _parts_of(found: StreamRecords, stream: Stream, recipe: Recipe) -> list[_Par
         (found.superseded, ends),
     ):
         slot, identity = _slots_of(records, recipe), records.identities(named=named)
-        if isinstance(stream.source, GriddedSource):
+        if stream.source.are_images:
             records = _by_image(records, slot)
         withheld = _withheld(recipe.withheld, records, slot, recipe.spacing, *current, seen)
         withheld &= records.code == QualityCode.KEPT
@@ -312,7 +312,7 @@ def _with_equivalents(
             if not of.any():
                 continue
             places = [dataset[dim].to_numpy()[row][of] for dim in recipe.state_dims]
-            corners = grid.stencil(np.stack(places, axis=1))
+            corners = stream.seen_as.stencil(grid, np.stack(places, axis=1))
             seconds = dataset[OBSERVED_AT].to_numpy()[row][of]
             said = forecast.equivalents(seconds, stream.statistic, *corners)
             own[row, of] = said

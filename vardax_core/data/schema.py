@@ -32,6 +32,7 @@ _MOVED: tuple[tuple[Path, Path], ...] = (
 _SIMULATED: tuple[tuple[Path, Path], ...] = (
     (("observations", 0, "source", "network"), ("network",)),
     (("observations", 0, "error_sd"), ("observation", "error_sd")),
+    (("observations", 0, "operator"), ("observation", "operator")),
     (("observations", 0, "source"), ("observation",)),
     (("observations", 0, "screening"), ("screening",)),
     (("observations", 0, "binning"), ("binning",)),

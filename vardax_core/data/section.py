@@ -22,6 +22,7 @@ LATER_SECTIONS = frozenset(
             "bias",
             "further",
             "channels",
+            "operator",
         ),
     }
 )

@@ -1,7 +1,6 @@
 """Where a nature run is found, and how its file becomes a checked dataset."""
 
 import dataclasses
-import hashlib
 import pathlib
 from collections.abc import Callable
 
@@ -18,7 +17,7 @@ from vardax_core.data.errors import (
     SourceReplacedError,
 )
 from vardax_core.data.fields import canonical_field
-from vardax_core.data.places import content_sha256, open_place, unreadable
+from vardax_core.data.places import content_sha256, open_place, sha256_of, unreadable
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import Rounding, from_minutes, round_to_interval
 from vardax_core.data.truth_sources import FileSource, SourceFile
@@ -75,12 +74,6 @@ class Source:
 def default_cache_dir() -> pathlib.Path:
     """The folder of downloaded files: `VARDAX_CACHE_DIR`, or `~/.cache/vardax`."""
     return folder_setting("VARDAX_CACHE_DIR") or pathlib.Path.home() / ".cache/vardax"
-
-
-def sha256_of(path: pathlib.Path) -> str:
-    """SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def locate(

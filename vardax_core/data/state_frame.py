@@ -13,10 +13,10 @@ from jaxtyping import Bool
 from vardax_core.data.conventions import global_attributes, variable_attributes
 from vardax_core.data.errors import RecipeError, SourceFormatError, TimeAxisError
 from vardax_core.data.fields import canonical_field, with_named_axes
-from vardax_core.data.places import open_place
+from vardax_core.data.places import open_place, sha256_of
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reported import FieldFiles, GridMask, PriorFields
-from vardax_core.data.sources import COORDINATE_ATTRS, default_cache_dir, sha256_of
+from vardax_core.data.sources import COORDINATE_ATTRS, default_cache_dir
 from vardax_core.data.streams.files import Found, find_files
 from vardax_core.data.streams.numbers import flagged_as
 from vardax_core.data.timeaxis import from_minutes, instant_to_minutes

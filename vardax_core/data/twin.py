@@ -10,6 +10,7 @@ from vardax_core.data.conventions import attributes_of, error_attributes, global
 from vardax_core.data.errors import PeriodError, RecipeError, SourceError
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.recipe_sections import CHANNEL
+from vardax_core.data.space import state_grid
 from vardax_core.data.timeaxis import (
     MINUTES_UNITS,
     duration_to_minutes,
@@ -25,6 +26,7 @@ from vardax_core.observations.quality import (
     check_bounds,
     flag_attributes,
 )
+from vardax_core.observations.settings import Sites
 from vardax_core.words import counted
 
 
@@ -95,14 +97,7 @@ def simulate_nature_run(
 def _integrate(
     model: AbstractForecastModel, source: TwinSource, n_steps: int, dtype: str
 ) -> np.ndarray:
-    try:
-        cpu = jax.devices("cpu")[0]
-    except RuntimeError as error:
-        raise SourceError(
-            "A nature run is integrated on the CPU, but JAX_PLATFORMS leaves it out; add it, e.g. "
-            "export JAX_PLATFORMS=cuda,cpu."
-        ) from error
-    with jax.default_device(cpu):
+    with jax.default_device(_cpu()):
         key = jax.random.key(source.seed)
         first = source.settings.start(dtype, key=key)
 
@@ -215,10 +210,7 @@ def observe(nature_run: xr.Dataset, recipe: Recipe) -> xr.Dataset:
     truth = stacked(nature_run.isel(time=observed), recipe)
     index = draw_network(recipe, tuple(nature_run.sizes[dim] for dim in recipe.state_dims))
     where = np.unravel_index(index, truth.shape[1:])
-    places = {
-        dim: xr.DataArray(p, dims="station") for dim, p in zip(truth.dims[1:], where, strict=True)
-    }
-    exact = truth.isel(places).transpose("time", "station").to_numpy()
+    exact = _equivalents(truth, recipe, index)
     points = where[-len(recipe.state_dims) :]
     channel = {CHANNEL: ("station", where[0].astype(np.int8), channel_attributes(recipe))}
     low, high = _bounds(recipe, where[0])
@@ -267,12 +259,34 @@ def observe(nature_run: xr.Dataset, recipe: Recipe) -> xr.Dataset:
     return check_bounds(observations, variable.name, low, high)
 
 
+def _equivalents(truth: xr.DataArray, recipe: Recipe, index: np.ndarray) -> np.ndarray:
+    """What every station sees of the truth, (time, station)."""
+    settings, shape = recipe.simulation.operator, truth.shape[1:]
+    if settings is None:
+        where = zip(truth.dims[1:], np.unravel_index(index, shape), strict=True)
+        places = {dim: xr.DataArray(point, dims="station") for dim, point in where}
+        return truth.isel(places).transpose("time", "station").to_numpy()
+    with jax.default_device(_cpu()):
+        operator = settings.build(Sites(state_grid(truth, recipe), index, shape))
+        return np.asarray(jax.jit(jax.vmap(operator))(truth.to_numpy()))
+
+
+def _cpu() -> jax.Device:
+    try:
+        return jax.devices("cpu")[0]
+    except RuntimeError as error:
+        raise SourceError(
+            "A truth is simulated and observed on the CPU, but JAX_PLATFORMS leaves it out; add "
+            "it, e.g. export JAX_PLATFORMS=cuda,cpu."
+        ) from error
+
+
 def _bounds(recipe: Recipe, channel: np.ndarray) -> tuple[np.ndarray | float, np.ndarray | float]:
     """Smallest and largest possible value, of every station by its channel if there are any."""
     if not recipe.channels:
-        return recipe.variable.valid_min, recipe.variable.valid_max
-    low = np.array([one.valid_min for one in recipe.variables])
-    high = np.array([one.valid_max for one in recipe.variables])
+        return recipe.observed.valid_min, recipe.observed.valid_max
+    parts = [recipe.as_observed(one) for one in recipe.variables]
+    low, high = np.array([(one.valid_min, one.valid_max) for one in parts]).T
     return low[channel], high[channel]
 
 

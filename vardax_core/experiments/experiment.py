@@ -22,7 +22,7 @@ from vardax_core.experiments.learning import (
 )
 from vardax_core.experiments.observed import add_observations
 from vardax_core.experiments.prepared import Prepared
-from vardax_core.experiments.problem import Learnable
+from vardax_core.experiments.problem import Learnable, operator_of
 from vardax_core.experiments.settings import (
     ExperimentSettings,
     experiment_digest,
@@ -37,8 +37,8 @@ from vardax_core.experiments.stored_statistics import refuse_older_store
 from vardax_core.experiments.weighting import point_weights, weighting_record
 from vardax_core.methods.priors import Progress
 from vardax_core.observations.base import AbstractObservationOperator
-from vardax_core.observations.operators import sampling
 from vardax_core.observations.placement import PlacedPoints
+from vardax_core.observations.settings import Sites
 from vardax_core.state.space import StateSpace
 from vardax_core.store import (
     ExperimentStore,
@@ -265,7 +265,9 @@ class Experiment:
         """The observation operator of the store's observing network."""
         stations = self._stations(store)
         shape = self._shape(store)
-        return PlacedPoints.nowhere(shape) if stations is None else sampling(stations, shape)
+        if stations is None:
+            return PlacedPoints.nowhere(shape)
+        return operator_of(self.recipe, Sites(self.space(store).grid, stations, shape))
 
     @property
     def needs_training(self) -> bool:

@@ -21,8 +21,8 @@ import xarray as xr
 from vardax_core.data.catalogue import datasets_dir
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.host_sections import CallableForecast, CommandForecast
+from vardax_core.data.places import sha256_of
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.sources import sha256_of
 from vardax_core.data.state_frame import data_folders
 from vardax_core.experiments.host_files import MemberError, read_dataset, write_dataset
 

@@ -14,6 +14,7 @@ from vardax_core.methods.reported_prior import ReportedPrior
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.operators import sampling
 from vardax_core.observations.placement import PlacedPoints
+from vardax_core.observations.settings import Sites
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.training.observing import FixedNetwork
 
@@ -36,6 +37,18 @@ def prior_of(recipe: Recipe, learnable: Learnable | None = None) -> AbstractPrio
     return FieldsPrior(recipe, learnable)
 
 
+def operator_of(recipe: Recipe, sites: Sites) -> AbstractObservationOperator:
+    """Give the observation operator of a simulated network.
+
+    Raises:
+        ValueError: if the recipe's operator does not fit the grid.
+    """
+    settings = recipe.simulation.operator
+    if settings is None:
+        return sampling(sites.points, sites.state_shape)
+    return settings.build(sites)
+
+
 def problem_of(
     recipe: Recipe,
     prior: AbstractPrior,
@@ -55,7 +68,7 @@ def problem_of(
         operator = PlacedPoints.nowhere(shape, 2 ** len(grid.shape))
     else:
         chosen = draw_network(recipe, grid.shape) if stations is None else stations
-        operator = sampling(chosen, shape)
+        operator = operator_of(recipe, Sites(grid, chosen, shape))
     return Problem(
         recipe=recipe,
         prior=prior,

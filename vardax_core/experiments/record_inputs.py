@@ -16,6 +16,7 @@ from vardax_core.data.reports import (
     OWN_CODE,
     PLATFORM,
     SHIFT,
+    STREAM,
     SUPERSEDED_AT,
     seconds_of,
 )
@@ -24,6 +25,7 @@ from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.experiments.settings import ExperimentSettings
 from vardax_core.observations.placement import Placement, ReportedErrors, place, search_of
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
+from vardax_core.observations.stencils import StreamStencils
 from vardax_core.state.grids import AbstractGrid
 
 CAPACITIES = (64, 16, 4, 1)
@@ -59,6 +61,7 @@ class RecordInputs:
         self.settings = settings
         self.grid = grid
         self.search = search_of(program)
+        self._stencils = StreamStencils(grid, [one.seen_as for one in recipe.streams or ()])
         self._errors = program.errors or ReportedErrors()
         self.width = width
         self._forecast = None
@@ -187,15 +190,17 @@ class RecordInputs:
         seconds = taken(OBSERVED_AT, 0)
         analysis = int(to_minutes(np.asarray([time]))[0])
         coordinates = np.stack([taken(dim, np.nan) for dim in self.recipe.state_dims], axis=1)
+        coordinates = np.where(shown[:, None], coordinates, np.nan)
         placement: Placement = place(
             self.grid,
-            np.where(shown[:, None], coordinates, np.nan),
+            coordinates,
             seconds / 60 - analysis,
             taken(PLATFORM, -1),
             codes == QualityCode.KEPT,
             np.arange(size) < now,
             self.search,
             self.settings.dtype,
+            self._stencils.of(coordinates, taken(STREAM, -1)),
         )
         codes[now:] = QualityCode.MISSING
         return {

@@ -152,6 +152,11 @@ class AbstractMethod(BaseModel):
                 f"it takes states of one variable so far, and these hold "
                 f"{len(prior.recipe.channels)}: {', '.join(prior.recipe.channels)}"
             )
+        if self.needs_points(prior) and (kinds := prior.recipe.unlike_points):
+            return (
+                f"it takes values at points, and those of this recipe are of the kind "
+                f"{', '.join(kinds)}; take an ensemble or variational method"
+            )
         if self.needs_covariance and not prior.dense:
             return (
                 "it needs the covariances of all points with one another, which are not held where "
@@ -171,6 +176,10 @@ class AbstractMethod(BaseModel):
             prior: what the recipe gives to learn from.
         """
         return None
+
+    def needs_points(self, prior: AbstractPrior) -> bool:
+        """Whether it takes every observation for the value at a point, whatever the operator."""
+        return False
 
     def usual(self, prior: AbstractPrior) -> bool:
         """Whether a run that names no methods has this one."""

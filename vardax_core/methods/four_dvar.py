@@ -1,6 +1,6 @@
 """Four-dimensional variational analyses of the window of each cycle."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,15 @@ from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.methods.base import AbstractMethod, Assembly, Problem, Trained
 from vardax_core.methods.priors import AbstractPrior
 
+BackgroundVariance = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=1,
+        description="variance of the background error at the start of the window, over that of "
+        "the climate",
+    ),
+]
 Minimiser = Literal["gauss-newton", "quasi-newton"]
 MINIMISERS: dict[Minimiser, AbstractVariationalMinimiser] = {
     "gauss-newton": GaussNewtonCG(),
@@ -61,7 +70,20 @@ def lacks_steps(prior: AbstractPrior) -> str | None:
     )
 
 
-class FourDVarMethod(AbstractMethod):
+class AbstractFourDVarMethod(AbstractMethod):
+    """A variational analysis of the window of each cycle, whose members are carried on."""
+
+    forecasts_again: ClassVar[bool] = True
+    needs_covariance: ClassVar[bool] = True
+
+    def lacks(self, prior: AbstractPrior) -> str | None:
+        return lacks_steps(prior)
+
+    def carries_members(self, prior: AbstractPrior) -> bool:
+        return True
+
+
+class FourDVarMethod(AbstractFourDVarMethod):
     """All observations of the window count, each at its own time; with a window of one time it is
     a 3D-Var."""
 
@@ -69,27 +91,13 @@ class FourDVarMethod(AbstractMethod):
     title: ClassVar[str] = "four-dimensional variational analysis with a perfect model"
     source: ClassVar[str] = "Le Dimet and Talagrand (1986), doi:10.1111/j.1600-0870.1986.tb00459.x"
     place: ClassVar[int] = 32
-    forecasts_again: ClassVar[bool] = True
-    needs_covariance: ClassVar[bool] = True
 
-    variance: float = Field(
-        0.05,
-        gt=0,
-        le=1,
-        description="variance of the background error at the start of the window, over that of "
-        "the climate",
-    )
+    variance: BackgroundVariance = 0.05
     minimiser: Minimiser = Field(
         "gauss-newton",
         description="how the cost is minimised: as a sequence of linear problems (incremental "
         "4D-Var), or by limited-memory BFGS",
     )
-
-    def lacks(self, prior: AbstractPrior) -> str | None:
-        return lacks_steps(prior)
-
-    def carries_members(self, prior: AbstractPrior) -> bool:
-        return True
 
     def build(self, problem: Problem, trained: Trained | None) -> Assembly:
         prior = problem.prior
@@ -103,23 +111,15 @@ class FourDVarMethod(AbstractMethod):
         return Assembly.of(prior, WindowedFourDVar(step))  # type: ignore[call-arg, arg-type]
 
 
-class WeakFourDVarMethod(AbstractMethod):
+class WeakFourDVarMethod(AbstractFourDVarMethod):
     """As 4dvar, but the model may err between two observation times of the window."""
 
     name: ClassVar[str] = "weak-4dvar"
     title: ClassVar[str] = "four-dimensional variational analysis with a model that errs"
     source: ClassVar[str] = "Tremolet (2006), doi:10.1256/qj.05.224"
     place: ClassVar[int] = 34
-    forecasts_again: ClassVar[bool] = True
-    needs_covariance: ClassVar[bool] = True
 
-    variance: float = Field(
-        0.05,
-        gt=0,
-        le=1,
-        description="variance of the background error at the start of the window, over that of "
-        "the climate",
-    )
+    variance: BackgroundVariance = 0.05
     model_error: float = Field(
         0.001,
         gt=0,
@@ -132,12 +132,6 @@ class WeakFourDVarMethod(AbstractMethod):
         description="how the cost is minimised: as a sequence of linear problems, or by "
         "limited-memory BFGS",
     )
-
-    def lacks(self, prior: AbstractPrior) -> str | None:
-        return lacks_steps(prior)
-
-    def carries_members(self, prior: AbstractPrior) -> bool:
-        return True
 
     def build(self, problem: Problem, trained: Trained | None) -> Assembly:
         prior = problem.prior

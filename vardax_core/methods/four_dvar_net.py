@@ -220,6 +220,9 @@ class FourDVarNetMethod(AbstractLearningMethod):
             )
         return None
 
+    def needs_points(self, prior: AbstractPrior) -> bool:
+        return True
+
     def usual_steps(self, prior: AbstractPrior) -> int:
         return 3000
 

@@ -33,6 +33,9 @@ class InterpolationMethod(AbstractMethod):
             return None
         return "it interpolates real observations, and those of this recipe are simulated"
 
+    def needs_points(self, prior: AbstractPrior) -> bool:
+        return True
+
     def usual(self, prior: AbstractPrior) -> bool:
         return prior.reported
 

@@ -150,6 +150,9 @@ class PersistenceMethod(AbstractMethod):
     place: ClassVar[int] = 25
     needs_covariance: ClassVar[bool] = True
 
+    def needs_points(self, prior: AbstractPrior) -> bool:
+        return True
+
     def carries_members(self, prior: AbstractPrior) -> bool:
         return True
 

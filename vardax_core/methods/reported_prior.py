@@ -16,7 +16,6 @@ from vardax_core.data.observed_period import ObservedPeriod
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reports import EQUIVALENT, OBSERVED_AT, PLATFORM
 from vardax_core.data.space import state_grid
-from vardax_core.data.streams.sections import GriddedSource
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.methods.priors import AbstractPrior, Learned, Progress, UnknownPriorError
 from vardax_core.models.base import AbstractForecastModel
@@ -265,7 +264,7 @@ class ReportedPrior(AbstractPrior):
 
     def _sides(self, records: LocalRecords) -> tuple[float, ...]:
         """Sides of the boxes of sparser choices, where images are dense."""
-        if not any(isinstance(s.source, GriddedSource) for s in self.recipe.streams or ()):
+        if not any(s.source.are_images for s in self.recipe.streams or ()):
             return ()
         widest = float(np.ptp(np.asarray(records.straight), axis=0).max())
         return tuple(widest * share for share in SPARSER)

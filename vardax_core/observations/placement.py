@@ -10,7 +10,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from vardax_core.observations.base import AbstractLocalOperator, LocalRows
+from vardax_core.observations.kinds.point import PointSettings
+from vardax_core.observations.stencils import StreamStencils
 from vardax_core.state.grids import AbstractGrid
+from vardax_core.state.grids.base import Stencil
 from vardax_core.state.neighbours import space_time_neighbours
 from vardax_core.state.sphere import Numbers
 
@@ -168,6 +171,7 @@ def place(
     current: Bool[np.ndarray, " obs"],
     search: Search | None,
     dtype: str = "float32",
+    stencil: Stencil | None = None,
 ) -> Placement:
     """Place the records of a window on a grid, on the host.
 
@@ -179,18 +183,20 @@ def place(
         searchable: which records a search may find.
         current: which records are of the analysis time.
         search: which ones are wanted around every point, or None.
+        stencil: points and weights of each record; by default those of the value at its place.
     """
     there = np.isfinite(coordinates).all(axis=1)
-    points = np.zeros((len(there), 2 ** len(grid.shape)), np.int32)
-    weights = np.zeros(points.shape)
-    if there.any():
-        points[there], weights[there] = grid.stencil(coordinates[there])
+    if stencil is None:
+        streams = np.zeros(len(there), int)
+        stencil = StreamStencils(grid, [PointSettings(kind=PointSettings.name)]).of(
+            coordinates, streams
+        )
     some = np.where(there[:, None], coordinates, 0.0)
     straight = np.where(there[:, None], grid.embedded(some), 0.0)
     nearest, distances = _search(grid, some, straight, minutes, there & searchable, current, search)
     return Placement(
-        points=points,
-        weights=weights.astype(dtype),
+        points=stencil.indices,
+        weights=stencil.weights.astype(dtype),
         straight=straight.astype(dtype),
         minutes=np.where(there, minutes, 0.0).astype(dtype),
         platforms=np.where(there, platforms, -1).astype(np.int32),

@@ -22,8 +22,9 @@ from vardax_core.data.drafts.values import (
 from vardax_core.data.errors import RecipeError, SourceError, SourceFormatError
 from vardax_core.data.reports import chance
 from vardax_core.data.streams.inspect import Inspected, inspect_file
+from vardax_core.data.streams.kinds.gridded import GriddedSource
+from vardax_core.data.streams.kinds.table import TableSource
 from vardax_core.data.streams.records import Records
-from vardax_core.data.streams.sections import GriddedSource
 from vardax_core.data.streams.units import UnknownUnitsError, conversion
 from vardax_core.state.coordinates import LATITUDE, LONGITUDE
 
@@ -60,13 +61,12 @@ class DraftStream:
     @property
     def is_image(self) -> bool:
         """Whether it is images on their own grid."""
-        return isinstance(self.found.stream.source, GriddedSource)
+        return self.found.stream.source.are_images
 
     @property
     def has_errors(self) -> bool:
         """Whether the file states an error for each value."""
-        source = self.found.stream.source
-        return bool(source.error if isinstance(source, GriddedSource) else source.columns.error)
+        return self.found.stream.source.states_errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,7 +234,10 @@ def _written_units(found: Inspected, units: str, fields: FieldsFound | None) -> 
 
 def _column(found: Inspected) -> str:
     source = found.stream.source
-    return str(source.variable if isinstance(source, GriddedSource) else source.columns.value)
+    if isinstance(source, GriddedSource):
+        return source.variable
+    assert isinstance(source, TableSource), "a file is taken for images or for a table"
+    return str(source.columns.value)
 
 
 def _covers(fields: FieldsFound, parts: Sequence[Records]) -> bool:

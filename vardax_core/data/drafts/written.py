@@ -9,7 +9,8 @@ import numpy as np
 
 from vardax_core.data.drafts.draft import SHARE, SHARE_OF_IMAGES, UNKNOWN_UNITS, Draft, DraftStream
 from vardax_core.data.drafts.rhythm import span_of
-from vardax_core.data.streams.sections import GriddedSource, TableSource
+from vardax_core.data.streams.kinds.gridded import GriddedSource
+from vardax_core.data.streams.kinds.table import TableSource
 
 FILL_IN = "licence to be filled in"
 MEMBERS = 20

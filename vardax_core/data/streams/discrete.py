@@ -13,7 +13,7 @@ from vardax_core.data.errors import SourceError, SourceFormatError
 from vardax_core.data.fields import WITHOUT_ROWS
 from vardax_core.data.places import open_place
 from vardax_core.data.streams.files import Found
-from vardax_core.data.streams.rows import Piece
+from vardax_core.data.streams.pieces import Piece
 from vardax_core.data.streams.tally import Tally
 from vardax_core.words import did_you_mean
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from vardax_core.data.errors import ChecksumError, SourceNotFoundError, SourceReplacedError
-from vardax_core.data.sources import sha256_of
-from vardax_core.data.streams.sections import StreamFile
+from vardax_core.data.places import sha256_of
+from vardax_core.data.streams.stream_file import StreamFile
 from vardax_core.words import did_you_mean
 
 

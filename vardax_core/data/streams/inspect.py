@@ -25,10 +25,12 @@ from vardax_core.data.streams.guesses import (
     track_gap,
     units_of,
 )
+from vardax_core.data.streams.kinds.table import DESCRIBED, FORMATS
 from vardax_core.data.streams.numbers import numbers_of
 from vardax_core.data.streams.parquet import column_of
 from vardax_core.data.streams.read import StreamRecords, read_stream
-from vardax_core.data.streams.sections import FORMATS, Stream, StreamFile
+from vardax_core.data.streams.sections import Stream
+from vardax_core.data.streams.stream_file import StreamFile
 from vardax_core.data.streams.times import instants_of
 from vardax_core.state.coordinates import LATITUDE, LONGITUDE, meaning
 from vardax_core.state.grids import AbstractGrid
@@ -38,7 +40,6 @@ ROWS = 20_000
 
 _EVER = (np.datetime64("1700-01-01", "ns"), np.datetime64("2200-01-01", "ns"))
 _ALL = (-1e300, 1e300)
-_DESCRIBED = ("netcdf", "zarr")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,7 @@ def inspect_file(
     said: list[str] = []
     asked: list[str] = []
     kind = FORMATS.get(file.suffix) or _by_content(file.path)
-    if kind in _DESCRIBED:
+    if kind in DESCRIBED:
         with opened(file) as dataset:
             source = _of_dataset(dataset, file.name, value, dims, said, asked)
     else:

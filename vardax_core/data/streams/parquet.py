@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vardax_core.data.errors import SourceFormatError
+from vardax_core.data.streams.columns import Columns
 from vardax_core.data.streams.files import Found
-from vardax_core.data.streams.rows import Piece
-from vardax_core.data.streams.sections import TableSource
+from vardax_core.data.streams.pieces import Piece
 from vardax_core.data.streams.tally import Tally
 from vardax_core.data.streams.text import columns_named
 
@@ -17,8 +17,14 @@ ROWS = 200_000
 """Rows of a piece."""
 
 
-def parquet_pieces(file: Found, source: TableSource, tally: Tally) -> Iterator[Piece]:
+def parquet_pieces(file: Found, columns: Columns, decimal: str, tally: Tally) -> Iterator[Piece]:
     """Read a file of Parquet, only the columns that are needed.
+
+    Arguments:
+        file: which.
+        columns: which is what.
+        decimal: mark of decimals in text.
+        tally: counts the rows.
 
     Raises:
         SourceFormatError: it is no Parquet, or lacks a column.
@@ -26,8 +32,8 @@ def parquet_pieces(file: Found, source: TableSource, tally: Tally) -> Iterator[P
     try:
         with pq.ParquetFile(file.path) as opened:
             names = opened.schema_arrow.names
-            wanted = source.columns.by_role
-            if source.columns.numbered:
+            wanted = columns.by_role
+            if columns.numbered:
                 wanted = {role: names[int(n)] for role, n in wanted.items() if int(n) < len(names)}
             columns_named(wanted, names, file.name)
             number = 0
@@ -35,10 +41,10 @@ def parquet_pieces(file: Found, source: TableSource, tally: Tally) -> Iterator[P
                 numbers = np.arange(number + 1, number + batch.num_rows + 1)
                 number += batch.num_rows
                 tally.files[file.name] = number
-                columns, attrs = {}, {}
+                found, attrs = {}, {}
                 for role, name in wanted.items():
-                    columns[role], attrs[role] = column_of(batch.column(str(name)))
-                yield Piece(file, numbers, columns, wanted, attrs, source.decimal)
+                    found[role], attrs[role] = column_of(batch.column(str(name)))
+                yield Piece(file, numbers, found, wanted, attrs, decimal)
             tally.files[file.name] = number
     except (pa.ArrowException, OSError) as error:
         raise SourceFormatError(

@@ -3,8 +3,7 @@
 import dataclasses
 import datetime
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -17,13 +16,12 @@ from vardax_core.data.streams.account import (
     StreamAccount,
 )
 from vardax_core.data.streams.files import Found, find_files
-from vardax_core.data.streams.gridded import gridded_records
 from vardax_core.data.streams.records import Records
 from vardax_core.data.streams.revisions import Versions, resolve
 from vardax_core.data.streams.rows import Reader
-from vardax_core.data.streams.sections import GriddedSource, Stream, TableSource
+from vardax_core.data.streams.sections import Stream
+from vardax_core.data.streams.superobserve import superobserved
 from vardax_core.data.streams.suspicions import suspicions, swapped
-from vardax_core.data.streams.table import table_records
 from vardax_core.data.streams.tally import Tally
 from vardax_core.data.streams.tracks import with_tracks
 from vardax_core.observations.quality import QualityCode
@@ -105,8 +103,7 @@ def _of_file(reader: Reader, file: Found, alone: bool) -> list[Records]:
     """The records of a file; none where it is refused, which is noted."""
     own = dataclasses.replace(reader, tally=Tally())
     try:
-        source = reader.stream.source
-        parts = [part for part in _READERS[type(source)](own, file, source) if len(part)]
+        parts = [part for part in _records(own, file) if len(part)]
         file.check_unchanged()
     except SourceError as error:
         if alone:
@@ -118,6 +115,14 @@ def _of_file(reader: Reader, file: Found, alone: bool) -> list[Records]:
     if not parts and own.tally.rows:
         reader.tally.without_records.append(file.name)
     return parts
+
+
+def _records(reader: Reader, file: Found) -> Iterator[Records]:
+    source = reader.stream.source
+    parts = map(reader.records, source.pieces(file, reader.dims, reader.tally))
+    if source.averaging is None:
+        return parts
+    return superobserved(reader, source.averaging, parts, file.name)
 
 
 def _refusal(reader: Reader) -> SourceError:
@@ -184,12 +189,6 @@ def _accounted(reader: Reader, versions: Versions) -> StreamRecords:
             + "\n  ".join(account.sentences()[1:])
         )
     return StreamRecords(records, versions.superseded, account)
-
-
-_READERS: dict[type, Callable[[Reader, Found, Any], Iterator[Records]]] = {
-    TableSource: table_records,
-    GriddedSource: gridded_records,
-}
 
 
 def _span(records: Records) -> tuple[str, str] | None:

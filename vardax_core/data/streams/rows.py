@@ -1,7 +1,6 @@
 """From rows as a file has them to records, a piece of a file at a time."""
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -9,8 +8,8 @@ from jaxtyping import Bool, Float, Int
 
 from vardax_core.data.errors import UnitsError
 from vardax_core.data.streams.account import Example, Reason
-from vardax_core.data.streams.files import Found
 from vardax_core.data.streams.numbers import flagged_as, flags_meant, numbers_of, texts_of
+from vardax_core.data.streams.pieces import Piece
 from vardax_core.data.streams.records import Records
 from vardax_core.data.streams.sections import Stream
 from vardax_core.data.streams.tally import Tally
@@ -26,35 +25,7 @@ began before keeps its name."""
 
 _FINEST_DEGREE = 9
 _MOST_TURNS = 720.0
-_SHOWN = 40
 _SELECTED = {"quality": Reason.FLAGGED, "mask": Reason.MASKED}
-
-
-@dataclasses.dataclass(frozen=True)
-class Piece:
-    """Some rows of a file.
-
-    Attributes:
-        file: which.
-        rows: their numbers, from 1.
-        columns: what stands in them, for each role that has a column.
-        names: of these columns.
-        attrs: of variables that describe themselves.
-        decimal: mark of decimals in text.
-    """
-
-    file: Found
-    rows: Int[np.ndarray, " row"]
-    columns: Mapping[str, np.ndarray]
-    names: Mapping[str, str | int]
-    attrs: Mapping[str, Mapping[str, object]] = dataclasses.field(default_factory=dict)
-    decimal: str = "."
-
-    def shown(self, role: str, index: int) -> str:
-        """Say what stands in a column at an index."""
-        value = str(self.columns[role][index]).strip()
-        short = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
-        return f"{self.names[role]} = {short!r}" if value else f"{self.names[role]} is blank"
 
 
 @dataclasses.dataclass(frozen=True)

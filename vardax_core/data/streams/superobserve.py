@@ -1,15 +1,19 @@
 """Superobservations: the pixels of an image averaged in cells of the state's grid."""
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.streams.records import Records
-from vardax_core.data.streams.sections import Superobservation
+from vardax_core.data.streams.rows import Reader
+from vardax_core.data.streams.source import Superobservation
 from vardax_core.observations.quality import QualityCode
 from vardax_core.state.axis import wrapped
+from vardax_core.state.coordinates import LONGITUDE
 from vardax_core.state.grids import AbstractGrid
+from vardax_core.words import counted
 
 _EXTREMES = ("arrival", "row")
 
@@ -134,3 +138,28 @@ def added(*parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         "arrival": arrival.astype("datetime64[ns]"),
         "row": np.minimum.reduceat(columns["row"], begins),
     }
+
+
+def superobserved(
+    reader: Reader, rule: Superobservation, pixels: Iterable[Records], file: str
+) -> Iterator[Records]:
+    """Average all pixels of a file in cells of the grid of the states.
+
+    Raises:
+        RecipeError: there is no grid, or it is too small.
+    """
+    if reader.grid is None:
+        raise RecipeError(
+            f"stream '{reader.stream.name}': superobserve needs the grid of the states; give one."
+        )
+    circle = tuple(
+        360.0 if n == reader.spherical.get(LONGITUDE) else None for n in range(len(reader.dims))
+    )
+    cells = Cells.on(reader.grid, rule, circle, reader.stream.representativeness)
+    sums = [cells.sums(part) for part in pixels if len(part)]
+    if sums:
+        none = Records.none(reader.stream.name, reader.dims)
+        yield cells.records(added(*sums), dataclasses.replace(none, files=(file,)))
+        reader.tally.note(
+            f"pixels are averaged in cells of {counted(rule.points, 'grid point')} a side"
+        )

@@ -1,6 +1,7 @@
 """Rows of CSV and of text between blanks, read in pieces."""
 
 import csv
+import dataclasses
 import gzip
 import io
 import itertools
@@ -11,9 +12,9 @@ import numpy as np
 
 from vardax_core.data.errors import SourceFormatError
 from vardax_core.data.streams.account import Reason
+from vardax_core.data.streams.columns import Columns
 from vardax_core.data.streams.files import Found
-from vardax_core.data.streams.rows import Piece
-from vardax_core.data.streams.sections import TableSource
+from vardax_core.data.streams.pieces import Piece
 from vardax_core.data.streams.tally import Tally
 from vardax_core.words import counted, did_you_mean
 
@@ -25,7 +26,26 @@ _COMMENT = "#"
 _OTHER_FORMATS = (b"\x89HDF", b"CDF", b"GRIB", b"PAR1", b"PK\x03\x04", b"\x1f\x8b")
 
 
-def text_pieces(file: Found, source: TableSource, tally: Tally) -> Iterator[Piece]:
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a table is written as text.
+
+    Attributes:
+        columns: which is what.
+        blanks: whether blanks separate them, however many.
+        separator: of CSV; None for the one that is found.
+        decimal: mark of decimals.
+        skip: lines before the header or the first row.
+    """
+
+    columns: Columns
+    blanks: bool
+    separator: str | None
+    decimal: str
+    skip: int
+
+
+def text_pieces(file: Found, layout: Layout, tally: Tally) -> Iterator[Piece]:
     """Read a file of text.
 
     A row with another number of columns than the header, or than the first row where there is
@@ -42,9 +62,9 @@ def text_pieces(file: Found, source: TableSource, tally: Tally) -> Iterator[Piec
                 "last row may be cut"
             )
         with _opened(file) as handle:
-            for _ in range(source.skip):
+            for _ in range(layout.skip):
                 handle.readline()
-            yield from _pieces(file, source, tally, _split(handle, file, source, tally))
+            yield from _pieces(file, layout, tally, _split(handle, file, layout, tally))
     except (csv.Error, OSError, EOFError) as error:
         raise SourceFormatError(
             f"{file.name}: cannot be read as text ({error}). The file is damaged, closed to this "
@@ -83,19 +103,19 @@ def _ends_within_a_line(file: Found) -> bool:
 
 
 def _split(
-    handle: io.TextIOWrapper, file: Found, source: TableSource, tally: Tally
+    handle: io.TextIOWrapper, file: Found, layout: Layout, tally: Tally
 ) -> Iterator[list[str]]:
     """Rows that are not blank."""
-    if source.format_of(file.suffix) == "text" and source.separator is None:
+    if layout.blanks:
         for line in handle:
             row = line.split()
             if row and not row[0].startswith(_COMMENT):
                 yield row
         return
     first = handle.readline()
-    while first and (not first.strip() or (first.startswith(_COMMENT) and source.columns.numbered)):
+    while first and (not first.strip() or (first.startswith(_COMMENT) and layout.columns.numbered)):
         first = handle.readline()
-    separator = source.separator or max(_SEPARATORS, key=first.count)
+    separator = layout.separator or max(_SEPARATORS, key=first.count)
     reader = csv.reader(itertools.chain([first], handle), delimiter=separator)
     before = spanning = first_spanning = 0
     for row in reader:
@@ -108,20 +128,20 @@ def _split(
     if spanning:
         tally.doubt(
             f"{file.name}: {counted(spanning, 'row')} of several lines (first at line "
-            f"{first_spanning + source.skip}): a quote that is not closed hides the rows after it"
+            f"{first_spanning + layout.skip}): a quote that is not closed hides the rows after it"
         )
 
 
 def _pieces(
-    file: Found, source: TableSource, tally: Tally, rows: Iterator[list[str]]
+    file: Found, layout: Layout, tally: Tally, rows: Iterator[list[str]]
 ) -> Iterator[Piece]:
     first = next(rows, None)
     if first is None:
         raise SourceFormatError(f"{file.name}: the file holds no row; remove it.")
     width = len(first)
-    if source.columns.numbered:
+    if layout.columns.numbered:
         rows = itertools.chain([first], rows)
-        places = {role: int(n) for role, n in source.columns.by_role.items()}
+        places = {role: int(n) for role, n in layout.columns.by_role.items()}
         beyond = {role: n for role, n in places.items() if n >= width}
         if beyond:
             raise SourceFormatError(
@@ -129,7 +149,7 @@ def _pieces(
                 f"column for {beyond}; correct source.columns."
             )
     else:
-        places = columns_named(source.columns.by_role, [cell.strip() for cell in first], file.name)
+        places = columns_named(layout.columns.by_role, [cell.strip() for cell in first], file.name)
     number = 0
     for some in iter(lambda: list(itertools.islice(rows, ROWS)), []):
         numbers = np.arange(number + 1, number + len(some) + 1)
@@ -145,7 +165,7 @@ def _pieces(
         good = [row for row, fit in zip(some, fits.tolist(), strict=True) if fit]
         columns = {role: np.array([row[at] for row in good], object) for role, at in places.items()}
         tally.files[file.name] = number
-        yield Piece(file, numbers[fits], columns, source.columns.by_role, {}, source.decimal)
+        yield Piece(file, numbers[fits], columns, layout.columns.by_role, {}, layout.decimal)
     tally.files[file.name] = number
 
 

@@ -62,6 +62,9 @@ class AmortizedMethod(AbstractLearningMethod):
             )
         return None
 
+    def needs_points(self, prior: AbstractPrior) -> bool:
+        return not prior.simulates
+
     def carries_members(self, prior: AbstractPrior) -> bool:
         return prior.simulates
 

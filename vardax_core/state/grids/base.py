@@ -232,6 +232,21 @@ class AbstractGrid(eqx.Module):
         all_indices[inside], all_distances[inside] = indices, distances
         return Neighbours(all_indices, all_distances)
 
+    def points_near(self, places: Places, radius: float) -> Neighbours:
+        """Find the unmasked points of the grid less than a radius away from each place.
+
+        Arguments:
+            places: finite.
+            radius: in `unit`.
+        """
+        inside = np.flatnonzero(np.ones(self.size, bool) if self.mask is None else self.mask)
+        tree = cKDTree(self._straight(self.points()[inside]), boxsize=self._periods())
+        reach, wanted = self._chord(radius) * (1 - 1e-12), self._straight(places)
+        count = max(1, int(np.max(tree.query_ball_point(wanted, reach, return_length=True))))
+        chords, found = tree.query(wanted, k=np.arange(1, count + 1), distance_upper_bound=reach)
+        near = np.isfinite(chords)
+        return Neighbours(inside[np.where(near, found, 0)], self._arc(chords))
+
     def embedded(self, places: Places) -> Float[np.ndarray, "place straight"]:
         """Give the places in a space where straight lines measure as `unit` does, nearly.
 

@@ -1,0 +1,1 @@
+"""The sources of streams that recipes can name, a file each."""

@@ -1,0 +1,1 @@
+"""What recipes can say of how the state is observed, a file for each."""
