@@ -145,9 +145,9 @@ def _cycles(recipe: Recipe) -> Int[np.ndarray, " cycle"]:
 
 
 def _faults_of_streams(recipe: Recipe, folders: Sequence[pathlib.Path]) -> Iterator[str]:
-    variable = recipe.variable
     first, last = from_minutes(np.array(recipe.span))
     for stream in recipe.streams or ():
+        variable = recipe.variable_of_stream(stream)
         try:
             read_stream(
                 stream,
@@ -181,7 +181,7 @@ def _of_use(recipe: Recipe, reports: Reports, kept: np.ndarray) -> Iterator[str]
 def _streams(recipe: Recipe, reports: Reports) -> Iterator[StreamFound]:
     """The records of each stream, as the store will have them."""
     data = reports.observations
-    name = recipe.variable.name
+    name = recipe.observed.name
     codes, numbers = data[QUALITY_CONTROL].to_numpy(), data[STREAM].to_numpy()
     epoch = np.datetime64(MINUTES_EPOCH, "ns")
     for number, account in enumerate(reports.accounts):

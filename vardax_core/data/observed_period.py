@@ -51,7 +51,7 @@ def observed_period(recipe: Recipe, data_dir: pathlib.Path | None = None) -> Obs
         data_dir=data_dir,
         partly=True,
     )
-    name = recipe.variable.name
+    name = recipe.observed.name
     kept = ingested.observations["quality_control"] == 0
     observations = ingested.observations.assign({name: ingested.observations[name].where(kept)})
     fields = None

@@ -10,9 +10,11 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Int
 
-from vardax_core.data.conventions import error_attributes, global_attributes, variable_attributes
+from vardax_core.data.channels import channel_attributes
+from vardax_core.data.conventions import attributes_of, error_attributes, global_attributes
 from vardax_core.data.forecast_fields import GivenForecast
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe_sections import CHANNEL
 from vardax_core.data.reported import WithheldPlatforms
 from vardax_core.data.space import state_grid
 from vardax_core.data.streams.account import NothingUsableError, StreamAccount
@@ -44,7 +46,7 @@ class Reports:
     Attributes:
         observations: dataset on (time, station); beside what `observe` gives, the place of each
             record under the names of the recipe's state_dims, its time in seconds
-            (`observation_time`), and the numbers of its platform and stream.
+            (`observation_time`), and the numbers of its platform, stream and, if any, channel.
         platforms: `stream/platform` of every platform, by number.
         accounts: what became of the rows of each stream.
         refused: why nothing of a stream was used, though it was before.
@@ -79,7 +81,7 @@ def read_reports(
         SourceError: a stream cannot be read, or holds nothing that can be used.
     """
     slots = observation_times(recipe, start, end)
-    step, variable = recipe.spacing, recipe.variable
+    step = recipe.spacing
     before = CLOUD_IMAGES * step if _lays_clouds(recipe) else 0
     grid = state_grid(frame, recipe)
     first, last = (
@@ -90,6 +92,7 @@ def read_reports(
     parts: list[tuple[Records, Int[np.ndarray, " record"]]] = []
     accounts, refused = [], []
     for stream in recipe.streams or ():
+        variable = recipe.variable_of_stream(stream)
         try:
             found = read_stream(
                 stream,
@@ -213,7 +216,8 @@ def _in_columns(
         counts += own
         placed.append((row, column))
     shape = (slots.size, max(int(counts.max(initial=0)), 1))
-    name, dims = recipe.variable.name, recipe.state_dims
+    name, dims = recipe.observed.name, recipe.state_dims
+    channels = [recipe.variable_of_stream(stream).name for stream in recipe.streams or ()]
     columns: dict[str, np.ndarray] = {
         name: np.full(shape, np.nan, np.float32),
         f"{name}_error": np.full(shape, recipe.error_sd, np.float32),
@@ -223,6 +227,7 @@ def _in_columns(
         OBSERVED_AT: np.zeros(shape, np.int64),
         PLATFORM: np.full(shape, -1, np.int32),
         STREAM: np.full(shape, -1, np.int8),
+        **({CHANNEL: np.full(shape, -1, np.int8)} if recipe.channels else {}),
     }
     for number, ((records, _), at) in enumerate(zip(parts, placed, strict=True)):
         numbers = [platforms[f"{records.stream}/{name}"] for name in records.platforms]
@@ -235,6 +240,8 @@ def _in_columns(
         columns[OBSERVED_AT][at] = seconds_of(records.time)
         columns[PLATFORM][at] = np.array(numbers, np.int32)[records.platform]
         columns[STREAM][at] = number
+        if recipe.channels:
+            columns[CHANNEL][at] = recipe.channels.index(channels[number])
     attrs = _attributes(recipe)
     return xr.Dataset(
         {key: (("time", "station"), values, attrs[key]) for key, values in columns.items()},
@@ -267,12 +274,15 @@ def _with_equivalents(
             if not of.any():
                 continue
             places = [dataset[dim].to_numpy()[row][of] for dim in recipe.state_dims]
-            corners = grid.stencil(np.stack(places, axis=1))
+            points, weights = grid.stencil(np.stack(places, axis=1))
+            if recipe.channels:
+                channel = recipe.channels.index(recipe.variable_of_stream(stream).name)
+                points = points + channel * grid.size
             seconds = dataset[OBSERVED_AT].to_numpy()[row][of]
-            said = forecast.equivalents(seconds, stream.statistic, *corners)
+            said = forecast.equivalents(int(minute), seconds, stream.statistic, points, weights)
             own[row, of] = said
-            shift[row, of] = said - np.sum(corners.weights * background[corners.indices], axis=1)
-    units = {"units": recipe.variable.units}
+            shift[row, of] = said - np.sum(weights * background[points], axis=1)
+    units = {"units": recipe.observed.units}
     dims = ("time", "station")
     return dataset.assign(
         {
@@ -291,10 +301,10 @@ def _with_equivalents(
 
 
 def _attributes(recipe: Recipe) -> dict[str, dict]:
-    name, streams = recipe.variable.name, recipe.streams or ()
+    name, streams = recipe.observed.name, recipe.streams or ()
     calendar = {"calendar": "proleptic_gregorian"}
     return {
-        name: variable_attributes(recipe)
+        name: attributes_of(recipe.observed)
         | {"ancillary_variables": f"{name}_error {QUALITY_CONTROL}"},
         f"{name}_error": error_attributes(recipe),
         QUALITY_CONTROL: flag_attributes(),
@@ -307,6 +317,7 @@ def _attributes(recipe: Recipe) -> dict[str, dict]:
             "flag_values": list(range(len(streams))),
             "flag_meanings": " ".join(stream.name for stream in streams),
         },
+        CHANNEL: channel_attributes(recipe),
     }
 
 

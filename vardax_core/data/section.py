@@ -22,6 +22,12 @@ LATER_SECTIONS = frozenset(
             "bias",
             "further",
             "channels",
+            "select",
+            "file_variable",
+            "variable",
+            "starts",
+            "leads",
+            "arrival_delay",
         ),
     }
 )

@@ -8,11 +8,9 @@ import xarray as xr
 from jaxtyping import Int
 
 from vardax_core.cycling.cycle import CycleProgram
-from vardax_core.data.errors import RecipeError
-from vardax_core.data.forecast_fields import GivenForecast
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe_sections import CHANNEL
 from vardax_core.data.reports import OBSERVED_AT, PLATFORM, SHIFT, seconds_of
-from vardax_core.data.state_frame import data_folders
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.experiments.settings import ExperimentSettings
 from vardax_core.observations.placement import Placement, ReportedErrors, place, search_of
@@ -54,15 +52,6 @@ class RecordInputs:
         self.search = search_of(program)
         self._errors = program.errors or ReportedErrors()
         self.width = width
-        self._forecast = None
-        if recipe.forecast_files is not None:
-            self._forecast = GivenForecast(recipe, data_folders())
-            if self._forecast.members not in (1, settings.members):
-                raise RecipeError(
-                    f"Recipe '{recipe.name}': the forecast has {self._forecast.members} members "
-                    f"and the ensemble {settings.members}; set members to "
-                    f"{self._forecast.members}."
-                )
         self._capacities = CAPACITIES[-1:] if even else CAPACITIES
         window, spacing = recipe.window, duration_to_minutes(recipe.window.spacing)
         before = np.arange(1 - window.times, 0, dtype=np.int64)
@@ -138,7 +127,7 @@ class RecordInputs:
         others: int,
         time: np.datetime64,
     ) -> dict[str, Any]:
-        name, dtype = self.recipe.variable.name, np.dtype(self.settings.dtype)
+        name, dtype = self.recipe.observed.name, np.dtype(self.settings.dtype)
         size, window = now + others, len(rows)
         at, place_of = np.full(size, -1), np.full(size, 0)
         row_of = np.full(size, window - 1)
@@ -183,6 +172,7 @@ class RecordInputs:
             np.arange(size) < now,
             self.search,
             self.settings.dtype,
+            channels=taken(CHANNEL, 0) if CHANNEL in columns else None,
         )
         codes[now:] = QualityCode.MISSING
         return {
@@ -191,11 +181,4 @@ class RecordInputs:
             "minutes": (analysis + self.offsets).astype(np.int32),
             "quality": codes.astype(np.int8),
             "placement": placement,
-            **self._background(analysis),
         }
-
-    def _background(self, minute: int) -> dict[str, np.ndarray]:
-        if self._forecast is None:
-            return {}
-        given = self._forecast.background(np.array([minute]))[0]
-        return {"background": given.astype(self.settings.dtype)}

@@ -18,6 +18,7 @@ from vardax_core.data.space import state_grid
 from vardax_core.data.state_frame import frame_mask
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.data.window import windows
+from vardax_core.experiments.forecast_inputs import ForecastInputs
 from vardax_core.experiments.record_inputs import RecordInputs
 from vardax_core.experiments.settings import ExperimentSettings
 from vardax_core.observations.quality import QualityCode
@@ -31,6 +32,7 @@ class SegmentReader:
         recipe: of the experiment.
         settings: of the experiment; say what is in time, and the precision.
         length: cycles of a segment, padding included.
+        forecast: gives the backgrounds where files hold them, or None.
 
     Of real observations it also finds those that the program wants around every point of the grid;
     `even` makes all segments of one shape, as those must be that run side by side.
@@ -53,6 +55,9 @@ class SegmentReader:
         if settings.cut_off is None:
             self._observations = self._observations.drop_vars("arrival_time")
         self._truth = self._records = None
+        self.forecast = None
+        if recipe.forecast_files is not None:
+            self.forecast = ForecastInputs(recipe, settings)
         analysis = store.dataset("analysis")
         grid_shape = tuple(analysis.sizes[dim] for dim in recipe.state_dims)
         self._shape = recipe.state_shape(grid_shape)
@@ -97,6 +102,8 @@ class SegmentReader:
                 "minutes": given["minutes"].astype(np.int32),
                 "quality": given["quality_control"][:, -1].astype(np.int8),
             }
+        if self.forecast is not None:
+            arrays["background"] = self.forecast.of(times)
         arrays["truth"] = self._truths(rows, times).astype(dtype)
         missing = self.length - len(times)
         padded: dict[str, Any] = jax.tree.map(

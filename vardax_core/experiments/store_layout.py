@@ -104,7 +104,7 @@ def filled_to(columns: dict[str, np.ndarray], width: int) -> dict[str, np.ndarra
 
 
 def _filled_to(name: str, values: np.ndarray, width: int) -> np.ndarray:
-    nothing = {QUALITY_CONTROL: int(QualityCode.MISSING), "platform": -1, "stream": -1}
+    nothing = {QUALITY_CONTROL: int(QualityCode.MISSING), "platform": -1, "stream": -1, CHANNEL: -1}
     fill = nothing.get(name, default_fill_value(values.dtype))
     if name == "arrival_time":
         fill = np.iinfo(np.int64).min
@@ -137,9 +137,9 @@ def _reported(recipe: Recipe, observations: xr.Dataset) -> tuple[Variable, ...]:
     """What is kept of real observations beside what is kept of all."""
     if not recipe.reported:
         return ()
-    name = recipe.variable.name
+    name = recipe.observed.name
     usual = (name, f"{name}_error", QUALITY_CONTROL, "arrival_time")
-    fills = {"platform": -1, "stream": -1}
+    fills = {"platform": -1, "stream": -1, CHANNEL: -1}
     return tuple(
         Variable(
             str(key), (TIME, STATION), str(array.dtype), dict(array.attrs), fills.get(str(key))

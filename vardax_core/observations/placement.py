@@ -25,12 +25,15 @@ class Search(NamedTuple):
         most: so many of the nearest.
         pace: distance that a minute counts as; None for records of the analysis time alone.
         thinned: with a pace, see `space_time_neighbours`.
+        channels: a search among its own records for each channel of a state, in its place; each
+            wants as many.
     """
 
     radius: float
     most: int
     pace: float | None = None
     thinned: tuple[float, ...] = ()
+    channels: tuple["Search", ...] = ()
 
 
 class ReportedErrors(NamedTuple):
@@ -57,8 +60,8 @@ class Placement(eqx.Module):
             `AbstractGrid.embedded`.
         minutes: from the analysis time, negative before it.
         platforms: number of the platform of each record; -1 for padding.
-        nearest: of every grid point, the columns of the records found by a `Search`, the nearest
-            first; -1 for none.
+        nearest: of every grid point, or of those of every channel where each is searched by
+            itself, the columns of the records found by a `Search`, the nearest first; -1 for none.
         distances: of these, infinite for none; straight ones where minutes count.
     """
 
@@ -168,6 +171,7 @@ def place(
     current: Bool[np.ndarray, " obs"],
     search: Search | None,
     dtype: str = "float32",
+    channels: Int[np.ndarray, " obs"] | None = None,
 ) -> Placement:
     """Place the records of a window on a grid, on the host.
 
@@ -179,15 +183,32 @@ def place(
         searchable: which records a search may find.
         current: which records are of the analysis time.
         search: which ones are wanted around every point, or None.
+        channels: number of each record's channel; None where states have no such axis.
     """
     there = np.isfinite(coordinates).all(axis=1)
     points = np.zeros((len(there), 2 ** len(grid.shape)), np.int32)
     weights = np.zeros(points.shape)
     if there.any():
         points[there], weights[there] = grid.stencil(coordinates[there])
+    of = np.zeros(len(there), np.int64) if channels is None else np.where(there, channels, 0)
+    points += (of * grid.size)[:, None].astype(np.int32)
     some = np.where(there[:, None], coordinates, 0.0)
     straight = np.where(there[:, None], grid.embedded(some), 0.0)
-    nearest, distances = _search(grid, some, straight, minutes, there & searchable, current, search)
+    wanted = (search,) if search is None or not search.channels else search.channels
+    usable = there & searchable
+    found = [
+        _search(
+            grid,
+            some,
+            straight,
+            minutes,
+            usable & (of == number) if len(wanted) > 1 else usable,
+            current,
+            one,
+        )
+        for number, one in enumerate(wanted)
+    ]
+    nearest, distances = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return Placement(
         points=points,
         weights=weights.astype(dtype),
