@@ -29,11 +29,9 @@ def with_valid_times(
     if not leads:
         # In GRIB `time` is the start of the forecast and `valid_time` what it is valid for.
         for name in dict.fromkeys([*given, *by_name]):
-            if field[name].ndim <= 1:
-                values = np.atleast_1d(field[name].values)
-                if not field[name].ndim:
-                    field = field.drop_vars("time", errors="ignore").expand_dims("time")
-                dim = str((*field[name].dims, "time")[0])
+            if len(field[name].dims) == 1:
+                (dim,) = field[name].dims
+                values = field[name].values
                 field = field.drop_vars([c for c in ("time", name) if c in field.coords])
                 return field.rename({dim: "time"} if dim != "time" else {}).assign_coords(
                     time=("time", values)
@@ -113,10 +111,19 @@ def forecasts_of(
                 f"{path}: variable '{field.name}' has starts of forecasts ('{reference[0]}') and "
                 "nothing says how far they reach; give it a coordinate of steps or of valid times."
             )
-        shape = np.atleast_1d(field[valid].values).shape
-        yield field, np.broadcast_to(field[reference[0]].values, shape)
+        starts_of, shape = field[reference[0]].values, np.atleast_1d(field[valid].values).shape
+        yield _of_one_time(field, valid), np.broadcast_to(starts_of, shape)
     else:
-        yield field, None
+        alone = next((c for c in _VALID if c in field.coords), None)
+        yield field if alone is None else _of_one_time(field, alone), None
+
+
+def _of_one_time(field: xr.DataArray, valid: str) -> xr.DataArray:
+    """The field with a dimension of valid times, also where it has one of them."""
+    if field[valid].ndim:
+        return field
+    instant = field[valid].values
+    return field.drop_vars([valid, "time"], errors="ignore").expand_dims(time=[instant])
 
 
 def _marked(

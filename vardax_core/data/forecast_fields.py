@@ -241,7 +241,7 @@ def _of_file(
             minutes = to_minutes(field["time"].values)
             begins = np.full(minutes.shape, UNKNOWN, np.int64)
             if starts is not None:
-                begins = np.broadcast_to(to_minutes(np.asarray(starts)), minutes.shape)
+                begins = np.broadcast_to(to_minutes(np.atleast_1d(starts)), minutes.shape)
             yield _Part(shown, minutes[there], begins[there], states[there])
 
 

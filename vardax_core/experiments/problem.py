@@ -8,6 +8,7 @@ from vardax_core.data.recipe import Recipe
 from vardax_core.data.truth_sources import TwinSource
 from vardax_core.data.twin import draw_network
 from vardax_core.methods.base import Problem
+from vardax_core.methods.channels_prior import ChannelsPrior
 from vardax_core.methods.fields_prior import FieldsPrior
 from vardax_core.methods.forecast_prior import ForecastPrior
 from vardax_core.methods.priors import AbstractPrior, SimulationPrior
@@ -30,7 +31,7 @@ def prior_of(recipe: Recipe, learnable: Learnable | None = None) -> AbstractPrio
     """
     if recipe.reported:
         assert not isinstance(learnable, xr.Dataset), "fields alone are no real observations"
-        return ReportedPrior(recipe, learnable)
+        return (ChannelsPrior if recipe.channels else ReportedPrior)(recipe, learnable)
     if isinstance(recipe.source, TwinSource):
         return SimulationPrior(recipe)
     if recipe.training is None and recipe.forecast_files is not None:

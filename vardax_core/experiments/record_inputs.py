@@ -154,10 +154,13 @@ class RecordInputs:
             # What the forecast says of its own hours stands for what it says of the analysis'.
             observed = observed - np.nan_to_num(taken(SHIFT, 0.0))
         values[row_of[column], column] = observed[column]
-        known_errors = self._errors
-        spread = np.hypot(known_errors.factor * taken(f"{name}_error", 1.0), known_errors.nugget_sd)
+        channels = taken(CHANNEL, 0) if CHANNEL in columns else None
+        factor, nugget, shared = self._errors.of(
+            np.zeros(size, int) if channels is None else channels
+        )
+        spread = np.hypot(factor * taken(f"{name}_error", 1.0), nugget)
         # What a withheld platform's records share is part of how well they can be predicted.
-        alone = np.hypot(spread, known_errors.shared_sd)
+        alone = np.hypot(spread, shared)
         spread = np.where(codes == QualityCode.WITHHELD, alone, spread)
         errors[:] = np.where(shown, spread, 1.0)
         seconds = taken(OBSERVED_AT, 0)
@@ -172,7 +175,7 @@ class RecordInputs:
             np.arange(size) < now,
             self.search,
             self.settings.dtype,
-            channels=taken(CHANNEL, 0) if CHANNEL in columns else None,
+            channels=channels,
         )
         codes[now:] = QualityCode.MISSING
         return {

@@ -1,5 +1,6 @@
 """Observations whose places come with them: an operator that is told each cycle where they are."""
 
+import math
 from abc import abstractmethod
 from typing import NamedTuple, TypeVar
 
@@ -43,11 +44,27 @@ class ReportedErrors(NamedTuple):
         factor: on those that are given.
         nugget_sd: of each record beside it.
         shared_sd: of what all records of a platform have in common.
+        channels: those of the records of each channel of a state, in place of these.
     """
 
     factor: float = 1.0
     nugget_sd: float = 0.0
     shared_sd: float = 0.0
+    channels: tuple["ReportedErrors", ...] = ()
+
+    def of(
+        self, channels: Int[np.ndarray, " obs"]
+    ) -> tuple[np.ndarray | float, np.ndarray | float, np.ndarray | float]:
+        """Give factor, nugget and shared part, of every record where they differ by channel.
+
+        Arguments:
+            channels: number of each record's channel.
+        """
+        if not self.channels:
+            return self.factor, self.nugget_sd, self.shared_sd
+        table = np.array([own[:3] for own in self.channels])
+        factor, nugget, shared = table[np.clip(channels, 0, len(table) - 1)].T
+        return factor, nugget, shared
 
 
 class Placement(eqx.Module):
@@ -112,6 +129,11 @@ class PlacedPoints(AbstractLocalOperator, AbstractPlaced):
     @property
     def obs_size(self) -> int:
         return self.points.shape[0]
+
+    @property
+    def state_size(self) -> int:
+        """Numbers of one state."""
+        return math.prod(self.state_shape)
 
     @property
     def linear(self) -> bool:
