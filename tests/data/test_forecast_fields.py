@@ -134,6 +134,21 @@ def test_a_level_that_is_not_there_is_named(folder):
         GivenForecast(profiles.recipe(variables=made["variables"]), [folder])
 
 
+def test_fields_are_taken_at_the_points_of_the_states_whatever_their_order(folder):
+    """Southward and from 0 to 360 degrees in the file, northward, from -180 and fewer here."""
+    frame = xr.Dataset(
+        coords={"latitude": [41.0, 41.5, 42.0], "longitude": np.arange(-9.0, -4.9, 0.5)}
+    )
+    section = profiles.recipe()
+    found = GivenForecast(section, [folder], frame=frame).background(minutes(2))[0]
+    expected = MADE[1, 0][..., [8, 7, 6], 2:11].astype(np.float32)
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(
+        SourceFormatError, match="'t' has another latitude: 11 values from 45 to 40"
+    ):
+        GivenForecast(section, [folder], frame=frame.assign_coords(latitude=[41.0, 41.2, 41.4]))
+
+
 def test_two_variables_of_the_same_values_are_refused():
     made = profiles.values()
     made["variables"][1]["select"] = {"level": 850}

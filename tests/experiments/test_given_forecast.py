@@ -79,4 +79,4 @@ def test_another_number_of_members_is_refused(recipe):
         with_given(BACKGROUND, BACKGROUND[:2])
     settings = default_settings(recipe, "interpolation")
     with pytest.raises(RecipeError, match="has 2 members and the ensemble 8; set members to 2"):
-        ForecastInputs(recipe, settings)
+        ForecastInputs(recipe, settings, xr.Dataset())

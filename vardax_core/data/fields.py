@@ -2,7 +2,7 @@
 
 import itertools
 import pathlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -111,6 +111,40 @@ def selected(
             )
         field = field.isel({dim: int(at[0])}) if field[dim].ndim else field
         field = field.drop_vars(dim)
+    return field
+
+
+def on_axes(
+    field: xr.DataArray, frame: xr.Dataset, dims: Sequence[str], path: str | pathlib.Path
+) -> xr.DataArray:
+    """The field at the coordinates of a frame and in their order, of which it may have more.
+
+    Longitudes a full turn apart are one.
+
+    Arguments:
+        frame: with a coordinate for each of `dims`.
+
+    Raises:
+        SourceFormatError: it has other coordinates.
+    """
+    for dim in dims:
+        if dim not in frame.coords or frame[dim].dims != (dim,):
+            continue
+        wanted, own = (np.asarray(one[dim].values, np.float64) for one in (frame, field))
+        apart = np.abs(wanted[:, None] - own[None])
+        if _ROLES.get(dim) == "longitude":
+            apart = np.minimum(apart % 360, 360 - apart % 360)
+        at = np.argmin(apart, axis=1)
+        step = float(np.median(np.abs(np.diff(wanted)))) if wanted.size > 1 else 1.0
+        if (apart[np.arange(at.size), at] > 1e-3 * step).any():
+            raise SourceFormatError(
+                f"{path}: variable '{field.name}' has another {dim}: {own.size} values from "
+                f"{own[0]:g} to {own[-1]:g}, expected {wanted.size} from {wanted[0]:g} to "
+                f"{wanted[-1]:g}; interpolate it to the grid of the states, or take that as the "
+                "recipe's grid (grid.like)."
+            )
+        if not np.array_equal(at, np.arange(own.size)):
+            field = field.isel({dim: at})
     return field
 
 

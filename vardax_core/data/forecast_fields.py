@@ -15,7 +15,7 @@ from vardax_core.data.channel_fields import opened_variables, require_same_axes
 from vardax_core.data.channels import stacked
 from vardax_core.data.errors import SourceFormatError
 from vardax_core.data.field_times import forecasts_of
-from vardax_core.data.fields import canonical_field, selected
+from vardax_core.data.fields import canonical_field, on_axes, selected
 from vardax_core.data.places import Opened
 from vardax_core.data.recipe import FileVariable, Recipe
 from vardax_core.data.reported import ForecastFields, TimeStatistic
@@ -52,10 +52,12 @@ class GivenForecast:
         recipe: Recipe,
         folders: Sequence[pathlib.Path],
         cut_off: datetime.timedelta | None = None,
+        frame: xr.Dataset | None = None,
     ):
         """Read the fields.
 
         Arguments:
+            frame: with the axes of the states, at which fields are taken; by default at their own.
             cut_off: from an analysis time to the instant by which its forecast must have arrived;
                 by default the latency of the recipe.
 
@@ -72,7 +74,7 @@ class GivenForecast:
         parts = [
             part
             for file in find_files(self.section.files, folders)
-            for part in _of_file(recipe, self.section, file.path, file.name)
+            for part in _of_file(recipe, self.section, file.path, file.name, frame)
         ]
         _require_as_many_members(parts)
         minutes = np.concatenate([part.minutes for part in parts])
@@ -222,13 +224,17 @@ class _Part(NamedTuple):
 
 
 def _of_file(
-    recipe: Recipe, section: ForecastFields, path: pathlib.Path, shown: str
+    recipe: Recipe,
+    section: ForecastFields,
+    path: pathlib.Path,
+    shown: str,
+    frame: xr.Dataset | None,
 ) -> Iterator[_Part]:
     """The forecasts of a file; a field of which nothing is known is left out."""
     with contextlib.ExitStack() as stack:
         opened = opened_variables(path, recipe, section, default_cache_dir(), stack)
         found = [
-            list(_members_of(one, opened, recipe, section, shown))
+            list(_members_of(one, opened, recipe, section, shown, frame))
             for one in recipe.in_files(section)
         ]
         for together in zip(*found, strict=True):
@@ -251,6 +257,7 @@ def _members_of(
     recipe: Recipe,
     section: ForecastFields,
     shown: str,
+    frame: xr.Dataset | None,
 ) -> Iterator[tuple[xr.DataArray, np.ndarray | None]]:
     """A variable of each forecast of a file on (time, member, *state_dims), and its starts."""
     dataset = opened[one.name].dataset
@@ -269,6 +276,8 @@ def _members_of(
         members = []
         for member in _taken(field, section, shown):
             made, _ = canonical_field(member.to_dataset(), shown, recipe, one.name, one.variable)
+            if frame is not None:
+                made = on_axes(made, frame, recipe.state_dims, shown)
             members.append(made.astype(np.float32).load())
         yield xr.concat(members, "member"), starts
 

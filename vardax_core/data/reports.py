@@ -125,7 +125,9 @@ def read_reports(
     platforms = _numbered(known, [records for records, _ in parts])
     dataset = _in_columns(recipe, parts, slots, platforms)
     if recipe.forecast_files is not None:
-        dataset = _with_equivalents(dataset, recipe, grid, GivenForecast(recipe, folders))
+        dataset = _with_equivalents(
+            dataset, recipe, grid, GivenForecast(recipe, folders, frame=frame)
+        )
     return Reports(dataset, tuple(platforms), tuple(accounts), tuple(refused))
 
 

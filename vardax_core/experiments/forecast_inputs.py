@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float
 
 from vardax_core.data.errors import RecipeError
@@ -21,14 +22,17 @@ class ForecastInputs:
         forecast: as it had arrived by the experiment's cut-off.
     """
 
-    def __init__(self, recipe: Recipe, settings: ExperimentSettings):
+    def __init__(self, recipe: Recipe, settings: ExperimentSettings, frame: xr.Dataset):
         """Read the files.
+
+        Arguments:
+            frame: with the axes of the states.
 
         Raises:
             SourceError: a file cannot be used.
             RecipeError: the forecast has another number of members than the ensemble.
         """
-        self.forecast = GivenForecast(recipe, data_folders(), settings.cut_off)
+        self.forecast = GivenForecast(recipe, data_folders(), settings.cut_off, frame)
         self._dtype = settings.dtype
         self._name = recipe.name
         if self.forecast.members not in (1, settings.members):

@@ -55,10 +55,10 @@ class SegmentReader:
         if settings.cut_off is None:
             self._observations = self._observations.drop_vars("arrival_time")
         self._truth = self._records = None
+        analysis = store.dataset("analysis")
         self.forecast = None
         if recipe.forecast_files is not None:
-            self.forecast = ForecastInputs(recipe, settings)
-        analysis = store.dataset("analysis")
+            self.forecast = ForecastInputs(recipe, settings, analysis)
         grid_shape = tuple(analysis.sizes[dim] for dim in recipe.state_dims)
         self._shape = recipe.state_shape(grid_shape)
         if recipe.reported:

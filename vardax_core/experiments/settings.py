@@ -228,7 +228,10 @@ def require_training(recipe: Recipe) -> None:
 
 
 def smoothed_methods(recipe: Recipe) -> tuple[str, ...]:
-    """The methods whose members are carried from cycle to cycle, so that a lag means something."""
+    """The methods whose members are carried from cycle to cycle, so that a lag means something;
+    none where each cycle has those of a forecast from files."""
+    if recipe.forecast_files is not None:
+        return ()
     prior = prior_of(recipe)
     return tuple(n for n in available_methods(recipe) if method_of(n).carries_members(prior))
 

@@ -214,7 +214,7 @@ def _unobserved(prior: ChannelsPrior, period: ObservedPeriod, number: int) -> Le
     if period.fields is not None:
         fields = period.fields[variable.name].transpose("time", *recipe.state_dims).to_numpy()
     elif recipe.forecast_files is not None:
-        given = GivenForecast(recipe, data_folders()).fields[:, :, number]
+        given = GivenForecast(recipe, data_folders(), frame=period.frame).fields[:, :, number]
         fields = given.reshape(-1, *given.shape[2:])
     else:
         raise UnknownPriorError(
