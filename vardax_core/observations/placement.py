@@ -212,7 +212,9 @@ def place(
     weights = np.zeros(points.shape)
     if there.any():
         points[there], weights[there] = grid.stencil(coordinates[there])
-    of = np.zeros(len(there), np.int64) if channels is None else np.where(there, channels, 0)
+    of = np.zeros(len(there), np.int64)
+    if channels is not None:
+        of[there] = channels[there]
     points += (of * grid.size)[:, None].astype(np.int32)
     some = np.where(there[:, None], coordinates, 0.0)
     straight = np.where(there[:, None], grid.embedded(some), 0.0)
