@@ -12,23 +12,20 @@ import json
 import os
 import pathlib
 import sys
+import tempfile
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from records.scores import map_seconds, withheld_clouds, withheld_stations, withheld_tracks
 
-from vardax_core.analysis.ensemble.letkf import LETKF
-from vardax_core.analysis.ensemble.localization import local_network
 from vardax_core.data import ingest, load_recipe, validate_recipe
-from vardax_core.data.forecast_fields import GivenForecast
 from vardax_core.data.reports import EQUIVALENT, PLATFORM, seconds_of
 from vardax_core.data.space import state_grid
 from vardax_core.data.state_frame import data_folders, prior_fields
-from vardax_core.observations.linear import interpolation
+from vardax_core.experiments.assimilate import Assimilation, pending_cycles
+from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.settings import default_settings
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
-from vardax_core.types import Observations
 
 TMAX, TMIN, TRACKS, CRPS_GAIN, CLOUDS = 0.93, 1.07, 0.030, 0.08, 0.25
 RATIO = (0.9, 1.1)
@@ -134,72 +131,35 @@ def clouds(folder, quick):
     )
 
 
-LEVELS = """
-schema: 2
-name: levels
-title: Temperature on pressure levels
-attribution: ECMWF
-variables:
-  - {name: t, long_name: temperature, units: K, valid_min: 180, valid_max: 330}
-grid:
-  dims: [latitude, longitude]
-  like: {files: [formats/era5-levels-members.grib], variable: t}
-forecast: {files: [formats/era5-levels-members.grib], variable: t, select: {isobaricInhPa: LEVEL}}
-observations:
-  - name: none
-    source:
-      kind: table
-      files: [none.csv]
-      columns: {time: time, latitude: lat, longitude: lon, value: t}
-      units: K
-    error_sd: 0.5
-cycle:
-  start: 2017-01-01T00:00Z
-  end: 2017-01-02T12:00Z
-  interval: 12h
-  window: {times: 1, spacing: 12h}
-members: 10
-"""
-
-
 def levels(quick):
-    """Read members and levels; analyse simulated observations of one member by the others."""
-    import yaml
-
+    """Read members and levels of an ensemble; analyse simulated observations of one member by the
+    others, through the recipe."""
+    recipe = load_recipe("era5-levels")
+    made = ingest(recipe)
+    with tempfile.TemporaryDirectory() as root:
+        experiment = Experiment(recipe, default_settings(recipe, "letkf"), pathlib.Path(root))
+        store = experiment.create_store(made)
+        experiment.append_observations(store, made)
+        run = Assimilation(experiment, store, experiment.prepare(store))
+        list(run.run(pending_cycles(experiment, store)[: 1 if quick else None]))
+        scores = store.dataset("diagnostics").load()
+        backgrounds = store.dataset("background").load()
+    with xr.open_dataset(
+        data_folders()[0] / "formats/era5-levels-members.grib",
+        engine="cfgrib",
+        backend_kwargs={"indexpath": "", "filter_by_keys": {"cfVarName": "t"}},
+    ) as raw:
+        times = backgrounds["time"].to_numpy()
+        members = raw["t"].sel(time=times, number=list(recipe.forecast_files.members)).load()
     found = {}
-    for level in (850.0, 500.0):
-        recipe = validate_recipe(yaml.safe_load(LEVELS.replace("LEVEL", f"{level:g}")), "levels")
-        forecast = GivenForecast(recipe, data_folders())
-        with xr.open_dataset(
-            data_folders()[0] / "formats/era5-levels-members.grib",
-            engine="cfgrib",
-            backend_kwargs={"indexpath": "", "filter_by_keys": {"cfVarName": "t"}},
-        ) as raw:
-            expected = raw["t"].sel(isobaricInhPa=level).transpose("time", "number", ...)
-            same = np.array_equal(forecast.fields, expected.to_numpy())
-            frame = expected.isel(time=0, number=0, drop=True).to_dataset(name="t")
-        grid = state_grid(frame, recipe)
-        truth, members = forecast.fields[0, 0], forecast.fields[0, 1:]
-        rng, count, error_sd = np.random.default_rng(int(level)), 1500, 0.1
-        places = np.stack([rng.uniform(-85, 85, count), rng.uniform(-180, 180, count)], axis=1)
-        operator = interpolation(grid, places)
-        values = np.asarray(operator(jnp.asarray(truth))) + rng.normal(0, error_sd, count)
-        window = Observations.from_values(
-            jnp.asarray(values[None], jnp.float32),
-            jnp.full((1, count), error_sd),
-            jnp.zeros(1, jnp.int32),
-        )
-        step = LETKF(operator, local_network(grid, places, 300.0, max_local=40), 1.0)
-        analysis = step(jnp.asarray(members), window, key=jax.random.key(0))
-        weights = grid.weights()
-
-        def rms(field, truth=truth, weights=weights):
-            return float(np.sqrt(np.average((np.asarray(field) - truth) ** 2, weights=weights)))
-
+    for number, variable in enumerate(recipe.variables):
+        level = variable.select["isobaricInhPa"]
+        expected = members.sel(isobaricInhPa=level).transpose("time", "number", ...).to_numpy()
+        own = scores.isel(channel=number).mean("time")
         found[level] = {
-            "read_as_written": same,
-            "background_rmse": rms(members.mean(axis=0)),
-            "analysis_rmse": rms(analysis.mean),
+            "read_as_written": np.array_equal(backgrounds[variable.name].to_numpy(), expected),
+            "background_rmse": float(own["background_rmse"]),
+            "analysis_rmse": float(own["rmse"]),
         }
     return found
 

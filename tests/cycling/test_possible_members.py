@@ -9,11 +9,23 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from vardax_core.analysis.ensemble.etkf import ETKF
-from vardax_core.analysis.possible import Climate, possible_members
+from vardax_core.analysis.possible import (
+    Climate,
+    Possible,
+    narrowed,
+    nearly_in_range,
+    possible_members,
+)
 from vardax_core.cycling.cycle import CycleInput, CycleProgram
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
-from vardax_core.types import Observations
+from vardax_core.types import (
+    Analysis,
+    Observations,
+    ResultCode,
+    ensemble_mean,
+    ensemble_spread,
+)
 
 RANGE = (-10.0, 10.0)
 
@@ -95,3 +107,38 @@ def test_a_lost_member_does_not_end_the_chain(key):
     assert np.isfinite(state.ensemble).all()
     _, output = eqx.filter_jit(program.run)(state, one_cycle, key=key)
     assert int(output.replaced_members) == 0
+
+
+BY_CHANNEL = (((0.0,), (-100.0,)), ((1.0,), (100.0,)))
+"""A share and a temperature, on a ring."""
+
+
+def test_each_channel_is_held_against_its_own_bounds():
+    """50 is possible as a temperature and not as a share; the bounds of all would let it pass."""
+    good = jnp.array([[[0.2, 0.4], [10.0, -20.0]], [[0.6, 0.2], [30.0, 40.0]]])
+    ensemble = jnp.concatenate([good, good.at[0, 0, 1].set(50.0)[:1]])
+    repaired, replaced = possible_members(ensemble, BY_CHANNEL)
+    assert int(replaced) == 1
+    np.testing.assert_array_equal(repaired[:2], good)
+    # The mirror image of the first member about the mean of both is the second.
+    np.testing.assert_allclose(repaired[2], good[1], rtol=1e-6)
+    possible = Possible(BY_CHANNEL)
+    made = Analysis(ensemble, ensemble_mean(ensemble), ensemble_spread(good), jnp.asarray(0), {})
+    assert int(possible.analysis(made, good.repeat(2, 0)[:3]).result) == ResultCode.OUT_OF_RANGE
+    fine = Analysis(good, ensemble_mean(good), ensemble_spread(good), jnp.asarray(0), {})
+    assert int(possible.analysis(fine, good).result) == ResultCode.OK
+
+
+def test_a_channel_lies_beyond_its_bounds_by_its_own_standard_deviation():
+    sd = jnp.array([[0.05, 0.1], [5.0, 10.0]])
+    climate = Climate(jnp.zeros((2, 2)), sd)
+    values = jnp.array([[1.09, 1.2], [109.0, 120.0]])
+    expected = [[1.0, 1.2], [100.0, 120.0]]
+    np.testing.assert_allclose(nearly_in_range(values, BY_CHANNEL, climate), expected)
+    np.testing.assert_allclose(nearly_in_range(values[None], BY_CHANNEL, climate)[0], expected)
+
+
+def test_a_range_is_narrowed_channel_by_channel():
+    assert narrowed(RANGE, -20.0, 5.0) == (-10.0, 5.0)
+    assert narrowed((-np.inf, np.inf), *BY_CHANNEL) == BY_CHANNEL
+    assert narrowed((-1.0, 2.0), *BY_CHANNEL) == (((0.0,), (-1.0,)), ((1.0,), (2.0,)))

@@ -1,16 +1,26 @@
 """A state with two channels from recipe to store and report."""
 
+import datetime
+
 import numpy as np
 import pytest
+import xarray as xr
 
 from tests.experiments import layers, small
 from vardax_core.data import ingest
 from vardax_core.data.channels import stacked
+from vardax_core.experiments.assimilate import pending_cycles
+from vardax_core.experiments.backfill import backfill
+from vardax_core.experiments.checkup import check_up
 from vardax_core.experiments.comparison import compare
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import ExperimentSettings, lack_of
+from vardax_core.monitoring.dashboard import latest_picture
+from vardax_core.monitoring.situation import survey
+from vardax_core.store.export import export
 
 METHODS = ("climatology", "letkf")
+LAG = 2
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +105,61 @@ def test_the_report_scores_each_layer(run):
     assert written.scores["letkf"]["rmse"] == written.channels["q1"]["letkf"]["rmse"]
     pictures = {path.name for path in written.markdown.parent.glob("*.png")}
     assert {"map.png", "map-q2.png"} <= pictures
+
+
+@pytest.fixture(scope="module")
+def backfilled(run, tmp_path_factory):
+    """The same observations in two streams side by side, smoothed by two later analyses."""
+    ingested, _, _ = run
+    root = tmp_path_factory.mktemp("backfilled")
+    settings = ExperimentSettings(method="letkf", members=20, lag=LAG)
+    with pytest.MonkeyPatch.context() as patch:
+        small.shorten_segments(patch.setattr, 5)
+        made = Experiment(layers.recipe(), settings, root)
+        store = small.ingested_store(made, ingested)
+        times = pending_cycles(made, store)
+        tip, seams = backfill(made, store, made.prepare(store), times, streams=2, overlap=8)
+    assert tip.cycles == layers.CYCLES
+    assert len(seams) == 1
+    return made, store
+
+
+def test_later_analyses_improve_each_layer(backfilled):
+    _, store = backfilled
+    recipe, smoothed = layers.recipe(), store.dataset("smoothed").load()
+    assert {f"{n}_{what}" for n in layers.LAYERS for what in ("mean", "spread")} == set(smoothed)
+    truth = stacked(store.dataset("nature_run").load(), recipe).sel(time=smoothed["time"])
+    rows = slice(layers.BURN_IN, layers.CYCLES - LAG)
+    later = stacked(smoothed, recipe, "_mean").to_numpy()[layers.BURN_IN + LAG :]
+    soon = stacked(store.dataset("analysis").load(), recipe, "_mean").to_numpy()[rows]
+    error = [
+        np.sqrt(np.mean((field - truth.to_numpy()[rows]) ** 2, axis=(0, 2, 3)))
+        for field in (soon, later)
+    ]
+    assert (error[1] < error[0]).all()
+
+
+def test_a_backfilled_store_is_watched_and_shown(backfilled):
+    made, store = backfilled
+    now = datetime.datetime(2000, 2, 1, tzinfo=datetime.UTC)
+    situation = survey(made, store, now=now, due=None)
+    assert np.isfinite(situation.statistics["squared_error"]).all()
+    figure = latest_picture(made, store, situation)
+    assert figure is not None
+
+
+def test_an_export_holds_every_layer(backfilled, tmp_path):
+    _, store = backfilled
+    assert "analysis" in export(store, tmp_path / "out.zarr")
+    with xr.open_zarr(tmp_path / "out.zarr", group="analysis") as copy:
+        for name in layers.LAYERS:
+            np.testing.assert_array_equal(copy[name], store.dataset("analysis")[name])
+
+
+def test_a_check_of_the_recipe_shows_what_is_observed(tmp_path):
+    made = check_up(layers.recipe(), tmp_path)
+    assert not made.faults
+    assert [path.name for path in made.pictures] == ["map.png"]
 
 
 def test_a_method_of_one_variable_says_so():

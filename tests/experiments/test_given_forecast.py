@@ -5,15 +5,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tests.cycling.test_placement import ETKF, GRID, PlacedPoints, program
 from tests.experiments import reported
 from vardax_core.cycling.cycle import with_given
 from vardax_core.data import RecipeError
 from vardax_core.data.forecast_fields import GivenForecast
 from vardax_core.data.timeaxis import to_minutes
-from vardax_core.experiments.record_inputs import RecordInputs
+from vardax_core.experiments.forecast_inputs import ForecastInputs
 from vardax_core.experiments.settings import default_settings
-from vardax_core.state.grids import LatLon
 
 FIRST = np.datetime64("2019-03-01T12:00", "ns")
 BACKGROUND = jnp.array([[1.0, 10.0], [3.0, 20.0], [5.0, 30.0]])
@@ -80,6 +78,5 @@ def test_another_number_of_members_is_refused(recipe):
     with pytest.raises(ValueError, match="set members to 2"):
         with_given(BACKGROUND, BACKGROUND[:2])
     settings = default_settings(recipe, "interpolation")
-    grid = LatLon.from_degrees(reported.LATITUDE, reported.LONGITUDE)
     with pytest.raises(RecipeError, match="has 2 members and the ensemble 8; set members to 2"):
-        RecordInputs(recipe, settings, grid, program(ETKF(PlacedPoints.nowhere(GRID.shape))), 4)
+        ForecastInputs(recipe, settings, xr.Dataset())

@@ -15,6 +15,7 @@ from vardax_core.models.lorenz63 import Lorenz63
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.models.persistence import DampedPersistence
 from vardax_core.models.quasi_geostrophic import QuasiGeostrophic
+from vardax_core.models.standardised import Standardised
 from vardax_core.models.stochastic import AdditiveNoise, PerturbedTendency
 from vardax_core.models.two_scale_lorenz96 import TwoScaleLorenz96
 
@@ -64,6 +65,10 @@ MODELS = {
     "lorenz96_long": lambda: (
         Lorenz96(state_shape=(12,), step_size=0.02, n_steps=5),
         8.0 + jax.random.normal(jax.random.key(1), (12,)),
+    ),
+    "standardised": lambda: (
+        Standardised.of(Lorenz63(), jnp.array([10.0, 0.0, -5.0]), jnp.array([2.0, 0.5, 1.5])),
+        jnp.array([13.0, -0.75, 33.25]),
     ),
     "climatology": lambda: (climatology(), jnp.zeros(4)),
     "damped_persistence": lambda: (

@@ -1,10 +1,12 @@
 """What states, and ensembles of them, are possible."""
 
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from scipy.stats import chi2
 
@@ -17,8 +19,38 @@ RARE = 1e-9
 LEAST_ALLOWED = 2.0
 """Times the climate's standard deviation that any ensemble may spread."""
 
-Range = tuple[float, float]
+Bound = float | tuple[Any, ...]
+"""Of all values, or nested in the shape of a state's last axes, one where a bound is shared:
+`((1.0,), (2.0,))` on a ring of two channels."""
+Range = tuple[Bound, Bound]
 """Smallest and largest possible value, unit of the state."""
+
+
+def bounds_of(
+    valid_range: Range, like: Float[Array, "*any"]
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """The ends of a range as arrays that fit against states, or ensembles of them."""
+
+    def end(bound: Bound) -> Float[Array, "..."]:
+        array = jnp.asarray(bound, like.dtype)
+        if not array.ndim:
+            return array
+        return array.reshape((1,) * (like.ndim - array.ndim) + array.shape)
+
+    return end(valid_range[0]), end(valid_range[1])
+
+
+def narrowed(valid_range: Range, lowest: Bound, highest: Bound) -> Range:
+    """The part of a range that lies within another."""
+    low, high = valid_range
+    return (
+        _nested(np.maximum(np.asarray(low), np.asarray(lowest))),
+        _nested(np.minimum(np.asarray(high), np.asarray(highest))),
+    )
+
+
+def _nested(bound: np.ndarray | float) -> Bound:
+    return tuple(map(_nested, np.asarray(bound))) if np.ndim(bound) else float(bound)
 
 
 def largest_spread(members: int) -> float:
@@ -72,6 +104,17 @@ class Climate(eqx.Module):
         before = (time - self.climatology.interval).astype(time.dtype)
         return self.climatology.forecast(like, before, key=key).astype(like.dtype)
 
+    def largest_sd(self, valid_range: Range, like: Float[Array, "*any"]) -> Float[Array, "..."]:
+        """The largest standard deviation of the points that share a bound of a range, to fit
+        against states or ensembles of them."""
+        shared = jnp.asarray(valid_range[0])
+        if not shared.ndim:
+            return jnp.max(self.sd).astype(like.dtype)
+        sd = self.sd.reshape((1,) * (shared.ndim - self.sd.ndim) + self.sd.shape)
+        axes = tuple(axis for axis, size in enumerate(shared.shape) if size == 1)
+        most = jnp.max(sd, axis=axes, keepdims=True).astype(like.dtype)
+        return most.reshape((1,) * (like.ndim - most.ndim) + most.shape)
+
     def allowed_spread(self, members: int, dtype: jnp.dtype) -> Float[Array, "*#state"]:
         """Largest standard deviation of so many members, see `largest_spread`."""
         return self.sd.astype(dtype) * jnp.asarray(largest_spread(members), dtype)
@@ -79,7 +122,7 @@ class Climate(eqx.Module):
 
 def in_range(values: Float[Array, "..."], valid_range: Range) -> Bool[Array, "..."]:
     """Where values are finite and possible."""
-    low, high = valid_range
+    low, high = bounds_of(valid_range, values)
     return jnp.isfinite(values) & (values >= low) & (values <= high)
 
 
@@ -90,8 +133,8 @@ def nearly_in_range(
     its bounds, as a Gaussian method has them of a variable that is bounded."""
     if climate is None:
         return values
-    low, high = (jnp.asarray(bound, values.dtype) for bound in valid_range)
-    sd = jnp.max(climate.sd).astype(values.dtype)
+    low, high = bounds_of(valid_range, values)
+    sd = climate.largest_sd(valid_range, values)
     raised = jnp.where((values < low) & (values >= low - sd), low, values)
     return jnp.where((values > high) & (values <= high + sd), high, raised)
 
@@ -125,14 +168,16 @@ def possible_members(
     members = ensemble.shape[0]
     ensemble = nearly_in_range(ensemble, valid_range, climate)
     flat = ensemble.reshape(members, -1)
-    possible = jnp.all(in_range(flat, valid_range), axis=1)
+    possible = jnp.all(in_range(ensemble, valid_range).reshape(members, -1), axis=1)
     count = jnp.sum(possible, dtype=jnp.int32)
     first_possible = jnp.argsort(~possible, stable=True).astype(jnp.int32)
     turn = jnp.cumsum(~possible, dtype=jnp.int32) - 1
     partner = flat[first_possible[turn % jnp.maximum(count, 1)]]
     kept = jnp.where(possible[:, None], flat, 0.0)
     mean = jnp.sum(kept, axis=0, keepdims=True) / jnp.maximum(count, 1).astype(flat.dtype)
-    mirrored = jnp.where(possible[:, None], flat, jnp.clip(2 * mean - partner, *valid_range))
+    reflected = (2 * mean - partner).reshape(ensemble.shape)
+    reflected = jnp.clip(reflected, *bounds_of(valid_range, ensemble)).reshape(members, -1)
+    mirrored = jnp.where(possible[:, None], flat, reflected)
     repaired = jnp.where((count > 0) & (count < members), mirrored, flat)
     repaired = repaired.reshape(ensemble.shape)
     replaced = jnp.asarray(members, jnp.int32) - count
@@ -157,7 +202,7 @@ def drawn_where(
 
     def draw(arrays, like, time, key):
         drawn = eqx.combine(arrays, static).draw(like, time, key=key)
-        return jnp.clip(drawn, *valid_range)
+        return jnp.clip(drawn, *bounds_of(valid_range, drawn))
 
     return where_wanted(wanted, draw, (arrays, otherwise, time, key), otherwise)
 
@@ -193,11 +238,12 @@ class Possible(eqx.Module):
             nearly_in_range(x, self.valid_range, self.climate)
             for x in (analysis.ensemble, analysis.mean)
         )
-        width = self.valid_range[1] - self.valid_range[0]
+        low, high = bounds_of(self.valid_range, analysis.spread)
+        spread = analysis.spread
         possible = (
             jnp.all(in_range(ensemble, self.valid_range))
             & jnp.all(in_range(mean, self.valid_range))
-            & jnp.all(in_range(analysis.spread, (0.0, width)))
+            & jnp.all(jnp.isfinite(spread) & (spread >= 0) & (spread <= high - low))
         )
         kept = possible | unusable(analysis)
         code = jnp.where(kept, analysis.result, int(ResultCode.OUT_OF_RANGE))

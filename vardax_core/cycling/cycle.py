@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.history import history_of
 from vardax_core.analysis.origin import Origin, needs_origin, with_origin
-from vardax_core.analysis.possible import Climate, Possible, drawn_back, unusable
+from vardax_core.analysis.possible import Climate, Possible, Range, drawn_back, unusable
 from vardax_core.calibration.statistics import CycleView, Smoothed, cycle_statistics
 from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
 from vardax_core.cycling.guard import Guard
@@ -139,7 +139,7 @@ class CycleProgram(eqx.Module):
     first_guess_limit: float = eqx.field(static=True, default=6.0)
     guard: Guard | None = None
     smoother: AbstractSmoother | None = None
-    valid_range: tuple[float, float] = eqx.field(static=True, default=(-math.inf, math.inf))
+    valid_range: Range = eqx.field(static=True, default=(-math.inf, math.inf))
     climate: Climate | None = None
     channels: bool = eqx.field(static=True, default=False)
     reported: bool = eqx.field(static=True, default=False)

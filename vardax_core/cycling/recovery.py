@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from vardax_core.analysis.branches import where_wanted
-from vardax_core.analysis.possible import Climate, Range
+from vardax_core.analysis.possible import Climate, Range, bounds_of
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.departures import Departures
 from vardax_core.types import Analysis, ResultCode, ensemble_mean, ensemble_spread
@@ -74,7 +74,7 @@ def restarted(
 
     def draw(arrays, like, time, key):
         climate, operator = eqx.combine(arrays, static)
-        members = jnp.clip(climate.draw(like, time, key=key), *valid_range)
+        members = jnp.clip(climate.draw(like, time, key=key), *bounds_of(valid_range, like))
         return members, ensemble_mean(operator.ensemble(members))
 
     members, equivalent = where_wanted(

@@ -89,6 +89,8 @@ def reports_schema(recipe: Recipe) -> pa.DatasetSchema:
         ("own_quality_control", "int8"),
     ):
         columns[name] = pa.DataVar(dtype=dtype, dims=dims)
+    if recipe.channels:
+        columns[CHANNEL] = pa.DataVar(dtype="int8", dims=dims)
     return _observations_schema(recipe, columns, {}, somewhere)
 
 
@@ -143,11 +145,19 @@ def _observations_schema(
 
 
 def _kept_in_bounds(data: xr.Dataset, recipe: Recipe) -> bool:
-    variable = recipe.observed
-    if not {variable.name, QUALITY_CONTROL} <= set(data.data_vars):
+    name, low, high = recipe.observed.name, recipe.observed.valid_min, recipe.observed.valid_max
+    if not {name, QUALITY_CONTROL} <= set(data.data_vars):
         return True  # the schema itself says which one is missing
-    values = data[variable.name]
-    good = (values >= variable.valid_min) & (values <= variable.valid_max)
+    values = data[name]
+    if recipe.channels and CHANNEL in data:
+        # Where there is no record the channel is -1, and nothing is kept.
+        of = data[CHANNEL].to_numpy()
+        dims = data[CHANNEL].dims
+        low, high = (
+            xr.DataArray(np.array([getattr(one, end) for one in recipe.variables])[of], dims=dims)
+            for end in ("valid_min", "valid_max")
+        )
+    good = (values >= low) & (values <= high)
     return bool((good | (data[QUALITY_CONTROL] != QualityCode.KEPT)).all())
 
 

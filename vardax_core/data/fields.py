@@ -2,13 +2,15 @@
 
 import itertools
 import pathlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
 
 from vardax_core.data.errors import SourceFormatError, TimeAxisError, UnitsError
+from vardax_core.data.field_times import check_times, with_valid_times
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe_sections import Variable
 from vardax_core.state.axis import GridError
 from vardax_core.state.coordinates import grid_of
 
@@ -23,8 +25,6 @@ _USUAL = {
     ),
 }
 _ROLES = {name: role for role, (names, _) in _USUAL.items() for name in names}
-_LEADS = {"step", "forecast_period", "lead_time", "leadtime", "prediction_timedelta"}
-_VALID = ("valid_time", "time")
 WITHOUT_ROWS = {
     "reduced_gg": ("a reduced Gaussian grid", "cdo -R -f nc copy"),
     "reduced_ll": ("a reduced latitude-longitude grid", "cdo -R -f nc copy"),
@@ -36,12 +36,22 @@ WITHOUT_ROWS = {
 
 
 def canonical_field(
-    dataset: xr.Dataset, path: str | pathlib.Path, recipe: Recipe, name: str
+    dataset: xr.Dataset,
+    path: str | pathlib.Path,
+    recipe: Recipe,
+    name: str,
+    variable: Variable | None = None,
+    select: Mapping[str, float] | None = None,
 ) -> tuple[xr.DataArray, tuple[str, ...]]:
-    """The variable of a recipe on (time, *state_dims), and what was done to have it so.
+    """A variable of a recipe on (time, *state_dims), and what was done to have it so.
 
     Latitude and longitude are known by their usual names and by their CF attributes, valid times
     by theirs or as the start of a forecast and its step; a dimension of size one is left out.
+
+    Arguments:
+        name: of the variable in the file.
+        variable: of the recipe; by default its first.
+        select: one coordinate of each further dimension, such as levels.
 
     Raises:
         SourceFormatError: it is no field of numbers on these axes.
@@ -60,7 +70,8 @@ def canonical_field(
             f"{path}: variable '{name}' holds {_kind_of(field)}, expected numbers; name another "
             "variable in source.variable, or write this one as numbers."
         )
-    field, notes = _with_valid_times(field, path)
+    field = selected(field, path, select or {})
+    field, notes = with_valid_times(field, path)
     field, originals = _with_names(field, recipe)
     single = [
         d for d in field.dims if d not in {"time", *recipe.state_dims} and field.sizes[d] == 1
@@ -70,9 +81,71 @@ def canonical_field(
     _check_axes(field, recipe, path, originals)
     field = field.reset_coords([c for c in field.coords if c not in field.dims], drop=True)
     _check_grid(field, recipe, path)
-    _check_times(field, path)
-    _check_units(field, recipe, path)
+    check_times(field, path)
+    _check_units(field, (variable or recipe.variable).units, path)
     return field.transpose("time", *recipe.state_dims), notes
+
+
+def selected(
+    field: xr.DataArray, path: str | pathlib.Path, select: Mapping[str, float]
+) -> xr.DataArray:
+    """The part of a field at one coordinate of some of its dimensions.
+
+    Raises:
+        SourceFormatError: it has no such dimension, or no such coordinate.
+    """
+    for dim, value in select.items():
+        if dim not in field.coords or field[dim].ndim > 1 or field[dim].dtype.kind not in "fiu":
+            numbered = [str(d) for d in field.coords if field[d].dtype.kind in "fiu"]
+            raise SourceFormatError(
+                f"{path}: variable '{field.name}' has no dimension '{dim}' with coordinates that "
+                f"are numbers, only {numbered}; correct `select` in the recipe."
+            )
+        there = np.atleast_1d(field[dim].values).astype(float)
+        at = np.flatnonzero(np.isclose(there, value))
+        if not at.size:
+            known = ", ".join(f"{one:g}" for one in there[:8])
+            raise SourceFormatError(
+                f"{path}: there is no {dim} {value:g}, only {known}; correct `select` in the "
+                "recipe."
+            )
+        field = field.isel({dim: int(at[0])}) if field[dim].ndim else field
+        field = field.drop_vars(dim)
+    return field
+
+
+def on_axes(
+    field: xr.DataArray, frame: xr.Dataset, dims: Sequence[str], path: str | pathlib.Path
+) -> xr.DataArray:
+    """The field at the coordinates of a frame and in their order, of which it may have more.
+
+    Longitudes a full turn apart are one.
+
+    Arguments:
+        frame: with a coordinate for each of `dims`.
+
+    Raises:
+        SourceFormatError: it has other coordinates.
+    """
+    for dim in dims:
+        if dim not in frame.coords or frame[dim].dims != (dim,):
+            continue
+        wanted, own = (np.asarray(one[dim].values, np.float64) for one in (frame, field))
+        apart = np.abs(wanted[:, None] - own[None])
+        if _ROLES.get(dim) == "longitude":
+            apart = np.minimum(apart % 360, 360 - apart % 360)
+        at = np.argmin(apart, axis=1)
+        step = float(np.median(np.abs(np.diff(wanted)))) if wanted.size > 1 else 1.0
+        if (apart[np.arange(at.size), at] > 1e-3 * step).any():
+            raise SourceFormatError(
+                f"{path}: variable '{field.name}' has another {dim}: {own.size} values from "
+                f"{own[0]:g} to {own[-1]:g}, expected {wanted.size} from {wanted[0]:g} to "
+                f"{wanted[-1]:g}; interpolate it to the grid of the states, or take that as the "
+                "recipe's grid (grid.like)."
+            )
+        if not np.array_equal(at, np.arange(own.size)):
+            field = field.isel({dim: at})
+    return field
 
 
 def with_named_axes(field: xr.DataArray, recipe: Recipe) -> xr.DataArray:
@@ -113,130 +186,6 @@ def _refuse_observations(
 
 def _grid_type(field: xr.DataArray) -> str:
     return str(field.attrs.get("GRIB_gridType", ""))
-
-
-def _with_valid_times(
-    field: xr.DataArray, path: str | pathlib.Path
-) -> tuple[xr.DataArray, tuple[str, ...]]:
-    leads = [d for d in field.dims if _is_lead(field, d)]
-    given = [c for c in _VALID if c in field.coords and _is_instants(field[c])]
-    by_name = [
-        str(c)
-        for c in field.coords
-        if _is_instants(field[c])
-        and field[c].dims
-        and field[c].attrs.get("standard_name") == "time"
-    ]
-    if not leads:
-        # In GRIB `time` is the start of the forecast and `valid_time` what it is valid for.
-        for name in dict.fromkeys([*given, *by_name]):
-            if len(field[name].dims) == 1:
-                (dim,) = field[name].dims
-                values = field[name].values
-                field = field.drop_vars([c for c in ("time", name) if c in field.coords])
-                return field.rename({dim: "time"} if dim != "time" else {}).assign_coords(
-                    time=("time", values)
-                ), ()
-        return field, ()
-    (lead, *others) = leads
-    if others:
-        raise TimeAxisError(
-            f"{path}: variable '{field.name}' has several dimensions of forecast steps ({leads}); "
-            "select one."
-        )
-    steps = _steps(field, lead)
-    starts = [
-        c
-        for c in field.coords
-        if _is_instants(field[c]) and c != "valid_time" and field[c].dims in ((c,), ())
-    ]
-    if len(starts) != 1:
-        raise TimeAxisError(
-            f"{path}: variable '{field.name}' has forecast steps ('{lead}') but its forecasts have "
-            f"{'no' if not starts else 'more than one'} start time {starts or ''}; give it one "
-            "coordinate of start times."
-        )
-    (start,) = starts
-    return _joined(field, str(start), str(lead), steps, path)
-
-
-def _joined(
-    field: xr.DataArray, start: str, lead: str, steps: np.ndarray, path: str | pathlib.Path
-) -> tuple[xr.DataArray, tuple[str, ...]]:
-    """Forecasts one after another, at their valid times."""
-    begins = np.atleast_1d(field[start].values).astype("datetime64[ns]")
-    if start not in field.dims:
-        field = field.drop_vars(start).expand_dims({start: begins})
-    valid = (begins[:, None] + steps[None, :]).ravel()
-    unique, count = np.unique(valid, return_counts=True)
-    if (count > 1).any():
-        raise TimeAxisError(
-            _overlap_message(path, str(field.name), lead, begins, steps, unique, count)
-        )
-    gone = [c for c in field.coords if {start, lead} & set(field[c].dims)]
-    rest = [d for d in field.dims if d not in {start, lead}]
-    order = np.argsort(valid, kind="stable")
-    joined = field.drop_vars(gone).transpose(start, lead, *rest)
-    joined = joined.stack({"_valid": (start, lead)}, create_index=False)
-    joined = joined.rename({"_valid": "time"}).assign_coords(time=("time", valid))
-    if not np.array_equal(order, np.arange(order.size)):
-        joined = joined.isel(time=order)
-    note = f"valid times are those of {begins.size} forecasts and their {steps.size} steps"
-    return joined.transpose("time", *rest), (note,)
-
-
-def _overlap_message(
-    path: str | pathlib.Path,
-    name: str,
-    lead: str,
-    begins: np.ndarray,
-    steps: np.ndarray,
-    unique: np.ndarray,
-    count: np.ndarray,
-) -> str:
-    first = unique[count > 1][0]
-    apart = np.diff(np.unique(begins)).min() if np.unique(begins).size > 1 else None
-    chosen = steps if apart is None else steps[(steps >= steps[0]) & (steps < steps[0] + apart)]
-    hours = ", ".join(f"{step / np.timedelta64(1, 'h'):g}" for step in chosen[:24])
-    given = [
-        f"step {(first - begin) / np.timedelta64(1, 'h'):g} h from {_minute(begin)}"
-        for begin in begins
-        if (first - begin) in steps
-    ]
-    return (
-        f"{path}: variable '{name}' has forecasts that overlap: {int((count > 1).sum())} of "
-        f"{unique.size} valid times are given more than once ({_minute(first)} by "
-        f"{' and by '.join(given)}). Select the steps that follow each other from start to start, "
-        f"here '{lead}' = {hours} hours (grib_copy -w stepRange=0/1/2... IN OUT, or xarray's sel)."
-    )
-
-
-def _minute(time: np.datetime64) -> str:
-    return str(np.datetime_as_string(time, unit="m"))
-
-
-def _is_instants(coordinate: xr.DataArray) -> bool:
-    return bool(np.issubdtype(coordinate.dtype, np.datetime64))
-
-
-def _is_lead(field: xr.DataArray, dim: Hashable) -> bool:
-    if dim not in field.coords:
-        return False
-    coordinate = field[dim]
-    named = dim in _LEADS or coordinate.attrs.get("standard_name") == "forecast_period"
-    return coordinate.dtype.kind == "m" or (named and coordinate.dtype.kind in "iuf")
-
-
-def _steps(field: xr.DataArray, lead: Hashable) -> np.ndarray:
-    coordinate = field[lead].variable
-    if coordinate.dtype.kind != "m":
-        coordinate = xr.conventions.decode_cf_variable(lead, coordinate, decode_timedelta=True)
-    if coordinate.dtype.kind != "m":
-        raise TimeAxisError(
-            f"the forecast steps '{lead}' have units {field[lead].attrs.get('units')!r}; expected "
-            "hours, minutes, days or seconds."
-        )
-    return np.asarray(coordinate.values).astype("timedelta64[ns]")
 
 
 def _role(coordinate: xr.DataArray) -> str | None:
@@ -343,43 +292,8 @@ def _some(field: xr.DataArray, dim: Hashable) -> str:
     return f": {', '.join(values)}{', ...' if field.sizes[dim] > 3 else ''}"
 
 
-def _check_times(field: xr.DataArray, path: str | pathlib.Path) -> None:
-    time = field["time"]
-    if not np.issubdtype(time.dtype, np.datetime64) or not time.notnull().all() or not time.size:
-        raise TimeAxisError(
-            f"{path}: the time axis does not decode to instants (dtype {time.dtype}); it needs CF "
-            "units such as 'hours since 2019-03-01', the standard calendar and no gap."
-        )
-    steps = np.diff(time.values)
-    zero = np.timedelta64(0, "ns")
-    for fault, wrong in (
-        ("is not in time order", steps < zero),
-        ("holds a time twice", steps == zero),
-    ):
-        if wrong.any():
-            at = int(np.argmax(wrong))
-            repair = "sort the file by time"
-            if fault == "holds a time twice":
-                repair = _repair_of_twins(field, np.flatnonzero(wrong))
-            raise TimeAxisError(
-                f"{path}: the time axis {fault} ({int(wrong.sum())} places, first at index "
-                f"{at + 1}: {time.values[at]} is followed by {time.values[at + 1]}); {repair}."
-            )
-
-
-def _repair_of_twins(field: xr.DataArray, places: np.ndarray) -> str:
-    for at in places[:100]:
-        one, other = field.isel(time=int(at)), field.isel(time=int(at) + 1)
-        if not np.array_equal(one.to_numpy(), other.to_numpy(), equal_nan=True):
-            return (
-                f"the two fields of {_minute(field['time'].values[at])} differ, so that one of "
-                "them must be chosen (an older version, another experiment or member?)"
-            )
-    return "the fields are the same: drop the duplicates"
-
-
-def _check_units(field: xr.DataArray, recipe: Recipe, path: str | pathlib.Path) -> None:
-    expected, found = recipe.variable.units, field.attrs.get("units")
+def _check_units(field: xr.DataArray, expected: str, path: str | pathlib.Path) -> None:
+    found = field.attrs.get("units")
     if found is None:
         raise UnitsError(
             f"{path}: variable '{field.name}' has no units attribute, expected '{expected}'; state "

@@ -145,9 +145,9 @@ def _cycles(recipe: Recipe) -> Int[np.ndarray, " cycle"]:
 
 
 def _faults_of_streams(recipe: Recipe, folders: Sequence[pathlib.Path]) -> Iterator[str]:
-    variable = recipe.variable
     first, last = from_minutes(np.array(recipe.span))
     for stream in recipe.streams or ():
+        variable = recipe.variable_of_stream(stream)
         try:
             read_stream(
                 stream,
@@ -181,7 +181,7 @@ def _of_use(recipe: Recipe, reports: Reports, kept: np.ndarray) -> Iterator[str]
 def _streams(recipe: Recipe, reports: Reports) -> Iterator[StreamFound]:
     """The records of each stream, as the store will have them."""
     data = reports.observations
-    name = recipe.variable.name
+    name = recipe.observed.name
     codes, numbers = data[QUALITY_CONTROL].to_numpy(), data[STREAM].to_numpy()
     epoch = np.datetime64(MINUTES_EPOCH, "ns")
     for number, account in enumerate(reports.accounts):
@@ -210,14 +210,18 @@ def _streams(recipe: Recipe, reports: Reports) -> Iterator[StreamFound]:
 def _of_prior(recipe: Recipe, folders: Sequence[pathlib.Path]) -> Iterator[str]:
     if recipe.prior is None:
         return
-    field = prior_fields(recipe, folders)[recipe.variable.name]
-    times, values = field["time"].to_numpy(), field.to_numpy()
-    shape = " x ".join(str(field.sizes[dim]) for dim in recipe.state_dims)
+    fields = prior_fields(recipe, folders)
+    times = fields["time"].to_numpy()
+    shape = " x ".join(str(fields.sizes[dim]) for dim in recipe.state_dims)
     yield f"prior: {_span(times)}, {shape} points"
     yield from (f"prior: {text}" for text in _gaps(times))
-    known = np.isfinite(values)
-    low, high = np.nanmin(values), np.nanmax(values)
-    yield f"prior: values {low:.6g} to {high:.6g} {recipe.variable.units}, {known.mean():.0%} known"
+    for variable in recipe.variables:
+        values, name = fields[variable.name].to_numpy(), variable.name if recipe.channels else ""
+        low, high, known = np.nanmin(values), np.nanmax(values), np.isfinite(values)
+        yield (
+            f"prior: {f'{name} ' if name else ''}values {low:.6g} to {high:.6g} {variable.units}, "
+            f"{known.mean():.0%} known"
+        )
     first, last = from_minutes(np.array(recipe.span))
     inside = int(((times >= first) & (times <= last)).sum())
     if inside:
@@ -230,8 +234,8 @@ def _of_prior(recipe: Recipe, folders: Sequence[pathlib.Path]) -> Iterator[str]:
 def _of_forecast(recipe: Recipe, folders: Sequence[pathlib.Path]) -> Iterator[str]:
     if recipe.forecast_files is None:
         return
-    given = GivenForecast(recipe, folders)
-    times = from_minutes(given.minutes)
+    given = GivenForecast(recipe, folders, frame=state_frame(recipe, folders))
+    times = from_minutes(np.unique(given.minutes))
     shape = " x ".join(map(str, given.fields.shape[2:]))
     yield f"forecast: {_span(times)}, {counted(given.members, 'member')}, {shape} points"
     yield from (f"forecast: {text}" for text in _gaps(times))

@@ -71,7 +71,7 @@ def observed_period(recipe: Recipe, data_dir: pathlib.Path | None = None) -> Obs
         data_dir=data_dir,
         partly=True,
     )
-    name = recipe.variable.name
+    name = recipe.observed.name
     kept = ingested.observations[QUALITY_CONTROL] == 0
     observations = ingested.observations.assign({name: ingested.observations[name].where(kept)})
     fields = None

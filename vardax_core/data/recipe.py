@@ -6,17 +6,19 @@ A recipe says where observations come from; how they are assimilated belongs to 
 import hashlib
 import pathlib
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from pydantic import Field, ValidationError
 
+from vardax_core.analysis.possible import Bound, Range
 from vardax_core.data import schema
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.host_sections import CallableForecast, CommandForecast, HostSection
 from vardax_core.data.observing_networks import EveryPoint, RandomPoints, Regular, Reported
 from vardax_core.data.recipe_faults import faults_of_recipe
 from vardax_core.data.recipe_sections import (
+    MIXED,
     OBSERVED,
     Binning,
     ObservationNoise,
@@ -29,6 +31,7 @@ from vardax_core.data.reported import (
     ForecastFields,
     NoTruth,
     PriorFields,
+    StateFields,
     StateGrid,
     WithheldPlatforms,
 )
@@ -39,6 +42,20 @@ from vardax_core.data.timeaxis import duration_to_minutes, instant_to_minutes
 from vardax_core.data.truth_sources import FileSource, TwinSource
 from vardax_core.observations.kinds.point import PointSettings
 from vardax_core.words import faults_of
+
+
+class FileVariable(NamedTuple):
+    """A variable of a state in files of fields.
+
+    Attributes:
+        variable: of the recipe.
+        name: that it has in the files.
+        select: one coordinate of each further dimension.
+    """
+
+    variable: Variable
+    name: str
+    select: dict[str, float]
 
 
 class Recipe(Section):
@@ -136,6 +153,17 @@ class Recipe(Section):
         """Names along the first axis of a state; none where a state has no such axis."""
         return tuple(one.name for one in self.variables) if self.further else ()
 
+    def in_files(self, section: StateFields | FileSource) -> tuple[FileVariable, ...]:
+        """Say how each variable of a state is found in the files of a section."""
+        return tuple(
+            FileVariable(
+                one,
+                one.file_variable or section.variable or one.name,
+                {**(section.select or {}), **(one.select or {})},
+            )
+            for one in self.variables
+        )
+
     def variable_of(self, channel: str) -> Variable:
         """Give the variable of a channel.
 
@@ -149,10 +177,17 @@ class Recipe(Section):
             )
         return found[channel]
 
+    def variable_of_stream(self, stream: Stream) -> Variable:
+        """Give the variable that a stream observes."""
+        return self.variable if stream.variable is None else self.variable_of(stream.variable)
+
     @property
     def observed_channels(self) -> tuple[int, ...]:
-        """Numbers of the channels that every station observes; none without channels."""
+        """Numbers of the channels that every station, or any stream, observes; none without
+        channels."""
         chosen = self.observation.channels if self.observation is not None else None
+        if self.streams is not None:
+            chosen = tuple(self.variable_of_stream(stream).name for stream in self.streams)
         return tuple(n for n, name in enumerate(self.channels) if not chosen or name in chosen)
 
     @property
@@ -166,7 +201,7 @@ class Recipe(Section):
         return Variable(
             name=OBSERVED,
             long_name=" or ".join(part.long_name for part in parts),
-            units=parts[0].units,
+            units=parts[0].units if len({part.units for part in parts}) == 1 else MIXED,
             valid_min=min(part.valid_min for part in parts),
             valid_max=max(part.valid_max for part in parts),
         )
@@ -189,12 +224,21 @@ class Recipe(Section):
         return tuple(sorted(names - {PointSettings.name}))
 
     @property
-    def valid_range(self) -> tuple[float, float]:
-        """Smallest and largest possible value of any variable."""
+    def valid_range(self) -> Range:
+        """Smallest and largest possible value of a state, of each channel if there are any."""
+        if not self.channels:
+            return self.variable.valid_min, self.variable.valid_max
         return (
-            min(one.valid_min for one in self.variables),
-            max(one.valid_max for one in self.variables),
+            tuple(self._on_grid(one.valid_min) for one in self.variables),
+            tuple(self._on_grid(one.valid_max) for one in self.variables),
         )
+
+    def _on_grid(self, bound: float) -> Bound:
+        """A bound of all points of a grid, as a nested one; see `Range`."""
+        nested: Bound = bound
+        for _ in self.state_dims:
+            nested = (nested,)
+        return nested
 
     def state_shape(self, grid_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of a state on a grid of some shape."""

@@ -1,13 +1,13 @@
 """What is wrong between the sections of a recipe that are each right."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from vardax_core.data.observing_networks import Reported
 from vardax_core.data.recipe_sections import RESERVED
-from vardax_core.data.reported import NoTruth
+from vardax_core.data.reported import NoTruth, StateFields
 from vardax_core.data.streams.sections import faults_of_names
-from vardax_core.data.truth_sources import TwinSource
+from vardax_core.data.truth_sources import FileSource, TwinSource
 from vardax_core.words import counted
 
 
@@ -27,9 +27,15 @@ def faults_of_recipe(recipe: Any) -> Iterator[str]:
 
 def _of_streams(recipe: Any) -> Iterator[str]:
     streams = recipe.streams or ()
-    bounds = (recipe.variable.valid_min, recipe.variable.valid_max)
+    known = [one.name for one in recipe.variables]
     for number, stream in enumerate(streams):
-        for fault in stream.faults_with(recipe.state_dims, recipe.variable.units, bounds):
+        if stream.variable not in (*known, *([] if recipe.channels else [None])):
+            said = "is needed" if stream.variable is None else f"'{stream.variable}' is not there"
+            yield f"observations.{number}.variable {said}: which of {known} the values are of"
+            continue
+        variable = recipe.variable_of_stream(stream)
+        bounds = (variable.valid_min, variable.valid_max)
+        for fault in stream.faults_with(recipe.state_dims, variable.units, bounds):
             yield f"observations.{number}.{fault}"
         if stream.error_sd is None and not stream.source.states_errors:
             yield (
@@ -70,8 +76,6 @@ def _of_simulation(recipe: Any) -> Iterator[str]:
     for name in ("grid", "prior", "withheld"):
         if getattr(recipe, name) is not None:
             yield f"{name} is for real observations, and these are simulated from a truth"
-    if recipe.forecast_files is not None:
-        yield "forecast from files is for real observations, and these are simulated"
     if recipe.binning is not None and recipe.unlike_points:
         yield (
             f"binning averages values at points, and these are of the kind "
@@ -146,6 +150,23 @@ def _of_twin(recipe: Any) -> Iterator[str]:
         )
 
 
+def faults_of_files(found: Iterable[Any]) -> Iterator[str]:
+    """Say which variables of a state would be read from the same values.
+
+    Arguments:
+        found: see `Recipe.in_files`.
+    """
+    seen: dict[tuple, str] = {}
+    for one in found:
+        key = (one.name, *sorted(one.select.items()))
+        if key in seen:
+            yield (
+                f"variables: '{seen[key]}' and '{one.variable.name}' are both '{one.name}' in the "
+                "files; give each its file_variable or select, such as a level"
+            )
+        seen[key] = one.variable.name
+
+
 def _of_channels(recipe: Any) -> Iterator[str]:
     chosen = recipe.observation.channels if recipe.observation is not None else None
     names = [one.name for one in recipe.variables]
@@ -159,8 +180,13 @@ def _of_channels(recipe: Any) -> Iterator[str]:
             f"variables: every one needs a name of its own, and none of {sorted(RESERVED)}; "
             f"got {names}"
         )
-    if not isinstance(recipe.source, TwinSource):
-        yield "variables: several are for a truth that a model simulates, so far"
+    for section in (recipe.source, recipe.prior, recipe.forecast_files):
+        if isinstance(section, FileSource | StateFields):
+            yield from faults_of_files(recipe.in_files(section))
+    if recipe.host is not None:
+        yield "forecast by a command or a function is for a state of one variable, so far"
+    if recipe.reported:
+        return
     units = {recipe.variables[number].units for number in recipe.observed_channels}
     if len(units) > 1:
         yield (

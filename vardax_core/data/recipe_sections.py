@@ -13,6 +13,8 @@ from vardax_core.observations.settings import AbstractOperatorSettings
 
 OBSERVED = "observed"
 """Name in stores of the values of observations where a state has several channels."""
+MIXED = "1"
+"""Units of the values of observations of variables in different ones; `channel` says which."""
 CHANNEL = "channel"
 """Name of the dimension of channels, and of the channel of a station."""
 RESERVED = frozenset({OBSERVED, CHANNEL, "time", "member", "station", "quality_control"})
@@ -30,6 +32,16 @@ class Variable(Section):
     units: str = Field(min_length=1, description="UDUNITS string; a source must state the same")
     valid_min: Number = Field(description="values below are gross errors, in `units`")
     valid_max: Number = Field(description="values above are gross errors, in `units`")
+    file_variable: str | None = Field(
+        default=None,
+        min_length=1,
+        description="name in files of fields; by default what these say, or `name`",
+    )
+    select: dict[str, Number] | None = Field(
+        default=None,
+        min_length=1,
+        description="one coordinate of each further dimension in files of fields, as of a level",
+    )
 
     def _faults(self) -> Iterator[str]:
         if not self.valid_min < self.valid_max:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field, model_serializer
 
-from vardax_core.data.scalars import Instant, Number, Seed
+from vardax_core.data.scalars import Duration, Instant, Integer, Number, Seed
 from vardax_core.data.section import Section
 from vardax_core.data.streams.scalars import Offset
 from vardax_core.data.streams.sections import TimeStatistic
@@ -25,7 +25,23 @@ class FieldFiles(Section):
     variable: str = Field(min_length=1, description="name of the variable in the files")
 
 
-class PriorFields(FieldFiles):
+class StateFields(Section):
+    """Files that hold the variables of a state."""
+
+    files: tuple[StreamFile, ...] = Field(
+        min_length=1, description="paths and patterns below the folders of data"
+    )
+    variable: str | None = Field(
+        default=None,
+        min_length=1,
+        description="name of the variable in the files; by default its own file_variable or name",
+    )
+    select: dict[str, Number] | None = Field(
+        default=None, description="one coordinate of each further dimension, of every variable"
+    )
+
+
+class PriorFields(StateFields):
     """Fields that methods may learn from: model output, analyses or maps, of any earlier time."""
 
     start: Instant | None = Field(default=None, description="first valid time that is used")
@@ -36,11 +52,15 @@ class PriorFields(FieldFiles):
             yield f"end {self.end.isoformat()} is before start {self.start.isoformat()}"
 
 
-class ForecastFields(FieldFiles):
-    """Forecasts in files, one or an ensemble, which are the background at every analysis time."""
+class ForecastFields(StateFields):
+    """Forecasts in files, one or an ensemble, which are the background at every analysis time.
+
+    Where the files say when their forecasts started and how far they reach, a background is of the
+    latest one that had arrived.
+    """
 
     kind: Literal["fields"] = Field(default="fields", exclude=True)
-    select: dict[str, Number] = Field(
+    select: dict[str, Number] | None = Field(
         default_factory=dict, description="one coordinate of each further dimension, such as levels"
     )
     statistic: TimeStatistic = Field(
@@ -49,6 +69,21 @@ class ForecastFields(FieldFiles):
     ends: Offset = Field(
         default=datetime.timedelta(0),
         description="from the analysis time to the valid time, or to the end of these hours",
+    )
+    members: tuple[Integer, ...] | None = Field(
+        default=None, min_length=1, description="numbers of those that are taken; by default all"
+    )
+    starts: str | None = Field(
+        default=None,
+        description="coordinate of the times that forecasts start at; by default as names and "
+        "attributes say",
+    )
+    leads: str | None = Field(
+        default=None,
+        description="coordinate of the times that forecasts reach; by default the same",
+    )
+    arrival_delay: Duration | None = Field(
+        default=None, description="from the start of a forecast to its arrival; by default none"
     )
 
 

@@ -10,9 +10,11 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Int
 
-from vardax_core.data.conventions import error_attributes, global_attributes, variable_attributes
+from vardax_core.data.channels import channel_attributes
+from vardax_core.data.conventions import attributes_of, error_attributes, global_attributes
 from vardax_core.data.forecast_fields import GivenForecast
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe_sections import CHANNEL
 from vardax_core.data.reported import WithheldPlatforms
 from vardax_core.data.space import state_grid
 from vardax_core.data.streams.account import NothingUsableError, StreamAccount
@@ -47,9 +49,10 @@ class Reports:
     Attributes:
         observations: dataset on (time, station); beside what `observe` gives, the place of each
             record under the names of the recipe's state_dims, its time in seconds
-            (`observation_time`), and the numbers of its platform and stream. Versions of one
-            observation share an `observation_id`; those before the last have the code SUPERSEDED,
-            a `superseded_time`, and the code that they had in `own_quality_control`.
+            (`observation_time`), and the numbers of its platform, stream and, if any, channel.
+            Versions of one observation share an `observation_id`; those before the last have the
+            code SUPERSEDED, a `superseded_time`, and the code that they had in
+            `own_quality_control`.
         platforms: `stream/platform` of every platform, by number.
         accounts: what became of the rows of each stream.
         refused: why nothing of a stream was used, though it was before.
@@ -84,7 +87,7 @@ def read_reports(
         SourceError: a stream cannot be read, or holds nothing that can be used.
     """
     slots = observation_times(recipe, start, end)
-    step, variable = recipe.spacing, recipe.variable
+    step = recipe.spacing
     before = CLOUD_IMAGES * step if _lays_clouds(recipe) else 0
     grid = state_grid(frame, recipe)
     first, last = (
@@ -95,6 +98,7 @@ def read_reports(
     parts: list[_Part] = []
     accounts, refused = [], []
     for stream in recipe.streams or ():
+        variable = recipe.variable_of_stream(stream)
         try:
             found = read_stream(
                 stream,
@@ -119,7 +123,9 @@ def read_reports(
     platforms = _numbered(known, [part.records for part in parts])
     dataset = _in_columns(recipe, parts, slots, platforms)
     if recipe.forecast_files is not None:
-        dataset = _with_equivalents(dataset, recipe, grid, GivenForecast(recipe, folders))
+        dataset = _with_equivalents(
+            dataset, recipe, grid, GivenForecast(recipe, folders, frame=frame)
+        )
     return Reports(dataset, tuple(platforms), tuple(accounts), tuple(refused))
 
 
@@ -250,7 +256,8 @@ def _in_columns(
         counts += own
         placed.append((row, column))
     shape = (slots.size, max(int(counts.max(initial=0)), 1))
-    name, dims = recipe.variable.name, recipe.state_dims
+    name, dims = recipe.observed.name, recipe.state_dims
+    channels = [recipe.variable_of_stream(stream).name for stream in recipe.streams or ()]
     columns: dict[str, np.ndarray] = {
         name: np.full(shape, np.nan, np.float32),
         f"{name}_error": np.full(shape, recipe.error_sd, np.float32),
@@ -263,6 +270,7 @@ def _in_columns(
         IDENTITY: np.zeros(shape, np.int64),
         SUPERSEDED_AT: np.full(shape, np.iinfo(np.int64).min, np.int64),
         OWN_CODE: np.full(shape, QualityCode.MISSING, np.int8),
+        **({CHANNEL: np.full(shape, -1, np.int8)} if recipe.channels else {}),
     }
     streams = {stream.name: number for number, stream in enumerate(recipe.streams or ())}
     for part, at in zip(parts, placed, strict=True):
@@ -279,7 +287,10 @@ def _in_columns(
             columns[dim][at] = records.place[:, axis]
         columns[OBSERVED_AT][at] = seconds_of(records.time)
         columns[PLATFORM][at] = np.array(numbers, np.int32)[records.platform]
-        columns[STREAM][at] = streams[records.stream]
+        number = streams[records.stream]
+        columns[STREAM][at] = number
+        if recipe.channels:
+            columns[CHANNEL][at] = recipe.channels.index(channels[number])
     attrs = _attributes(recipe)
     return xr.Dataset(
         {key: (("time", "station"), values, attrs[key]) for key, values in columns.items()},
@@ -312,12 +323,15 @@ def _with_equivalents(
             if not of.any():
                 continue
             places = [dataset[dim].to_numpy()[row][of] for dim in recipe.state_dims]
-            corners = stream.seen_as.stencil(grid, np.stack(places, axis=1))
+            points, weights = stream.seen_as.stencil(grid, np.stack(places, axis=1))
+            if recipe.channels:
+                channel = recipe.channels.index(recipe.variable_of_stream(stream).name)
+                points = points + channel * grid.size
             seconds = dataset[OBSERVED_AT].to_numpy()[row][of]
-            said = forecast.equivalents(seconds, stream.statistic, *corners)
+            said = forecast.equivalents(int(minute), seconds, stream.statistic, points, weights)
             own[row, of] = said
-            shift[row, of] = said - np.sum(corners.weights * background[corners.indices], axis=1)
-    units = {"units": recipe.variable.units}
+            shift[row, of] = said - np.sum(weights * background[points], axis=1)
+    units = {"units": recipe.observed.units}
     dims = ("time", "station")
     return dataset.assign(
         {
@@ -336,10 +350,10 @@ def _with_equivalents(
 
 
 def _attributes(recipe: Recipe) -> dict[str, dict]:
-    name, streams = recipe.variable.name, recipe.streams or ()
+    name, streams = recipe.observed.name, recipe.streams or ()
     calendar = {"calendar": "proleptic_gregorian"}
     return {
-        name: variable_attributes(recipe)
+        name: attributes_of(recipe.observed)
         | {"ancillary_variables": f"{name}_error {QUALITY_CONTROL}"},
         f"{name}_error": error_attributes(recipe),
         QUALITY_CONTROL: flag_attributes(),
@@ -360,6 +374,7 @@ def _attributes(recipe: Recipe) -> dict[str, dict]:
         | calendar,
         OWN_CODE: flag_attributes()
         | {"long_name": "quality control code, whatever came to supersede the value"},
+        CHANNEL: channel_attributes(recipe),
     }
 
 

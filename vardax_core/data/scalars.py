@@ -35,6 +35,12 @@ def _positive(value: datetime.timedelta) -> datetime.timedelta:
     return value
 
 
+def _file_below_the_folders(value: str) -> str:
+    for part in value.split("/"):
+        _plain_file_name(part)
+    return value
+
+
 def _plain_file_name(value: str) -> str:
     if value in {"", ".", ".."} or "/" in value or "\\" in value or "\0" in value:
         raise ValueError(
@@ -76,6 +82,7 @@ Duration = Annotated[
 Interval = Annotated[Duration, AfterValidator(_positive)]
 Instant = Annotated[datetime.datetime, BeforeValidator(_read_instant), AfterValidator(_as_utc)]
 FileName = Annotated[str, AfterValidator(_plain_file_name)]
+FilePath = Annotated[str, AfterValidator(_file_below_the_folders)]
 Integer = Annotated[int, BeforeValidator(_no_truth)]
 Number = Annotated[float, BeforeValidator(_no_truth)]
 Seed = Annotated[Integer, Field(ge=0, lt=2**63)]

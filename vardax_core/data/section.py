@@ -23,6 +23,12 @@ LATER_SECTIONS = frozenset(
             "further",
             "channels",
             "operator",
+            "select",
+            "file_variable",
+            "variable",
+            "starts",
+            "leads",
+            "arrival_delay",
         ),
     }
 )

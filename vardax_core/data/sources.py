@@ -2,13 +2,14 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pooch
 import xarray as xr
 
-from vardax_core.data.conventions import global_attributes, variable_attributes
+from vardax_core.data.channel_fields import open_fields
+from vardax_core.data.conventions import attributes_of, global_attributes
 from vardax_core.data.errors import (
     ChecksumError,
     PeriodError,
@@ -16,8 +17,7 @@ from vardax_core.data.errors import (
     SourceNotFoundError,
     SourceReplacedError,
 )
-from vardax_core.data.fields import canonical_field
-from vardax_core.data.places import content_sha256, open_place, sha256_of, unreadable
+from vardax_core.data.places import content_sha256, sha256_of, unreadable
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import Rounding, from_minutes, round_to_interval
 from vardax_core.data.truth_sources import FileSource, SourceFile
@@ -37,9 +37,9 @@ class Source:
 
     Attributes:
         path: where it is.
-        dataset: the recipe's variable on (time, *state_dims), float32, of all its times.
+        dataset: the recipe's variables on (time, *state_dims), float32, of all its times.
         rounding: how its times were moved onto the recipe's observation times.
-        notes: what was done to have the variable on these dimensions.
+        notes: what was done to have the variables on these dimensions.
         close: lets the file go.
     """
 
@@ -206,28 +206,31 @@ def open_source(
     cache_dir = default_cache_dir() if cache_dir is None else cache_dir
     if path is None:
         path = locate(recipe.source, data_dir=data_dir, cache_dir=cache_dir)
-    name = recipe.source.variable
-    opened = open_place(path, cache_dir, variable=name)
-    identity = opened.identity()
-    field, notes = canonical_field(opened.dataset, path, recipe, name)
+    opened = open_fields(path, path, recipe, recipe.source, cache_dir)
+    identity, parts = opened.identity(), {}
+    first = next(iter(opened.fields.values()))
     times, rounding = round_to_interval(
-        field["time"].values, recipe.period.start, recipe.simulation.interval
+        first["time"].values, recipe.period.start, recipe.simulation.interval
     )
-    field = field.assign_coords(time=("time", times))
-    digest = _digest_of(field, path)
-    variable = recipe.variable
-    dataset = field.astype(np.float32).rename(variable.name).to_dataset().drop_encoding()
-    dataset[variable.name].attrs = variable_attributes(recipe)
+    fields = {
+        name: field.assign_coords(time=("time", times)) for name, field in opened.fields.items()
+    }
+    digest = _digest_of(list(fields.values()), path)
+    for variable in recipe.variables:
+        parts[variable.name] = fields[variable.name].astype(np.float32).drop_encoding()
+        parts[variable.name].attrs = attributes_of(variable)
+    dataset = xr.Dataset(parts).drop_encoding()
     for axis, coordinate in dataset.coords.items():
         if axis != "time":
             dataset[axis] = coordinate.astype(np.float32)
-        dataset[axis].attrs = _coordinate_attrs(str(axis), field[axis].attrs)
+        dataset[axis].attrs = _coordinate_attrs(str(axis), first[axis].attrs)
     dataset.attrs = global_attributes(recipe) | {
         "source_file": opened.name,
         "source_sha256": digest,
     }
-    close = opened.dataset.close
-    return Source(str(path), dataset, rounding, notes, close, identity, opened.identity)
+    return Source(
+        str(path), dataset, rounding, opened.notes, opened.close, identity, opened.identity
+    )
 
 
 def _coordinate_attrs(name: str, given: dict) -> dict[str, str]:
@@ -235,11 +238,14 @@ def _coordinate_attrs(name: str, given: dict) -> dict[str, str]:
     return dict(COORDINATE_ATTRS.get(name, {"long_name": name} | meant))
 
 
-def _digest_of(field: xr.DataArray, path: str | pathlib.Path) -> str:
+def _digest_of(fields: Sequence[xr.DataArray], path: str | pathlib.Path) -> str:
     try:
-        return content_sha256(field)
+        digests = [content_sha256(field) for field in fields]
     except (OSError, EOFError, RuntimeError, ValueError) as error:
         raise unreadable(path, error) from error
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def select_period(source: Source, start: int, end: int, *, partly: bool = False) -> xr.Dataset:

@@ -10,9 +10,11 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool
 
-from vardax_core.data.conventions import global_attributes, variable_attributes
+from vardax_core.data.channel_fields import open_fields
+from vardax_core.data.channels import stacked
+from vardax_core.data.conventions import attributes_of, global_attributes
 from vardax_core.data.errors import RecipeError, SourceFormatError, TimeAxisError
-from vardax_core.data.fields import canonical_field, with_named_axes
+from vardax_core.data.fields import with_named_axes
 from vardax_core.data.places import open_place, sha256_of
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reported import FieldFiles, GridMask, PriorFields
@@ -20,6 +22,7 @@ from vardax_core.data.sources import COORDINATE_ATTRS, default_cache_dir
 from vardax_core.data.streams.files import Found, find_files
 from vardax_core.data.streams.numbers import flagged_as
 from vardax_core.data.timeaxis import from_minutes, instant_to_minutes
+from vardax_core.data.twin import mask_truth
 from vardax_core.paths import folder_setting
 
 STATE_MASK = "state_mask"
@@ -53,9 +56,11 @@ def state_frame(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:
     if grid is None and recipe.prior is None:
         raise RecipeError(f"Recipe '{recipe.name}': it says nothing of a grid; give one.")
     if grid is None:
-        field = prior_fields(recipe, folders)[recipe.variable.name]
-        frame = xr.Dataset(coords={dim: field[dim] for dim in recipe.state_dims})
-        known = field.notnull().any("time").transpose(*recipe.state_dims).to_numpy()
+        fields = prior_fields(recipe, folders)
+        frame = xr.Dataset(coords={dim: fields[dim] for dim in recipe.state_dims})
+        known = stacked(fields, recipe).notnull().any("time").to_numpy()
+        if recipe.channels:
+            known = known.all(axis=0)
     else:
         frame = _axes(recipe, folders)
         shape = tuple(frame.sizes[dim] for dim in recipe.state_dims)
@@ -94,37 +99,37 @@ def prior_fields(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:
     """Read the fields that a recipe's methods may learn from, in the order of their times.
 
     Returns:
-        The recipe's variable on (time, *state_dims), float32, NaN where it is missing or out of
-        bounds; with the attribute `source_sha256` of all files.
+        The recipe's variables on (time, *state_dims), float32, NaN where they are missing or out
+        of bounds; with the attribute `source_sha256` of all files.
 
     Raises:
         RecipeError: the recipe names none.
         SourceError: a file cannot be used, or none has a time in the prior's period.
     """
-    prior, variable = recipe.prior, recipe.variable
+    prior = recipe.prior
     if prior is None:
         raise RecipeError(f"Recipe '{recipe.name}': it names no fields to learn from (prior).")
-    parts = []
-    found = find_files(prior.files, folders)
+    parts, found = [], find_files(prior.files, folders)
     for file in found:
-        with _opened(file, prior.variable) as dataset:
-            field, _ = canonical_field(dataset, file.name, recipe, prior.variable)
-            parts.append(_within(field, prior).astype(np.float32).load())
+        opened = open_fields(file.path, file.name, recipe, prior, default_cache_dir())
+        with contextlib.closing(opened):
+            part = xr.Dataset(opened.fields).astype(np.float32)
+            parts.append(_within(part, prior).load())
         file.check_unchanged()
-    fields = xr.concat(parts, "time").sortby("time") if len(parts) > 1 else parts[0]
-    if not fields.sizes["time"]:
+    dataset = xr.concat(parts, "time").sortby("time") if len(parts) > 1 else parts[0]
+    if not dataset.sizes["time"]:
         raise TimeAxisError(
             f"Recipe '{recipe.name}': none of the files {[file.name for file in found]} has a time "
             "in the prior's period; correct prior.start and prior.end."
         )
-    if (np.diff(fields["time"].values) == np.timedelta64(0)).any():
+    if (np.diff(dataset["time"].values) == np.timedelta64(0)).any():
         raise TimeAxisError(
             f"Recipe '{recipe.name}': the files of the prior have some times twice; name files "
             "that follow each other."
         )
-    fields = fields.where((fields >= variable.valid_min) & (fields <= variable.valid_max))
-    fields.attrs = variable_attributes(recipe)
-    dataset = fields.rename(variable.name).to_dataset().drop_encoding()
+    dataset = mask_truth(dataset, recipe).drop_encoding()
+    for variable in recipe.variables:
+        dataset[variable.name].attrs = attributes_of(variable)
     for dim in recipe.state_dims:
         dataset[dim].attrs = COORDINATE_ATTRS.get(dim, dict(dataset[dim].attrs))
     dataset.attrs = global_attributes(recipe) | {"source_sha256": files_sha256(found)}
@@ -154,12 +159,12 @@ def _opened(file: Found, variable: str) -> Iterator[xr.Dataset]:
         yield opened.dataset
 
 
-def _within(field: xr.DataArray, prior: PriorFields) -> xr.DataArray:
+def _within(fields: xr.Dataset, prior: PriorFields) -> xr.Dataset:
     instants = (
         None if instant is None else from_minutes(np.array([instant_to_minutes(instant)]))[0]
         for instant in (prior.start, prior.end)
     )
-    return field.sel(time=slice(*instants))
+    return fields.sel(time=slice(*instants))
 
 
 def _axes(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:

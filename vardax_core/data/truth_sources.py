@@ -13,7 +13,7 @@ from pydantic import (
     model_serializer,
 )
 
-from vardax_core.data.scalars import FileName, Integer, Interval, Seed
+from vardax_core.data.scalars import FileName, FilePath, Integer, Interval, Number, Seed
 from vardax_core.data.section import Section
 from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.models.registry import model_settings, registered_models
@@ -143,7 +143,7 @@ def settings_of(model: str, values: dict[str, Any], beside: Iterable[str]) -> Ab
 class SourceFile(Section):
     """A file that may hold the nature run."""
 
-    name: FileName = Field(description="file name without a folder")
+    name: FilePath = Field(description="path below the folders of data")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="its SHA-256 in hexadecimal")
 
 
@@ -157,12 +157,18 @@ class FileSource(Section):
     scores_stations: ClassVar[bool] = False
 
     kind: Literal["file"]
-    variable: str = Field(description="name of the variable in the file")
+    variable: str | None = Field(
+        default=None,
+        description="name of the variable in the file; by default its own file_variable or name",
+    )
     files: tuple[SourceFile, ...] = Field(
         min_length=1, description="files that hold the data, the preferred one first"
     )
     tutorial: FileName | None = Field(
         default=None, description="one of `files` that the xarray tutorial data offer for download"
+    )
+    select: dict[str, Number] | None = Field(
+        default=None, description="one coordinate of each further dimension, of every variable"
     )
 
     def _faults(self) -> Iterator[str]:

@@ -254,7 +254,7 @@ class Assimilation:
         return dataclasses.replace(started, seconds=now - max(started.at, before))
 
     def _commit(self, started: _Started, record: Mapping[str, Any]) -> SegmentReport:
-        times, seconds = started.times, started.seconds
+        times, seconds, forecast = started.times, started.seconds, self._reader.forecast
         output = on_host(started.output, len(times))
         flagged = int(np.sum(output.analysis.result != 0))
         before = self._committed
@@ -269,10 +269,15 @@ class Assimilation:
                 to_minutes(times),
                 state=state_arrays(started.state),
                 widths=self._form.widths,
-                metadata={**record, **segment_record(times, flagged, seconds)},
+                metadata={
+                    **record,
+                    **segment_record(times, flagged, seconds),
+                    **({} if forecast is None else forecast.record(times)),
+                },
             )
         self._committed = tip.last_time
-        return SegmentReport(times[0], times[-1], len(times), flagged, seconds, tip)
+        warnings = () if forecast is None else forecast.warnings(times)
+        return SegmentReport(times[0], times[-1], len(times), flagged, seconds, tip, warnings)
 
     def _stored_state(self, times: np.ndarray) -> CycleState:
         arrays = self.store.state()

@@ -338,6 +338,8 @@ class Backfill:
         facts = {"cycles": 0, "flagged": 0, "compute_seconds": started.seconds}
         if len(together):
             facts = segment_record(together, flagged, started.seconds)
+            if self._reader.forecast is not None:
+                facts |= self._reader.forecast.record(together)
         metadata = {**record, **facts, "spin_up": spin_up}
         for attempt in range(COMMIT_ATTEMPTS):
             with work.writer(wait=COMMIT_WAIT) as writer:

@@ -21,6 +21,7 @@ from vardax_core.data import Recipe, ingest
 from vardax_core.data.account import origin_of
 from vardax_core.data.errors import RecipeError, SourceError
 from vardax_core.data.found import Found, StreamFound, look, mask_share
+from vardax_core.data.recipe_sections import CHANNEL, Variable
 from vardax_core.data.space import state_grid
 from vardax_core.data.state_frame import frame_mask
 from vardax_core.data.streams.coverage import by_platform, gaps
@@ -165,16 +166,22 @@ def _section_of(stream: StreamFound, recipe: Recipe) -> Section:
     lines = [first, *(f"first of those {line.split(' ', 1)[1]}" for line in others[:without])]
     lines += others[without:]
     if len(records):
-        values, units = records.value, recipe.variable.units
+        values, variable = records.value, variable_of(stream, recipe)
         lines.append(
-            f"values {values.min():.6g} to {values.max():.6g} {units}, bounds "
-            f"{recipe.variable.valid_min:g} to {recipe.variable.valid_max:g}"
+            f"values {values.min():.6g} to {values.max():.6g} {variable.units}, bounds "
+            f"{variable.valid_min:g} to {variable.valid_max:g}"
         )
         lines.append(_platforms_of(records))
         lines += _gaps_of(records, recipe)
         lines += _empty_days(_days(stream))
     rows = tuple((what, str(count), done) for what, count, done in stream.outcomes())
     return Section(f"stream '{stream.name}'", tuple(lines), ("what", "rows", "is done"), rows)
+
+
+def variable_of(stream: StreamFound, recipe: Recipe) -> Variable:
+    """Give the variable that a stream observes."""
+    (own,) = (one for one in recipe.streams or () if one.name == stream.name)
+    return recipe.variable_of_stream(own)
 
 
 def _platforms_of(records: Records) -> str:
@@ -253,11 +260,16 @@ def _days(stream: StreamFound) -> DayCounts:
 
 
 def _figures(recipe: Recipe, found: Found) -> dict[str, Figure]:
-    variable = recipe.variable
-    names = {"units": variable.units, "variable": variable.long_name}
-    figures = {}
-    if found.frame is not None and found.streams:
-        parts = [stream.records for stream in found.streams]
+    figures: dict[str, Figure] = {}
+    if found.streams:
+        figures["days"] = counts_by_day([_days(stream) for stream in found.streams])
+    for number, variable in enumerate(recipe.variables):
+        streams = [one for one in found.streams if variable_of(one, recipe) == variable]
+        if found.frame is None or not streams:
+            continue
+        names = {"units": variable.units, "variable": variable.long_name}
+        suffix = f"-{variable.name.lower()}" if number else ""
+        parts = [stream.records for stream in streams]
         code = np.concatenate([part.code for part in parts])
         withheld = code == QualityCode.WITHHELD
         panel = FoundMap(
@@ -270,14 +282,14 @@ def _figures(recipe: Recipe, found: Found) -> dict[str, Figure]:
             title=f"{recipe.name}: observations from {recipe.period.start:%Y-%m-%d} to "
             f"{recipe.period.end:%Y-%m-%d}",
         )
-        figures["map"] = found_map(panel, **names)
-        figures["days"] = counts_by_day([_days(stream) for stream in found.streams])
-        figures["values"] = histogram_of_values(
-            [(stream.name, stream.records.value) for stream in found.streams],
+        figures[f"map{suffix}"] = found_map(panel, **names)
+        figures[f"values{suffix}"] = histogram_of_values(
+            [(stream.name, stream.records.value) for stream in streams],
             (variable.valid_min, variable.valid_max),
             **names,
         )
-    return figures
+    rank = ["map", "days", "values"]
+    return dict(sorted(figures.items(), key=lambda one: rank.index(one[0].partition("-")[0])))
 
 
 def _of_simulation(
@@ -294,11 +306,17 @@ def _of_simulation(
     except SourceError as error:
         return [Section("cycles", tuple(lines))], {}, [str(error)]
     observations = made.observations
-    size, name = observations.sizes["station"], recipe.variable.name
+    size, name = observations.sizes["station"], recipe.observed.name
     lines.append(f"{counted(size, 'station')} on {counted(int(np.prod(grid.shape)), 'point')}")
+    shown = recipe.variable
+    if recipe.channels:
+        # The first variable that is observed stands for all, which are observed at the same points.
+        (first, *_) = recipe.observed_channels
+        observations = observations.isel(station=observations[CHANNEL].to_numpy() == first)
+        shown = recipe.variables[first]
     codes = observations[QUALITY_CONTROL].to_numpy()[0]
     if "grid_index" in observations:
-        places = np.asarray(grid.points())[observations["grid_index"].to_numpy()]
+        places = np.asarray(grid.points())[observations["grid_index"].to_numpy() % grid.size]
     else:
         dims = recipe.state_dims
         places = np.stack([observations[dim].to_numpy() for dim in dims], axis=1)
@@ -312,7 +330,7 @@ def _of_simulation(
         unused=~withheld & (codes != QualityCode.KEPT),
         title=f"{recipe.name}: stations, simulated values of {start}",
     )
-    names = {"units": recipe.variable.units, "variable": recipe.variable.long_name}
+    names = {"units": shown.units, "variable": shown.long_name}
     return [Section("cycles", tuple(lines))], {"map": found_map(panel, **names)}, []
 
 
@@ -325,5 +343,5 @@ def _page(made: Checkup, recipe: Recipe) -> str:
         if section.rows:
             parts.append(table(section.header, section.rows))
     captions = {"map": "Where", "days": "When", "values": "Which values"}
-    parts += [f"![{captions[path.stem]}]({path.name})" for path in made.pictures]
+    parts += [f"![{captions[path.stem.partition('-')[0]]}]({path.name})" for path in made.pictures]
     return "\n\n".join(part for part in parts if part) + "\n"

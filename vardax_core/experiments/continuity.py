@@ -136,7 +136,7 @@ def late_reports(store: ExperimentStore, ingested: Ingested, last: int) -> list[
     if not common.sizes["time"]:
         return []
     stored = store.dataset("observations").sel(time=common["time"].values).load()
-    columns = [ingested.recipe.variable.name, OBSERVED_AT, PLATFORM, *ingested.recipe.state_dims]
+    columns = [ingested.recipe.observed.name, OBSERVED_AT, PLATFORM, *ingested.recipe.state_dims]
     late, times = 0, []
     for row in range(common.sizes["time"]):
         before, now = (_rows_of(part.isel(time=row), columns) for part in (stored, common))

@@ -123,7 +123,7 @@ class HostForecast:
         Raises:
             RecipeError: it cannot be run here.
         """
-        low, high = program.valid_range
+        low, high = (float(np.asarray(bound)) for bound in program.valid_range)
         slack = 0.0 if program.climate is None else float(np.max(program.climate.sd))
         frame = store.dataset("analysis")
         possible = (low - slack, high + slack)

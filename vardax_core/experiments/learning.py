@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vardax_core.cycling.cycle import CycleProgram
+from vardax_core.data.errors import SourceFormatError
 from vardax_core.data.ingest import SIMULATED, source_digest
 from vardax_core.data.observed_period import ObservedPeriod
 from vardax_core.data.recipe import Recipe
@@ -131,6 +132,12 @@ def prepare_method(
     problem = problem_of(recipe, prior_of(recipe), grid, settings.members, stations)
     problem, trained, version = _with_what_was_learned(problem, settings, registry, data)
     made = settings.analysis.build(problem, trained)
+    known, shape = made.climatology.state_shape, recipe.state_shape(grid.shape)
+    if not problem.prior.simulates and known != shape:
+        raise SourceFormatError(
+            f"Recipe '{recipe.name}': what is known of the states is of {known} points, and the "
+            f"states have {shape}; name fields and forecasts on the grid of the states."
+        )
     counted = np.ones(made.varying.shape) if weights is None else weights
     interval = duration_to_minutes(recipe.cycle_interval)
     program = CycleProgram(

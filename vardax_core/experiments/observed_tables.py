@@ -6,6 +6,7 @@ import numpy as np
 
 from vardax_core.calibration.plots.style import short, unit_label
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe_sections import MIXED
 from vardax_core.data.reports import PLATFORM, STREAM
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.store import ExperimentStore
@@ -37,9 +38,14 @@ def observed_tables(
         "platform": observed[PLATFORM].to_numpy().ravel(),
         "stream": observed[STREAM].to_numpy().ravel(),
     }
-    units = recipe.variable.units
+    units, streams = recipe.observed.units, recipe.streams or ()
+    if units == MIXED:
+        # Each in its own, which is said beside its name.
+        shown = [f"{s.name} [{recipe.variable_of_stream(s).units}]" for s in streams]
+    else:
+        shown = [s.name for s in streams]
     return {
-        "Streams": _by_stream(columns, [s.name for s in recipe.streams or ()], units),
+        "Streams": _by_stream(columns, shown, units),
         "Withheld platforms": _by_platform(columns, names, units),
     }
 

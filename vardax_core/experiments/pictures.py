@@ -2,6 +2,7 @@
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Bool
 
 from vardax_core.calibration.plots import (
     FieldPanel,
@@ -15,6 +16,7 @@ from vardax_core.calibration.plots import (
 )
 from vardax_core.calibration.report import Panel
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe_sections import CHANNEL
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.store import ExperimentStore
@@ -31,7 +33,11 @@ def example_panels(experiment: Experiment, store: ExperimentStore) -> tuple[Pane
     last = analysis.isel(time=slice(-SERIES_CYCLES, None))
     times = last["time"].to_numpy()
     if recipe.reported:
-        return (_observed_panel(experiment, store, _best_observed(store, times)),)
+        best = _best_observed(store, times)
+        return tuple(
+            _observed_panel(experiment, store, best, number)
+            for number in range(len(recipe.variables))
+        )
     return tuple(
         panel
         for number in range(len(recipe.variables))
@@ -145,10 +151,12 @@ def _best_observed(store: ExperimentStore, times: np.ndarray) -> np.datetime64:
     return times[len(there) - 1 - int(np.argmax(there[::-1]))]
 
 
-def _observed_panel(experiment: Experiment, store: ExperimentStore, when: np.datetime64) -> Panel:
-    """Maps of an analysis of real observations, beside which there is no truth."""
-    recipe, name = experiment.recipe, experiment.recipe.variable.name
-    dims = recipe.state_dims
+def _observed_panel(
+    experiment: Experiment, store: ExperimentStore, when: np.datetime64, number: int
+) -> Panel:
+    """Maps of a channel of an analysis of real observations, beside which there is no truth."""
+    recipe, variable = experiment.recipe, experiment.recipe.variables[number]
+    name, dims = variable.name, recipe.state_dims
     analysis = store.dataset("analysis").sel(time=when)
     mean, spread = (
         analysis[f"{name}_{which}"].transpose(*dims).to_numpy().astype(float)
@@ -156,8 +164,9 @@ def _observed_panel(experiment: Experiment, store: ExperimentStore, when: np.dat
     )
     background = store.dataset("background")[name].sel(time=when).mean("member")
     places, codes = observed_places(store, recipe, when)
+    mine = observed_of(store.dataset("observations").sel(time=when), recipe, number)
     innovations = store.dataset("innovations").sel(time=when)
-    used = (codes == QualityCode.KEPT) | (codes == QualityCode.WITHHELD)
+    used = mine & ((codes == QualityCode.KEPT) | (codes == QualityCode.WITHHELD))
     panel = ObservedMap(
         background=background.transpose(*dims).to_numpy().astype(float),
         analysis=mean,
@@ -167,13 +176,30 @@ def _observed_panel(experiment: Experiment, store: ExperimentStore, when: np.dat
         innovations=innovations["background_departure"].to_numpy().astype(float)[used],
         residuals=innovations["analysis_departure"].to_numpy().astype(float)[used],
         withheld=codes[used] == QualityCode.WITHHELD,
-        title=f"{recipe.variable.long_name}, {when.astype('datetime64[m]')} UTC",
+        title=f"{variable.long_name}, {when.astype('datetime64[m]')} UTC",
     )
     caption = (
         "Analysis, spread and increment of a cycle; the observations that were used, by O-B, and "
         "those that were withheld, by O-A."
     )
-    return Panel("map", caption, observed_map(panel, units=recipe.variable.units, variable=name))
+    figure = observed_map(panel, units=variable.units, variable=name)
+    return Panel(f"map-{name.lower()}" if number else "map", caption, figure)
+
+
+def observed_of(
+    observations: xr.Dataset, recipe: Recipe, number: int
+) -> Bool[np.ndarray, " record"]:
+    """Which observations of a cycle are of a channel.
+
+    Arguments:
+        observations: of one time.
+        number: of the channel.
+    """
+    if not recipe.channels:
+        return np.ones(observations.sizes["station"], bool)
+    return np.broadcast_to(
+        observations[CHANNEL].to_numpy() == number, observations.sizes["station"]
+    )
 
 
 def observed_places(

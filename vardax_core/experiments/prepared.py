@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
 from vardax_core.analysis.amortized.base import AbstractNetwork
-from vardax_core.analysis.possible import Climate
+from vardax_core.analysis.possible import Bound, Climate, narrowed
 from vardax_core.cycling.cycle import CycleProgram, CycleState
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.cycling.smoother import FixedLagSmoother
@@ -67,12 +67,11 @@ class Prepared:
         program = dataclasses.replace(self.program, smoother=FixedLagSmoother(lag))
         return dataclasses.replace(self, program=program)
 
-    def within(self, lowest: float, highest: float) -> "Prepared":
+    def within(self, lowest: Bound, highest: Bound) -> "Prepared":
         """The same held to the climate, and to a range of values within that of the program."""
-        low, high = self.program.valid_range
         program = dataclasses.replace(
             self.program,
-            valid_range=(max(low, lowest), min(high, highest)),
+            valid_range=narrowed(self.program.valid_range, lowest, highest),
             climate=Climate.of(self.climatology, channels=self.program.channels),
         )
         return dataclasses.replace(self, program=program)

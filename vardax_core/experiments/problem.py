@@ -8,7 +8,9 @@ from vardax_core.data.recipe import Recipe
 from vardax_core.data.truth_sources import TwinSource
 from vardax_core.data.twin import draw_network
 from vardax_core.methods.base import Problem
+from vardax_core.methods.channels_prior import ChannelsPrior
 from vardax_core.methods.fields_prior import FieldsPrior
+from vardax_core.methods.forecast_prior import ForecastPrior
 from vardax_core.methods.priors import AbstractPrior, SimulationPrior
 from vardax_core.methods.reported_prior import ReportedPrior
 from vardax_core.observations.base import AbstractObservationOperator
@@ -30,9 +32,11 @@ def prior_of(recipe: Recipe, learnable: Learnable | None = None) -> AbstractPrio
     """
     if recipe.reported:
         assert not isinstance(learnable, xr.Dataset), "fields alone are no real observations"
-        return ReportedPrior(recipe, learnable)
+        return (ChannelsPrior if recipe.channels else ReportedPrior)(recipe, learnable)
     if isinstance(recipe.source, TwinSource):
         return SimulationPrior(recipe)
+    if recipe.training is None and recipe.forecast_files is not None:
+        return ForecastPrior(recipe)
     assert not isinstance(learnable, ObservedPeriod), "simulated observations are no real ones"
     return FieldsPrior(recipe, learnable)
 

@@ -8,9 +8,8 @@ import xarray as xr
 from jaxtyping import Int
 
 from vardax_core.cycling.cycle import CycleProgram
-from vardax_core.data.errors import RecipeError
-from vardax_core.data.forecast_fields import GivenForecast
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe_sections import CHANNEL
 from vardax_core.data.reports import (
     OBSERVED_AT,
     OWN_CODE,
@@ -20,7 +19,6 @@ from vardax_core.data.reports import (
     SUPERSEDED_AT,
     seconds_of,
 )
-from vardax_core.data.state_frame import data_folders
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.experiments.settings import ExperimentSettings
 from vardax_core.observations.placement import Placement, ReportedErrors, place, search_of
@@ -64,15 +62,6 @@ class RecordInputs:
         self._stencils = StreamStencils(grid, [one.seen_as for one in recipe.streams or ()])
         self._errors = program.errors or ReportedErrors()
         self.width = width
-        self._forecast = None
-        if recipe.forecast_files is not None:
-            self._forecast = GivenForecast(recipe, data_folders())
-            if self._forecast.members not in (1, settings.members):
-                raise RecipeError(
-                    f"Recipe '{recipe.name}': the forecast has {self._forecast.members} members "
-                    f"and the ensemble {settings.members}; set members to "
-                    f"{self._forecast.members}."
-                )
         self._capacities = CAPACITIES[-1:] if even else CAPACITIES
         window, spacing = recipe.window, duration_to_minutes(recipe.window.spacing)
         before = np.arange(1 - window.times, 0, dtype=np.int64)
@@ -154,7 +143,7 @@ class RecordInputs:
         others: int,
         time: np.datetime64,
     ) -> dict[str, Any]:
-        name, dtype = self.recipe.variable.name, np.dtype(self.settings.dtype)
+        name, dtype = self.recipe.observed.name, np.dtype(self.settings.dtype)
         size, window = now + others, len(rows)
         at, place_of = np.full(size, -1), np.full(size, 0)
         row_of = np.full(size, window - 1)
@@ -181,10 +170,13 @@ class RecordInputs:
             # What the forecast says of its own hours stands for what it says of the analysis'.
             observed = observed - np.nan_to_num(taken(SHIFT, 0.0))
         values[row_of[column], column] = observed[column]
-        known_errors = self._errors
-        spread = np.hypot(known_errors.factor * taken(f"{name}_error", 1.0), known_errors.nugget_sd)
+        channels = taken(CHANNEL, 0) if CHANNEL in columns else None
+        factor, nugget, shared = self._errors.of(
+            np.zeros(size, int) if channels is None else channels
+        )
+        spread = np.hypot(factor * taken(f"{name}_error", 1.0), nugget)
         # What a withheld platform's records share is part of how well they can be predicted.
-        alone = np.hypot(spread, known_errors.shared_sd)
+        alone = np.hypot(spread, shared)
         spread = np.where(codes == QualityCode.WITHHELD, alone, spread)
         errors[:] = np.where(shown, spread, 1.0)
         seconds = taken(OBSERVED_AT, 0)
@@ -201,6 +193,7 @@ class RecordInputs:
             self.search,
             self.settings.dtype,
             self._stencils.of(coordinates, taken(STREAM, -1)),
+            channels=channels,
         )
         codes[now:] = QualityCode.MISSING
         return {
@@ -209,11 +202,4 @@ class RecordInputs:
             "minutes": (analysis + self.offsets).astype(np.int32),
             "quality": codes.astype(np.int8),
             "placement": placement,
-            **self._background(analysis),
         }
-
-    def _background(self, minute: int) -> dict[str, np.ndarray]:
-        if self._forecast is None:
-            return {}
-        given = self._forecast.background(np.array([minute]))[0]
-        return {"background": given.astype(self.settings.dtype)}

@@ -19,6 +19,7 @@ from vardax_core.data.space import state_grid
 from vardax_core.data.state_frame import frame_mask
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.data.window import windows
+from vardax_core.experiments.forecast_inputs import ForecastInputs
 from vardax_core.experiments.record_inputs import RecordInputs
 from vardax_core.experiments.settings import ExperimentSettings
 from vardax_core.experiments.store_layout import STATION
@@ -36,6 +37,7 @@ class SegmentReader:
         length: cycles of a segment, padding included.
         snapshot: of the observations that are read, whatever is added to them meanwhile.
         width: columns of the observations.
+        forecast: gives the backgrounds where files hold them, or None.
 
     Of real observations it also finds those that the program wants around every point of the grid;
     `even` makes all segments of one shape, as those must be that run side by side.
@@ -67,6 +69,9 @@ class SegmentReader:
             self._observations = self._observations.drop_vars("arrival_time")
         self._truth = self._records = None
         analysis = store.dataset("analysis")
+        self.forecast = None
+        if recipe.forecast_files is not None:
+            self.forecast = ForecastInputs(recipe, settings, analysis)
         grid_shape = tuple(analysis.sizes[dim] for dim in recipe.state_dims)
         self._shape = recipe.state_shape(grid_shape)
         if recipe.reported:
@@ -110,6 +115,8 @@ class SegmentReader:
                 "minutes": given["minutes"].astype(np.int32),
                 "quality": given["quality_control"][:, -1].astype(np.int8),
             }
+        if self.forecast is not None:
+            arrays["background"] = self.forecast.of(times)
         arrays["truth"] = self._truths(rows, times).astype(dtype)
         missing = self.length - len(times)
         padded: dict[str, Any] = jax.tree.map(

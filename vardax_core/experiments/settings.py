@@ -216,9 +216,10 @@ def require_training(recipe: Recipe) -> None:
     """Refuse a recipe that gives no method anything to learn from.
 
     Raises:
-        RecipeError: its source is a file, and it has no training period.
+        RecipeError: its source is a file, and it has neither a training period nor forecasts.
     """
-    if not recipe.source.simulates and not recipe.reported and recipe.training is None:
+    known = recipe.source.simulates or recipe.reported or recipe.forecast_files is not None
+    if not known and recipe.training is None:
         raise RecipeError(
             f"Recipe '{recipe.name}' has no period 'training', from which every method learns "
             "before it can be run; add one to the recipe, with a start and an end before "
@@ -227,7 +228,10 @@ def require_training(recipe: Recipe) -> None:
 
 
 def smoothed_methods(recipe: Recipe) -> tuple[str, ...]:
-    """The methods whose members are carried from cycle to cycle, so that a lag means something."""
+    """The methods whose members are carried from cycle to cycle, so that a lag means something;
+    none where each cycle has those of a forecast from files."""
+    if recipe.forecast_files is not None:
+        return ()
     prior = prior_of(recipe)
     return tuple(n for n in available_methods(recipe) if method_of(n).carries_members(prior))
 
@@ -308,6 +312,8 @@ def training_digest(recipe: Recipe, settings: ExperimentSettings, data: str) -> 
     kept["network"] = {"kind": recipe.network.kind}
     if recipe.source.simulates:
         kept["network"] = plain["network"]
+    if "further" in plain:
+        kept["further"] = plain["further"]
     if recipe.training is not None:
         kept["network"] = {k: v for k, v in plain["network"].items() if k != "seed"}
         kept |= {name: plain[name] for name in ("binning", "screening") if name in plain}

@@ -56,6 +56,7 @@ TIMES = 512
 FILLS = {
     PLATFORM: -1,
     STREAM: -1,
+    CHANNEL: -1,
     SUPERSEDED_AT: NOT_ARRIVED,
     OWN_CODE: int(QualityCode.MISSING),
 }
@@ -182,7 +183,7 @@ def _reported(recipe: Recipe, observations: xr.Dataset) -> tuple[Variable, ...]:
     """What is kept of real observations beside what is kept of all."""
     if not recipe.reported:
         return ()
-    name = recipe.variable.name
+    name = recipe.observed.name
     usual = (name, f"{name}_error", QUALITY_CONTROL, "arrival_time")
 
     def attributes(key: str) -> dict[str, Any]:

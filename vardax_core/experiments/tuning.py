@@ -122,6 +122,11 @@ def tune(
             f"{experiment.name}: what this method does is learned, not tuned; train it: vardax "
             "train."
         )
+    if not prior.simulates and (experiment.recipe.reported or experiment.recipe.training is None):
+        raise NothingToTuneError(
+            f"{experiment.name}: settings are tried on simulated truths or on the fields of a "
+            "training period, and the recipe has neither; set them in its `methods`."
+        )
     trials: type[_AbstractTrials] = _SimulatedTrials if prior.simulates else _FieldTrials
     with tempfile.TemporaryDirectory(prefix="vardax-tune-") as folder:
         trial = trials(experiment, plan, path, Path(folder))

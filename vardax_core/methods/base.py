@@ -14,6 +14,7 @@ from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.cycling.adaptation import SpreadAdaptation
 from vardax_core.cycling.guard import Guard
 from vardax_core.data.recipe import Recipe
+from vardax_core.methods.forecast_prior import ForecastPrior
 from vardax_core.methods.priors import AbstractPrior, Learned, Progress
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import Climatology
@@ -160,12 +161,18 @@ class AbstractMethod(BaseModel):
         if self.needs_covariance and not prior.dense:
             return (
                 "it needs the covariances of all points with one another, which are not held where "
-                "observations are real; take a local method: interpolation or letkf"
+                "observations are real or forecasts come from files; take a local method: "
+                "interpolation or letkf"
             )
-        if self.forecasts_again and prior.recipe.host is not None:
+        if self.learns and isinstance(prior, ForecastPrior):
             return (
-                "its analyses make forecasts again, which a command or a function of the recipe "
-                "does not do; take a method that needs the members alone: etkf or letkf"
+                "it learns from a model that simulates or from fields of a training period, and "
+                "the recipe has forecasts from files alone; give it a training period"
+            )
+        if self.forecasts_again and prior.recipe.forecast is not None:
+            return (
+                "its analyses make forecasts again, which a command, a function or files of the "
+                "recipe do not do; take a method that needs the members alone: etkf or letkf"
             )
         return self.lacks(prior)
 

@@ -5,7 +5,9 @@ import xarray as xr
 from jaxtyping import Bool, Int
 
 from vardax_core.data.binning import bin_stations
+from vardax_core.data.channels import stacked
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe_sections import CHANNEL
 from vardax_core.data.screening import screen
 from vardax_core.data.space import state_grid
 from vardax_core.data.timeaxis import (
@@ -54,7 +56,7 @@ def notes_on(
         nature_run: states of the training period.
         varying: the points of which something could be learned.
     """
-    field = nature_run[recipe.variable.name].transpose("time", *recipe.state_dims)
+    field = stacked(nature_run, recipe).transpose("time", ...)
     missing = np.argwhere(~np.isfinite(field.to_numpy()))
     notes = []
     if len(missing):
@@ -82,8 +84,11 @@ def notes_on(
 
 def _place(field: xr.DataArray, index: Int[np.ndarray, " dim"]) -> str:
     dims = field.dims[1:]
-    values = (float(field[dim].values[i]) for dim, i in zip(dims, index, strict=True))
-    return ", ".join(f"{dim} {value:g}" for dim, value in zip(dims, values, strict=True))
+    values = (field[dim].values[i] for dim, i in zip(dims, index, strict=True))
+    return ", ".join(
+        str(value) if dim == CHANNEL else f"{dim} {float(value):g}"
+        for dim, value in zip(dims, values, strict=True)
+    )
 
 
 def _absent_times(minutes: Int[np.ndarray, " time"]) -> Int[np.ndarray, " absent"]:

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Bool, Float
 
+from vardax_core.data.channels import stacked
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import state_grid
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
@@ -17,6 +18,7 @@ from vardax_core.methods.priors import AbstractPrior, Learned, Progress, Unknown
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import Climatology
 from vardax_core.models.linear_inverse import LinearInverseModel
+from vardax_core.models.standardised import Standardised
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.training.field_streams import FieldTrainingSettings, fit_model, usable_modes
 from vardax_core.training.registry import Factories
@@ -41,7 +43,7 @@ class FieldReference(eqx.Module):
 
     climatology: Climatology
     covariance: Float[Array, "n n"]
-    model: LinearInverseModel | None
+    model: LinearInverseModel | Standardised | None
 
 
 def climatology_like(shape: tuple[int, ...], slots: int, rank: int, interval: int) -> Climatology:
@@ -68,11 +70,16 @@ def inverse_model_like(climatology: Climatology, modes: int, interval: int) -> L
 
 
 def _reference_like(
-    *, shape: list[int], slots: int, rank: int, interval: int, modes: int
+    *, shape: list[int], slots: int, rank: int, interval: int, modes: int, channels: int = 0
 ) -> FieldReference:
     size = int(np.prod(shape))
     climatology = climatology_like(tuple(shape), slots, rank, interval)
-    model = inverse_model_like(climatology, modes, interval) if modes else None
+    model: LinearInverseModel | Standardised | None = None
+    if modes:
+        model = inverse_model_like(climatology, modes, interval)
+    if model is not None and channels:
+        one = jnp.ones((channels, *(1,) * (len(shape) - 1)), jnp.float32)
+        model = Standardised.of(model, one, one)
     return FieldReference(climatology, jnp.zeros((size, size), jnp.float32), model)
 
 
@@ -103,10 +110,9 @@ class FieldsPrior(AbstractPrior):
         return True
 
     @property
-    def fields(self) -> Float[np.ndarray, "time y x"]:
+    def fields(self) -> Float[np.ndarray, "time *state"]:
         """States of the training period, NaN where missing."""
-        states = self._nature_run[self.recipe.variable.name]
-        return states.transpose("time", *self.recipe.state_dims).to_numpy()
+        return stacked(self._nature_run, self.recipe).transpose("time", ...).to_numpy()
 
     @property
     def times(self) -> np.ndarray:
@@ -169,7 +175,7 @@ class FieldsPrior(AbstractPrior):
         return np.asarray(variance) > 0
 
     def memory(self, points: int) -> float:
-        return (FIT + FIT_LAG) * float(points) ** 2
+        return (FIT + FIT_LAG) * float(points * len(self.recipe.variables)) ** 2
 
     def knowing(self, learned: eqx.Module) -> "FieldsPrior":
         assert isinstance(learned, FieldReference), "what `learn` gave"
@@ -181,7 +187,9 @@ class FieldsPrior(AbstractPrior):
         Raises:
             UnfitPeriodError: if nothing can be learned from the period.
         """
-        recipe, fields, times = self.recipe, self.fields, self.times
+        recipe, times = self.recipe, self.times
+        centre, scale = _sizes_of_channels(self.fields, recipe)
+        fields = (self.fields - centre) / scale
         interval = duration_to_minutes(recipe.cycle_interval)
         spacing = duration_to_minutes(recipe.window.spacing)
         statistics = fit_window_statistics(
@@ -197,8 +205,9 @@ class FieldsPrior(AbstractPrior):
         )
         plan = FieldTrainingSettings(window=1, lag_interval=spacing, interval=interval)
         model = _forecast_model(statistics, fields, times, plan)
-        known = FieldReference(statistics.climatology, statistics.covariances[0], model)
+        known = _in_units(statistics, model, centre, scale)
         varying = np.asarray(statistics.variance) > 0
+        modes = 0 if model is None else model.propagator.shape[0]
         return Learned(
             known,
             REFERENCE,
@@ -207,15 +216,54 @@ class FieldsPrior(AbstractPrior):
                 "slots": known.climatology.mean.shape[0],
                 "rank": known.climatology.square_root.shape[-1],
                 "interval": interval,
-                "modes": 0 if model is None else model.propagator.shape[0],
+                "modes": modes,
+                **({"channels": len(recipe.channels)} if recipe.channels else {}),
             },
             {"notes": notes_on(recipe, self._nature_run, varying)},
         )
 
 
+def _sizes_of_channels(
+    fields: Float[np.ndarray, "time *state"], recipe: Recipe
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every channel, so that all are of one size; 0 and 1 of states
+    without channels, which stay as they are."""
+    if not recipe.channels:
+        return np.zeros((), fields.dtype), np.ones((), fields.dtype)
+    axes = (0, *range(2, fields.ndim))
+    known = np.isfinite(fields)
+    count = np.maximum(known.sum(axis=axes, keepdims=True), 1)
+    mean = np.sum(fields, axis=axes, keepdims=True, where=known, dtype=np.float64) / count
+    square = np.sum((fields - mean) ** 2, axis=axes, keepdims=True, where=known) / count
+    sd = np.sqrt(square)
+    return mean[0].astype(fields.dtype), np.where(sd > 0, sd, 1.0)[0].astype(fields.dtype)
+
+
+def _in_units(
+    statistics: WindowStatistics,
+    model: LinearInverseModel | None,
+    centre: np.ndarray,
+    scale: np.ndarray,
+) -> FieldReference:
+    """What was learned of standardised states as what is known of states in their units."""
+    climate, covariance = statistics.climatology, statistics.covariances[0]
+    if not scale.ndim:
+        return FieldReference(climate, covariance, model)
+    c, s = jnp.asarray(centre, jnp.float32), jnp.asarray(scale, jnp.float32)
+    each = jnp.broadcast_to(s, climate.state_shape).reshape(-1)
+    in_units = Climatology(
+        mean=c[None] + s[None] * climate.mean,
+        square_root=s[..., None] * climate.square_root,
+        interval=climate.interval,
+        state_shape=climate.state_shape,
+    )
+    wrapped = None if model is None else Standardised.of(model, c, s)
+    return FieldReference(in_units, covariance * jnp.outer(each, each), wrapped)
+
+
 def _forecast_model(
     statistics: WindowStatistics,
-    fields: Float[np.ndarray, "time y x"],
+    fields: Float[np.ndarray, "time *state"],
     times: np.ndarray,
     plan: FieldTrainingSettings,
 ) -> LinearInverseModel | None:

@@ -6,22 +6,27 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
 
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.local.channels import ChannelInterpolation
 from vardax_core.analysis.local.step import LocalInterpolation
 from vardax_core.methods.base import AbstractMethod, Assembly, Problem, Trained
+from vardax_core.methods.channels_prior import ChannelsPrior
 from vardax_core.methods.priors import AbstractPrior
-from vardax_core.methods.reported_prior import ReportedPrior
+from vardax_core.methods.reported_prior import ReportedPrior, ReportedReference
 from vardax_core.observations.placement import PlacedPoints, Search
 from vardax_core.training.withheld import speed_of
 
 
 class InterpolationMethod(AbstractMethod):
     """Every point is analysed from the observations nearest to it, with a covariance and errors
-    that were fitted to predictions of withheld observations."""
+    that were fitted to predictions of withheld observations; each of several variables from its
+    own."""
 
     name: ClassVar[str] = "interpolation"
     title: ClassVar[str] = "local optimal interpolation in space and time of real observations"
     source: ClassVar[str] = "Bretherton et al. (1976), doi:10.1016/0011-7471(76)90001-2"
     place: ClassVar[int] = 25
+    channels: ClassVar[bool] = True
 
     most: int = Field(60, ge=1, le=500, description="observations that a point is analysed from")
     reach: float = Field(
@@ -40,16 +45,33 @@ class InterpolationMethod(AbstractMethod):
         return prior.reported
 
     def build(self, problem: Problem, trained: Trained | None) -> Assembly:
-        prior, grid = problem.prior, problem.grid
-        assert isinstance(prior, ReportedPrior), "the only prior that it does not lack"
-        known = prior.reference
+        prior = problem.prior
+        step: AbstractAnalysisStep
+        if isinstance(prior, ChannelsPrior):
+            step = ChannelInterpolation(
+                PlacedPoints.nowhere(problem.operator.state_shape),
+                tuple(
+                    self._step(problem, known)
+                    if number in problem.recipe.observed_channels
+                    else None
+                    for number, known in enumerate(prior.channels)
+                ),
+            )
+        else:
+            assert isinstance(prior, ReportedPrior), "the only other prior that it does not lack"
+            step = self._step(problem, prior.reference)
+        return Assembly.of(prior, step, prior.climatology)
+
+    def _step(self, problem: Problem, known: ReportedReference) -> LocalInterpolation:
+        """The interpolation of one variable."""
+        grid = problem.grid
         lengths = np.asarray(known.covariance.lengths, np.float64)
         longest = float(lengths[np.isfinite(lengths)].max(initial=1.0))
         inside = np.flatnonzero(np.ones(grid.size, bool) if grid.mask is None else grid.mask)
         straight = grid.embedded(grid.points()[inside])
         sides = tuple(float(side) for side in known.sides)
         nothing = jnp.zeros((0, straight.shape[1]), jnp.float32)
-        step = LocalInterpolation(
+        return LocalInterpolation(
             operator=PlacedPoints.nowhere(grid.shape),
             climatology=known.climatology,
             covariance=known.covariance,
@@ -65,4 +87,3 @@ class InterpolationMethod(AbstractMethod):
             about_background=problem.recipe.forecast_files is not None,
             wanted=Search(self.reach * longest, self.most, speed_of(known.covariance), sides),
         )
-        return Assembly.of(prior, step, known.climatology)

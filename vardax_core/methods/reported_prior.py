@@ -67,7 +67,7 @@ class ReportedReference(eqx.Module):
     sides: Float[Array, " side"]
 
 
-def _reference_like(
+def reference_like(
     *,
     shape: list[int],
     slots: int,
@@ -78,6 +78,7 @@ def _reference_like(
     platforms: int,
     sides: int,
 ) -> ReportedReference:
+    """A reference of zeros and ones, of the size of one that was learned."""
     state, one = tuple(shape), jnp.ones(components, jnp.float32)
     return ReportedReference(
         Climatology(
@@ -108,7 +109,7 @@ class ReportedPrior(AbstractPrior):
     reported: ClassVar[bool] = True
     dense: ClassVar[bool] = False
     learned_as: ClassVar[str | None] = "reference"
-    factories: ClassVar[Factories] = {REFERENCE: _reference_like}
+    factories: ClassVar[Factories] = {REFERENCE: reference_like}
 
     recipe: Recipe
     period: ObservedPeriod | None = None

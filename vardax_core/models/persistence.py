@@ -22,14 +22,14 @@ class DampedPersistence(AbstractForecastModel):
 
     Attributes:
         climatology: mean for each slot of the day, and covariance of the anomalies.
-        correlation: a, from 0 to 1.
+        correlation: a, from 0 to 1; of all points, or of each channel.
         interval: minutes of valid time that one step stands for.
 
     Source: Lorenz (1973), doi:10.1175/1520-0450(1973)012<0543:OTEOPO>2.0.CO;2
     """
 
     climatology: Climatology
-    correlation: Float[Array, ""]
+    correlation: Float[Array, "*#state"]
     interval: int = eqx.field(static=True)
 
     @property

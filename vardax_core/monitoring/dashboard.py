@@ -10,7 +10,7 @@ from vardax_core.calibration.plots.latest import InnovationSeries, LatestState, 
 from vardax_core.calibration.plots.style import png_bytes
 from vardax_core.calibration.score_definitions import divide
 from vardax_core.experiments.experiment import Experiment
-from vardax_core.experiments.pictures import observed_places
+from vardax_core.experiments.pictures import observed_of, observed_places
 from vardax_core.monitoring.alerts import AlertBook
 from vardax_core.monitoring.base import Finding, Severity
 from vardax_core.monitoring.situation import HISTORY_DAYS, Situation
@@ -46,6 +46,7 @@ def latest_picture(
     there = np.isfinite(values) & ~superseded
     if recipe.reported:
         places, _ = observed_places(store, recipe, np.datetime64(when.item(), "ns"))
+        there = there & observed_of(observations, recipe, 0)
     else:
         index = observations["grid_index"].to_numpy()
         places, there = grid.points()[index % grid.size], there & (index < grid.size)

@@ -1,5 +1,6 @@
 """Observations whose places come with them: an operator that is told each cycle where they are."""
 
+import math
 from abc import abstractmethod
 from typing import NamedTuple, TypeVar
 
@@ -28,12 +29,15 @@ class Search(NamedTuple):
         most: so many of the nearest.
         pace: distance that a minute counts as; None for records of the analysis time alone.
         thinned: with a pace, see `space_time_neighbours`.
+        channels: a search among its own records for each channel of a state, in its place; each
+            wants as many.
     """
 
     radius: float
     most: int
     pace: float | None = None
     thinned: tuple[float, ...] = ()
+    channels: tuple["Search", ...] = ()
 
 
 class ReportedErrors(NamedTuple):
@@ -43,11 +47,27 @@ class ReportedErrors(NamedTuple):
         factor: on those that are given.
         nugget_sd: of each record beside it.
         shared_sd: of what all records of a platform have in common.
+        channels: those of the records of each channel of a state, in place of these.
     """
 
     factor: float = 1.0
     nugget_sd: float = 0.0
     shared_sd: float = 0.0
+    channels: tuple["ReportedErrors", ...] = ()
+
+    def of(
+        self, channels: Int[np.ndarray, " obs"]
+    ) -> tuple[np.ndarray | float, np.ndarray | float, np.ndarray | float]:
+        """Give factor, nugget and shared part, of every record where they differ by channel.
+
+        Arguments:
+            channels: number of each record's channel.
+        """
+        if not self.channels:
+            return self.factor, self.nugget_sd, self.shared_sd
+        table = np.array([own[:3] for own in self.channels])
+        factor, nugget, shared = table[np.clip(channels, 0, len(table) - 1)].T
+        return factor, nugget, shared
 
 
 class Placement(eqx.Module):
@@ -60,8 +80,8 @@ class Placement(eqx.Module):
             `AbstractGrid.embedded`.
         minutes: from the analysis time, negative before it.
         platforms: number of the platform of each record; -1 for padding.
-        nearest: of every grid point, the columns of the records found by a `Search`, the nearest
-            first; -1 for none.
+        nearest: of every grid point, or of those of every channel where each is searched by
+            itself, the columns of the records found by a `Search`, the nearest first; -1 for none.
         distances: of these, infinite for none; straight ones where minutes count.
     """
 
@@ -112,6 +132,11 @@ class PlacedPoints(AbstractLocalOperator, AbstractPlaced):
     @property
     def obs_size(self) -> int:
         return self.points.shape[0]
+
+    @property
+    def state_size(self) -> int:
+        """Numbers of one state."""
+        return math.prod(self.state_shape)
 
     @property
     def linear(self) -> bool:
@@ -172,6 +197,7 @@ def place(
     search: Search | None,
     dtype: str = "float32",
     stencil: Stencil | None = None,
+    channels: Int[np.ndarray, " obs"] | None = None,
 ) -> Placement:
     """Place the records of a window on a grid, on the host.
 
@@ -184,6 +210,7 @@ def place(
         current: which records are of the analysis time.
         search: which ones are wanted around every point, or None.
         stencil: points and weights of each record; by default those of the value at its place.
+        channels: number of each record's channel; None where states have no such axis.
     """
     there = np.isfinite(coordinates).all(axis=1)
     if stencil is None:
@@ -191,11 +218,28 @@ def place(
         stencil = StreamStencils(grid, [PointSettings(kind=PointSettings.name)]).of(
             coordinates, streams
         )
+    of = np.zeros(len(there), np.int64)
+    if channels is not None:
+        of[there] = channels[there]
     some = np.where(there[:, None], coordinates, 0.0)
     straight = np.where(there[:, None], grid.embedded(some), 0.0)
-    nearest, distances = _search(grid, some, straight, minutes, there & searchable, current, search)
+    wanted = (search,) if search is None or not search.channels else search.channels
+    usable = there & searchable
+    found = [
+        _search(
+            grid,
+            some,
+            straight,
+            minutes,
+            usable & (of == number) if len(wanted) > 1 else usable,
+            current,
+            one,
+        )
+        for number, one in enumerate(wanted)
+    ]
+    nearest, distances = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return Placement(
-        points=stencil.indices,
+        points=stencil.indices + (of * grid.size)[:, None].astype(np.int32),
         weights=stencil.weights.astype(dtype),
         straight=straight.astype(dtype),
         minutes=np.where(there, minutes, 0.0).astype(dtype),

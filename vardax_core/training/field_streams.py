@@ -171,7 +171,7 @@ def regular_rows(
 
 def fit_model(
     statistics: WindowStatistics,
-    fields: Float[np.ndarray, "time y x"],
+    fields: Float[np.ndarray, "time *state"],
     times: Int[np.ndarray, " time"],
     settings: FieldTrainingSettings,
     modes: int,

@@ -220,7 +220,7 @@ def _climatology(
 
 
 def fit_window_statistics(
-    fields: Float[np.ndarray, "time y x"],
+    fields: Float[np.ndarray, "time *state"],
     times: Int[np.ndarray, " time"],
     grid: AbstractGrid,
     *,
@@ -245,7 +245,7 @@ def fit_window_statistics(
     Arguments:
         fields: states in the unit of the analysis, NaN where missing.
         times: minutes since `MINUTES_EPOCH`.
-        grid: of the states.
+        grid: of the states, or of each of their channels, which then must be of one size.
         select: the states to use; None uses all.
         interval: minutes of one forecast of the climatology.
         lag_interval, n_lags: lags 0, 1, ..., n_lags - 1 in steps of `lag_interval` minutes.
@@ -276,7 +276,8 @@ def fit_window_statistics(
     deviation = np.sqrt(np.diagonal(sampled[0]))
     varying = deviation > 0
     scale, among = deviation[varying], np.ix_(varying, varying)
-    distance = grid.pairwise()
+    between, copies = grid.pairwise(), flat.shape[1] // grid.size
+    distance = np.tile(between, (copies, copies))
     length = correlation_length(sampled[0][among] / np.outer(scale, scale), distance[among])
     tables = (1 - smooth_weight) * sampled * gaussian_taper(distance, taper * length)
     if smooth_weight > 0:

@@ -54,6 +54,9 @@ class Stream(Section):
         default=None,
         description="what each value is of the hours before its time; by default of its instant",
     )
+    variable: str | None = Field(
+        default=None, description="name of the variable that is observed; by default the only one"
+    )
     valid_min: Number | None = Field(default=None, description="narrower than the variable's")
     valid_max: Number | None = Field(default=None, description="narrower than the variable's")
 
