@@ -54,10 +54,35 @@ def _of_streams(recipe: Any) -> Iterator[str]:
             f"streams: the values of {averaged} are of some hours, which asks for a forecast "
             "whose fields lie within them"
         )
+    yield from _of_biases(recipe)
     names = {stream.name for stream in streams}
     unknown = sorted(set((recipe.withheld and recipe.withheld.streams) or ()) - names)
     if unknown:
         yield f"withheld.streams: there are no streams {unknown}, only {sorted(names)}"
+
+
+def _of_biases(recipe: Any) -> Iterator[str]:
+    streams = recipe.streams or ()
+    anchors = [s for s in streams if s.bias is None or s.bias.anchor]
+    if not anchors:
+        yield (
+            "bias.anchor: no stream is an anchor, so that biases cannot be told from the level of "
+            "the background; leave `anchor: false` out of one, or its bias"
+        )
+    for number, stream in enumerate(streams):
+        alone = [one.name for one in anchors] == [stream.name]
+        if stream.bias is not None and stream.bias.by == "stream" and alone:
+            yield (
+                f"observations.{number}.bias: '{stream.name}' is the only anchor, and what a whole "
+                "stream is off by is told from other anchors; say by: platform, or leave the bias "
+                "out"
+            )
+        if stream.carries_bias and recipe.window.after is not None:
+            yield (
+                f"observations.{number}.bias.memory: a bias is remembered from what a background "
+                "says that has not seen the observations, and in windows that look ahead it has; "
+                "leave window.after out, or memory"
+            )
 
 
 def _of_simulation(recipe: Any) -> Iterator[str]:

@@ -305,6 +305,9 @@ def training_digest(recipe: Recipe, settings: ExperimentSettings, data: str) -> 
     if recipe.reported:
         own = ("streams", "grid", "prior", "withheld", "state_dims", "period")
         kept |= {name: plain[name] for name in own if name in plain}
+        if any(stream.bias is not None for stream in recipe.streams or ()):
+            # Earlier versions kept biases by the numbers that platforms had in their period.
+            kept["biases"] = "by name"
     kept["error_sd"] = recipe.error_sd
     kept["revision"] = TRAINING_REVISION
     if settings.precision == "bfloat16":

@@ -84,6 +84,7 @@ def store_layout(
         nature_run=ingested.nature_run is not None,
         reported=_reported(recipe, observations),
         lag=settings.lag,
+        corrected=any(stream.bias is not None for stream in recipe.streams or ()),
         chunks=ChunkPlan(segment_length=segment),
     )
 

@@ -52,7 +52,6 @@ class InterpolationMethod(AbstractMethod):
             covariance=known.covariance,
             scale=known.scale,
             shared_sd=known.errors[2],
-            biases=known.biases,
             points=jnp.asarray(inside, jnp.int32),
             targets=jnp.asarray(straight, jnp.float32),
             records=nothing,

@@ -1,6 +1,7 @@
 """What real observations and fields of another time say of the states, for every method."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
 import equinox as eqx
@@ -12,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from vardax_core.analysis.local.covariance import Shape, SpaceTimeCovariance
 from vardax_core.analysis.local.interpolation import LocalRecords
 from vardax_core.analysis.local.simulation import RandomFeatures
+from vardax_core.cycling.biases import BiasCorrection
 from vardax_core.data.observed_period import ObservedPeriod
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reports import EQUIVALENT, OBSERVED_AT, PLATFORM
@@ -19,6 +21,7 @@ from vardax_core.data.space import state_grid
 from vardax_core.data.streams.sections import GriddedSource
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.methods.priors import AbstractPrior, Learned, Progress, UnknownPriorError
+from vardax_core.methods.reported_biases import bias_correction, find_biases
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import MINUTES_A_DAY, Climatology
 from vardax_core.models.persistence import DampedPersistence
@@ -27,7 +30,6 @@ from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.training.covariance_fit import CovarianceFit, fit_covariance
 from vardax_core.training.covariogram import start_values
-from vardax_core.training.platform_bias import platform_biases
 from vardax_core.training.registry import Factories
 from vardax_core.training.slots import UnfitPeriodError, slot_means
 from vardax_core.training.withheld import calibration_of, predict_withheld, withheld_neighbours
@@ -56,8 +58,12 @@ class ReportedReference(eqx.Module):
         covariance: of the departures from it.
         scale: local standard deviation over the covariance's own.
         errors: of the observations: factor, nugget and shared part, see `ReportedErrors`.
-        biases: of the platforms, by number.
+        biases: of platforms or streams, by number, as they are taken off.
         sides: of the boxes from which sparser neighbours are taken, see `space_time_neighbours`.
+        departures: mean departure of each of these and its inverse variance; None in what earlier
+            versions learned.
+        usual_bias: standard deviation of the true biases, or None.
+        units: their names, see `BiasUnits`.
     """
 
     climatology: Climatology
@@ -66,6 +72,9 @@ class ReportedReference(eqx.Module):
     errors: Float[Array, "3"]
     biases: Float[Array, " platform"]
     sides: Float[Array, " side"]
+    departures: Float[Array, "2 unit"] | None = None
+    usual_bias: Float[Array, ""] | None = None
+    units: tuple[str, ...] = eqx.field(static=True, default=())
 
 
 def _reference_like(
@@ -78,6 +87,7 @@ def _reference_like(
     forms: list[Shape],
     platforms: int,
     sides: int,
+    units: list[str] | None = None,
 ) -> ReportedReference:
     state, one = tuple(shape), jnp.ones(components, jnp.float32)
     return ReportedReference(
@@ -92,6 +102,9 @@ def _reference_like(
         jnp.zeros(3, jnp.float32),
         jnp.zeros(platforms, jnp.float32),
         jnp.zeros(sides, jnp.float32),
+        None if units is None else jnp.zeros((2, platforms), jnp.float32),
+        None if units is None else jnp.zeros((), jnp.float32),
+        tuple(units or ()),
     )
 
 
@@ -161,6 +174,14 @@ class ReportedPrior(AbstractPrior):
     def reported_errors(self) -> ReportedErrors:
         return ReportedErrors(*(float(value) for value in self.reference.errors))
 
+    def bias_correction(self, platforms: Sequence[str]) -> BiasCorrection | None:
+        known = self.reference
+        values = np.zeros((3, len(known.units)))
+        if known.departures is not None:
+            values = np.stack([known.biases, *known.departures]).astype(np.float64)
+        usual = 0.0 if known.usual_bias is None else float(known.usual_bias)
+        return bias_correction(self.recipe, platforms, known.units, values, usual)
+
     @property
     def varying(self) -> Bool[np.ndarray, "*state"]:
         return np.asarray(self.reference.scale) > 0
@@ -192,9 +213,9 @@ class ReportedPrior(AbstractPrior):
                 f"{FEWEST} at least to learn how observations go together; choose a longer period."
             )
         fit_key, take_key, root_key = jax.random.split(key, 3)
-        biases, said = self._biases(records)
+        biases, taken = find_biases(self.recipe, period.platforms, records)
         records = eqx.tree_at(
-            lambda r: r.innovations, records, records.innovations - biases[records.platform]
+            lambda r: r.innovations, records, records.innovations - jnp.asarray(taken, jnp.float32)
         )
         groups = _groups(records)
         sides = self._sides(records)
@@ -217,8 +238,11 @@ class ReportedPrior(AbstractPrior):
             jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), fit.covariance),
             jnp.asarray(inside, jnp.float32),
             jnp.asarray([factor, fit.nugget_sd, fit.shared_sd], jnp.float32),
-            biases,
+            jnp.asarray(biases.values[0], jnp.float32),
             jnp.asarray(sides, jnp.float32),
+            jnp.asarray(biases.values[1:], jnp.float32),
+            jnp.asarray(biases.usual_sd, jnp.float32),
+            biases.names,
         )
         progress(3, 3, {})
         return Learned(
@@ -231,37 +255,13 @@ class ReportedPrior(AbstractPrior):
                 "components": fit.covariance.variances.shape[0],
                 "interval": interval,
                 "forms": [fit.covariance.space, fit.covariance.time],
-                "platforms": biases.size,
+                "platforms": len(biases.names),
                 "sides": len(sides),
+                "units": list(biases.names),
             },
-            {"notes": [*said, _said_of_errors(self.recipe, records, fit)]}
+            {"notes": [*biases.said, _said_of_errors(self.recipe, records, fit)]}
             | {"covariance_fit": fit.numbers()},
         )
-
-    def _biases(self, records: LocalRecords) -> tuple[Float[Array, " platform"], list[str]]:
-        """The biases of the platforms of streams that ask for them, and what is said of them."""
-        count = len(self.period.platforms) if self.period is not None else 0
-        nothing = jnp.zeros(max(count, 1), jnp.float32)
-        asked = [s.name for s in self.recipe.streams or () if s.bias is not None]
-        if not asked or self.period is None:
-            return nothing, []
-        used = np.asarray(records.mask)
-        days = np.floor(np.asarray(records.minutes)[used] / MINUTES_A_DAY).astype(np.int64)
-        found = platform_biases(
-            np.asarray(records.innovations, np.float64)[used],
-            np.asarray(records.platform)[used],
-            days,
-            count=count,
-        )
-        mine = [name.split("/")[0] in asked for name in self.period.platforms]
-        biases = np.where(mine, found.shrunk(), 0.0)
-        size = float(np.sqrt(np.mean(biases[biases != 0] ** 2))) if biases.any() else 0.0
-        said = (
-            f"biases of {int(np.count_nonzero(biases))} platforms are taken off, root mean square "
-            f"{size:.3g} {self.recipe.variable.units}; their mean is zero, so that the level of "
-            "the observations stays."
-        )
-        return jnp.asarray(biases, jnp.float32), [said]
 
     def _sides(self, records: LocalRecords) -> tuple[float, ...]:
         """Sides of the boxes of sparser choices, where images are dense."""

@@ -86,6 +86,7 @@ def experiment_layout(
     nature_run: bool = True,
     reported: tuple[Variable, ...] = (),
     lag: int = 0,
+    corrected: bool = False,
 ) -> Layout:
     """The layout of a forecast-analysis experiment.
 
@@ -103,6 +104,7 @@ def experiment_layout(
         nature_run: whether the truth is known and kept.
         reported: what more is kept of every real observation; there is then a group `platforms`.
         lag: cycles that a smoothed analysis waits for; 0 for none.
+        corrected: whether a bias is taken off real observations, and kept beside them.
 
     Raises:
         StructureError: coordinates, dimensions or names contradict each other.
@@ -156,12 +158,18 @@ def experiment_layout(
         ),
         observation_coords,
     )
+    of_records = (
+        column("analysis_equivalent_variance", "analysis ensemble variance of", variance),
+        column("applied_error", "error standard deviation in use of", error),
+        *((column("bias_correction", "bias taken off the observed", units),) if corrected else ()),
+    )
     innovations = Group(
         "innovations",
         (
             column("background_departure", "observation minus background (O-B) of", units),
             column("analysis_departure", "observation minus analysis (O-A) of", units),
             column("background_equivalent_variance", "background ensemble variance of", variance),
+            *(of_records if reported else ()),
             quality,
         ),
         observation_coords,

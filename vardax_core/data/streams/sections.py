@@ -12,6 +12,7 @@ from pydantic import Field
 from vardax_core.data.scalars import Duration, Integer, Number
 from vardax_core.data.section import Section
 from vardax_core.data.streams.columns import Columns, TimeReading
+from vardax_core.data.streams.quality import Bias
 from vardax_core.data.streams.scalars import (
     FilePattern,
     Flag,
@@ -260,10 +261,14 @@ class Stream(Section):
         description="standard deviation of what a grid cannot resolve, added in squares, in the "
         "variable's units",
     )
-    bias: Literal["platform"] | None = Field(
+    errors: Literal["estimated"] | None = Field(
         default=None,
-        description="platform: what each platform is off the others by is found in the training "
-        "period and taken off",
+        description="estimated: the errors are scaled to what innovations and residuals of the "
+        "training period say; by default they are as stated, and this is only reported",
+    )
+    bias: Bias | None = Field(
+        default=None,
+        description="platform or stream: what each is off the others by is found and taken off",
     )
     statistic: TimeStatistic | None = Field(
         default=None,
@@ -276,6 +281,22 @@ class Stream(Section):
         low, high = self.bounds_within((-math.inf, math.inf))
         if not low < high:
             yield f"valid_min {self.valid_min} must be below valid_max {self.valid_max}"
+        fleeting = isinstance(self.source, GriddedSource) or self.source.gap is not None
+        if self.carries_bias and self.bias_by == "platform" and fleeting:
+            yield (
+                "bias.memory: images, and platforms that gaps make, are seen once, so that there "
+                "is nothing to remember; say by: stream, or leave memory out"
+            )
+
+    @property
+    def bias_by(self) -> str:
+        """What has a bias of its own, asked for or not."""
+        return "platform" if self.bias is None else self.bias.by
+
+    @property
+    def carries_bias(self) -> bool:
+        """Whether a bias is carried from cycle to cycle."""
+        return self.bias is not None and self.bias.memory is not None
 
     def faults_with(
         self, dims: Sequence[str], units: str, bounds: tuple[float, float]
