@@ -33,6 +33,7 @@ class BiasState(eqx.Module):
         mean: forgetting mean of each unit's departures from the anchors' level.
         weight: forgetting sum of their inverse expected variances.
         cycles: forgetting number of cycles with a departure.
+        centre: what the bias is drawn to: zero, or what the last step led to.
         last: standardised departure of the last cycle, zero where there was none.
         pooled: of every stream, forgetting sums of departures: their number, their squares over
             what is expected, pairs of cycles that follow each other, and their products.
@@ -46,6 +47,7 @@ class BiasState(eqx.Module):
     mean: Float[Array, " unit"]
     weight: Float[Array, " unit"]
     cycles: Float[Array, " unit"]
+    centre: Float[Array, " unit"]
     last: Float[Array, " unit"]
     pooled: Float[Array, "4 stream"]
     runs: Float[Array, "2 4 unit"]
@@ -59,8 +61,8 @@ class BiasCorrection(AbstractPlaced):
     A unit is what has a bias of its own: a platform, or a stream. Its departure is the mean of
     O - B of its records, O as reported and B made of observations up to the cycle before, minus
     the level that the anchors have in common. The bias is the mean of the departures, each
-    forgotten with the unit's memory and all drawn to zero with the usual size of a bias. The mean
-    of the anchors' biases is held at zero: what all are off by is left to the analysis.
+    forgotten with the unit's memory, and drawn to its centre as the usual size of a bias asks. The
+    mean of the anchors' biases is held at zero: what all are off by is left to the analysis.
 
     A step of a bias is found by cumulative sums of departures that are standardised with what is
     expected of them and freed of the correlation of one cycle with the next; the bias is then what
@@ -107,6 +109,7 @@ class BiasCorrection(AbstractPlaced):
             mean=self.first_mean.astype(dtype),
             weight=self.first_weight.astype(dtype),
             cycles=nothing,
+            centre=nothing,
             last=nothing,
             pooled=jnp.zeros((4, self.streams), dtype),
             runs=jnp.zeros((2, 4, nothing.size), dtype),
@@ -123,17 +126,10 @@ class BiasCorrection(AbstractPlaced):
         grown = jax.tree.map(lambda a, b: jnp.concatenate([a, b[..., old:]], axis=-1), state, new)
         return dataclasses.replace(grown, pooled=state.pooled)
 
-    def shares(self, state: BiasState) -> tuple[Float[Array, " unit"], Float[Array, " unit"]]:
-        """How much of its mean every bias is, and the inverse of its variance."""
-        scale, correlation = self._errors(state)
-        information = state.weight * (1 - correlation) / (scale * (1 + correlation))
-        prior = self.usual_sd.astype(information.dtype) ** -2
-        return information / (information + prior), information + prior
-
     def biases(self, state: BiasState) -> tuple[Float[Array, " unit"], Float[Array, " unit"]]:
         """Every bias and its standard deviation."""
-        share, precision = self.shares(state)
-        return share * state.mean, precision**-0.5
+        share, precision = self._shares(state)
+        return state.centre + share * (state.mean - state.centre), precision**-0.5
 
     def correction(self, state: BiasState | None, dtype: DTypeLike) -> Float[Array, " obs"]:
         """What is taken off every record."""
@@ -163,10 +159,9 @@ class BiasCorrection(AbstractPlaced):
             interval: minutes from one cycle to the next.
         """
         departure, expected, reports = self._of_units(departures, correction)
-        share, precision = self.shares(state)
-        bias, variance = share * state.mean, 1 / precision
+        bias, sd = self.biases(state)
         scale, correlation = self._errors(state)
-        total = scale * expected + variance
+        total = scale * expected + sd**2
         level, enough = self._level(departure - bias, total, reports)
         reports &= enough
         rest = jnp.where(reports, departure - level - bias, 0.0)
@@ -181,12 +176,12 @@ class BiasCorrection(AbstractPlaced):
             state,
             mean=mean,
             weight=weight,
-            cycles=keep * state.cycles + reports,
+            cycles=keep * state.cycles + reports.astype(z.dtype),
             last=jnp.where(settled, z, 0.0),
             pooled=self._pooled(state, z, rest, expected, settled),
         )
-        before = state.last
-        whitened = (z - correlation * before) / jnp.sqrt(1 - correlation**2 * (before != 0))
+        correlation = jnp.where(state.last != 0, correlation, 0.0)
+        whitened = (z - correlation * state.last) / jnp.sqrt(1 - correlation**2)
         since = jnp.where(reports, departure - level, 0.0)
         runs = _runs(state.runs, jnp.where(settled, whitened, jnp.nan), since, bias)
         return self._anchored(_with_steps(learned, runs, bias, expected, time, interval))
@@ -212,6 +207,13 @@ class BiasCorrection(AbstractPlaced):
         some = jnp.where(there, weight, 1.0)
         # Records of one platform in one cycle share most of the background's error.
         return total / some, jnp.where(there, number / some, 1.0), there
+
+    def _shares(self, state: BiasState) -> tuple[Float[Array, " unit"], Float[Array, " unit"]]:
+        """How far every bias is from its centre to its mean, and the inverse of its variance."""
+        scale, correlation = self._errors(state)
+        information = state.weight * (1 - correlation) / (scale * (1 + correlation))
+        prior = self.usual_sd.astype(information.dtype) ** -2
+        return information / (information + prior), information + prior
 
     def _errors(self, state: BiasState) -> tuple[Float[Array, " unit"], Float[Array, " unit"]]:
         """Factor on the expected variance of departures, and their correlation from one cycle to
@@ -261,10 +263,10 @@ class BiasCorrection(AbstractPlaced):
 
     def _anchored(self, state: BiasState) -> BiasState:
         """The same with means of which the anchors' biases have a mean of zero."""
-        share, _ = self.shares(state)
         anchors = self.anchor & (state.weight > 0)
+        share, bias = self._shares(state)[0], self.biases(state)[0]
         some = jnp.sum(jnp.where(anchors, share, 0.0))
-        shift = jnp.sum(jnp.where(anchors, share * state.mean, 0.0)) / jnp.where(some > 0, some, 1)
+        shift = jnp.sum(jnp.where(anchors, bias, 0.0)) / jnp.where(some > 0, some, 1.0)
         return dataclasses.replace(
             state, mean=jnp.where(state.weight > 0, state.mean - shift, state.mean)
         )
@@ -279,17 +281,20 @@ def _runs(
     """The cumulative sums after a cycle; a unit whose z is not finite keeps its own."""
     signs = jnp.asarray([[1.0], [-1.0]], z.dtype)
     value, length, total, began = (runs[:, k] for k in range(4))
-    risen = jnp.maximum(value + signs * z[None] - SLACK, 0.0)
-    on = risen > 0
+    more = signs * z[None] - SLACK
+    risen = jnp.maximum(value + more, 0.0)
+    # A departure that says more than all before it is where a step began.
+    first = (length == 0) | (more > value)
     new = jnp.stack(
         [
             risen,
-            jnp.where(on, length + 1, 0.0),
-            jnp.where(on, total + since[None], 0.0),
-            jnp.where(on & (length == 0), bias[None], began),
+            jnp.where(first, 1.0, length + 1),
+            jnp.where(first, since[None], total + since[None]),
+            jnp.where(first, bias[None], began),
         ],
         axis=1,
     )
+    new = jnp.where(risen[:, None] > 0, new, 0.0)
     return jnp.where(jnp.isfinite(z)[None, None], new, runs)
 
 
@@ -315,6 +320,7 @@ def _with_steps(
         state,
         mean=jnp.where(found, after, state.mean),
         weight=jnp.where(found, several / expected, state.weight),
+        centre=jnp.where(found, after, state.centre),
         runs=jnp.where(found[None, None], 0.0, runs),
         steps=jnp.where(found[None], steps, state.steps),
         size=jnp.where(found, after - began, state.size),

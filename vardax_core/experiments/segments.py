@@ -160,7 +160,7 @@ class StoredForm:
         Arguments:
             output: of the valid cycles, on the host.
         """
-        analysis, departures = output.analysis, output.departures
+        analysis = output.analysis
         moments = {"mean": analysis.mean, "spread": analysis.spread}
         smoothed = {}
         if output.smoothed is not None:
