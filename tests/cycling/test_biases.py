@@ -66,7 +66,7 @@ def followed(made, state, reported):
         time, values = one
         taken = made.correction(state, values.dtype)
         after = made.update(state, departures(values - taken), taken, time, INTERVAL)
-        return after, (after, *made.biases(after))
+        return after, (after, after.bias, after.sd)
 
     times = INTERVAL * jnp.arange(1, len(reported) + 1, dtype=jnp.int32)
     return jax.lax.scan(body, state, (times, jnp.asarray(reported)))[1]

@@ -30,6 +30,7 @@ class BiasState(eqx.Module):
     """What is known of the biases; part of the state of a cycle.
 
     Attributes:
+        bias, sd: of each unit, and its standard deviation.
         mean: forgetting mean of each unit's departures from the anchors' level.
         weight: forgetting sum of their inverse expected variances.
         cycles: forgetting number of cycles with a departure.
@@ -44,6 +45,8 @@ class BiasState(eqx.Module):
         size: of the last step.
     """
 
+    bias: Float[Array, " unit"]
+    sd: Float[Array, " unit"]
     mean: Float[Array, " unit"]
     weight: Float[Array, " unit"]
     cycles: Float[Array, " unit"]
@@ -105,7 +108,9 @@ class BiasCorrection(AbstractPlaced):
         if not self.learns:
             return None
         nothing = jnp.zeros(self.fixed.shape, dtype)
-        return BiasState(
+        state = BiasState(
+            bias=nothing,
+            sd=nothing,
             mean=self.first_mean.astype(dtype),
             weight=self.first_weight.astype(dtype),
             cycles=nothing,
@@ -116,6 +121,7 @@ class BiasCorrection(AbstractPlaced):
             steps=jnp.zeros((3, nothing.size), jnp.int32),
             size=nothing,
         )
+        return self._estimated(state)
 
     def fitted(self, state: BiasState | None, dtype: DTypeLike) -> BiasState | None:
         """A stored state with room for the platforms that have come since."""
@@ -126,16 +132,11 @@ class BiasCorrection(AbstractPlaced):
         grown = jax.tree.map(lambda a, b: jnp.concatenate([a, b[..., old:]], axis=-1), state, new)
         return dataclasses.replace(grown, pooled=state.pooled)
 
-    def biases(self, state: BiasState) -> tuple[Float[Array, " unit"], Float[Array, " unit"]]:
-        """Every bias and its standard deviation."""
-        share, precision = self._shares(state)
-        return state.centre + share * (state.mean - state.centre), precision**-0.5
-
     def correction(self, state: BiasState | None, dtype: DTypeLike) -> Float[Array, " obs"]:
         """What is taken off every record."""
         found = self.fixed.astype(dtype)
         if state is not None:
-            found = jnp.where(self.carried, self.biases(state)[0].astype(dtype), found)
+            found = jnp.where(self.carried, state.bias.astype(dtype), found)
         unit = self._units()
         return jnp.where(unit >= 0, found[jnp.maximum(unit, 0)], 0.0)
 
@@ -159,9 +160,9 @@ class BiasCorrection(AbstractPlaced):
             interval: minutes from one cycle to the next.
         """
         departure, expected, reports = self._of_units(departures, correction)
-        bias, sd = self.biases(state)
+        bias = state.bias
         scale, correlation = self._errors(state)
-        total = scale * expected + sd**2
+        total = scale * expected + state.sd**2
         level, enough = self._level(departure - bias, total, reports)
         reports &= enough
         rest = jnp.where(reports, departure - level - bias, 0.0)
@@ -215,6 +216,12 @@ class BiasCorrection(AbstractPlaced):
         prior = self.usual_sd.astype(information.dtype) ** -2
         return information / (information + prior), information + prior
 
+    def _estimated(self, state: BiasState) -> BiasState:
+        """The same with the biases that its means say."""
+        share, precision = self._shares(state)
+        bias = state.centre + share * (state.mean - state.centre)
+        return dataclasses.replace(state, bias=bias, sd=precision**-0.5)
+
     def _errors(self, state: BiasState) -> tuple[Float[Array, " unit"], Float[Array, " unit"]]:
         """Factor on the expected variance of departures, and their correlation from one cycle to
         the next, of the stream of every unit."""
@@ -264,12 +271,11 @@ class BiasCorrection(AbstractPlaced):
     def _anchored(self, state: BiasState) -> BiasState:
         """The same with means of which the anchors' biases have a mean of zero."""
         anchors = self.anchor & (state.weight > 0)
-        share, bias = self._shares(state)[0], self.biases(state)[0]
-        some = jnp.sum(jnp.where(anchors, share, 0.0))
-        shift = jnp.sum(jnp.where(anchors, bias, 0.0)) / jnp.where(some > 0, some, 1.0)
-        return dataclasses.replace(
-            state, mean=jnp.where(state.weight > 0, state.mean - shift, state.mean)
-        )
+        some = jnp.sum(jnp.where(anchors, self._shares(state)[0], 0.0))
+        bias = jnp.where(anchors, self._estimated(state).bias, 0.0)
+        shift = jnp.sum(bias) / jnp.where(some > 0, some, 1.0)
+        mean = jnp.where(state.weight > 0, state.mean - shift, state.mean)
+        return self._estimated(dataclasses.replace(state, mean=mean))
 
 
 def _runs(

@@ -5,6 +5,7 @@ from typing import Any
 
 from vardax_core.data.observing_networks import Reported
 from vardax_core.data.recipe_sections import RESERVED
+from vardax_core.data.regions import faults_of_regions
 from vardax_core.data.reported import NoTruth
 from vardax_core.data.streams.sections import faults_of_names
 from vardax_core.data.truth_sources import TwinSource
@@ -55,6 +56,8 @@ def _of_streams(recipe: Any) -> Iterator[str]:
             "whose fields lie within them"
         )
     yield from _of_biases(recipe)
+    for fault in faults_of_regions(recipe.regions or {}, recipe.state_dims):
+        yield f"regions.{fault}"
     names = {stream.name for stream in streams}
     unknown = sorted(set((recipe.withheld and recipe.withheld.streams) or ()) - names)
     if unknown:
@@ -92,7 +95,7 @@ def _of_simulation(recipe: Any) -> Iterator[str]:
     if isinstance(recipe.source, NoTruth) or isinstance(recipe.network, Reported):
         yield "source and network are needed: without real streams a truth is observed"
         return
-    for name in ("grid", "prior", "withheld"):
+    for name in ("grid", "prior", "withheld", "regions", "leads"):
         if getattr(recipe, name) is not None:
             yield f"{name} is for real observations, and these are simulated from a truth"
     if recipe.forecast_files is not None:

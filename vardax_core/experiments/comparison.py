@@ -22,12 +22,14 @@ from vardax_core.calibration.report import (
     write_report,
 )
 from vardax_core.calibration.scores import Scores, compute_scores
+from vardax_core.data.recipe import ONLY_REPORTED
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.observed_tables import Table, observed_tables
 from vardax_core.experiments.pictures import example_panels
 from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.experiments.validation import is_gated
 from vardax_core.experiments.weighting import BY_AREA, stored_weighting
+from vardax_core.methods.reported_errors import ERRORS_LEARNED
 from vardax_core.observations.quality import QualityCode
 from vardax_core.store import ExperimentStore, groups_digest
 from vardax_core.training.promotion import gates_folder
@@ -81,7 +83,12 @@ def compare(
     tips = dict(zip(names, map(_last_segment, stores), strict=True))
     folder = primary.report_path
     markdown = folder / "report.md"
-    inputs = {"primary": primary.settings.method, "segments": tips, "recent": recent}
+    inputs = {
+        "primary": primary.settings.method,
+        "segments": tips,
+        "recent": recent,
+        **primary.recipe.model_dump(mode="json", include=set(ONLY_REPORTED)),
+    }
     known = folder / INPUTS
     unchanged = known.exists() and json.loads(known.read_text()) == inputs and markdown.exists()
     results = [_method_result(e, s) for e, s in zip(experiments, stores, strict=True)]
@@ -203,7 +210,10 @@ def _further(primary: Experiment, store: ExperimentStore) -> dict[str, Table]:
     recipe = primary.recipe
     if not recipe.reported:
         return {}
-    return observed_tables(store, recipe, primary.platforms(store), recipe.burn_in)
+    version = primary.trained_from(str(store.experiment["source_sha256"]))
+    learned = {} if version is None else version.manifest["metadata"]
+    errors = learned.get(ERRORS_LEARNED, {})
+    return observed_tables(store, recipe, primary.platforms(store), recipe.burn_in, errors)
 
 
 def _provenance(primary: Experiment, store: ExperimentStore, digest: str) -> dict[str, str]:

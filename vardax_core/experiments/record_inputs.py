@@ -11,7 +11,7 @@ from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.forecast_fields import GivenForecast
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.reports import OBSERVED_AT, PLATFORM, SHIFT, seconds_of
+from vardax_core.data.reports import OBSERVED_AT, PLATFORM, SHIFT, STREAM, seconds_of
 from vardax_core.data.state_frame import data_folders
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.experiments.settings import ExperimentSettings
@@ -167,6 +167,8 @@ class RecordInputs:
         values[row_of[column], column] = observed[column]
         known_errors = self._errors
         spread = np.hypot(known_errors.factor * taken(f"{name}_error", 1.0), known_errors.nugget_sd)
+        if known_errors.streams:
+            spread = np.append(known_errors.streams, 1.0)[taken(STREAM, -1)] * spread
         # What a withheld platform's records share is part of how well they can be predicted.
         alone = np.hypot(spread, known_errors.shared_sd)
         spread = np.where(codes == QualityCode.WITHHELD, alone, spread)

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from vardax_core.data.errors import RecipeError
-from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe import ONLY_REPORTED, Recipe
 from vardax_core.data.scalars import Duration
 from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.experiments.problem import prior_of
@@ -278,6 +278,7 @@ def experiment_digest(recipe: Recipe, settings: ExperimentSettings) -> str:
             "forecast": {"timeout", "parallel"},
             "members": True,
             "methods": True,
+            **dict.fromkeys(ONLY_REPORTED, True),
         },
     )
     return digest_of(recipe=plain, settings=settings)

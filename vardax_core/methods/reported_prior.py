@@ -22,6 +22,7 @@ from vardax_core.data.streams.sections import GriddedSource
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.methods.priors import AbstractPrior, Learned, Progress, UnknownPriorError
 from vardax_core.methods.reported_biases import bias_correction, find_biases
+from vardax_core.methods.reported_errors import ERRORS_LEARNED, find_errors
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import MINUTES_A_DAY, Climatology
 from vardax_core.models.persistence import DampedPersistence
@@ -63,7 +64,8 @@ class ReportedReference(eqx.Module):
         departures: mean departure of each of these and its inverse variance; None in what earlier
             versions learned.
         usual_bias: standard deviation of the true biases, or None.
-        units: their names, see `BiasUnits`.
+        stream_errors: factor on the errors of every stream, see `StreamErrors`, or None.
+        units: names of what has a bias, see `BiasUnits`.
     """
 
     climatology: Climatology
@@ -74,6 +76,7 @@ class ReportedReference(eqx.Module):
     sides: Float[Array, " side"]
     departures: Float[Array, "2 unit"] | None = None
     usual_bias: Float[Array, ""] | None = None
+    stream_errors: Float[Array, " stream"] | None = None
     units: tuple[str, ...] = eqx.field(static=True, default=())
 
 
@@ -88,6 +91,7 @@ def _reference_like(
     platforms: int,
     sides: int,
     units: list[str] | None = None,
+    streams: int = 0,
 ) -> ReportedReference:
     state, one = tuple(shape), jnp.ones(components, jnp.float32)
     return ReportedReference(
@@ -104,6 +108,7 @@ def _reference_like(
         jnp.zeros(sides, jnp.float32),
         None if units is None else jnp.zeros((2, platforms), jnp.float32),
         None if units is None else jnp.zeros((), jnp.float32),
+        jnp.ones(streams, jnp.float32) if streams else None,
         tuple(units or ()),
     )
 
@@ -172,7 +177,12 @@ class ReportedPrior(AbstractPrior):
 
     @property
     def reported_errors(self) -> ReportedErrors:
-        return ReportedErrors(*(float(value) for value in self.reference.errors))
+        known = self.reference
+        streams = () if known.stream_errors is None else known.stream_errors
+        of_streams = tuple(float(factor) for factor in streams)
+        if all(factor == 1.0 for factor in of_streams):
+            of_streams = ()
+        return ReportedErrors(*(float(value) for value in known.errors), of_streams)
 
     def bias_correction(self, platforms: Sequence[str]) -> BiasCorrection | None:
         known = self.reference
@@ -213,6 +223,7 @@ class ReportedPrior(AbstractPrior):
                 f"{FEWEST} at least to learn how observations go together; choose a longer period."
             )
         fit_key, take_key, root_key = jax.random.split(key, 3)
+        error_key = jax.random.fold_in(key, 3)
         biases, taken = find_biases(self.recipe, period.platforms, records)
         records = eqx.tree_at(
             lambda r: r.innovations, records, records.innovations - jnp.asarray(taken, jnp.float32)
@@ -223,6 +234,9 @@ class ReportedPrior(AbstractPrior):
         fit = fit_covariance(records, groups=groups, start=start, thinned=sides, key=fit_key)
         progress(1, 3, {})
         fit = _calibrated(fit, records, groups, sides, take_key)
+        errors = find_errors(
+            self.recipe, period.platforms, records, fit, thinned=sides, key=error_key
+        )
         progress(2, 3, {})
         inside = np.ones(grid.shape, bool) if grid.mask is None else np.asarray(grid.mask)
         interval = duration_to_minutes(self.recipe.cycle_interval)
@@ -242,6 +256,7 @@ class ReportedPrior(AbstractPrior):
             jnp.asarray(sides, jnp.float32),
             jnp.asarray(biases.values[1:], jnp.float32),
             jnp.asarray(biases.usual_sd, jnp.float32),
+            jnp.asarray(errors.factors, jnp.float32),
             biases.names,
         )
         progress(3, 3, {})
@@ -258,9 +273,10 @@ class ReportedPrior(AbstractPrior):
                 "platforms": len(biases.names),
                 "sides": len(sides),
                 "units": list(biases.names),
+                "streams": errors.factors.size,
             },
-            {"notes": [*biases.said, _said_of_errors(self.recipe, records, fit)]}
-            | {"covariance_fit": fit.numbers()},
+            {"notes": [*biases.said, _said_of_errors(self.recipe, records, fit), *errors.said]}
+            | {"covariance_fit": fit.numbers(), ERRORS_LEARNED: errors.numbers},
         )
 
     def _sides(self, records: LocalRecords) -> tuple[float, ...]:

@@ -40,11 +40,13 @@ class ReportedErrors(NamedTuple):
         factor: on those that are given.
         nugget_sd: of each record beside it.
         shared_sd: of what all records of a platform have in common.
+        streams: factor on the first two together by the number of the stream; none for one.
     """
 
     factor: float = 1.0
     nugget_sd: float = 0.0
     shared_sd: float = 0.0
+    streams: tuple[float, ...] = ()
 
 
 class Placement(eqx.Module):

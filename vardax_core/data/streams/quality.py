@@ -40,7 +40,7 @@ class Bias(Section):
 
     @model_serializer(mode="wrap")
     def _as_a_word(self, write: Any) -> dict[str, Any] | str:
-        """A bias of which nothing but `by` is said is that word, as it was before there was more."""
+        """A bias of which nothing but `by` is said is that word, as it always was."""
         given: dict[str, Any] = write(self)
         defaults = {name: field.default for name, field in type(self).model_fields.items()}
         told = {k: v for k, v in given.items() if v != defaults[k]}
