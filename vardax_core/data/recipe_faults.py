@@ -56,6 +56,12 @@ def _of_streams(recipe: Any) -> Iterator[str]:
             "whose fields lie within them"
         )
     yield from _of_biases(recipe)
+    lifted = [stream.name for stream in streams if stream.heights is not None]
+    if lifted and (recipe.grid is None or recipe.grid.orography is None):
+        yield (
+            f"grid.orography is needed: the values of {lifted} are brought to the heights of the "
+            "grid; name a file that has them, or leave `heights` out"
+        )
     for fault in faults_of_regions(recipe.regions or {}, recipe.state_dims):
         yield f"regions.{fault}"
     names = {stream.name for stream in streams}

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int
 
 from vardax_core.data.conventions import error_attributes, global_attributes, variable_attributes
 from vardax_core.data.forecast_fields import GivenForecast
+from vardax_core.data.heights import HEIGHT_SHIFT, height_shift, orography, told
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reported import WithheldPlatforms
 from vardax_core.data.space import state_grid
@@ -88,6 +89,9 @@ def read_reports(
         else from_minutes(np.array([start, start]))
     )
     parts: list[tuple[Records, Int[np.ndarray, " record"]]] = []
+    shifts: list[np.ndarray] = []
+    lifted = any(stream.heights is not None for stream in recipe.streams or ())
+    heights = orography(recipe, folders) if lifted else None
     accounts, refused = [], []
     for stream in recipe.streams or ():
         try:
@@ -107,6 +111,7 @@ def read_reports(
                 raise
             refused.append(str(error))
             parts.append((Records.none(stream.name, recipe.state_dims), np.empty(0, np.int64)))
+            shifts.append(np.empty(0))
             continue
         records, slot = found.records, _slots_of(found.records, recipe)
         if isinstance(stream.source, GriddedSource):
@@ -118,9 +123,13 @@ def read_reports(
         inside = np.isin(slot, slots)
         kept = dataclasses.replace(records, code=code.astype(np.int8)).taken(inside)
         parts.append((kept, slot[inside]))
-        accounts.append(found.account)
+        account, shift = found.account, np.zeros(len(kept))
+        if stream.heights is not None and heights is not None:
+            account, shift = told(account, kept), height_shift(stream, kept, grid, heights)
+        accounts.append(account)
+        shifts.append(shift)
     platforms = _numbered(known, [records for records, _ in parts])
-    dataset = _in_columns(recipe, parts, slots, platforms)
+    dataset = _in_columns(recipe, parts, slots, platforms, shifts if lifted else None)
     if recipe.forecast_files is not None:
         dataset = _with_equivalents(dataset, recipe, grid, GivenForecast(recipe, folders))
     return Reports(dataset, tuple(platforms), tuple(accounts), tuple(refused))
@@ -200,6 +209,7 @@ def _in_columns(
     parts: Sequence[tuple[Records, Int[np.ndarray, " _"]]],
     slots: Int[np.ndarray, " time"],
     platforms: Mapping[str, int],
+    shifts: Sequence[np.ndarray] | None,
 ) -> xr.Dataset:
     counts = np.zeros(slots.size, np.int64)
     placed = []
@@ -224,6 +234,8 @@ def _in_columns(
         PLATFORM: np.full(shape, -1, np.int32),
         STREAM: np.full(shape, -1, np.int8),
     }
+    if shifts is not None:
+        columns[HEIGHT_SHIFT] = np.full(shape, np.nan, np.float32)
     for number, ((records, _), at) in enumerate(zip(parts, placed, strict=True)):
         numbers = [platforms[f"{records.stream}/{name}"] for name in records.platforms]
         columns[name][at] = records.value
@@ -235,6 +247,8 @@ def _in_columns(
         columns[OBSERVED_AT][at] = seconds_of(records.time)
         columns[PLATFORM][at] = np.array(numbers, np.int32)[records.platform]
         columns[STREAM][at] = number
+        if shifts is not None:
+            columns[HEIGHT_SHIFT][at] = shifts[number]
     attrs = _attributes(recipe)
     return xr.Dataset(
         {key: (("time", "station"), values, attrs[key]) for key, values in columns.items()},
@@ -302,6 +316,10 @@ def _attributes(recipe: Recipe) -> dict[str, dict]:
         **{dim: {"long_name": f"{dim} of the observation"} for dim in recipe.state_dims},
         OBSERVED_AT: {"long_name": "time of the observation", "units": SECONDS_UNITS} | calendar,
         PLATFORM: {"long_name": "number of the platform", "units": "1"},
+        HEIGHT_SHIFT: {
+            "long_name": "what the height above the grid's adds to the observation",
+            "units": recipe.variable.units,
+        },
         STREAM: {
             "long_name": "stream of the observation",
             "flag_values": list(range(len(streams))),

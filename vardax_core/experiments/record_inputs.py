@@ -10,6 +10,7 @@ from jaxtyping import Int
 from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.forecast_fields import GivenForecast
+from vardax_core.data.heights import HEIGHT_SHIFT
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reports import OBSERVED_AT, PLATFORM, SHIFT, STREAM, seconds_of
 from vardax_core.data.state_frame import data_folders
@@ -164,6 +165,8 @@ class RecordInputs:
         if SHIFT in columns:
             # What the forecast says of its own hours stands for what it says of the analysis'.
             observed = observed - np.nan_to_num(taken(SHIFT, 0.0))
+        if HEIGHT_SHIFT in columns:
+            observed = observed - np.nan_to_num(taken(HEIGHT_SHIFT, 0.0))
         values[row_of[column], column] = observed[column]
         known_errors = self._errors
         spread = np.hypot(known_errors.factor * taken(f"{name}_error", 1.0), known_errors.nugget_sd)

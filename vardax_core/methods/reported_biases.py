@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from vardax_core.analysis.local.interpolation import LocalRecords
 from vardax_core.cycling.biases import BiasCorrection
@@ -137,22 +137,21 @@ def bias_correction(
     )
     carried = np.array([stream.carries_bias for stream in streams])
 
-    def filled(known: np.ndarray, rest: float, dtype: str = "float32") -> jnp.ndarray:
-        room = np.full(size - count, rest)
-        return jnp.asarray(np.concatenate([known, room]), dtype)
+    def filled(known: np.ndarray, dtype: str = "float32", rest: float = 0.0) -> Array:
+        return jnp.asarray(np.concatenate([known, np.full(size - count, rest)]), dtype)
 
     of_platform = np.full(room_for(len(platforms)), -1, np.int32)
     of_platform[: len(platforms)] = units.of_platform
     return BiasCorrection(
         unit_of=jnp.asarray(of_platform),
-        stream=filled(units.stream, 0, "int32"),
-        anchor=filled(units.anchor, False, "bool"),
-        fixed=filled(np.where(carried[units.stream], 0.0, taken), 0.0),
-        carried=filled(carried[units.stream], False, "bool"),
-        keep=filled(keep[units.stream], 0.0),
-        usual_sd=filled(usual[units.stream], 1.0),
-        first_mean=filled(start[0], 0.0),
-        first_weight=filled(start[1], 0.0),
+        stream=filled(units.stream, "int32"),
+        anchor=filled(units.anchor, "bool"),
+        fixed=filled(np.where(carried[units.stream], 0.0, taken)),
+        carried=filled(carried[units.stream], "bool"),
+        keep=filled(keep[units.stream]),
+        usual_sd=filled(usual[units.stream], rest=1.0),
+        first_mean=filled(start[0]),
+        first_weight=filled(start[1]),
         platforms=jnp.zeros(0, jnp.int32),
         streams=len(streams),
         learns=bool(longest),

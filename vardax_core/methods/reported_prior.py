@@ -14,6 +14,7 @@ from vardax_core.analysis.local.covariance import Shape, SpaceTimeCovariance
 from vardax_core.analysis.local.interpolation import LocalRecords
 from vardax_core.analysis.local.simulation import RandomFeatures
 from vardax_core.cycling.biases import BiasCorrection
+from vardax_core.data.heights import HEIGHT_SHIFT
 from vardax_core.data.observed_period import ObservedPeriod
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reports import EQUIVALENT, OBSERVED_AT, PLATFORM
@@ -312,6 +313,8 @@ def training_records(
         slots, flat = len(mean), mean.reshape(len(mean), -1)
         slot = (minutes.astype(np.int64) % MINUTES_A_DAY) * slots // MINUTES_A_DAY
         expected = np.sum(weights * flat[slot[:, None], points], axis=1)
+    if HEIGHT_SHIFT in taken:
+        expected = expected + np.nan_to_num(taken[HEIGHT_SHIFT].astype(np.float64))
     name = recipe.variable.name
     start = minutes.min() if used.size else 0.0
     return LocalRecords.of(

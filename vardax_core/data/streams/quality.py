@@ -8,6 +8,7 @@ from pydantic import Field, model_serializer
 
 from vardax_core.data.scalars import Interval, Number
 from vardax_core.data.section import Section
+from vardax_core.data.streams.units import UnknownUnitsError, conversion
 
 
 class Bias(Section):
@@ -49,3 +50,24 @@ class Bias(Section):
     def _faults(self) -> Iterator[str]:
         if self.memory is not None and self.memory < datetime.timedelta(hours=1):
             yield f"memory {self.memory} is shorter than an hour; write 30d, say"
+
+
+class Heights(Section):
+    """How values change with the height of their place above that of the grid.
+
+    The heights of the places are those of `columns.level`, those of the grid `grid.orography`.
+    """
+
+    lapse_rate: Number = Field(
+        description="change of the variable with height, in its units per metre: -0.0065 of a "
+        "temperature in K"
+    )
+    units: str = Field(
+        default="m", min_length=1, description="of the heights, where a file states none"
+    )
+
+    def _faults(self) -> Iterator[str]:
+        try:
+            conversion(self.units, "m")
+        except UnknownUnitsError as error:
+            yield f"units: {error}"

@@ -12,7 +12,7 @@ from pydantic import Field
 from vardax_core.data.scalars import Duration, Integer, Number
 from vardax_core.data.section import Section
 from vardax_core.data.streams.columns import Columns, TimeReading
-from vardax_core.data.streams.quality import Bias
+from vardax_core.data.streams.quality import Bias, Heights
 from vardax_core.data.streams.scalars import (
     FilePattern,
     Flag,
@@ -110,6 +110,11 @@ class AbstractStreamSource(Section):
     def states_errors(self) -> bool:
         """Whether the files state the errors of the values."""
 
+    @property
+    @abstractmethod
+    def states_heights(self) -> bool:
+        """Whether the files state the heights of the values."""
+
     @abstractmethod
     def faults_of_axes(self, dims: Sequence[str]) -> Iterator[str]:
         """Say what is wrong for states with these dimensions."""
@@ -150,6 +155,10 @@ class TableSource(AbstractStreamSource):
     @property
     def states_errors(self) -> bool:
         return self.columns.error is not None
+
+    @property
+    def states_heights(self) -> bool:
+        return self.columns.level is not None
 
     def format_of(self, suffix: str) -> str | None:
         """Give the format of a file with a suffix, None where it is not known."""
@@ -230,6 +239,10 @@ class GriddedSource(AbstractStreamSource):
         return self.error is not None
 
     @property
+    def states_heights(self) -> bool:
+        return False
+
+    @property
     def is_described(self) -> bool:
         return True
 
@@ -270,6 +283,10 @@ class Stream(Section):
         default=None,
         description="platform or stream: what each is off the others by is found and taken off",
     )
+    heights: Heights | None = Field(
+        default=None,
+        description="how values change with height, by what they are brought to the grid's",
+    )
     statistic: TimeStatistic | None = Field(
         default=None,
         description="what each value is of the hours before its time; by default of its instant",
@@ -281,6 +298,8 @@ class Stream(Section):
         low, high = self.bounds_within((-math.inf, math.inf))
         if not low < high:
             yield f"valid_min {self.valid_min} must be below valid_max {self.valid_max}"
+        if self.heights is not None and not self.source.states_heights:
+            yield "heights: columns.level is needed, the height of the place of each value"
         fleeting = isinstance(self.source, GriddedSource) or self.source.gap is not None
         if self.carries_bias and self.bias_by == "platform" and fleeting:
             yield (
