@@ -10,10 +10,34 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.cycling.biases import BiasCorrection
+from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.departures import Departures
+from vardax_core.observations.operators import sampling
+from vardax_core.types import Analysis, Observations, ResultCode
 
 UNITS, INTERVAL, MEMORY = 24, 1440, 40.0
+
+
+class Mean(AbstractAnalysisStep):
+    """The mean of all observations at every point."""
+
+    operator: AbstractObservationOperator
+
+    def analyse(self, background, observations, *, key):
+        weight = observations.mask.astype(background.dtype)
+        mean = jnp.sum(jnp.where(observations.mask, observations.values, 0.0)) / jnp.sum(weight)
+        ensemble = jnp.full_like(background, 0.0) + mean
+        return Analysis(
+            ensemble=ensemble,
+            mean=ensemble[0],
+            spread=jnp.zeros_like(ensemble[0]),
+            result=jnp.asarray(int(ResultCode.OK), jnp.int32),
+            diagnostics={},
+        )
+
+
 KEEP = math.exp(-1 / MEMORY)
 
 
@@ -175,6 +199,28 @@ def test_a_stored_state_grows_with_the_platforms():
     np.testing.assert_array_equal(grown.weight[UNITS - 5 :], 0.0)
     np.testing.assert_array_equal(grown.pooled, state.pooled)
     assert jax.tree.map(jnp.shape, grown) == jax.tree.map(jnp.shape, whole)
+
+
+def test_a_platform_is_compared_with_an_analysis_that_has_not_seen_it(key):
+    """With one grid point, and the mean of all for an analysis, it is the mean of the others."""
+    made = correction()
+    # Two records of each of twelve platforms.
+    platforms = jnp.arange(UNITS, dtype=jnp.int32) // 2
+    made = eqx.tree_at(lambda b: b.platforms, made, platforms)
+    values = jnp.arange(float(UNITS))
+    step = Mean(sampling(np.zeros(UNITS, int), (1,)))
+    background = jnp.zeros((3, 1))
+    window = Observations.from_values(values[None], jnp.ones((1, UNITS)), jnp.zeros(1, jnp.int32))
+    before = Departures.of(step.operator, background, window)
+    found = made.without_own(step, background, window, before, key=key)
+    expected = np.asarray(values - found.innovation)
+    # Both records of a platform are left out together, with those of its group.
+    np.testing.assert_array_equal(expected[::2], expected[1::2])
+    groups = {round(float(e), 6): np.flatnonzero(np.isclose(expected, e)) for e in expected}
+    assert len(groups) == 4
+    for mean, members in groups.items():
+        rest = np.setdiff1d(np.arange(UNITS), members)
+        assert mean == pytest.approx(np.mean(rest))
 
 
 def test_what_is_not_carried_is_taken_off_as_it_is():

@@ -6,16 +6,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from vardax_core.observations.departures import Departures
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.observations.departures import Departures, Residuals
 from vardax_core.observations.placement import AbstractPlaced, Placement
+from vardax_core.types import Observations
 
 SETTLED = 10.0
 """Cycles after which the bias of a unit is known well enough for a step of it to be seen."""
 FEWEST_ANCHORS = 2
 """That must report in a cycle, or nothing is learned of it: with one, its bias and that of the
 background are the same."""
+FOLDS = 4
+"""Analyses in every cycle, each without a part of the units."""
 PRIOR = 30.0
 """Departures as which the stated errors and their independence count when these are estimated."""
 CLIPPED = 4.0
@@ -62,8 +66,8 @@ class BiasCorrection(AbstractPlaced):
     """Takes off what platforms or streams are off by, and learns it anew in every cycle.
 
     A unit is what has a bias of its own: a platform, or a stream. Its departure is the mean of
-    O - B of its records, O as reported and B made of observations up to the cycle before, minus
-    the level that the anchors have in common. The bias is the mean of the departures, each
+    what its records, as reported, differ by from an analysis without it, minus the level that the
+    anchors have in common. The bias is the mean of the departures, each
     forgotten with the unit's memory, and drawn to its centre as the usual size of a bias asks. The
     mean of the anchors' biases is held at zero: what all are off by is left to the analysis.
 
@@ -140,6 +144,43 @@ class BiasCorrection(AbstractPlaced):
         unit = self._units()
         return jnp.where(unit >= 0, found[jnp.maximum(unit, 0)], 0.0)
 
+    def without_own(
+        self,
+        step: AbstractAnalysisStep,
+        background: Float[Array, "member *state"],
+        observations: Observations,
+        departures: Departures,
+        *,
+        key: PRNGKeyArray,
+    ) -> Departures:
+        """The departures of every record from an analysis that has none of its unit.
+
+        The units are drawn into `FOLDS` groups, each of which is left out once.
+
+        Arguments:
+            step: analysis.
+            background, observations, departures: of the cycle.
+            key: of the draw and of the analyses.
+        """
+        fold_key, step_key = jax.random.split(key)
+        unit = self._units()
+        drawn = jax.random.permutation(fold_key, jnp.arange(self.fixed.size)) % FOLDS
+        fold = jnp.where(unit >= 0, drawn[jnp.maximum(unit, 0)], -1)
+
+        def without(index: Int[Array, ""]) -> Residuals:
+            mask = observations.mask & (fold != index)[None]
+            rest = dataclasses.replace(observations, mask=mask)
+            analysis = step(background, rest, key=step_key)
+            return departures.residuals(step.operator, analysis.mean, analysis.ensemble)
+
+        parts = jax.lax.map(without, jnp.arange(FOLDS))
+        own = jnp.maximum(fold, 0)[None]
+        residual, variance = (
+            jnp.take_along_axis(part, own, axis=0)[0] for part in (parts.residual, parts.variance)
+        )
+        residual = jnp.where(fold >= 0, residual, jnp.nan)
+        return dataclasses.replace(departures, innovation=residual, variance=variance)
+
     def update(
         self,
         state: BiasState,
@@ -154,7 +195,7 @@ class BiasCorrection(AbstractPlaced):
         that of a platform with a large step is all refused. Withheld records do not.
 
         Arguments:
-            departures: of the records, the correction taken off.
+            departures: of the records, the correction taken off; see `without_own`.
             correction: see there.
             time: analysis time.
             interval: minutes from one cycle to the next.
@@ -199,6 +240,7 @@ class BiasCorrection(AbstractPlaced):
         unit, count = self._units(), self.fixed.size
         used = departures.used | departures.rejected
         used &= jnp.isfinite(departures.innovation) & (unit >= 0)
+        used &= jnp.isfinite(departures.expected_variance)
         where = jnp.where(used, unit, count)
         weight = jnp.where(used, 1 / departures.expected_variance, 0.0)
         value = jnp.where(used, departures.innovation + correction, 0.0)

@@ -288,8 +288,11 @@ class CycleProgram(eqx.Module):
             past = history.update(past, departures, residuals)
         bias = state.bias
         if self.bias is not None and bias is not None and correction is not None:
+            apart = self.bias.without_own(
+                step, background, observations, departures, key=purpose(Purpose.BIAS)
+            )
             time = state.time + self.interval
-            bias = self.bias.update(bias, departures, correction, time, self.interval)
+            bias = self.bias.update(bias, apart, correction, time, self.interval)
         smoothing, smoothed = state.smoothing, None
         if self.smoother is not None and smoothing is not None:
             smoothing, smoothed = smooth(

@@ -26,6 +26,7 @@ from vardax_core.data.recipe import ONLY_REPORTED
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.observed_tables import Table, observed_tables
 from vardax_core.experiments.pictures import example_panels
+from vardax_core.experiments.problem import prior_of
 from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.experiments.validation import is_gated
 from vardax_core.experiments.weighting import BY_AREA, stored_weighting
@@ -213,7 +214,11 @@ def _further(primary: Experiment, store: ExperimentStore) -> dict[str, Table]:
     version = primary.trained_from(str(store.experiment["source_sha256"]))
     learned = {} if version is None else version.manifest["metadata"]
     errors = learned.get(ERRORS_LEARNED, {})
-    return observed_tables(store, recipe, primary.platforms(store), recipe.burn_in, errors)
+    # Where windows look ahead, a background has seen what it is compared with.
+    diagnosed = recipe.window.after is None
+    diagnosed &= primary.settings.analysis.uses_background(prior_of(recipe))
+    names = primary.platforms(store)
+    return observed_tables(store, recipe, names, recipe.burn_in, errors, diagnosed=diagnosed)
 
 
 def _provenance(primary: Experiment, store: ExperimentStore, digest: str) -> dict[str, str]:

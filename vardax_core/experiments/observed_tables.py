@@ -30,6 +30,8 @@ def observed_tables(
     names: Sequence[str],
     burn_in: int,
     trained: Mapping[str, Any] | None = None,
+    *,
+    diagnosed: bool = True,
 ) -> dict[str, Table]:
     """Tell how the real observations of a store fared.
 
@@ -37,6 +39,8 @@ def observed_tables(
         names: of the platforms, by number.
         burn_in: cycles at the start that are not scored.
         trained: what was said of the errors in training, by stream; see `StreamErrors`.
+        diagnosed: whether O-A and O-B are of an analysis and the background that it was made of,
+            which had not seen the observations, so that they tell the errors.
 
     Returns:
         Header and rows by heading.
@@ -51,7 +55,7 @@ def observed_tables(
     }
     return {
         "Streams": _fared("stream", columns, streams, units),
-        "Observation errors": _errors(columns, recipe, streams, trained or {}),
+        "Observation errors": _errors(columns, streams, trained or {}, units, diagnosed),
         "Biases": bias_table(store, recipe, names),
         "Regions": _fared("region", columns, parts, units),
         "Hours from the analysis": _fared("hours", columns, _by_hour(columns), units),
@@ -116,12 +120,12 @@ def _by_hour(columns: ObservedColumns) -> dict[str, Bool[np.ndarray, " record"]]
 
 def _errors(
     columns: ObservedColumns,
-    recipe: Recipe,
     streams: Mapping[str, Bool[np.ndarray, " record"]],
     trained: Mapping[str, Any],
+    units: str,
+    diagnosed: bool,
 ) -> Table:
     """What errors were stated and used, and what innovations and residuals say of them."""
-    units = recipe.variable.units
     header = [
         "stream",
         unit_label("stated", units),
@@ -136,8 +140,7 @@ def _errors(
         used = mine & columns.used
         said = trained.get(name)
         found = background = "-"
-        if recipe.window.after is None:
-            # Where windows look ahead, a background has seen what it is compared with.
+        if diagnosed:
             found = _with_interval(*desroziers(columns, used, of_background=False))
             background = _with_interval(*desroziers(columns, used, of_background=True))
         rows.append(

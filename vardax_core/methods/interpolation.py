@@ -36,6 +36,9 @@ class InterpolationMethod(AbstractMethod):
     def usual(self, prior: AbstractPrior) -> bool:
         return prior.reported
 
+    def uses_background(self, prior: AbstractPrior) -> bool:
+        return prior.recipe.forecast_files is not None
+
     def build(self, problem: Problem, trained: Trained | None) -> Assembly:
         prior, grid = problem.prior, problem.grid
         assert isinstance(prior, ReportedPrior), "the only prior that it does not lack"
@@ -58,7 +61,7 @@ class InterpolationMethod(AbstractMethod):
             minutes=nothing[:, 0],
             platforms=jnp.zeros(0, jnp.int32),
             nearest=jnp.full((grid.size, self.most), -1, jnp.int32),
-            about_background=problem.recipe.forecast_files is not None,
+            about_background=self.uses_background(prior),
             wanted=Search(self.reach * longest, self.most, speed_of(known.covariance), sides),
         )
         return Assembly.of(prior, step, known.climatology)

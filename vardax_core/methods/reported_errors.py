@@ -2,18 +2,18 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.local.interpolation import LocalRecords
 from vardax_core.data.recipe import Recipe
 from vardax_core.training.covariance_fit import CovarianceFit
-from vardax_core.training.withheld import Calibration, desroziers_ratio
+from vardax_core.training.withheld import desroziers_ratio
 from vardax_core.words import counted
 
 ERRORS_LEARNED = "observation_errors"
@@ -23,12 +23,8 @@ RECORDS = 2000
 FEWEST = 50
 """Without which nothing is said of it."""
 NEAR = 60
-ROUNDS = 6
-"""In which errors that are estimated settle."""
-CLOSE = 0.02
-"""Change of a variance below which they have."""
-SMALLEST = 0.1
-"""Factor on an error, at least."""
+FACTORS = np.geomspace(0.1, 10.0, 9)
+"""On the errors, between which the one is looked for that agrees with what it says."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +55,8 @@ def find_errors(
 ) -> StreamErrors:
     """Estimate the errors of every stream by innovations and residuals.
 
-    An estimate that the recipe asks for is put in the place of the errors, and is made again with
-    these until it stays; any other is that of the errors in use.
+    The estimate is the error in use times the factor with which the mean of (O-A)(O-B) is that of
+    R: as if the diagnostic was applied again and again to what it says.
 
     Arguments:
         recipe: with streams.
@@ -88,58 +84,72 @@ def find_errors(
             continue
         drawn = jax.random.permutation(jax.random.fold_in(key, number), usable.size)[:RECORDS]
         chosen = np.sort(usable[np.asarray(drawn)])
-        ratio = _ratio(records, chosen, fit, thinned)
-        before = _sd(records, chosen)
-        if stream.errors == "estimated":
-            records, ratio, factor = _settled(records, chosen, usable, fit, thinned, ratio)
-            factors[number] = factor
-        now = _sd(records, chosen)
-        sd = [now * max(part, 0.0) ** 0.5 for part in (ratio.factor, ratio.low, ratio.high)]
+        found = _consistent(records, usable, chosen, fit, thinned)
+        if found is None:
+            said.append(
+                f"{stream.name}: innovations and residuals do not tell the errors, which are as "
+                "before."
+            )
+            continue
         used = stream.errors == "estimated"
-        numbers[stream.name] = {"sd": sd, "before": before, "used": used}
+        factors[number] = found.factor if used else 1.0
+        numbers[stream.name] = {"sd": list(found.sd), "before": found.before, "used": used}
+        value, low, high = found.sd
         said.append(
-            f"{stream.name}: errors of {sd[0]:.3g} {units} ({sd[1]:.3g} to {sd[2]:.3g}) by "
-            f"innovations and residuals of the training period, {before:.3g} before; "
+            f"{stream.name}: errors of {value:.3g} {units} ({low:.3g} to {high:.3g}) by "
+            f"innovations and residuals of the training period, {found.before:.3g} before; "
             + ("these are used." if used else "only reported, as the recipe says.")
         )
     return StreamErrors(factors, numbers, tuple(said))
 
 
-def _settled(
+class _Consistent(NamedTuple):
+    """The factor on errors that agrees with what it says, the standard deviation with its
+    interval, and that before."""
+
+    factor: float
+    sd: tuple[float, float, float]
+    before: float
+
+
+def _consistent(
     records: LocalRecords,
-    chosen: np.ndarray,
-    usable: np.ndarray,
+    usable: Int[np.ndarray, " of_stream"],
+    chosen: Int[np.ndarray, " some"],
     fit: CovarianceFit,
     thinned: tuple[float, ...],
-    ratio: Calibration,
-) -> tuple[LocalRecords, Calibration, float]:
-    """The records with errors that agree with what they say, the last ratio, and the factor on
-    their own errors."""
-    factor = 1.0
-    for _ in range(ROUNDS):
-        own, shared = _squares(records, chosen)
-        step = max((max(ratio.factor, 0.0) * (own + shared) - shared) / own, SMALLEST**2) ** 0.5
-        factor *= step
-        error = records.error_sd.at[jnp.asarray(usable)].multiply(step)
-        records = eqx.tree_at(lambda r: r.error_sd, records, error)
-        ratio = _ratio(records, chosen, fit, thinned)
-        if abs(step**2 - 1) < CLOSE:
-            break
-    return records, ratio, max(factor, SMALLEST)
+) -> _Consistent | None:
+    """Look for the errors of a stream that agree with what some of its records say; None if there
+    are no such."""
+    curves = []
+    for factor in FACTORS:
+        error = records.error_sd.at[jnp.asarray(usable)].multiply(factor)
+        ratio = desroziers_ratio(
+            eqx.tree_at(lambda r: r.error_sd, records, error),
+            chosen,
+            fit.covariance,
+            speed=fit.speed,
+            most=NEAR,
+            thinned=thinned,
+        )
+        curves.append((ratio.factor, ratio.low, ratio.high))
+    value, low, high = map(crossing, np.transpose(curves))
+    if not 0 < value < np.inf:
+        return None
+    columns = (records.error_sd, records.shared_sd)
+    own, shared = (float(np.mean(np.asarray(x, np.float64)[chosen] ** 2)) for x in columns)
+    sd = tuple(float(np.sqrt(k**2 * own + shared)) for k in (value, low, high))
+    return _Consistent(value, (sd[0], sd[1], sd[2]), float(np.sqrt(own + shared)))
 
 
-def _ratio(
-    records: LocalRecords, chosen: np.ndarray, fit: CovarianceFit, thinned: tuple[float, ...]
-) -> Calibration:
-    return desroziers_ratio(
-        records, chosen, fit.covariance, speed=fit.speed, most=NEAR, thinned=thinned
-    )
-
-
-def _squares(records: LocalRecords, chosen: np.ndarray) -> tuple[float, float]:
-    own, shared = (np.asarray(x, np.float64)[chosen] for x in (records.error_sd, records.shared_sd))
-    return float(np.mean(own**2)), float(np.mean(shared**2))
-
-
-def _sd(records: LocalRecords, chosen: np.ndarray) -> float:
-    return float(np.sqrt(sum(_squares(records, chosen))))
+def crossing(curve: Float[np.ndarray, " factor"]) -> float:
+    """The largest of the factors where a curve comes down to one; zero where it lies below, and
+    infinity where it ends above."""
+    if curve[-1] > 1:
+        return np.inf
+    above = np.flatnonzero(curve > 1)
+    if not above.size:
+        return 0.0
+    n = above[-1]
+    share = (curve[n] - 1) / (curve[n] - curve[n + 1])
+    return float(FACTORS[n] * (FACTORS[n + 1] / FACTORS[n]) ** share)
