@@ -13,11 +13,13 @@ from vardax_core.data.reported import (
     FieldFiles,
     ForecastFields,
     GridMask,
+    Orography,
     PriorFields,
     StateGrid,
     WithheldPlatforms,
 )
 from vardax_core.data.streams.account import Reason
+from vardax_core.data.streams.quality import Bias, Heights
 from vardax_core.data.streams.sections import (
     Columns,
     GriddedSource,
@@ -36,14 +38,14 @@ BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 SECTIONS = (
     *(Variable, Period, Window, StateGrid, AxisRange, FieldFiles, GridMask, PriorFields),
     *(ForecastFields, TimeStatistic, Stream, TableSource, GriddedSource, Columns, TimeReading),
-    *(StreamFile, Selection, Superobservation, WithheldPlatforms),
+    *(StreamFile, Selection, Superobservation, WithheldPlatforms, Bias, Heights, Orography),
 )
 BESIDE = {("StateGrid", "axes"), ("Columns", "places")}
 """Fields that are written as the names of the dimensions."""
 SCHEMA_2 = (
     *("schema", "name", "title", "attribution", "variables", "grid", "prior", "forecast"),
     *("observations", "cycle", "verification", "members", "methods", "dims", "fields"),
-    *("interval", "latency", "withheld", "burn_in"),
+    *("interval", "latency", "withheld", "burn_in", "regions", "leads"),
 )
 
 

@@ -11,6 +11,7 @@ from vardax_core.data.bias_units import bias_units
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.bias_tables import bias_table
 from vardax_core.experiments.comparison import compare
+from vardax_core.experiments.observed_columns import read_columns
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.store import groups_digest
 
@@ -43,7 +44,7 @@ def found(tmp_path_factory):
             if row[0] == BIASED and row[4]:
                 row[4] = f"{float(row[4]) + OFF:.3f}"
         path.write_text("\n".join(map(",".join, rows)) + "\n")
-        made = experiment(folder / "root", "interpolation", recipe(regions=REGIONS))
+        made = experiment(folder / "root", "interpolation", recipe(regions=REGIONS, leads=2))
         made.train(made.training_run(), lambda *_: None)
         ingested = ingest(made.recipe, partly=True)
         stores = {}
@@ -128,6 +129,21 @@ def test_the_report_scores_regions_and_hours_apart(found):
     for row in (*regions.values(), streams["drifters"]):
         assert 0.5 < float(row[8]) < 2.0
         assert row[10].endswith("%")
+
+
+def test_forecasts_from_the_analyses_are_scored_by_lead(found):
+    _, leads = section(found, "Forecasts from the analyses")
+    assert list(leads) == ["analysis", "1 cycle", "2 cycles"]
+    _, streams = section(found, "Streams")
+    assert leads["analysis"][:3:2] == [streams["drifters"][0], streams["drifters"][4]]
+    held = [float(row[6]) for row in leads.values()]
+    assert held[0] < held[1]
+    assert int(leads["1 cycle"][0]) < int(leads["analysis"][0])
+    made, store = found[0]["whole"]
+    columns = read_columns(store, made.recipe, 0)
+    later = columns.used & (columns.cycle > 0)
+    background = np.sqrt(np.mean(columns.innovation[later] ** 2))
+    assert float(leads["1 cycle"][2]) == pytest.approx(background, rel=1e-3)
 
 
 def test_what_only_a_report_says_changes_no_digest_but_is_written_anew(found):

@@ -56,6 +56,11 @@ def _of_streams(recipe: Any) -> Iterator[str]:
             "whose fields lie within them"
         )
     yield from _of_biases(recipe)
+    if recipe.leads is not None and recipe.forecast is not None:
+        yield (
+            "leads: forecasts of files, of a command or of a function are not made again for a "
+            "report, whose O-B scores them; leave leads out"
+        )
     lifted = [stream.name for stream in streams if stream.heights is not None]
     if lifted and (recipe.grid is None or recipe.grid.orography is None):
         yield (

@@ -24,6 +24,7 @@ from vardax_core.calibration.report import (
 from vardax_core.calibration.scores import Scores, compute_scores
 from vardax_core.data.recipe import ONLY_REPORTED
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.lead_scores import lead_table
 from vardax_core.experiments.observed_tables import Table, observed_tables
 from vardax_core.experiments.pictures import example_panels
 from vardax_core.experiments.problem import prior_of
@@ -98,7 +99,8 @@ def compare(
     if unchanged:
         scores, channels = _scores(report), channel_scores(report)
         return Comparison(markdown, scores, microseconds, new=False, channels=channels)
-    paths = write_report(folder, report)
+    further = _further(primary, stores[list(experiments).index(primary)])
+    paths = write_report(folder, dataclasses.replace(report, further=further))
     calibration = calibration_dataset(paths.scores)
     store = stores[list(experiments).index(primary)]
     with store.writer(wait=60.0) as writer:
@@ -199,7 +201,6 @@ def _report_input(
         burn_in=recipe.burn_in,
         recent=recent,
         regions=region_names(primary.space(store).grid, recipe.state_dims),
-        further=_further(primary, store),
         by_area=weighted == {BY_AREA},
         channels={name: recipe.variable_of(name).units for name in recipe.channels},
         validated=_validated(primary, store) if is_gated(primary) else {},
@@ -218,7 +219,11 @@ def _further(primary: Experiment, store: ExperimentStore) -> dict[str, Table]:
     diagnosed = recipe.window.after is None
     diagnosed &= primary.settings.analysis.uses_background(prior_of(recipe))
     names = primary.platforms(store)
-    return observed_tables(store, recipe, names, recipe.burn_in, errors, diagnosed=diagnosed)
+    tables = observed_tables(store, recipe, names, recipe.burn_in, errors, diagnosed=diagnosed)
+    if recipe.leads:
+        leads = lead_table(primary, store, primary.prepare(store), recipe.leads)
+        tables["Forecasts from the analyses"] = leads
+    return tables
 
 
 def _provenance(primary: Experiment, store: ExperimentStore, digest: str) -> dict[str, str]:

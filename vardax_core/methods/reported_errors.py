@@ -123,7 +123,7 @@ def _consistent(
     are no such."""
     curves = []
     for factor in FACTORS:
-        error = records.error_sd.at[jnp.asarray(usable)].multiply(factor)
+        error = records.error_sd.at[jnp.asarray(usable)].multiply(float(factor))
         ratio = desroziers_ratio(
             eqx.tree_at(lambda r: r.error_sd, records, error),
             chosen,
