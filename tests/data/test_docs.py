@@ -13,6 +13,7 @@ from vardax_core.data.reported import (
     FieldFiles,
     ForecastFields,
     GridMask,
+    Orography,
     PriorFields,
     StateGrid,
     WithheldPlatforms,
@@ -21,6 +22,7 @@ from vardax_core.data.streams.account import Reason
 from vardax_core.data.streams.columns import Columns, TimeReading
 from vardax_core.data.streams.kinds.gridded import GriddedSource
 from vardax_core.data.streams.kinds.table import TableSource
+from vardax_core.data.streams.quality import Bias, Heights
 from vardax_core.data.streams.sections import Stream, TimeStatistic
 from vardax_core.data.streams.source import Selection, Superobservation
 from vardax_core.data.streams.stream_file import StreamFile
@@ -31,14 +33,14 @@ BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 SECTIONS = (
     *(Variable, Period, Window, StateGrid, AxisRange, FieldFiles, GridMask, PriorFields),
     *(ForecastFields, TimeStatistic, Stream, TableSource, GriddedSource, Columns, TimeReading),
-    *(StreamFile, Selection, Superobservation, WithheldPlatforms),
+    *(StreamFile, Selection, Superobservation, WithheldPlatforms, Bias, Heights, Orography),
 )
 BESIDE = {("StateGrid", "axes"), ("Columns", "places")}
 """Fields that are written as the names of the dimensions."""
 SCHEMA_2 = (
     *("schema", "name", "title", "attribution", "variables", "grid", "prior", "forecast"),
     *("observations", "cycle", "verification", "members", "methods", "dims", "fields"),
-    *("interval", "latency", "withheld", "burn_in"),
+    *("interval", "latency", "withheld", "burn_in", "regions", "leads"),
 )
 
 

@@ -1,5 +1,7 @@
 """Windows of records: at most four shapes whatever the counts, and every record once."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -8,6 +10,7 @@ from tests.cycling.test_placement import ETKF, GRID, PlacedPoints, program
 from tests.experiments import reported
 from vardax_core.experiments.record_inputs import RecordInputs
 from vardax_core.experiments.settings import default_settings
+from vardax_core.observations.placement import ReportedErrors
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 
 WIDTH, DAYS = 256, 24
@@ -67,3 +70,24 @@ def test_every_record_of_a_window_is_in_one_column_and_in_the_row_of_its_time(in
     own = given["quality"][0][: counts[10]]
     assert (own == QualityCode.KEPT).all()
     np.testing.assert_array_equal(values[-1][: counts[10]], data["sst"][10, : counts[10]])
+
+
+def test_values_are_brought_to_the_height_of_the_grid(inputs):
+    data, times = observations(np.full(DAYS, 3))
+    shift = np.full(data["sst"].shape, np.nan, np.float32)
+    shift[:, :2] = (-1.5, 0.25)
+    lifted = data.assign(height_shift=(("time", "station"), shift))
+    plain, moved = (inputs.of(d, times[[10]])["values"][0] for d in (data, lifted))
+    np.testing.assert_array_equal(moved[-1][:3], plain[-1][:3] - np.array([-1.5, 0.25, 0.0]))
+
+
+def test_errors_that_were_estimated_are_those_of_their_stream(inputs):
+    data, times = observations(np.full(DAYS, 2))
+    stream = np.zeros(data["sst"].shape, np.int8)
+    stream[:, 1] = 1
+    data = data.assign(stream=(("time", "station"), stream))
+    errors = ReportedErrors(0.5, 0.3, 0.0, (2.0, 1.0))
+    one = dataclasses.replace(program(ETKF(PlacedPoints.nowhere(GRID.shape))), errors=errors)
+    made = RecordInputs(inputs.recipe, inputs.settings, GRID, one, WIDTH)
+    found = made.of(data, times[[10]])["error_sd"][0][-1][:2]
+    np.testing.assert_allclose(found, np.hypot(0.5 * 0.2, 0.3) * np.array([2.0, 1.0]), rtol=1e-6)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vardax_core.calibration.verdict import Verdict
+from vardax_core.experiments.bias_tables import BiasStep
 from vardax_core.monitoring import checks
 from vardax_core.monitoring.base import AbstractCheck, Limits, Severity, judge
 from vardax_core.monitoring.dashboard import verdict
@@ -61,6 +62,17 @@ def situation(changes=None, **fields) -> Situation:
         proven=None,
     )
     return dataclasses.replace(made, **fields)
+
+
+def step(cycle: int) -> BiasStep:
+    """A step of a bias that a cycle found, counted from the last."""
+    found = FIRST + (CYCLES + cycle) * INTERVAL
+    return BiasStep("buoys/b07", found - 5 * INTERVAL, found, -0.8)
+
+
+def test_a_step_of_a_bias_is_told_in_words():
+    finding = judge(checks.BiasSteps(), situation(steps=(step(-1),), units="K"))
+    assert str(finding) == "biases with a step: buoys/b07 by -0.8 K since 2000-01-29T12:00"
 
 
 def severity(check: AbstractCheck, **changes) -> Severity:
@@ -321,6 +333,9 @@ class TestDrift:
         (checks.GateExpiry(), "proven", NOW - timedelta(days=366), Severity.ERROR),
         (checks.ForgottenHold(), "hold", NOW - timedelta(days=2), Severity.INFO),
         (checks.ForgottenHold(), "hold", NOW - timedelta(days=4), Severity.WARNING),
+        (checks.BiasSteps(), "steps", (), Severity.INFO),
+        (checks.BiasSteps(), "steps", (step(-9),), Severity.INFO),
+        (checks.BiasSteps(), "steps", (step(-9), step(-2)), Severity.WARNING),
         (checks.Freshness(), "due", 2, Severity.INFO),
         (checks.Freshness(), "due", 3, Severity.WARNING),
         (checks.Freshness(), "due", 9, Severity.ERROR),

@@ -15,6 +15,7 @@ from vardax_core.analysis.origin import Origin, needs_origin, with_origin
 from vardax_core.analysis.possible import Climate, Possible, Range, drawn_back, unusable
 from vardax_core.calibration.statistics import CycleView, Smoothed, cycle_statistics
 from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
+from vardax_core.cycling.biases import BiasCorrection, BiasState
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.cycling.recovery import restarted
@@ -38,6 +39,7 @@ class CycleState(eqx.Module):
         smoothing: what the smoother remembers, or None without one.
         past: means of past departures, see `DepartureHistory`, or None where the step
             does not look at them.
+        bias: what is known of the biases of observations, or None where none is carried.
     """
 
     ensemble: Float[Array, "member *state"]
@@ -47,6 +49,7 @@ class CycleState(eqx.Module):
     trust: TrustState | None = None
     smoothing: SmoothingState | None = None
     past: Float[Array, "statistic obs"] | None = None
+    bias: BiasState | None = None
 
 
 class CycleInput(eqx.Module):
@@ -91,6 +94,7 @@ class CycleOutput(eqx.Module):
             axis where they are of fields and a state has channels.
         replaced_members: how many members' forecasts were impossible.
         smoothed: what is known by now of an earlier cycle, or None without a smoother.
+        correction: bias that was taken off every record, or None where none is.
     """
 
     background: Float[Array, "member *state"]
@@ -103,6 +107,7 @@ class CycleOutput(eqx.Module):
     statistics: dict[str, Array]
     replaced_members: Int[Array, ""]
     smoothed: Smoothed | None = None
+    correction: Float[Array, " obs"] | None = None
 
 
 class CycleProgram(eqx.Module):
@@ -128,6 +133,7 @@ class CycleProgram(eqx.Module):
             cycles applies it.
         climate: of the state; bounds the spread of analyses, see `drawn_back`, and gives members
             where there are no others. None where it is not known.
+        bias: takes the biases of platforms off their records, or None.
     """
 
     model: AbstractForecastModel
@@ -144,6 +150,7 @@ class CycleProgram(eqx.Module):
     channels: bool = eqx.field(static=True, default=False)
     reported: bool = eqx.field(static=True, default=False)
     errors: ReportedErrors | None = eqx.field(static=True, default=None)
+    bias: BiasCorrection | None = None
 
     @property
     def interval(self) -> int:
@@ -170,7 +177,15 @@ class CycleProgram(eqx.Module):
             past=None
             if history is None
             else history.init(self.step.operator.obs_size, ensemble.dtype),
+            bias=None if self.bias is None else self.bias.init(ensemble.dtype),
         )
+
+    def fitted(self, state: CycleState) -> CycleState:
+        """A stored state with room for the platforms that have come since."""
+        if self.bias is None:
+            return state
+        bias = self.bias.fitted(state.bias, state.ensemble.dtype)
+        return dataclasses.replace(state, bias=bias)
 
     def run(
         self, state: CycleState, given: CycleInput, *, key: PRNGKeyArray
@@ -185,6 +200,10 @@ class CycleProgram(eqx.Module):
         if given.placement is not None:
             placed = with_placement(self, given.placement)
             return placed.run(state, dataclasses.replace(given, placement=None), key=key)
+        correction = None
+        if self.bias is not None:
+            correction = self.bias.correction(state.bias, given.observations.values.dtype)
+            given = without_bias(given, correction)
         purpose = functools.partial(cycle_key, key, state.cycle)
         origin = Origin(
             ensemble=state.ensemble,
@@ -267,6 +286,13 @@ class CycleProgram(eqx.Module):
         residuals = departures.residuals(self.step.operator, analysis.mean, analysis.ensemble)
         if history is not None and past is not None:
             past = history.update(past, departures, residuals)
+        bias = state.bias
+        if self.bias is not None and bias is not None and correction is not None:
+            apart = self.bias.without_own(
+                step, background, observations, departures, key=purpose(Purpose.BIAS)
+            )
+            time = state.time + self.interval
+            bias = self.bias.update(bias, apart, correction, time, self.interval)
         smoothing, smoothed = state.smoothing, None
         if self.smoother is not None and smoothing is not None:
             smoothing, smoothed = smooth(
@@ -296,6 +322,7 @@ class CycleProgram(eqx.Module):
             statistics=cycle_statistics(view),
             replaced_members=replaced,
             smoothed=smoothed,
+            correction=correction,
         )
         following = CycleState(
             ensemble=analysis.ensemble,
@@ -305,8 +332,20 @@ class CycleProgram(eqx.Module):
             trust=trust,
             smoothing=smoothing,
             past=past,
+            bias=bias,
         )
         return following, output
+
+
+def without_bias(given: CycleInput, correction: Float[Array, " obs"]) -> CycleInput:
+    """The same inputs with a correction taken off the values of every record."""
+
+    def corrected(observations: Observations) -> Observations:
+        values = observations.values - correction[None]
+        return dataclasses.replace(observations, values=values)
+
+    withheld = None if given.withheld is None else corrected(given.withheld)
+    return dataclasses.replace(given, observations=corrected(given.observations), withheld=withheld)
 
 
 def with_given(

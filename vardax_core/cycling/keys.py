@@ -17,6 +17,7 @@ class Purpose(IntEnum):
     TRAINING = 5
     VALIDATION = 6
     TUNING = 7
+    BIAS = 8
 
 
 def cycle_key(

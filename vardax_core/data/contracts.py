@@ -80,6 +80,8 @@ def reports_schema(recipe: Recipe) -> pa.DatasetSchema:
     if recipe.forecast_files is not None:
         for name in ("forecast_equivalent", "forecast_shift"):
             columns[name] = pa.DataVar(dtype="float32", dims=dims, nullable=True)
+    if any(stream.heights is not None for stream in recipe.streams or ()):
+        columns["height_shift"] = pa.DataVar(dtype="float32", dims=dims, nullable=True)
     for name, dtype in (
         ("observation_time", "int64"),
         ("platform", "int32"),

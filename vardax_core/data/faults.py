@@ -36,13 +36,23 @@ def check_whole(
         made = check(kept)
         found += [_entry("value_error", message) for message in between(made)]
     except ValidationError as error:
+        faults = error.errors(include_url=False)
         found += [
             _entry(fault["type"], fault["msg"], fault["loc"], fault["input"], fault.get("ctx"))
-            for fault in error.errors(include_url=False)
+            for fault in faults
+            if not _is_short_of_faulty(fault, faults)
         ]
     if found:
         raise ValidationError.from_exception_data(model.__name__, found)
     return made
+
+
+def _is_short_of_faulty(fault: Any, faults: Iterable[Any]) -> bool:
+    """Whether a list is said to be too short for the items of it that are at fault."""
+    where = fault["loc"]
+    return fault["type"] == "too_short" and any(
+        len(other["loc"]) > len(where) and other["loc"][: len(where)] == where for other in faults
+    )
 
 
 def _unknown(keys: list[Any], known: list[str]) -> InitErrorDetails:

@@ -27,6 +27,7 @@ from vardax_core.data.recipe_sections import (
     Variable,
     Window,
 )
+from vardax_core.data.regions import Region
 from vardax_core.data.reported import (
     ForecastFields,
     NoTruth,
@@ -42,6 +43,9 @@ from vardax_core.data.timeaxis import duration_to_minutes, instant_to_minutes
 from vardax_core.data.truth_sources import FileSource, TwinSource
 from vardax_core.observations.kinds.point import PointSettings
 from vardax_core.words import faults_of
+
+ONLY_REPORTED = ("regions", "leads")
+"""Keys that change no analysis, only what a report says of it; no digest has them."""
 
 
 class FileVariable(NamedTuple):
@@ -107,6 +111,19 @@ class Recipe(Section):
     )
     withheld: WithheldPlatforms | None = Field(
         default=None, description="real observations that no analysis sees, for verification"
+    )
+    regions: dict[str, Region] | None = Field(
+        default=None,
+        min_length=1,
+        description="parts of the domain that a report scores apart, each with bounds by the "
+        "state_dims; by default quarters",
+    )
+    leads: Integer | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="cycles that a report forecasts from every analysis, to score the forecasts "
+        "by the observations of later cycles; by default none",
     )
     screening: Screening | None = Field(
         default=None, description="quality control beyond the bounds of the variable"
@@ -281,8 +298,9 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything the recipe says."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """SHA-256 of everything the recipe says but what only a report is made with."""
+        plain = self.model_dump_json(exclude=set(ONLY_REPORTED))
+        return hashlib.sha256(plain.encode()).hexdigest()
 
     @property
     def span(self) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from vardax_core.data.observing_networks import Reported
 from vardax_core.data.recipe_sections import RESERVED
+from vardax_core.data.regions import faults_of_regions
 from vardax_core.data.reported import NoTruth, StateFields
 from vardax_core.data.streams.sections import faults_of_names
 from vardax_core.data.truth_sources import FileSource, TwinSource
@@ -60,10 +61,48 @@ def _of_streams(recipe: Any) -> Iterator[str]:
             f"streams: the values of {averaged} are of some hours, which asks for a forecast "
             "whose fields lie within them"
         )
+    yield from _of_biases(recipe)
+    if recipe.leads is not None and recipe.forecast is not None:
+        yield (
+            "leads: forecasts of files, of a command or of a function are not made again for a "
+            "report, whose O-B scores them; leave leads out"
+        )
+    lifted = [stream.name for stream in streams if stream.heights is not None]
+    if lifted and (recipe.grid is None or recipe.grid.orography is None):
+        yield (
+            f"grid.orography is needed: the values of {lifted} are brought to the heights of the "
+            "grid; name a file that has them, or leave `heights` out"
+        )
+    for fault in faults_of_regions(recipe.regions or {}, recipe.state_dims):
+        yield f"regions.{fault}"
     names = {stream.name for stream in streams}
     unknown = sorted(set((recipe.withheld and recipe.withheld.streams) or ()) - names)
     if unknown:
         yield f"withheld.streams: there are no streams {unknown}, only {sorted(names)}"
+
+
+def _of_biases(recipe: Any) -> Iterator[str]:
+    streams = recipe.streams or ()
+    anchors = [s for s in streams if s.bias is None or s.bias.anchor]
+    if not anchors:
+        yield (
+            "bias.anchor: no stream is an anchor, so that biases cannot be told from the level of "
+            "the background; leave `anchor: false` out of one, or its bias"
+        )
+    for number, stream in enumerate(streams):
+        alone = [one.name for one in anchors] == [stream.name]
+        if stream.bias is not None and stream.bias.by == "stream" and alone:
+            yield (
+                f"observations.{number}.bias: '{stream.name}' is the only anchor, and what a whole "
+                "stream is off by is told from other anchors; say by: platform, or leave the bias "
+                "out"
+            )
+        if stream.carries_bias and recipe.window.after is not None:
+            yield (
+                f"observations.{number}.bias.memory: a bias is remembered from what a background "
+                "says that has not seen the observations, and in windows that look ahead it has; "
+                "leave window.after out, or memory"
+            )
 
 
 def _of_simulation(recipe: Any) -> Iterator[str]:
@@ -73,7 +112,7 @@ def _of_simulation(recipe: Any) -> Iterator[str]:
     if isinstance(recipe.source, NoTruth) or isinstance(recipe.network, Reported):
         yield "source and network are needed: without real streams a truth is observed"
         return
-    for name in ("grid", "prior", "withheld"):
+    for name in ("grid", "prior", "withheld", "regions", "leads"):
         if getattr(recipe, name) is not None:
             yield f"{name} is for real observations, and these are simulated from a truth"
     if recipe.binning is not None and recipe.unlike_points:

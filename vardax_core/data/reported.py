@@ -91,6 +91,14 @@ class GridMask(FieldFiles, Selection):
     """A field whose values say which points belong to the state: sea, not land."""
 
 
+class Orography(FieldFiles):
+    """The height of the points of the grid above sea level."""
+
+    units: str | None = Field(
+        default=None, min_length=1, description="of the heights; by default what the file states"
+    )
+
+
 class AxisRange(Section):
     """Regular coordinates from the first to the last."""
 
@@ -128,6 +136,9 @@ class StateGrid(Section):
     axes: dict[str, AxisRange] = Field(default_factory=dict, description="of every dimension")
     like: FieldFiles | None = Field(default=None, description="fields whose axes are taken")
     mask: GridMask | None = Field(default=None, description="which points belong to the state")
+    orography: Orography | None = Field(
+        default=None, description="heights, to which observations at others are brought"
+    )
 
     @classmethod
     def _arranged(cls, values: Any) -> Any:

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from vardax_core.data.channels import channel_attributes
 from vardax_core.data.conventions import attributes_of, error_attributes, global_attributes
 from vardax_core.data.forecast_fields import GivenForecast
+from vardax_core.data.heights import HEIGHT_SHIFT, height_shift, orography, told
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.recipe_sections import CHANNEL
 from vardax_core.data.reported import WithheldPlatforms
@@ -96,6 +97,8 @@ def read_reports(
         else from_minutes(np.array([start, start]))
     )
     parts: list[_Part] = []
+    lifted = any(stream.heights is not None for stream in recipe.streams or ())
+    heights = orography(recipe, folders) if lifted else None
     accounts, refused = [], []
     for stream in recipe.streams or ():
         variable = recipe.variable_of_stream(stream)
@@ -116,10 +119,16 @@ def read_reports(
                 raise
             refused.append(str(error))
             continue
-        parts += [
-            part.taken(np.isin(part.slot, slots)) for part in _parts_of(found, stream, recipe)
-        ]
-        accounts.append(found.account)
+        account, of_stream = found.account, _parts_of(found, stream, recipe)
+        of_stream = [part.taken(np.isin(part.slot, slots)) for part in of_stream]
+        if stream.heights is not None and heights is not None:
+            account = told(account, of_stream[0].records)
+            of_stream = [
+                dataclasses.replace(part, shift=height_shift(stream, part.records, grid, heights))
+                for part in of_stream
+            ]
+        parts += of_stream
+        accounts.append(account)
     platforms = _numbered(known, [part.records for part in parts])
     dataset = _in_columns(recipe, parts, slots, platforms)
     if recipe.forecast_files is not None:
@@ -131,15 +140,17 @@ def read_reports(
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-    """Records of a stream, in the order of their columns; `until` is NaT where they are current."""
+    """Records of a stream, in the order of their columns; `until` is NaT where they are current,
+    and `shift` what their heights add to them."""
 
     records: Records
     slot: Int[np.ndarray, " record"]
     identity: Int[np.ndarray, " record"]
     until: np.ndarray
+    shift: Float[np.ndarray, " record"]
 
     def taken(self, which: Bool[np.ndarray, " record"]) -> "_Part":
-        arrays = (self.slot, self.identity, self.until)
+        arrays = (self.slot, self.identity, self.until, self.shift)
         return _Part(self.records.taken(which), *(array[which] for array in arrays))
 
 
@@ -160,7 +171,8 @@ def _parts_of(found: StreamRecords, stream: Stream, recipe: Recipe) -> list[_Par
         withheld = _withheld(recipe.withheld, records, slot, recipe.spacing, *current, seen)
         withheld &= records.code == QualityCode.KEPT
         code = np.where(withheld, np.int8(QualityCode.WITHHELD), records.code)
-        parts.append(_Part(dataclasses.replace(records, code=code), slot, identity, until))
+        kept = dataclasses.replace(records, code=code)
+        parts.append(_Part(kept, slot, identity, until, np.zeros(len(kept))))
     return parts
 
 
@@ -243,6 +255,7 @@ def _in_columns(
     parts: Sequence[_Part],
     slots: Int[np.ndarray, " time"],
     platforms: Mapping[str, int],
+    shifts: Sequence[np.ndarray] | None,
 ) -> xr.Dataset:
     counts = np.zeros(slots.size, np.int64)
     placed = []
@@ -272,6 +285,8 @@ def _in_columns(
         OWN_CODE: np.full(shape, QualityCode.MISSING, np.int8),
         **({CHANNEL: np.full(shape, -1, np.int8)} if recipe.channels else {}),
     }
+    if any(stream.heights is not None for stream in recipe.streams or ()):
+        columns[HEIGHT_SHIFT] = np.full(shape, np.nan, np.float32)
     streams = {stream.name: number for number, stream in enumerate(recipe.streams or ())}
     for part, at in zip(parts, placed, strict=True):
         records, current = part.records, np.isnat(part.until)
@@ -291,6 +306,8 @@ def _in_columns(
         columns[STREAM][at] = number
         if recipe.channels:
             columns[CHANNEL][at] = recipe.channels.index(channels[number])
+        if HEIGHT_SHIFT in columns:
+            columns[HEIGHT_SHIFT][at] = part.shift
     attrs = _attributes(recipe)
     return xr.Dataset(
         {key: (("time", "station"), values, attrs[key]) for key, values in columns.items()},
@@ -361,6 +378,10 @@ def _attributes(recipe: Recipe) -> dict[str, dict]:
         **{dim: {"long_name": f"{dim} of the observation"} for dim in recipe.state_dims},
         OBSERVED_AT: {"long_name": "time of the observation", "units": SECONDS_UNITS} | calendar,
         PLATFORM: {"long_name": "number of the platform", "units": "1"},
+        HEIGHT_SHIFT: {
+            "long_name": "what the height above the grid's adds to the observation",
+            "units": recipe.variable.units,
+        },
         STREAM: {
             "long_name": "stream of the observation",
             "flag_values": list(range(len(streams))),

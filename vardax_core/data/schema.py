@@ -26,6 +26,8 @@ _MOVED: tuple[tuple[Path, Path], ...] = (
     (("cycle", "latency"), ("latency",)),
     (("verification", "burn_in"), ("burn_in",)),
     (("verification", "withheld"), ("withheld",)),
+    (("verification", "regions"), ("regions",)),
+    (("verification", "leads"), ("leads",)),
 )
 """Where the values of schema 2 are in schema 1; of what is simulated, see `_SIMULATED`."""
 

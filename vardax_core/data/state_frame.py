@@ -171,7 +171,7 @@ def _axes(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:
     grid = recipe.grid
     assert grid is not None, "asked for with a grid"
     if grid.like is not None:
-        field = _one_field(grid.like, recipe, folders)
+        field = one_field(grid.like, recipe, folders)
         coords = {dim: (dim, field[dim].values, dict(field[dim].attrs)) for dim in field.dims}
     else:
         coords = {
@@ -187,11 +187,11 @@ def _axes(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:
 def _mask(
     mask: GridMask, recipe: Recipe, folders: Sequence[pathlib.Path]
 ) -> Bool[np.ndarray, "*state"]:
-    field = _one_field(mask, recipe, folders)
+    field = one_field(mask, recipe, folders)
     return flagged_as(field.to_numpy(), mask.accept)
 
 
-def _one_field(wanted: FieldFiles, recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.DataArray:
+def one_field(wanted: FieldFiles, recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.DataArray:
     """One field of a variable on the recipe's axes, whatever its time and units."""
     file = find_files(wanted.files, folders)[0]
     with _opened(file, wanted.variable) as dataset:

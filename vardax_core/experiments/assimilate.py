@@ -282,5 +282,5 @@ class Assimilation:
     def _stored_state(self, times: np.ndarray) -> CycleState:
         arrays = self.store.state()
         if arrays is not None:
-            return restore_state(arrays)
+            return self.prepared.program.fitted(restore_state(arrays))
         return self.prepared.initial_state(int(to_minutes(times[:1])[0]), key=self._key)

@@ -301,9 +301,11 @@ class Backfill:
         stream: Stream,
     ) -> CycleState:
         if self._progress.done(stored)[stream.number]:
-            return restore_state(self._progress.state_of(stored, stream))
+            return self._prepared.program.fitted(
+                restore_state(self._progress.state_of(stored, stream))
+            )
         if stream.number == 0 and before is not None:
-            return restore_state(before)
+            return self._prepared.program.fitted(restore_state(before))
         first = int(to_minutes(self._times[stream.start :][:1])[0])
         return self._prepared.initial_state(first, key=self._key, number=stream.start)
 

@@ -22,12 +22,16 @@ from vardax_core.calibration.report import (
     write_report,
 )
 from vardax_core.calibration.scores import Scores, compute_scores
+from vardax_core.data.recipe import ONLY_REPORTED
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.lead_scores import lead_table
 from vardax_core.experiments.observed_tables import Table, observed_tables
 from vardax_core.experiments.pictures import example_panels
+from vardax_core.experiments.problem import prior_of
 from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.experiments.validation import is_gated
 from vardax_core.experiments.weighting import BY_AREA, stored_weighting
+from vardax_core.methods.reported_errors import ERRORS_LEARNED
 from vardax_core.observations.quality import QualityCode
 from vardax_core.store import ExperimentStore, groups_digest
 from vardax_core.training.promotion import gates_folder
@@ -81,7 +85,12 @@ def compare(
     tips = dict(zip(names, map(_last_segment, stores), strict=True))
     folder = primary.report_path
     markdown = folder / "report.md"
-    inputs = {"primary": primary.settings.method, "segments": tips, "recent": recent}
+    inputs = {
+        "primary": primary.settings.method,
+        "segments": tips,
+        "recent": recent,
+        **primary.recipe.model_dump(mode="json", include=set(ONLY_REPORTED)),
+    }
     known = folder / INPUTS
     unchanged = known.exists() and json.loads(known.read_text()) == inputs and markdown.exists()
     results = [_method_result(e, s) for e, s in zip(experiments, stores, strict=True)]
@@ -90,7 +99,8 @@ def compare(
     if unchanged:
         scores, channels = _scores(report), channel_scores(report)
         return Comparison(markdown, scores, microseconds, new=False, channels=channels)
-    paths = write_report(folder, report)
+    further = _further(primary, stores[list(experiments).index(primary)])
+    paths = write_report(folder, dataclasses.replace(report, further=further))
     calibration = calibration_dataset(paths.scores)
     store = stores[list(experiments).index(primary)]
     with store.writer(wait=60.0) as writer:
@@ -193,7 +203,6 @@ def _report_input(
         burn_in=recipe.burn_in,
         recent=recent,
         regions=region_names(primary.space(store).grid, recipe.state_dims),
-        further=_further(primary, store),
         by_area=weighted == {BY_AREA},
         channels={name: recipe.variable_of(name).units for name in recipe.channels},
         validated=_validated(primary, store) if is_gated(primary) else {},
@@ -205,7 +214,18 @@ def _further(primary: Experiment, store: ExperimentStore) -> dict[str, Table]:
     recipe = primary.recipe
     if not recipe.reported:
         return {}
-    return observed_tables(store, recipe, primary.platforms(store), recipe.burn_in)
+    version = primary.trained_from(str(store.experiment["source_sha256"]))
+    learned = {} if version is None else version.manifest["metadata"]
+    errors = learned.get(ERRORS_LEARNED, {})
+    # Where windows look ahead, a background has seen what it is compared with.
+    diagnosed = recipe.window.after is None
+    diagnosed &= primary.settings.analysis.uses_background(prior_of(recipe))
+    names = primary.platforms(store)
+    tables = observed_tables(store, recipe, names, recipe.burn_in, errors, diagnosed=diagnosed)
+    if recipe.leads:
+        leads = lead_table(primary, store, primary.prepare(store), recipe.leads)
+        tables["Forecasts from the analyses"] = leads
+    return tables
 
 
 def _provenance(primary: Experiment, store: ExperimentStore, digest: str) -> dict[str, str]:

@@ -344,6 +344,7 @@ class Experiment:
             data=str(store.experiment["source_sha256"]),
             stations=stations,
             weights=weights,
+            platforms=self.platforms(store) if self.recipe.reported else (),
         )
 
     def _stations(self, store: ExperimentStore) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 in the cycle."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -116,6 +117,7 @@ def prepare_method(
     data: str,
     stations: Int[np.ndarray, " obs"] | None = None,
     weights: Float[np.ndarray, "*state"] | None = None,
+    platforms: Sequence[str] = (),
 ) -> Prepared:
     """Assemble the cycle of a method.
 
@@ -125,6 +127,7 @@ def prepare_method(
         stations: flat index of the grid point of each; by default those that the recipe draws.
         weights: how much each point counts in scores; by default all alike. Points of which
             nothing is known count nothing.
+        platforms: of real observations, by number.
 
     Raises:
         ModelNotFoundError: if the method was not trained.
@@ -152,6 +155,7 @@ def prepare_method(
         channels=bool(recipe.channels),
         reported=recipe.reported,
         errors=problem.prior.reported_errors,
+        bias=problem.prior.bias_correction(platforms) if platforms else None,
     )
     versions = {} if version is None else {settings.method: version}
     hosted = recipe.host is not None and not made.own_forecast

@@ -8,6 +8,7 @@ import xarray as xr
 from jaxtyping import Int
 
 from vardax_core.cycling.cycle import CycleProgram
+from vardax_core.data.heights import HEIGHT_SHIFT
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.recipe_sections import CHANNEL
 from vardax_core.data.reports import (
@@ -169,12 +170,16 @@ class RecordInputs:
         if SHIFT in columns:
             # What the forecast says of its own hours stands for what it says of the analysis'.
             observed = observed - np.nan_to_num(taken(SHIFT, 0.0))
+        if HEIGHT_SHIFT in columns:
+            observed = observed - np.nan_to_num(taken(HEIGHT_SHIFT, 0.0))
         values[row_of[column], column] = observed[column]
         channels = taken(CHANNEL, 0) if CHANNEL in columns else None
         factor, nugget, shared = self._errors.of(
             np.zeros(size, int) if channels is None else channels
         )
         spread = np.hypot(factor * taken(f"{name}_error", 1.0), nugget)
+        if self._errors.streams:
+            spread = np.append(self._errors.streams, 1.0)[taken(STREAM, -1)] * spread
         # What a withheld platform's records share is part of how well they can be predicted.
         alone = np.hypot(spread, shared)
         spread = np.where(codes == QualityCode.WITHHELD, alone, spread)

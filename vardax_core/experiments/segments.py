@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from vardax_core.cycling.adaptation import SpreadState
+from vardax_core.cycling.biases import BiasState
 from vardax_core.cycling.cycle import CycleOutput, CycleProgram, CycleState
 from vardax_core.cycling.smoother import SmoothingState
 from vardax_core.cycling.trust import TrustState
@@ -26,6 +27,9 @@ from vardax_core.experiments.store_layout import STATION
 from vardax_core.observations.quality import QualityCode
 from vardax_core.store import ExperimentStore
 from vardax_core.store.experiment import NATURE_RUN, OBSERVATIONS
+
+BIAS = "bias_"
+"""Begins the names of what a store knows of biases."""
 
 
 class SegmentReader:
@@ -156,6 +160,7 @@ class StoredForm:
         dtype: of the fields in the store.
         width: columns of observations in the store, once it has those of what was read.
         mask: True at the points that belong to the state, or None for all; the others are NaN.
+        of_records: what the store has of every observation, in the group `innovations`.
     """
 
     names: tuple[str, ...]
@@ -163,6 +168,7 @@ class StoredForm:
     dtype: str
     width: int
     mask: np.ndarray | None = None
+    of_records: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, store: ExperimentStore, recipe: Recipe, dtype: str, columns: int) -> "StoredForm":
@@ -170,7 +176,8 @@ class StoredForm:
         width = max(columns, int(store.dataset("innovations").sizes[STATION]))
         mask = frame_mask(store.dataset("analysis"), recipe.state_dims)
         names = tuple(names_of(recipe))
-        return cls(names, len(recipe.state_dims), dtype, width, mask)
+        kept = tuple(str(name) for name in store.dataset("innovations").data_vars)
+        return cls(names, len(recipe.state_dims), dtype, width, mask, kept)
 
     @property
     def widths(self) -> dict[str, int]:
@@ -183,7 +190,7 @@ class StoredForm:
         Arguments:
             output: of the valid cycles, on the host.
         """
-        analysis, departures = output.analysis, output.departures
+        analysis = output.analysis
         moments = {"mean": analysis.mean, "spread": analysis.spread}
         smoothed = {}
         if output.smoothed is not None:
@@ -193,12 +200,7 @@ class StoredForm:
             **smoothed,
             "background": self._channels(output.background),
             "analysis": {**self._channels(analysis.ensemble), **self._fields(moments)},
-            "innovations": {
-                "background_departure": self._columns(departures.innovation),
-                "analysis_departure": self._columns(output.residuals.residual),
-                "background_equivalent_variance": self._columns(departures.variance),
-                "quality_control": self._columns(departures.quality),
-            },
+            "innovations": self._of_records(output),
             "diagnostics": {
                 **{k: np.asarray(v, np.float64) for k, v in output.statistics.items()},
                 "result": np.asarray(analysis.result, np.int8),
@@ -207,6 +209,24 @@ class StoredForm:
                 "trust_score": np.asarray(output.trust_score, np.float64),
                 "replaced_members": np.asarray(output.replaced_members, np.int16),
             },
+        }
+
+    def _of_records(self, output: CycleOutput) -> dict[str, np.ndarray]:
+        """What the store has room for: one of an earlier version has less."""
+        departures, residuals = output.departures, output.residuals
+        there = np.isfinite(departures.innovation)
+        found = {
+            "background_departure": departures.innovation,
+            "analysis_departure": residuals.residual,
+            "background_equivalent_variance": departures.variance,
+            "analysis_equivalent_variance": np.where(there, residuals.variance, np.nan),
+            "applied_error": np.where(there, departures.error_sd, np.nan),
+            "quality_control": departures.quality,
+        }
+        if output.correction is not None:
+            found["bias_correction"] = np.where(there, output.correction, np.nan)
+        return {
+            name: self._columns(values) for name, values in found.items() if name in self.of_records
         }
 
     def _fields(self, fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -246,6 +266,8 @@ def state_arrays(state: CycleState) -> dict[str, np.ndarray]:
         optional["smoothing_done"] = np.asarray(state.smoothing.done)
     if state.past is not None:
         optional["past_departures"] = np.asarray(state.past)
+    if state.bias is not None:
+        optional |= {f"{BIAS}{k}": np.asarray(v) for k, v in vars(state.bias).items()}
     return {
         "ensemble": np.asarray(state.ensemble),
         "cycle": np.asarray(state.cycle),
@@ -281,7 +303,16 @@ def restore_state(arrays: Mapping[str, np.ndarray]) -> CycleState:
         trust=trust,
         smoothing=smoothing,
         past=given.get("past_departures"),
+        bias=bias_of(given),
     )
+
+
+def bias_of(arrays: Mapping[str, Any]) -> BiasState | None:
+    """What the arrays of a state say of biases; None where none are carried."""
+    names = BiasState.__dataclass_fields__
+    if f"{BIAS}mean" not in arrays:
+        return None
+    return BiasState(**{name: jnp.asarray(arrays[f"{BIAS}{name}"]) for name in names})
 
 
 def on_host(output: CycleOutput, cycles: int) -> CycleOutput:

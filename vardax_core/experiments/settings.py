@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from vardax_core.data.errors import RecipeError
-from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe import ONLY_REPORTED, Recipe
 from vardax_core.data.scalars import Duration
 from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.experiments.problem import prior_of
@@ -282,6 +282,7 @@ def experiment_digest(recipe: Recipe, settings: ExperimentSettings) -> str:
             "forecast": {"timeout", "parallel"},
             "members": True,
             "methods": True,
+            **dict.fromkeys(ONLY_REPORTED, True),
         },
     )
     return digest_of(recipe=plain, settings=settings)
@@ -320,6 +321,9 @@ def training_digest(recipe: Recipe, settings: ExperimentSettings, data: str) -> 
     if recipe.reported:
         own = ("streams", "grid", "prior", "withheld", "state_dims", "period")
         kept |= {name: plain[name] for name in own if name in plain}
+        if any(stream.bias is not None for stream in recipe.streams or ()):
+            # Earlier versions kept biases by the numbers that platforms had in their period.
+            kept["biases"] = "by name"
     kept["error_sd"] = recipe.error_sd
     kept["revision"] = TRAINING_REVISION
     if settings.precision == "bfloat16":

@@ -111,6 +111,7 @@ def store_layout(
             ),
         ),
         lag=settings.lag,
+        corrected=any(stream.bias is not None for stream in recipe.streams or ()),
         chunks=ChunkPlan(segment_length=segment),
     )
 

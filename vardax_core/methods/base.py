@@ -196,6 +196,11 @@ class AbstractMethod(BaseModel):
         """Whether the members of one cycle are forecasts of those of the cycle before."""
         return False
 
+    def uses_background(self, prior: AbstractPrior) -> bool:
+        """Whether the analysis is made of the background, as O-B and O-A suppose that are set
+        beside each other."""
+        return True
+
     def fallbacks(self, prior: AbstractPrior) -> tuple[str, ...]:
         """Name what may step in for an analysis that is not trusted."""
         return ()

@@ -19,6 +19,9 @@ class ClimatologyMethod(AbstractMethod):
     def usual(self, prior: AbstractPrior) -> bool:
         return True
 
+    def uses_background(self, prior: AbstractPrior) -> bool:
+        return False
+
     def build(self, problem: Problem, trained: Trained | None) -> Assembly:
         prior = problem.prior
         return Assembly.of(prior, BackgroundOnly(problem.operator), prior.climatology)

@@ -19,5 +19,8 @@ class FreeRun(AbstractMethod):
     def carries_members(self, prior: AbstractPrior) -> bool:
         return True
 
+    def uses_background(self, prior: AbstractPrior) -> bool:
+        return False
+
     def build(self, problem: Problem, trained: Trained | None) -> Assembly:
         return Assembly.of(problem.prior, BackgroundOnly(problem.operator))

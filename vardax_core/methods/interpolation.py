@@ -44,6 +44,9 @@ class InterpolationMethod(AbstractMethod):
     def usual(self, prior: AbstractPrior) -> bool:
         return prior.reported
 
+    def uses_background(self, prior: AbstractPrior) -> bool:
+        return prior.recipe.forecast_files is not None
+
     def build(self, problem: Problem, trained: Trained | None) -> Assembly:
         prior = problem.prior
         step: AbstractAnalysisStep
@@ -77,13 +80,12 @@ class InterpolationMethod(AbstractMethod):
             covariance=known.covariance,
             scale=known.scale,
             shared_sd=known.errors[2],
-            biases=known.biases,
             points=jnp.asarray(inside, jnp.int32),
             targets=jnp.asarray(straight, jnp.float32),
             records=nothing,
             minutes=nothing[:, 0],
             platforms=jnp.zeros(0, jnp.int32),
             nearest=jnp.full((grid.size, self.most), -1, jnp.int32),
-            about_background=problem.recipe.forecast_files is not None,
+            about_background=self.uses_background(prior),
             wanted=Search(self.reach * longest, self.most, speed_of(known.covariance), sides),
         )

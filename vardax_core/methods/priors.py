@@ -3,7 +3,7 @@
 import abc
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from vardax_core.cycling.biases import BiasCorrection
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.models.base import AbstractForecastModel
@@ -116,6 +117,14 @@ class AbstractPrior(abc.ABC):
     @property
     def reported_errors(self) -> ReportedErrors | None:
         """What was found of the errors of real observations, or None."""
+        return None
+
+    def bias_correction(self, platforms: Sequence[str]) -> BiasCorrection | None:
+        """What takes the biases of real observations off, or None.
+
+        Arguments:
+            platforms: of the store, by number.
+        """
         return None
 
     def memory(self, points: int) -> float:

@@ -1,6 +1,7 @@
 """What real observations and fields of another time say of the states, for every method."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
 import equinox as eqx
@@ -12,12 +13,16 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from vardax_core.analysis.local.covariance import Shape, SpaceTimeCovariance
 from vardax_core.analysis.local.interpolation import LocalRecords
 from vardax_core.analysis.local.simulation import RandomFeatures
+from vardax_core.cycling.biases import BiasCorrection
+from vardax_core.data.heights import HEIGHT_SHIFT
 from vardax_core.data.observed_period import ObservedPeriod
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reports import EQUIVALENT, OBSERVED_AT, PLATFORM
 from vardax_core.data.space import state_grid
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.methods.priors import AbstractPrior, Learned, Progress, UnknownPriorError
+from vardax_core.methods.reported_biases import bias_correction, find_biases
+from vardax_core.methods.reported_errors import ERRORS_LEARNED, find_errors
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import MINUTES_A_DAY, Climatology
 from vardax_core.models.persistence import DampedPersistence
@@ -26,7 +31,6 @@ from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.training.covariance_fit import CovarianceFit, fit_covariance
 from vardax_core.training.covariogram import start_values
-from vardax_core.training.platform_bias import platform_biases
 from vardax_core.training.registry import Factories
 from vardax_core.training.slots import UnfitPeriodError, slot_means
 from vardax_core.training.withheld import calibration_of, predict_withheld, withheld_neighbours
@@ -55,8 +59,13 @@ class ReportedReference(eqx.Module):
         covariance: of the departures from it.
         scale: local standard deviation over the covariance's own.
         errors: of the observations: factor, nugget and shared part, see `ReportedErrors`.
-        biases: of the platforms, by number.
+        biases: of platforms or streams, by number, as they are taken off.
         sides: of the boxes from which sparser neighbours are taken, see `space_time_neighbours`.
+        departures: mean departure of each of these and its inverse variance; None in what earlier
+            versions learned.
+        usual_bias: standard deviation of the true biases, or None.
+        stream_errors: factor on the errors of every stream, see `StreamErrors`, or None.
+        units: names of what has a bias, see `BiasUnits`.
     """
 
     climatology: Climatology
@@ -65,6 +74,10 @@ class ReportedReference(eqx.Module):
     errors: Float[Array, "3"]
     biases: Float[Array, " platform"]
     sides: Float[Array, " side"]
+    departures: Float[Array, "2 unit"] | None = None
+    usual_bias: Float[Array, ""] | None = None
+    stream_errors: Float[Array, " stream"] | None = None
+    units: tuple[str, ...] = eqx.field(static=True, default=())
 
 
 def reference_like(
@@ -77,6 +90,8 @@ def reference_like(
     forms: list[Shape],
     platforms: int,
     sides: int,
+    units: list[str] | None = None,
+    streams: int = 0,
 ) -> ReportedReference:
     """A reference of zeros and ones, of the size of one that was learned."""
     state, one = tuple(shape), jnp.ones(components, jnp.float32)
@@ -92,6 +107,10 @@ def reference_like(
         jnp.zeros(3, jnp.float32),
         jnp.zeros(platforms, jnp.float32),
         jnp.zeros(sides, jnp.float32),
+        None if units is None else jnp.zeros((2, platforms), jnp.float32),
+        None if units is None else jnp.zeros((), jnp.float32),
+        jnp.ones(streams, jnp.float32) if streams else None,
+        tuple(units or ()),
     )
 
 
@@ -159,7 +178,20 @@ class ReportedPrior(AbstractPrior):
 
     @property
     def reported_errors(self) -> ReportedErrors:
-        return ReportedErrors(*(float(value) for value in self.reference.errors))
+        known = self.reference
+        streams = () if known.stream_errors is None else known.stream_errors
+        of_streams = tuple(float(factor) for factor in streams)
+        if all(factor == 1.0 for factor in of_streams):
+            of_streams = ()
+        return ReportedErrors(*(float(value) for value in known.errors), of_streams)
+
+    def bias_correction(self, platforms: Sequence[str]) -> BiasCorrection | None:
+        known = self.reference
+        values = np.zeros((3, len(known.units)))
+        if known.departures is not None:
+            values = np.stack([known.biases, *known.departures]).astype(np.float64)
+        usual = 0.0 if known.usual_bias is None else float(known.usual_bias)
+        return bias_correction(self.recipe, platforms, known.units, values, usual)
 
     @property
     def varying(self) -> Bool[np.ndarray, "*state"]:
@@ -192,9 +224,10 @@ class ReportedPrior(AbstractPrior):
                 f"{FEWEST} at least to learn how observations go together; choose a longer period."
             )
         fit_key, take_key, root_key = jax.random.split(key, 3)
-        biases, said = self._biases(records)
+        error_key = jax.random.fold_in(key, 3)
+        biases, taken = find_biases(self.recipe, period.platforms, records)
         records = eqx.tree_at(
-            lambda r: r.innovations, records, records.innovations - biases[records.platform]
+            lambda r: r.innovations, records, records.innovations - jnp.asarray(taken, jnp.float32)
         )
         groups = _groups(records)
         sides = self._sides(records)
@@ -202,6 +235,9 @@ class ReportedPrior(AbstractPrior):
         fit = fit_covariance(records, groups=groups, start=start, thinned=sides, key=fit_key)
         progress(1, 3, {})
         fit = _calibrated(fit, records, groups, sides, take_key)
+        errors = find_errors(
+            self.recipe, period.platforms, records, fit, thinned=sides, key=error_key
+        )
         progress(2, 3, {})
         inside = np.ones(grid.shape, bool) if grid.mask is None else np.asarray(grid.mask)
         interval = duration_to_minutes(self.recipe.cycle_interval)
@@ -217,8 +253,12 @@ class ReportedPrior(AbstractPrior):
             jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), fit.covariance),
             jnp.asarray(inside, jnp.float32),
             jnp.asarray([factor, fit.nugget_sd, fit.shared_sd], jnp.float32),
-            biases,
+            jnp.asarray(biases.values[0], jnp.float32),
             jnp.asarray(sides, jnp.float32),
+            jnp.asarray(biases.values[1:], jnp.float32),
+            jnp.asarray(biases.usual_sd, jnp.float32),
+            jnp.asarray(errors.factors, jnp.float32),
+            biases.names,
         )
         progress(3, 3, {})
         return Learned(
@@ -231,37 +271,14 @@ class ReportedPrior(AbstractPrior):
                 "components": fit.covariance.variances.shape[0],
                 "interval": interval,
                 "forms": [fit.covariance.space, fit.covariance.time],
-                "platforms": biases.size,
+                "platforms": len(biases.names),
                 "sides": len(sides),
+                "units": list(biases.names),
+                "streams": errors.factors.size,
             },
-            {"notes": [*said, _said_of_errors(self.recipe, records, fit)]}
-            | {"covariance_fit": fit.numbers()},
+            {"notes": [*biases.said, _said_of_errors(self.recipe, records, fit), *errors.said]}
+            | {"covariance_fit": fit.numbers(), ERRORS_LEARNED: errors.numbers},
         )
-
-    def _biases(self, records: LocalRecords) -> tuple[Float[Array, " platform"], list[str]]:
-        """The biases of the platforms of streams that ask for them, and what is said of them."""
-        count = len(self.period.platforms) if self.period is not None else 0
-        nothing = jnp.zeros(max(count, 1), jnp.float32)
-        asked = [s.name for s in self.recipe.streams or () if s.bias is not None]
-        if not asked or self.period is None:
-            return nothing, []
-        used = np.asarray(records.mask)
-        days = np.floor(np.asarray(records.minutes)[used] / MINUTES_A_DAY).astype(np.int64)
-        found = platform_biases(
-            np.asarray(records.innovations, np.float64)[used],
-            np.asarray(records.platform)[used],
-            days,
-            count=count,
-        )
-        mine = [name.split("/")[0] in asked for name in self.period.platforms]
-        biases = np.where(mine, found.shrunk(), 0.0)
-        size = float(np.sqrt(np.mean(biases[biases != 0] ** 2))) if biases.any() else 0.0
-        said = (
-            f"biases of {int(np.count_nonzero(biases))} platforms are taken off, root mean square "
-            f"{size:.3g} {self.recipe.variable.units}; their mean is zero, so that the level of "
-            "the observations stays."
-        )
-        return jnp.asarray(biases, jnp.float32), [said]
 
     def _sides(self, records: LocalRecords) -> tuple[float, ...]:
         """Sides of the boxes of sparser choices, where images are dense."""
@@ -296,6 +313,8 @@ def training_records(
         slots, flat = len(mean), mean.reshape(len(mean), -1)
         slot = (minutes.astype(np.int64) % MINUTES_A_DAY) * slots // MINUTES_A_DAY
         expected = np.sum(weights * flat[slot[:, None], points], axis=1)
+    if HEIGHT_SHIFT in taken:
+        expected = expected + np.nan_to_num(taken[HEIGHT_SHIFT].astype(np.float64))
     name = recipe.variable.name
     start = minutes.min() if used.size else 0.0
     return LocalRecords.of(

@@ -229,6 +229,24 @@ class CalibrationVerdict(AbstractCheck):
         )
 
 
+class BiasSteps(AbstractCheck):
+    """Platforms or streams whose bias was found to have changed at once: an instrument that was
+    moved, repaired or broken. The cycles go on with the new bias."""
+
+    name: ClassVar[str] = "bias"
+    statistic: ClassVar[str] = "biases with a step"
+
+    def look(self, situation: Situation) -> Look:
+        value, words = np.nan, ""
+        if situation.steps is not None:
+            since = situation.judged_cycles[:1]
+            new = [step for step in situation.steps if since.size and step.found >= since[0]]
+            value = float(len(new))
+            words = "; ".join(step.words(situation.units) for step in new[-3:])
+        limits = Limits(soft_high=0.5)
+        return Look(np.asarray([value]), situation.end, limits, "no bias is carried", words=words)
+
+
 class DiskSpace(AbstractCheck):
     """What is free on the disk of stores, models and reports."""
 
@@ -282,6 +300,7 @@ CHECKS: tuple[AbstractCheck, ...] = (
     LostMembers(),
     CalibrationDrift(),
     CalibrationVerdict(),
+    BiasSteps(),
     DiskSpace(),
     GateExpiry(),
     ForgottenHold(),

@@ -13,6 +13,7 @@ import xarray as xr
 from vardax_core.calibration.scores import Scores, compute_scores
 from vardax_core.calibration.verdict import Verdict, calibration_verdict
 from vardax_core.data.timeaxis import duration_to_minutes
+from vardax_core.experiments.bias_tables import BiasStep, bias_steps
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.experiments.validation import is_gated, trained_name
@@ -53,6 +54,8 @@ class Situation:
         proven: when the champion was promoted, None if nothing is gated or there is none.
         scores: of the settled cycles of the last `HISTORY_DAYS`; None if there is none.
         verdict: on the calibration in these cycles, as a report on them would have it.
+        steps: of the biases that are carried; None where none is.
+        units: of the variable.
     """
 
     now: datetime
@@ -68,6 +71,8 @@ class Situation:
     proven: datetime | None
     scores: Scores | None = None
     verdict: Verdict | None = None
+    steps: tuple[BiasStep, ...] | None = None
+    units: str = "1"
 
     @property
     def recent(self) -> slice:
@@ -144,7 +149,15 @@ def survey(
         proven=_proven(experiment),
         scores=scores,
         verdict=None if scores is None else calibration_verdict(scores, experiment.name),
+        steps=_steps(experiment, store),
+        units=recipe.variable.units,
     )
+
+
+def _steps(experiment: Experiment, store: ExperimentStore) -> tuple[BiasStep, ...] | None:
+    if not any(stream.carries_bias for stream in experiment.recipe.streams or ()):
+        return None
+    return bias_steps(store, experiment.recipe, experiment.platforms(store))
 
 
 def _recent_scores(

@@ -200,6 +200,7 @@ def experiment_layout(
     diagnostics: Mapping[str, Diagnostic],
     chunks: ChunkPlan,
     lag: int = 0,
+    corrected: bool = False,
 ) -> Layout:
     """The layout of a forecast-analysis experiment; its observations have a store of their own.
 
@@ -212,12 +213,22 @@ def experiment_layout(
         diagnostics: what is kept of each cycle beside the fields, by name.
         chunks: how arrays are cut into objects.
         lag: cycles that a smoothed analysis waits for; 0 for none.
+        corrected: whether a bias is taken off real observations, and kept beside them.
 
     Raises:
         StructureError: coordinates, dimensions or names contradict each other.
     """
     units, coords = observed.units, states[0].coords
     variance = {name: squared_unit(unit) for name, unit in units.items()}
+    of_records = (
+        observed.column("analysis_equivalent_variance", "analysis ensemble variance of", variance),
+        observed.column("applied_error", "error standard deviation in use of", units),
+        *(
+            (observed.column("bias_correction", "bias taken off the observed", units),)
+            if corrected
+            else ()
+        ),
+    )
     innovations = Group(
         "innovations",
         (
@@ -226,6 +237,7 @@ def experiment_layout(
             observed.column(
                 "background_equivalent_variance", "background ensemble variance of", variance
             ),
+            *(of_records if observed.reported else ()),
             observed.quality,
         ),
         observed.coords,

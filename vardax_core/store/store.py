@@ -268,12 +268,15 @@ class ExperimentStore:
         """What the next cycle needs, as the last commit left it; None before the first."""
         return self.arrays("state") or None
 
-    def arrays(self, group: str, *, without: str | None = None) -> dict[str, np.ndarray]:
+    def arrays(
+        self, group: str, *, without: str | None = None, only: str = ""
+    ) -> dict[str, np.ndarray]:
         """The arrays of a group without a time axis, read; empty where there is no such group.
 
         Args:
             group: its name.
             without: arrays whose names begin so are left out.
+            only: arrays whose names begin so are read.
         """
         if self._holder(group) is not self:
             return self.observations.arrays(group, without=without)
@@ -285,7 +288,7 @@ class ExperimentStore:
             return {
                 name: np.asarray(array[...])
                 for name, array in found.arrays()
-                if without is None or not name.startswith(without)
+                if name.startswith(only) and (without is None or not name.startswith(without))
             }
 
     def history(self, as_of: str | None = None) -> list[CommitRecord]:

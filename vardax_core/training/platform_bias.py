@@ -26,7 +26,7 @@ class PlatformBiases:
     Attributes:
         level: mean departure of the observing network, the background's bias with its sign turned.
         bias: of each platform beyond the level, as estimated; zero where unknown. Their mean over
-            the known platforms is zero, so that level and biases are not confounded.
+            the known anchors is zero, so that level and biases are not confounded.
         sd: standard error of each.
         known: platforms with enough records.
         between_sd: of the true biases of platforms.
@@ -63,6 +63,7 @@ def platform_biases(
     days: Int[np.ndarray, " obs"],
     *,
     count: int | None = None,
+    anchors: Bool[np.ndarray, " platform"] | None = None,
 ) -> PlatformBiases:
     """Estimate a bias for each platform beside a mean for each day.
 
@@ -74,9 +75,10 @@ def platform_biases(
         platforms: number of each record's platform.
         days: or whatever the network's mean is taken over, in order of time.
         count: of platforms; the largest number by default.
+        anchors: platforms whose biases have a mean of zero; all by default.
 
     Raises:
-        ValueError: if fewer than two platforms have `LEAST_RECORDS` records.
+        ValueError: if fewer than two platforms have `LEAST_RECORDS` records, or no anchor.
     """
     count = int(platforms.max(initial=-1)) + 1 if count is None else count
     _, day = np.unique(days, return_inverse=True)
@@ -87,6 +89,13 @@ def platform_biases(
             f"platform_biases: {int(known.sum())} platforms have {LEAST_RECORDS} records or more, "
             "two are needed to tell a bias from the network's mean; give a longer training period."
         )
+    anchored = known if anchors is None else known & anchors
+    if not anchored.any():
+        raise ValueError(
+            f"platform_biases: no anchor has {LEAST_RECORDS} records or more, and one is needed to "
+            "tell biases from the network's mean; give a longer training period, or let more "
+            "streams be anchors."
+        )
     used = known[platforms]
     d, platform, day = departures[used], platforms[used], day[used]
     per_day = np.maximum(np.bincount(day), 1)
@@ -95,7 +104,7 @@ def platform_biases(
     for _ in range(SWEEPS):
         mean = np.bincount(day, d - bias[platform]) / per_day
         bias = np.bincount(platform, d - mean[day], minlength=count) / per_platform
-        bias = np.where(known, bias - bias[known].mean(), 0.0)
+        bias = np.where(known, bias - bias[anchored].mean(), 0.0)
     level = float(mean[per_day > 0].mean())
     rest = d - mean[day] - bias[platform]
     freedom = max(len(d) - known.sum() - len(per_day) + 1, 1)

@@ -109,7 +109,7 @@ VALUES = jnp.array([1.0, 1.5, 3.5, 4.0])
 COVARIANCE = SpaceTimeCovariance.of((1.2, 2.0, 90.0))
 
 
-def step(minutes=(0.0,) * 4, *, scale=1.0, radius=np.inf, about_background=True, biases=(0.0,)):
+def step(minutes=(0.0,) * 4, *, scale=1.0, radius=np.inf, about_background=True):
     """The step for the four stations, each observed so many minutes from the analysis time."""
     shape, straight = (2, 3), jnp.asarray(GRID.embedded(GRID.points()))
     nothing = jnp.zeros((0, straight.shape[1]))
@@ -119,7 +119,6 @@ def step(minutes=(0.0,) * 4, *, scale=1.0, radius=np.inf, about_background=True,
         covariance=COVARIANCE,
         scale=jnp.broadcast_to(jnp.asarray(scale, float), shape),
         shared_sd=jnp.zeros(()),
-        biases=jnp.asarray(biases, float),
         points=jnp.arange(6),
         targets=straight,
         records=nothing,
@@ -180,14 +179,6 @@ def test_a_shift_of_the_unit_shifts_the_analysis(shift, key):
     np.testing.assert_allclose(after.mean - shift, before.mean, atol=1e-5)
     np.testing.assert_allclose(after.ensemble - shift, before.ensemble, atol=1e-5)
     np.testing.assert_array_equal(after.spread, before.spread)
-
-
-def test_the_known_bias_of_a_platform_is_taken_off(key):
-    ensemble, biases = background(), jnp.array([0.5, -0.3, 0.2])
-    shifted = VALUES + jnp.append(biases, 0.0)
-    before = analysed(step(), ensemble, lg.window(VALUES), key=key)
-    after = analysed(step(biases=biases), ensemble, lg.window(shifted), key=key)
-    np.testing.assert_allclose(after.mean, before.mean, atol=1e-12)
 
 
 def test_older_rows_of_a_window_count_for_less(key):

@@ -36,7 +36,6 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
         covariance: of the state's departures from it.
         scale: local standard deviation of these over the covariance's own.
         shared_sd: standard deviation of the error that all records of a platform have in common.
-        biases: of the platforms, by number; of those beyond the last nothing is known.
         points: flat index of the points that belong to the state.
         targets: straight coordinates of these.
         records: straight coordinates of the records.
@@ -54,7 +53,6 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
     covariance: SpaceTimeCovariance
     scale: Float[Array, "*state"]
     shared_sd: Float[Array, ""]
-    biases: Float[Array, " platform"]
     points: Int[Array, " inside"]
     targets: Float[Array, "inside straight"]
     records: Float[Array, "obs straight"]
@@ -95,15 +93,8 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
             expected = jax.vmap(lambda time: self.operator(self.climatology.mean_at(time)))(
                 observations.times
             )
-        expected += self._bias()[None]
         departures = jnp.where(observations.mask, observations.values - expected, 0.0)
         return jnp.sum(departures, axis=0), jnp.any(observations.mask, axis=0)
-
-    def _bias(self) -> Float[Array, " obs"]:
-        """The bias of every record's platform; 0 where none is known."""
-        count = self.biases.shape[0]
-        known = (self.platforms >= 0) & (self.platforms < count)
-        return jnp.where(known, self.biases[jnp.clip(self.platforms, 0, count - 1)], 0.0)
 
     def analyse(
         self,

@@ -194,7 +194,20 @@ class Reader:
     def _level(self, piece: Piece, left: Bool[np.ndarray, " row"]) -> Float[np.ndarray, " left"]:
         if "level" not in piece.columns:
             return np.full(int(left.sum()), np.nan)
-        return numbers_of(piece.columns["level"][left], decimal=piece.decimal)[0]
+        level = numbers_of(piece.columns["level"][left], decimal=piece.decimal)[0]
+        return level if self.stream.heights is None else self._metres(piece, level)
+
+    def _metres(
+        self, piece: Piece, level: Float[np.ndarray, " left"]
+    ) -> Float[np.ndarray, " left"]:
+        assert self.stream.heights is not None, "asked for with heights"
+        units = str(piece.attrs.get("level", {}).get("units", self.stream.heights.units))
+        try:
+            return conversion(units, "m")(level)
+        except UnknownUnitsError as error:
+            raise UnitsError(
+                f"{piece.file.name}: '{piece.names['level']}': {error}; heights are lengths."
+            ) from error
 
     def _errors(
         self, piece: Piece, left: Bool[np.ndarray, " row"], change: Conversion

@@ -9,6 +9,7 @@ from pydantic import Field, SerializeAsAny
 from vardax_core.data.kind import by_kind
 from vardax_core.data.scalars import Number
 from vardax_core.data.section import Section
+from vardax_core.data.streams.quality import Bias, Heights
 from vardax_core.data.streams.registry import registered_sources
 from vardax_core.data.streams.source import AbstractStreamSource
 from vardax_core.data.streams.units import UnknownUnitsError, conversion
@@ -42,10 +43,18 @@ class Stream(Section):
         description="standard deviation of what a grid cannot resolve, added in squares, in the "
         "variable's units",
     )
-    bias: Literal["platform"] | None = Field(
+    errors: Literal["estimated"] | None = Field(
         default=None,
-        description="platform: what each platform is off the others by is found in the training "
-        "period and taken off",
+        description="estimated: the errors are scaled to what innovations and residuals of the "
+        "training period say; by default they are as stated, and this is only reported",
+    )
+    bias: Bias | None = Field(
+        default=None,
+        description="platform or stream: what each is off the others by is found and taken off",
+    )
+    heights: Heights | None = Field(
+        default=None,
+        description="how values change with height, by what they are brought to the grid's",
     )
     operator: Annotated[
         SerializeAsAny[AbstractMeanSettings] | None, by_kind(registered_means, "vardax operators")
@@ -69,6 +78,24 @@ class Stream(Section):
         low, high = self.bounds_within((-math.inf, math.inf))
         if not low < high:
             yield f"valid_min {self.valid_min} must be below valid_max {self.valid_max}"
+        if self.heights is not None and not self.source.states_heights:
+            yield "heights: columns.level is needed, the height of the place of each value"
+        fleeting = self.source.are_images or self.source.gap is not None
+        if self.carries_bias and self.bias_by == "platform" and fleeting:
+            yield (
+                "bias.memory: images, and platforms that gaps make, are seen once, so that there "
+                "is nothing to remember; say by: stream, or leave memory out"
+            )
+
+    @property
+    def bias_by(self) -> str:
+        """What has a bias of its own, asked for or not."""
+        return "platform" if self.bias is None else self.bias.by
+
+    @property
+    def carries_bias(self) -> bool:
+        """Whether a bias is carried from cycle to cycle."""
+        return self.bias is not None and self.bias.memory is not None
 
     def faults_with(
         self, dims: Sequence[str], units: str, bounds: tuple[float, float]

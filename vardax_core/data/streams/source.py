@@ -96,6 +96,11 @@ class AbstractStreamSource(Section):
     def states_errors(self) -> bool:
         """Whether the files state the errors of the values."""
 
+    @property
+    def states_heights(self) -> bool:
+        """Whether the files state the heights of the values."""
+        return False
+
     def faults_of_axes(self, dims: Sequence[str]) -> Iterable[str]:
         """Say what is wrong for states with these dimensions."""
         return ()

@@ -73,6 +73,10 @@ class TableSource(AbstractStreamSource):
     def states_errors(self) -> bool:
         return self.columns.error is not None
 
+    @property
+    def states_heights(self) -> bool:
+        return self.columns.level is not None
+
     def format_of(self, suffix: str) -> str | None:
         """Give the format of a file with a suffix, None where it is not known."""
         return self.format or FORMATS.get(suffix)
