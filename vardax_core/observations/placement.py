@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from vardax_core.observations.base import AbstractLocalOperator, LocalRows
 from vardax_core.state.grids import AbstractGrid
+from vardax_core.state.lattice import lattice_of
 from vardax_core.state.neighbours import space_time_neighbours
 from vardax_core.state.sphere import Numbers
 
@@ -25,12 +26,15 @@ class Search(NamedTuple):
         most: so many of the nearest.
         pace: distance that a minute counts as; None for records of the analysis time alone.
         thinned: with a pace, see `space_time_neighbours`.
+        spacing: 1 for every point of the grid; else, without a pace, for the nodes of
+            `lattice_of` that spacing.
     """
 
     radius: float
     most: int
     pace: float | None = None
     thinned: tuple[float, ...] = ()
+    spacing: int = 1
 
 
 class ReportedErrors(NamedTuple):
@@ -57,7 +61,7 @@ class Placement(eqx.Module):
             `AbstractGrid.embedded`.
         minutes: from the analysis time, negative before it.
         platforms: number of the platform of each record; -1 for padding.
-        nearest: of every grid point, the columns of the records found by a `Search`, the nearest
+        nearest: of every grid point, or node of the `Search`, the columns of the records found by a `Search`, the nearest
             first; -1 for none.
         distances: of these, infinite for none; straight ones where minutes count.
     """
@@ -208,7 +212,10 @@ def _search(
     current: Bool[np.ndarray, " obs"],
     search: Search | None,
 ) -> tuple[Int[np.ndarray, "point near"], Float[np.ndarray, "point near"]]:
-    size = (grid.size, 0 if search is None else search.most)
+    at = None
+    if search is not None and search.spacing > 1:
+        at = grid.points()[lattice_of(grid, search.spacing).nodes]
+    size = (grid.size if at is None else len(at), 0 if search is None else search.most)
     nearest, distances = np.full(size, -1, np.int32), np.full(size, np.inf)
     if search is None or not usable.any():
         return nearest, distances
@@ -232,7 +239,7 @@ def _search(
         return nearest, distances
     columns = np.flatnonzero(usable & current)
     if columns.size:
-        near = grid.neighbours(coordinates[columns], search.radius, most=search.most)
+        near = grid.neighbours(coordinates[columns], search.radius, most=search.most, at=at)
         count = near.distances.shape[1]
         there = np.isfinite(near.distances)
         nearest[:, :count] = np.where(there, columns[near.indices], -1)
