@@ -61,8 +61,8 @@ class Placement(eqx.Module):
             `AbstractGrid.embedded`.
         minutes: from the analysis time, negative before it.
         platforms: number of the platform of each record; -1 for padding.
-        nearest: of every grid point, or node of the `Search`, the columns of the records found by a `Search`, the nearest
-            first; -1 for none.
+        nearest: of every grid point, or node that a `Search` has, the columns of the records
+            that it finds, the nearest first; -1 for none.
         distances: of these, infinite for none; straight ones where minutes count.
     """
 

@@ -146,6 +146,17 @@ def blocks_of(grid: AbstractGrid, lattice: Lattice | None, parts: tuple[int, ...
     ]
 
 
+def parts_of(grid: AbstractGrid, lattice: Lattice, most: int) -> tuple[int, ...]:
+    """Say into how many boxes a part of a grid is cut, so that none has many more nodes.
+
+    Boxes are of the whole grid, whatever part of it the lattice covers.
+    """
+    spans = [np.ptp(along) + 1 for along in np.unravel_index(lattice.nodes, grid.shape)]
+    boxes = max(lattice.nodes.size / most, 1.0) * np.prod(np.array(grid.shape) / spans)
+    side = (grid.size / boxes) ** (1 / len(grid.shape))
+    return tuple(max(1, round(n / min(side, n))) for n in grid.shape)
+
+
 def _boxes(first: tuple[np.ndarray, ...], shape: tuple[int, ...], parts: tuple[int, ...]):
     numbers = [i * part // n for i, n, part in zip(first, shape, parts, strict=True)]
     for box in itertools.product(*map(range, parts)):

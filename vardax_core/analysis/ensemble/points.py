@@ -30,6 +30,9 @@ class Inflation(NamedTuple):
     uncertainty: float = 0.0
 
 
+NO_INFLATION = Inflation()
+
+
 class LocalRows(eqx.Module):
     """What an ensemble and one row of observations are, before they are tapered.
 
@@ -171,7 +174,7 @@ def moved_between(
     matrices: Float[Array, "cell corner group member member"],
     weights: Float[Array, "cell corner inside"],
 ) -> Float[Array, "cell inside channel member"]:
-    """Apply to the members of every point in a cell the weighted mean of its corners' transforms."""
+    """Apply to the members of points in cells the weighted mean of the corners' transforms."""
     mean = jnp.mean(own, axis=-1, keepdims=True)
     cells, inside, channels, members = own.shape
     anomalies, shares = own - mean, weights.astype(own.dtype)

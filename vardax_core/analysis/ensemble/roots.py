@@ -13,9 +13,9 @@ QUINTICS = (
     (1.877703374, -1.255412597, 0.377709223),
     (1.875, -1.25, 0.375),
 )
-"""Coefficients of x, x^3 and x^5: of all quintics each leaves the least |1 - p(x)| between the bound
-below and 1, divided by its largest value. One after the other they take every x between a bound and
-1 to 1, all but the last to 4e-9."""
+"""Coefficients of x, x^3 and x^5: of all quintics each leaves the least |1 - p(x)| from the bound
+below to 1, divided by its largest value. One after the other they take every x from a bound to 1
+to 1: all but the last of them to 4e-9."""
 BOUNDS = (0.00390625, 0.0165680536, 0.0693816302, 0.272534802, 0.76702833, 0.997122881)
 """Where the interval of each quintic begins; that of the last is a point in double precision."""
 
@@ -33,7 +33,7 @@ def transposed(matrix: Float[Array, "*any n m"]) -> Float[Array, "*any m n"]:
 
 
 def largest_value(matrix: Float[Array, "point n n"]) -> Float[Array, " point"]:
-    """Bound the eigenvalues of symmetric matrices from above, by the root of their sum of squares."""
+    """Bound the eigenvalues of symmetric matrices by the root of their squares' sum."""
     return jnp.sqrt(jnp.sum(matrix**2, axis=(1, 2)))
 
 

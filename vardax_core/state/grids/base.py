@@ -196,6 +196,10 @@ class AbstractGrid(eqx.Module):
         positions = np.asarray(self.positions(), np.float64)
         return positions.reshape(self.size, -1)
 
+    def unmasked(self) -> "AbstractGrid":
+        """Give the same grid, all of whose points belong to the state."""
+        return eqx.tree_at(lambda g: g.mask, self, None, is_leaf=lambda x: x is None)
+
     def pairwise(self) -> Float[np.ndarray, "n n"]:
         """Measure between all points, row-major, in `unit`."""
         points = self.points()
