@@ -15,6 +15,7 @@ from vardax_core.observations.kinds.point import PointSettings
 from vardax_core.observations.stencils import StreamStencils
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.state.grids.base import Stencil
+from vardax_core.state.lattice import lattice_of
 from vardax_core.state.neighbours import space_time_neighbours
 from vardax_core.state.sphere import Numbers
 
@@ -31,6 +32,8 @@ class Search(NamedTuple):
         thinned: with a pace, see `space_time_neighbours`.
         channels: a search among its own records for each channel of a state, in its place; each
             wants as many.
+        spacing: 1 for every point of the grid; else, without a pace, for the nodes of
+            `lattice_of` that spacing.
     """
 
     radius: float
@@ -38,6 +41,7 @@ class Search(NamedTuple):
     pace: float | None = None
     thinned: tuple[float, ...] = ()
     channels: tuple["Search", ...] = ()
+    spacing: int = 1
 
 
 class ReportedErrors(NamedTuple):
@@ -82,8 +86,9 @@ class Placement(eqx.Module):
             `AbstractGrid.embedded`.
         minutes: from the analysis time, negative before it.
         platforms: number of the platform of each record; -1 for padding.
-        nearest: of every grid point, or of those of every channel where each is searched by
-            itself, the columns of the records found by a `Search`, the nearest first; -1 for none.
+        nearest: of every grid point, or node that a `Search` has, and where each channel is
+            searched by itself of those of every channel, the columns of the records that are
+            found, the nearest first; -1 for none.
         distances: of these, infinite for none; straight ones where minutes count.
     """
 
@@ -260,7 +265,10 @@ def _search(
     current: Bool[np.ndarray, " obs"],
     search: Search | None,
 ) -> tuple[Int[np.ndarray, "point near"], Float[np.ndarray, "point near"]]:
-    size = (grid.size, 0 if search is None else search.most)
+    at = None
+    if search is not None and search.spacing > 1:
+        at = grid.points()[lattice_of(grid, search.spacing).nodes]
+    size = (grid.size if at is None else len(at), 0 if search is None else search.most)
     nearest, distances = np.full(size, -1, np.int32), np.full(size, np.inf)
     if search is None or not usable.any():
         return nearest, distances
@@ -284,7 +292,7 @@ def _search(
         return nearest, distances
     columns = np.flatnonzero(usable & current)
     if columns.size:
-        near = grid.neighbours(coordinates[columns], search.radius, most=search.most)
+        near = grid.neighbours(coordinates[columns], search.radius, most=search.most, at=at)
         count = near.distances.shape[1]
         there = np.isfinite(near.distances)
         nearest[:, :count] = np.where(there, columns[near.indices], -1)

@@ -15,6 +15,9 @@ from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.errors import AbstractErrorModel, DiagonalErrorModel
 from vardax_core.types import Analysis, Observations, ensemble_mean, ensemble_spread
 
+LIMITS = (0.9, 4.0)
+"""Smallest and largest factor on the variance that innovations put."""
+
 
 class RelaxationToPriorSpread(AbstractAnalysisStep):
     """Widens the analysis at every point towards the spread of the background.
@@ -112,7 +115,7 @@ class InnovationInflation(AbstractAnalysisStep):
     errors: AbstractErrorModel = DiagonalErrorModel()
     prior: float = eqx.field(static=True, default=1.05)
     prior_sd: float = eqx.field(static=True, default=0.05)
-    limits: tuple[float, float] = eqx.field(static=True, default=(0.9, 4.0))
+    limits: tuple[float, float] = eqx.field(static=True, default=LIMITS)
 
     def __check_init__(self):
         if not (self.prior > 0 and self.prior_sd > 0 and 0 < self.limits[0] < self.limits[1]):
@@ -136,19 +139,42 @@ class InnovationInflation(AbstractAnalysisStep):
         whitened = whitened_ensemble(self.operator, self.errors, background, observations)
         count = jnp.maximum(jnp.sum(observations.mask[-1]), 1).astype(background.dtype)
         trace = jnp.sum(whitened.anomalies**2) / (background.shape[0] - 1)
-        # As shares of p + tr(Y'Y), so that no spread and no trace is too small or too large.
-        total = count + trace
-        share, expected = trace / total, (count + self.prior * trace) / total
-        surprise = (jnp.sum(whitened.innovation**2) - count) / total - self.prior * share
-        weight = self.prior_sd**2 * share
-        change = weight * surprise / (weight * share + 2 / count * expected**2)
-        factor = jnp.clip(self.prior + change, *self.limits)
+        square = jnp.sum(whitened.innovation**2)
+        factor = innovation_factor(square, count, trace, self.prior, self.prior_sd, self.limits)
         mean = ensemble_mean(background)[None]
         inflated = mean + jnp.sqrt(factor) * (background - mean)
         analysis = self.step.analyse(inflated, observations, key=key)
         return replace(
             analysis, diagnostics={**analysis.diagnostics, "inflation": jnp.sqrt(factor)}
         )
+
+
+def innovation_factor(
+    square: Float[Array, "*any"],
+    count: Float[Array, "*any"],
+    trace: Float[Array, "*any"],
+    prior: float,
+    prior_sd: float,
+    limits: tuple[float, float] = LIMITS,
+) -> Float[Array, "*any"]:
+    """The factor on the background's variance given innovations; see `InnovationInflation`.
+
+    Arguments:
+        square: d'd of whitened innovations.
+        count: p, of the observations.
+        trace: tr(Y'Y) of the whitened equivalents' anomalies over sqrt(M - 1).
+        prior, prior_sd, limits: as of `InnovationInflation`.
+    """
+    # As shares of p + tr(Y'Y), so that no spread and no trace is too small or too large.
+    total = count + trace
+    total = jnp.where(total > 0, total, 1.0)
+    share, expected = trace / total, (count + prior * trace) / total
+    surprise = (square - count) / total - prior * share
+    weight = prior_sd**2 * share
+    noise = 2 / jnp.where(count > 0, count, 1.0) * expected**2
+    known = weight * share + noise
+    change = jnp.where(known > 0, weight * surprise / jnp.where(known > 0, known, 1.0), 0.0)
+    return jnp.clip(prior + change, *limits)
 
 
 def check_weight(method: str, weight: float) -> None:

@@ -5,30 +5,48 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.localization import LocalizationError, LocalNetwork
+from vardax_core.analysis.ensemble.points import (
+    Inflation,
+    LocalRows,
+    moved,
+    moved_between,
+    transforms_at,
+)
 from vardax_core.analysis.ensemble.transform import (
-    WhitenedEnsemble,
     check_members,
     ensemble_analysis,
     innovation_chi2,
     mean_preserving_rotation,
-    symmetric_transform,
     whitened_ensemble,
 )
+from vardax_core.analysis.local.view import in_batches
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.errors import AbstractErrorModel, DiagonalErrorModel
 from vardax_core.types import Analysis, Observations, ensemble_mean
+
+BATCH = {"cpu": 64}
+"""Points at once that are fastest on a kind of device."""
+WIDE = 4096
+"""And on all others."""
+
+
+def usual_batch() -> int:
+    """Points at once that are fastest where arrays are."""
+    return BATCH.get(jax.default_backend(), WIDE)
 
 
 class LETKF(AbstractAnalysisStep):
     """An ETKF at every grid point with the observations around it, R^-1 tapered by distance.
 
-    All variables of a point (the leading axes of the state) share its transform. Points are
+    All variables of a point (the leading axes of the state) share its transform, unless an
+    observation counts less for other channels than for its own. Points are
     treated in batches, so memory grows with the batch and not with the grid. Observations whose
-    errors are correlated are whitened before they are tapered.
+    errors are correlated are whitened before they are tapered. If the observing network was found
+    for the nodes of a lattice, transforms are made there and interpolated bilinearly between them.
 
     The diagnostic `innovation_chi2` is that of all observations under the ensemble's own
     covariance, which no taper enters: its mean is p if that covariance is the background's, as of
@@ -36,25 +54,35 @@ class LETKF(AbstractAnalysisStep):
 
     Attributes:
         operator: observation operator H.
-        network: the observations within reach of every point of the grid.
+        network: the observations within reach of every point of the grid, or node of its lattice.
         inflation: factor on the analysis anomalies.
         rotate: whether the anomalies are turned by a random mean-preserving rotation, the same
             at every point.
-        batch_size: grid points that are analysed at once.
+        batch_size: grid points that are analysed at once; None for what suits the device.
         errors: observation error model R.
+        uncertainty: standard deviation of the factor on the variance of the background that each
+            point finds from the innovations around it, see `InnovationInflation`; 0 for none.
+            Nothing is kept from cycle to cycle, so that any observing network may follow another.
+        channels: channel of each observation, the first axis of the state; None for all alike.
+        across: factor on R^-1 of an observation for channels that are not its own.
 
-    Source: Hunt et al. (2007), doi:10.1016/j.physd.2006.11.008
+    Source: Hunt et al. (2007), doi:10.1016/j.physd.2006.11.008; Yang et al. (2009),
+    doi:10.1002/qj.353, on interpolated weights; Miyoshi (2011), doi:10.1175/2010MWR3570.1, on
+    inflation by the innovations around a point.
     """
 
     operator: AbstractObservationOperator
     network: LocalNetwork
     inflation: float = eqx.field(static=True, default=1.0)
     rotate: bool = eqx.field(static=True, default=False)
-    batch_size: int = eqx.field(static=True, default=1024)
+    batch_size: int | None = eqx.field(static=True, default=None)
     errors: AbstractErrorModel = DiagonalErrorModel()
+    uncertainty: float = eqx.field(static=True, default=0.0)
+    channels: Int[Array, " obs"] | None = None
+    across: float = eqx.field(static=True, default=1.0)
 
     def __check_init__(self):
-        points, shape = self.network.indices.shape[0], self.operator.state_shape
+        points, shape = self.network.size, self.operator.state_shape
         if points not in [math.prod(shape[axis:]) for axis in range(len(shape))]:
             raise LocalizationError(
                 f"LETKF: the network was built for {points} grid points, which are no last axes "
@@ -65,10 +93,15 @@ class LETKF(AbstractAnalysisStep):
                 f"LETKF: the network was built for {self.network.n_stations} stations, H gives "
                 f"{self.operator.obs_size} observations; build both for the same stations."
             )
-        if not self.inflation > 0 or self.batch_size < 1:
+        if not self.inflation > 0 or (self.batch_size is not None and self.batch_size < 1):
             raise ValueError(
                 f"LETKF: inflation must be positive and batch_size >= 1, got {self.inflation} and "
                 f"{self.batch_size}."
+            )
+        if self.uncertainty < 0 or not 0 <= self.across <= 1:
+            raise ValueError(
+                "LETKF: expected an uncertainty that is not negative and a factor across channels "
+                f"within [0, 1], got {self.uncertainty} and {self.across}."
             )
 
     def analyse(
@@ -79,43 +112,60 @@ class LETKF(AbstractAnalysisStep):
         key: PRNGKeyArray,
     ) -> Analysis:
         check_members("LETKF", background)
-        members, points = background.shape[0], self.network.indices.shape[0]
+        members, points = background.shape[0], self.network.size
         whitened = whitened_ensemble(self.operator, self.errors, background, observations)
-        equivalents = whitened.anomalies.T
-        mean = ensemble_mean(background)
-        anomalies = (background - mean[None]).reshape(members, -1, points)
+        apart = self.channels if self.across < 1 else None
+        rows = LocalRows(whitened.anomalies.T, whitened.innovation, apart, self.across)
+        own = background.reshape(members, -1, points).transpose(2, 1, 0)
+        size = usual_batch() if self.batch_size is None else self.batch_size
+        local = (self.network.indices, self.network.weights)
+        inflation = Inflation(self.inflation, self.uncertainty)
 
-        def at_point(
-            local: tuple[
-                Int[Array, " local"], Float[Array, " local"], Float[Array, "member variable"]
-            ],
-        ) -> tuple[Float[Array, "member variable"], Float[Array, ""], Bool[Array, ""]]:
-            index, taper, own = local
-            root = jnp.sqrt(taper.astype(own.dtype))
-            transform = symmetric_transform(
-                WhitenedEnsemble(
-                    (equivalents[index] * root[:, None]).T, whitened.innovation[index] * root
-                )
-            )
-            change = transform.mean_weights @ own
-            turned = change[None] + self.inflation * (transform.matrix @ own)
-            return turned, transform.signal, transform.resolved
+        def at_nodes(local):
+            matrix, found = transforms_at(rows, *local, own.shape[1], inflation)
+            known = (found.signal, found.factor, found.resolved)
+            return matrix, *(x.reshape(matrix.shape[:2]) for x in known)
 
-        per_point = (self.network.indices, self.network.weights, jnp.moveaxis(anomalies, -1, 0))
-        local, signal, resolved = jax.lax.map(
-            at_point, per_point, batch_size=min(self.batch_size, points)
-        )
-        turned = jnp.moveaxis(local, 0, -1).reshape(members, -1)
+        def at_points(local):
+            matrix, *known = at_nodes(local[:2])
+            return moved(local[2], matrix), *known
+
+        if self.network.lattice is None:
+            turned, *known = in_batches(at_points, (*local, own), size)
+        else:
+            matrices, *known = in_batches(at_nodes, local, size)
+            turned = self._between(own, matrices, size)
+        signal, factor, resolved = known
+        ensemble = turned.transpose(2, 1, 0).reshape(background.shape)
         if self.rotate and members > 2:
             rotation = mean_preserving_rotation(members, background.dtype, key=key)
-            centre = ensemble_mean(turned)[None]
-            turned = centre + rotation @ (turned - centre)
-        ensemble = mean[None] + turned.reshape(background.shape)
-        return ensemble_analysis(
-            ensemble,
-            {
-                "mean_local_degrees_of_freedom_for_signal": jnp.mean(signal),
-                "innovation_chi2": innovation_chi2(whitened),
-            },
-            jnp.all(resolved),
-        )
+            centre = ensemble_mean(background)[None]
+            flat = (ensemble - centre).reshape(members, -1)
+            mean = ensemble_mean(flat)[None]
+            ensemble = centre + (mean + rotation @ (flat - mean)).reshape(background.shape)
+        diagnostics = {
+            "mean_local_degrees_of_freedom_for_signal": jnp.mean(signal),
+            "innovation_chi2": innovation_chi2(whitened),
+        }
+        if self.uncertainty > 0:
+            diagnostics["mean_background_inflation"] = jnp.mean(factor)
+        return ensemble_analysis(ensemble, diagnostics, jnp.all(resolved))
+
+    def _between(
+        self,
+        own: Float[Array, "point channel member"],
+        matrices: Float[Array, "node group member member"],
+        size: int,
+    ) -> Float[Array, "point channel member"]:
+        """The members of every point, by the transforms of the nodes around it."""
+        lattice = self.network.lattice
+        assert lattice is not None
+
+        def in_cells(cells):
+            corners, points, weights = cells
+            inside = own.at[points].get(mode="fill", fill_value=0.0)
+            return (moved_between(inside, matrices[corners], weights),)
+
+        rows = (lattice.corners, lattice.points, lattice.weights)
+        (turned,) = in_batches(in_cells, rows, size)
+        return own.at[lattice.points].set(turned, mode="drop")

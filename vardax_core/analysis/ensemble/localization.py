@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from vardax_core.observations.placement import AbstractPlaced, Placement, Search
 from vardax_core.state.grids import AbstractGrid, GridError, LatLon, Plane, Ring
+from vardax_core.state.lattice import Lattice, lattice_of
 
 
 class LocalizationError(ValueError):
@@ -44,17 +45,26 @@ class LocalNetwork(AbstractPlaced):
         weights: Gaspari-Cohn taper of its distance.
         n_stations: number of observations that the indices count.
         half_width: of the taper, in the grid's unit of distance.
+        lattice: where the points are the nodes of one and not all points of the grid.
+        spacing: of the lattice, in points; 1 where there is none.
     """
 
     indices: Int[Array, "point local"]
     weights: Float[Array, "point local"]
     n_stations: int = eqx.field(static=True)
     half_width: float = eqx.field(static=True)
+    lattice: Lattice | None = None
+    spacing: int = eqx.field(static=True, default=1)
+
+    @property
+    def size(self) -> int:
+        """Number of points of the grid."""
+        return self.indices.shape[0] if self.lattice is None else self.lattice.size
 
     @property
     def search(self) -> Search:
         """All that it has room for, within twice the half-width."""
-        return Search(2 * self.half_width, self.indices.shape[1])
+        return Search(2 * self.half_width, self.indices.shape[1], spacing=self.spacing)
 
     def placed(self, placement: Placement) -> "LocalNetwork":
         near = placement.nearest >= 0
@@ -64,7 +74,19 @@ class LocalNetwork(AbstractPlaced):
             weights=gaspari_cohn(distances, self.half_width),
             n_stations=placement.platforms.shape[0],
             half_width=self.half_width,
+            lattice=self.lattice,
+            spacing=self.spacing,
         )
+
+
+def on_device(lattice: Lattice | None) -> Lattice | None:
+    """Make a lattice part of a compiled program."""
+    if lattice is None:
+        return None
+    nodes, corners, points = (
+        jnp.asarray(x, jnp.int32) for x in (lattice.nodes, lattice.corners, lattice.points)
+    )
+    return Lattice(nodes, corners, points, jnp.asarray(lattice.weights), lattice.size)
 
 
 def _check_half_width(half_width: float) -> None:
@@ -81,14 +103,16 @@ def local_network(
     half_width: float,
     *,
     max_local: int | None = None,
+    spacing: int = 1,
 ) -> LocalNetwork:
-    """Find the observations around every point of a grid.
+    """Find the observations around every point of a grid, or every `spacing`-th.
 
     Arguments:
         grid: of the state.
         stations: place of each observation, in the order of the grid's axes.
         half_width: of the taper, in the grid's unit of distance.
         max_local: keep at most so many of the nearest observations at a point.
+        spacing: of the points at which transforms are made, see `lattice_of`.
 
     Raises:
         LocalizationError: if the half-width is not positive, the network is empty, or a station
@@ -105,29 +129,41 @@ def local_network(
             f"localization: station {bad} lies nowhere, at {stations[bad]}; drop it."
         )
     try:
-        indices, distances = grid.neighbours(stations, 2 * half_width, most=max_local)
+        lattice = None if spacing == 1 else lattice_of(grid, spacing)
+        at = None if lattice is None else grid.points()[lattice.nodes]
+        indices, distances = grid.neighbours(stations, 2 * half_width, most=max_local, at=at)
     except GridError as error:
         raise LocalizationError(f"localization: {error}") from error
     found = np.isfinite(distances)
     taper = gaspari_cohn(jnp.asarray(np.where(found, distances, 2 * half_width)), half_width)
-    return LocalNetwork(jnp.asarray(indices, jnp.int32), taper, len(stations), half_width)
+    indices = jnp.asarray(indices, jnp.int32)
+    return LocalNetwork(indices, taper, len(stations), half_width, on_device(lattice), spacing)
 
 
-def unplaced_network(grid: AbstractGrid, half_width: float, most: int) -> LocalNetwork:
+def unplaced_network(
+    grid: AbstractGrid, half_width: float, most: int, *, spacing: int = 1
+) -> LocalNetwork:
     """Make the observing network of observations that bring their places, before there are any.
 
     Arguments:
         grid: of the state.
         half_width: of the taper, in the grid's unit of distance.
         most: keep so many of the nearest observations at a point.
+        spacing: of the points at which transforms are made, see `lattice_of`.
 
     Raises:
         LocalizationError: if the half-width is not positive.
     """
     _check_half_width(half_width)
-    nothing = np.zeros((grid.size, most))
+    lattice = None if spacing == 1 else lattice_of(grid, spacing)
+    nothing = np.zeros((grid.size if lattice is None else lattice.nodes.size, most))
     return LocalNetwork(
-        jnp.asarray(nothing, jnp.int32), jnp.asarray(nothing, jnp.float32), 0, half_width
+        indices=jnp.asarray(nothing, jnp.int32),
+        weights=jnp.asarray(nothing, jnp.float32),
+        n_stations=0,
+        half_width=half_width,
+        lattice=on_device(lattice),
+        spacing=spacing,
     )
 
 

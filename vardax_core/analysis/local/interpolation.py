@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from vardax_core.analysis.local.covariance import SpaceTimeCovariance
+from vardax_core.analysis.local.view import in_batches
 
 BLOCK = 256
 """Targets that are solved for at once."""
@@ -178,13 +179,8 @@ def interpolate(
 def in_blocks(
     function: Callable[[tuple[Array, ...]], tuple[Array, ...]], rows: tuple[Array, ...], block: int
 ) -> tuple[Array, ...]:
-    """Apply a function to every row, a block at a time; the last block repeats its last row, so
-    that one program serves all."""
-    count = rows[0].shape[0]
-    size = min(block, count)
-    filled = jnp.minimum(jnp.arange(-(-count // size) * size), count - 1).reshape(-1, size)
-    found = jax.lax.map(lambda take: jax.vmap(function)(tuple(x[take] for x in rows)), filled)
-    return tuple(x.reshape(-1, *x.shape[2:])[:count] for x in found)
+    """Apply a function to every row, a block at a time."""
+    return in_batches(jax.vmap(function), rows, block)
 
 
 class LocalSystem(NamedTuple):

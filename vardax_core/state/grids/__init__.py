@@ -5,6 +5,7 @@ from vardax_core.state.grids.base import (
     GridError,
     Neighbours,
     OutsideDomainError,
+    PlaceTree,
     Stencil,
     Tiles,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "LatLon",
     "Neighbours",
     "OutsideDomainError",
+    "PlaceTree",
     "Plane",
     "Ring",
     "Stencil",

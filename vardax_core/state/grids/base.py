@@ -47,6 +47,45 @@ class Neighbours(NamedTuple):
     distances: Float[np.ndarray, "point near"]
 
 
+class PlaceTree(NamedTuple):
+    """Places on a grid, ready to be found from any of its points, masked or not.
+
+    Attributes:
+        grid: on which distances are measured.
+        tree: of the places, in the space of the grid's straight lines.
+    """
+
+    grid: "AbstractGrid"
+    tree: cKDTree
+
+    def count(self, at: Places, radius: float) -> int:
+        """Count the places less than a radius, in the grid's unit, away from where most are."""
+        lengths = self.tree.query_ball_point(
+            self.grid._straight(at), self._reach(radius), return_length=True
+        )
+        return int(np.max(lengths, initial=0))
+
+    def nearest(self, at: Places, radius: float, count: int) -> Neighbours:
+        """Find so many of the places less than a radius away, for each row of coordinates."""
+        chords, indices = self.tree.query(
+            self.grid._straight(at),
+            k=np.arange(1, count + 1),
+            distance_upper_bound=self._reach(radius),
+        )
+        near = np.isfinite(chords)
+        return Neighbours(np.where(near, indices, 0), self.grid._arc(chords))
+
+    def within(self, at: Places, radius: float) -> Int[np.ndarray, " place"]:
+        """Give the number of every place that may be less than a radius away from any of `at`."""
+        points = self.grid._straight(at)
+        reached = cKDTree(points, boxsize=self.grid._periods())
+        near, _ = reached.query(self.tree.data, distance_upper_bound=self._reach(radius))
+        return np.flatnonzero(np.isfinite(near))
+
+    def _reach(self, radius: float) -> float:
+        return self.grid._chord(radius) * (1 - 1e-12)
+
+
 class Tiles(NamedTuple):
     """Blocks of equal shape that cover a grid.
 
@@ -157,6 +196,10 @@ class AbstractGrid(eqx.Module):
         positions = np.asarray(self.positions(), np.float64)
         return positions.reshape(self.size, -1)
 
+    def unmasked(self) -> "AbstractGrid":
+        """Give the same grid, all of whose points belong to the state."""
+        return eqx.tree_at(lambda g: g.mask, self, None, is_leaf=lambda x: x is None)
+
     def pairwise(self) -> Float[np.ndarray, "n n"]:
         """Measure between all points, row-major, in `unit`."""
         points = self.points()
@@ -200,12 +243,17 @@ class AbstractGrid(eqx.Module):
         points = self.points()
         return ", ".join(f"{column.min():g} to {column.max():g}" for column in points.T)
 
+    def tree(self, places: Places) -> PlaceTree:
+        """Make finite places ready to be searched."""
+        return PlaceTree(self, cKDTree(self._straight(places), boxsize=self._periods()))
+
     def neighbours(
         self,
         places: Places,
         radius: float,
         *,
         most: int | None = None,
+        at: Places | None = None,
     ) -> Neighbours:
         """Find the places less than a radius away from each point of the grid.
 
@@ -215,17 +263,14 @@ class AbstractGrid(eqx.Module):
             places: finite.
             radius: in `unit`.
             most: keep at most so many of the nearest.
+            at: look from these places and not from the grid's points.
         """
         inside = np.flatnonzero(np.ones(self.size, bool) if self.mask is None else self.mask)
-        points = self._straight(self.points()[inside])
-        tree = cKDTree(self._straight(places), boxsize=self._periods())
-        reach = self._chord(radius) * (1 - 1e-12)
-        found = int(np.max(tree.query_ball_point(points, reach, return_length=True), initial=0))
+        points, tree = self.points()[inside] if at is None else at, self.tree(places)
+        found = tree.count(points, radius)
         count = max(1, found if most is None else min(found, most))
-        chords, indices = tree.query(points, k=np.arange(1, count + 1), distance_upper_bound=reach)
-        near = np.isfinite(chords)
-        indices, distances = np.where(near, indices, 0), self._arc(chords)
-        if self.mask is None:
+        indices, distances = tree.nearest(points, radius, count)
+        if self.mask is None or at is not None:
             return Neighbours(indices, distances)
         all_indices = np.zeros((self.size, count), indices.dtype)
         all_distances = np.full((self.size, count), np.inf)
