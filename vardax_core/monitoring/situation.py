@@ -10,12 +10,14 @@ import jax
 import numpy as np
 import xarray as xr
 
+from vardax_core.calibration.regions import region_names
 from vardax_core.calibration.scores import Scores, compute_scores
 from vardax_core.calibration.verdict import Verdict, calibration_verdict
 from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.experiments.validation import is_gated, trained_name
+from vardax_core.monitoring.whole_life import WholeLife, whole_life
 from vardax_core.store import ExperimentStore
 from vardax_core.store.hold import Hold, held
 from vardax_core.training.promotion import champion
@@ -53,6 +55,7 @@ class Situation:
         proven: when the champion was promoted, None if nothing is gated or there is none.
         scores: of the settled cycles of the last `HISTORY_DAYS`; None if there is none.
         verdict: on the calibration in these cycles, as a report on them would have it.
+        life: tests of the calibration of all settled cycles.
     """
 
     now: datetime
@@ -68,6 +71,7 @@ class Situation:
     proven: datetime | None
     scores: Scores | None = None
     verdict: Verdict | None = None
+    life: WholeLife | None = None
 
     @property
     def recent(self) -> slice:
@@ -129,6 +133,7 @@ def survey(
     rows = diagnostics[list(SCALARS)].isel(time=slice(first, None)).load()
     rows = rows.isel(channel=0, missing_dims="ignore")
     settled = start + recipe.burn_in * interval
+    regions = region_names(experiment.space(store).grid, recipe.state_dims)
     scores = _recent_scores(experiment, diagnostics, max(settled, last - DAYS + interval))
     return Situation(
         now=now.astimezone(UTC),
@@ -144,6 +149,7 @@ def survey(
         proven=_proven(experiment),
         scores=scores,
         verdict=None if scores is None else calibration_verdict(scores, experiment.name),
+        life=None if scores is None else whole_life(diagnostics, settled, regions),
     )
 
 
