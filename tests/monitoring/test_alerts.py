@@ -28,7 +28,7 @@ def twin(tmp_path):
     return made, small.ingested_store(made, outage.ingested())
 
 
-WATCHED = tuple(check for check in CHECKS if check.name != "verdict")
+WATCHED = tuple(check for check in CHECKS if check.name not in ("verdict", "life"))
 """The six members of the small filter are overconfident in truth, which is not looked at here."""
 
 
@@ -120,16 +120,18 @@ def test_a_store_without_cycles_is_late_and_nothing_else(twin):
 def test_no_ensemble_is_read(twin, monkeypatch):
     made, store = twin
     outage.run_to(made, store, outage.BEFORE)
-    asked = []
+    asked = {}
     dataset = type(store).dataset
 
     def watched(self, group, **options):
-        asked.append(group)
-        return dataset(self, group, **options)
+        asked[group] = dataset(self, group, **options)
+        return asked[group]
 
     monkeypatch.setattr(type(store), "dataset", watched)
     look(made, store, outage.BEFORE, AlertBook())
-    assert asked == ["diagnostics"]
+    assert asked.keys() == {"diagnostics", "analysis"}
+    # Of the analyses the coordinates alone.
+    assert not any(array._in_memory for array in asked["analysis"].data_vars.values())
 
 
 def test_a_damaged_book_is_refused(twin):

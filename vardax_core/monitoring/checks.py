@@ -247,6 +247,27 @@ class BiasSteps(AbstractCheck):
         return Look(np.asarray([value]), situation.end, limits, "no bias is carried", words=words)
 
 
+class LifelongCalibration(AbstractCheck):
+    """Whether spread and mean have been as predicted in the whole life of the experiment; it may be
+    looked at every cycle without raising the rate of its false alarms, see `whole_life`."""
+
+    name: ClassVar[str] = "life"
+    statistic: ClassVar[str] = "calibration over the whole life"
+
+    def look(self, situation: Situation) -> Look:
+        life, value = situation.life, np.nan
+        if life is not None and len(life.cycles):
+            value = 1.0 if life.standing else 0.0
+        words = "" if life is None else life.words()
+        return Look(
+            np.asarray([value]),
+            situation.end,
+            Limits(soft_high=0.5),
+            "too few cycles yet",
+            words=words,
+        )
+
+
 class DiskSpace(AbstractCheck):
     """What is free on the disk of stores, models and reports."""
 
@@ -301,6 +322,7 @@ CHECKS: tuple[AbstractCheck, ...] = (
     CalibrationDrift(),
     CalibrationVerdict(),
     BiasSteps(),
+    LifelongCalibration(),
     DiskSpace(),
     GateExpiry(),
     ForgottenHold(),

@@ -19,7 +19,7 @@ from vardax_core.store import ExperimentStore
 from vardax_core.words import counted
 
 SERIES_CYCLES = 160
-NUMBERS = ("observations", "o-b mean", "chi2", "spread", "calibration", "verdict")
+NUMBERS = ("observations", "o-b mean", "chi2", "spread", "calibration", "verdict", "life")
 """The checks whose values stand on the dashboard."""
 CHANGES = 5
 MARKS = {Severity.INFO: "well", Severity.WARNING: "warning", Severity.ERROR: "**error**"}

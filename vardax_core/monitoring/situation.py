@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import xarray as xr
 
+from vardax_core.calibration.regions import region_names
 from vardax_core.calibration.scores import Scores, compute_scores
 from vardax_core.calibration.verdict import Verdict, calibration_verdict
 from vardax_core.data.timeaxis import duration_to_minutes
@@ -17,6 +18,7 @@ from vardax_core.experiments.bias_tables import BiasStep, bias_steps
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.experiments.validation import is_gated, trained_name
+from vardax_core.monitoring.whole_life import WholeLife, whole_life
 from vardax_core.store import ExperimentStore
 from vardax_core.store.hold import Hold, held
 from vardax_core.training.promotion import champion
@@ -56,6 +58,7 @@ class Situation:
         verdict: on the calibration in these cycles, as a report on them would have it.
         steps: of the biases that are carried; None where none is.
         units: of the variable.
+        life: tests of the calibration of all settled cycles.
     """
 
     now: datetime
@@ -73,6 +76,7 @@ class Situation:
     verdict: Verdict | None = None
     steps: tuple[BiasStep, ...] | None = None
     units: str = "1"
+    life: WholeLife | None = None
 
     @property
     def recent(self) -> slice:
@@ -134,6 +138,7 @@ def survey(
     rows = diagnostics[list(SCALARS)].isel(time=slice(first, None)).load()
     rows = rows.isel(channel=0, missing_dims="ignore")
     settled = start + recipe.burn_in * interval
+    regions = region_names(experiment.space(store).grid, recipe.state_dims)
     scores = _recent_scores(experiment, diagnostics, max(settled, last - DAYS + interval))
     return Situation(
         now=now.astimezone(UTC),
@@ -151,6 +156,7 @@ def survey(
         verdict=None if scores is None else calibration_verdict(scores, experiment.name),
         steps=_steps(experiment, store),
         units=recipe.variable.units,
+        life=None if scores is None else whole_life(diagnostics, settled, regions),
     )
 
 

@@ -1,0 +1,188 @@
+"""The watch over a running experiment: false alarms in a whole life, and how soon a fault is told.
+
+Clean Lorenz-96 cycles of a finite-size ETKF are looked at in every cycle by the tests of
+`vardax_core/monitoring/whole_life.py`. Then from a cycle on the spread that is stated is 20 % too
+small, or one of two streams of observations has a bias of a quarter of its error's standard
+deviation, which the filter assimilates.
+
+    python benchmarks/watch.py
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from twins.learning import program_of
+from twins.settings import SETTINGS
+
+from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
+from vardax_core.calibration.anytime import Biased, SpreadTooLarge, SpreadTooSmall, watch
+from vardax_core.cycling.cycle import CycleInput
+from vardax_core.observations.operators import Identity
+from vardax_core.observations.quality import QualityCode
+from vardax_core.training.twin_cycles import twin_start
+from vardax_core.types import Observations
+
+SETTING = SETTINGS["lorenz96"]
+STREAMS = 2
+FALSE_ALARMS = 0.01
+BURN_IN = 200
+BIAS, SPREAD = 0.25, 0.8
+SHARE_OF_RUNS, DELAY, DATE = 0.01, 50.0, 20.0
+
+
+@dataclass(frozen=True)
+class Life:
+    """What is tested of every run: series on (run, cycle), by streams where there is a third axis.
+
+    Attributes:
+        error, variance: squared error of the analysis mean, and its variance, over all points.
+        mean, squared, expected: of the innovations of each stream: sum, sum of squares, and sum of
+            predicted variances.
+        count: observations of a stream.
+    """
+
+    error: np.ndarray
+    variance: np.ndarray
+    mean: np.ndarray
+    squared: np.ndarray
+    expected: np.ndarray
+    count: int
+
+
+def cycled(runs: int, cycles: int, *, bias_from: int | None, key) -> Life:
+    """Cycle runs side by side; from a cycle on the observations of the last stream are biased."""
+    n = SETTING.model.state_shape[0]
+    operator = Identity((n,))
+    program = program_of(SETTING, FiniteSizeETKF(operator, certainty=SETTING.certainty))
+    sd = jnp.full((n,), SETTING.observing.typical_error)
+    last = jnp.arange(n) % STREAMS == STREAMS - 1
+    starts = cycles if bias_from is None else bias_from
+
+    def one(k):
+        k_start, k_cycle, k_error = jax.random.split(k, 3)
+        near = SETTING.centre + jnp.zeros(n)
+        truth, ensemble = twin_start(
+            SETTING.model, near, SETTING.members, 2 * SETTING.nearness, 1000, key=k_start
+        )
+
+        def body(carry, number):
+            truth, state = carry
+            truth = SETTING.model.step(truth, state.time, key=k_start)
+            error = sd * jax.random.normal(jax.random.fold_in(k_error, number), (n,))
+            shift = jnp.where(last & (number >= starts), BIAS * sd, 0.0)
+            window = Observations(
+                (truth + error + shift)[None],
+                jnp.ones((1, n), bool),
+                sd[None],
+                state.time[None] + program.interval,
+            )
+            quality = jnp.full((n,), int(QualityCode.KEPT))
+            given = CycleInput(window, quality, truth, jnp.asarray(True))
+            state, output = program.run(state, given, key=k_cycle)
+            analysis, departures = output.analysis, output.departures
+            expected = departures.variance + departures.error_sd**2
+
+            def by_stream(x):
+                return jnp.stack([jnp.sum(x[part::STREAMS]) for part in range(STREAMS)])
+
+            kept = (
+                jnp.sum((analysis.mean - truth) ** 2),
+                jnp.sum(analysis.spread**2),
+                by_stream(departures.innovation),
+                by_stream(departures.innovation**2),
+                by_stream(expected),
+            )
+            return (truth, state), kept
+
+        start = program.initial_state(ensemble, jnp.zeros((), jnp.int32))
+        return jax.lax.scan(body, (truth, start), jnp.arange(cycles))[1]
+
+    kept = eqx.filter_jit(jax.vmap(one))(jax.random.split(key, runs))
+    return Life(*(np.asarray(part, float)[:, BURN_IN:] for part in kept), count=n // STREAMS)
+
+
+def evidence(life: Life, run: int) -> list:
+    """What each test finds in a run, all together with the rate `FALSE_ALARMS`."""
+    wanted = [
+        (wager, life.error[run] / life.variance[run])
+        for wager in (SpreadTooSmall(), SpreadTooLarge())
+    ]
+    for stream in range(STREAMS):
+        expected = life.expected[run, :, stream]
+        ratio = life.squared[run, :, stream] / expected
+        wanted += [(wager, ratio) for wager in (SpreadTooSmall(), SpreadTooLarge())]
+        wanted.append((Biased(), life.mean[run, :, stream] / np.sqrt(life.count * expected)))
+    return [watch(w, series, false_alarms=FALSE_ALARMS / len(wanted)) for w, series in wanted]
+
+
+def first_alarm(found: list, since: int) -> tuple[float, float]:
+    """Cycles from a fault to the first alarm after it, and by how much its beginning is missed."""
+    alarms = [alarm for one in found for alarm in one.alarms if alarm.at >= since]
+    if not alarms:
+        return np.inf, np.inf
+    first = min(alarms, key=lambda alarm: alarm.at)
+    return first.at - since, abs(first.since - since)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a few short runs, under a minute")
+    parser.add_argument("--runs", type=int, default=200, help="clean runs")
+    parser.add_argument("--cycles", type=int, default=5000, help="of a clean run")
+    parser.add_argument("--faulty", type=int, default=40, help="runs of each fault")
+    parser.add_argument("--at-once", type=int, default=20, help="runs side by side")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    fault_at, length = 1000, 1500
+    if options.quick:
+        options.runs, options.cycles, options.faulty, options.at_once = 4, 300, 4, 4
+        fault_at, length = 200, 400
+    key = jax.random.key(options.seed)
+    alarmed, ratios = 0, []
+    for part in range(0, options.runs, options.at_once):
+        runs = min(options.at_once, options.runs - part)
+        clean = cycled(
+            runs, BURN_IN + options.cycles, bias_from=None, key=jax.random.fold_in(key, part)
+        )
+        ratios.append(np.sqrt(clean.variance.sum() / clean.error.sum()))
+        alarmed += sum(any(e.alarms for e in evidence(clean, run)) for run in range(runs))
+    found = {"spread": [], "bias": []}
+    for part in range(0, options.faulty, options.at_once):
+        runs = min(options.at_once, options.faulty - part)
+        fault_key = jax.random.fold_in(key, 10**6 + part)
+        clean = cycled(runs, BURN_IN + length, bias_from=None, key=fault_key)
+        clean.variance[:, fault_at:] *= SPREAD**2
+        biased = cycled(runs, BURN_IN + length, bias_from=BURN_IN + fault_at, key=fault_key)
+        for name, life in (("spread", clean), ("bias", biased)):
+            found[name] += [first_alarm(evidence(life, run), fault_at) for run in range(runs)]
+    figures = {
+        "runs": options.runs,
+        "cycles": options.cycles,
+        "share_of_runs_with_an_alarm": alarmed / options.runs,
+        "spread_over_rmse": float(np.mean(ratios)),
+    }
+    bars = [("share of clean runs that ever alarm", alarmed / options.runs, SHARE_OF_RUNS)]
+    print(f"{'':34}{'median delay':>14}{'90 %':>8}{'date missed by':>16}   [cycles]")
+    for name, label in (("spread", "spread 20 % too small"), ("bias", "bias of .25 in one stream")):
+        delays, dates = (np.array(column) for column in zip(*found[name], strict=True))
+        row = [float(np.median(delays)), float(np.quantile(delays, 0.9)), float(np.median(dates))]
+        figures[name] = {"delay": row[0], "delay_90": row[1], "date": row[2]}
+        print(f"{label:34}{row[0]:>14.0f}{row[1]:>8.0f}{row[2]:>16.0f}")
+        bars.append((f"{label}: median cycles until it is told", row[0], DELAY))
+        bars.append((f"{label}: median error of when it began, cycles", row[2], DATE))
+    share = figures["share_of_runs_with_an_alarm"]
+    print(f"{options.runs} clean runs of {options.cycles} cycles: {100 * share:.1f} % ever alarm")
+    rows = [
+        {"name": name, "value": value, "bar": bar, "pass": bool(value <= bar)}
+        for name, value, bar in bars
+    ]
+    print(json.dumps({"name": "watch", "figures": figures, "bars": rows}))
+
+
+if __name__ == "__main__":
+    main()
