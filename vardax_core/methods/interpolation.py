@@ -9,7 +9,7 @@ from pydantic import Field
 from vardax_core.analysis.local.step import LocalInterpolation
 from vardax_core.methods.base import AbstractMethod, Assembly, Problem, Trained
 from vardax_core.methods.priors import AbstractPrior
-from vardax_core.methods.reported_prior import ReportedPrior
+from vardax_core.methods.reported_prior import ReportedPrior, ReportedReference
 from vardax_core.observations.placement import PlacedPoints, Search
 from vardax_core.training.withheld import speed_of
 
@@ -37,29 +37,40 @@ class InterpolationMethod(AbstractMethod):
         return prior.reported
 
     def build(self, problem: Problem, trained: Trained | None) -> Assembly:
-        prior, grid = problem.prior, problem.grid
+        prior = problem.prior
         assert isinstance(prior, ReportedPrior), "the only prior that it does not lack"
-        known = prior.reference
-        lengths = np.asarray(known.covariance.lengths, np.float64)
-        longest = float(lengths[np.isfinite(lengths)].max(initial=1.0))
-        inside = np.flatnonzero(np.ones(grid.size, bool) if grid.mask is None else grid.mask)
-        straight = grid.embedded(grid.points()[inside])
-        sides = tuple(float(side) for side in known.sides)
-        nothing = jnp.zeros((0, straight.shape[1]), jnp.float32)
-        step = LocalInterpolation(
-            operator=PlacedPoints.nowhere(grid.shape),
-            climatology=known.climatology,
-            covariance=known.covariance,
-            scale=known.scale,
-            shared_sd=known.errors[2],
-            biases=known.biases,
-            points=jnp.asarray(inside, jnp.int32),
-            targets=jnp.asarray(straight, jnp.float32),
-            records=nothing,
-            minutes=nothing[:, 0],
-            platforms=jnp.zeros(0, jnp.int32),
-            nearest=jnp.full((grid.size, self.most), -1, jnp.int32),
-            about_background=problem.recipe.forecast_files is not None,
-            wanted=Search(self.reach * longest, self.most, speed_of(known.covariance), sides),
-        )
-        return Assembly.of(prior, step, known.climatology)
+        step = local_interpolation(problem, prior.reference, self.most, self.reach)
+        return Assembly.of(prior, step, prior.reference.climatology)
+
+
+def local_interpolation(
+    problem: Problem, known: ReportedReference, most: int, reach: float
+) -> LocalInterpolation:
+    """The interpolation by what was learned from real observations.
+
+    Arguments:
+        most, reach: settings of the method.
+    """
+    grid = problem.grid
+    lengths = np.asarray(known.covariance.lengths, np.float64)
+    longest = float(lengths[np.isfinite(lengths)].max(initial=1.0))
+    inside = np.flatnonzero(np.ones(grid.size, bool) if grid.mask is None else grid.mask)
+    straight = grid.embedded(grid.points()[inside])
+    sides = tuple(float(side) for side in known.sides)
+    nothing = jnp.zeros((0, straight.shape[1]), jnp.float32)
+    return LocalInterpolation(
+        operator=PlacedPoints.nowhere(grid.shape),
+        climatology=known.climatology,
+        covariance=known.covariance,
+        scale=known.scale,
+        shared_sd=known.errors[2],
+        biases=known.biases,
+        points=jnp.asarray(inside, jnp.int32),
+        targets=jnp.asarray(straight, jnp.float32),
+        records=nothing,
+        minutes=nothing[:, 0],
+        platforms=jnp.zeros(0, jnp.int32),
+        nearest=jnp.full((grid.size, most), -1, jnp.int32),
+        about_background=problem.recipe.forecast_files is not None,
+        wanted=Search(reach * longest, most, speed_of(known.covariance), sides),
+    )

@@ -68,7 +68,7 @@ class ReportedReference(eqx.Module):
     sides: Float[Array, " side"]
 
 
-def _reference_like(
+def reference_like(
     *,
     shape: list[int],
     slots: int,
@@ -109,7 +109,7 @@ class ReportedPrior(AbstractPrior):
     reported: ClassVar[bool] = True
     dense: ClassVar[bool] = False
     learned_as: ClassVar[str | None] = "reference"
-    factories: ClassVar[Factories] = {REFERENCE: _reference_like}
+    factories: ClassVar[Factories] = {REFERENCE: reference_like}
 
     recipe: Recipe
     period: ObservedPeriod | None = None
@@ -196,7 +196,7 @@ class ReportedPrior(AbstractPrior):
         records = eqx.tree_at(
             lambda r: r.innovations, records, records.innovations - biases[records.platform]
         )
-        groups = _groups(records)
+        groups = withheld_groups(records)
         sides = self._sides(records)
         start = start_values(eqx.tree_at(lambda r: r.platform, records, jnp.asarray(groups)))
         fit = fit_covariance(records, groups=groups, start=start, thinned=sides, key=fit_key)
@@ -364,7 +364,7 @@ def _square_root(
     return np.asarray(root * amplitudes[None]).reshape(*grid.shape, -1)
 
 
-def _groups(records: LocalRecords) -> Int[np.ndarray, " obs"]:
+def withheld_groups(records: LocalRecords) -> Int[np.ndarray, " obs"]:
     """What is withheld together: a platform, or a part of an image where these are dense."""
     platforms, straight = np.asarray(records.platform), np.asarray(records.straight)
     if len(platforms) < DENSE * np.unique(platforms).size:
