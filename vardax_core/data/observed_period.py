@@ -7,11 +7,12 @@ import pathlib
 import numpy as np
 import xarray as xr
 
-from vardax_core.data.ingest import ingest
+from vardax_core.data.copies import copied_platforms
+from vardax_core.data.ingest import Ingested, ingest
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.reports import SUPERSEDED_AT
+from vardax_core.data.reports import OBSERVED_AT, PLATFORM, SUPERSEDED_AT, seconds_of
 from vardax_core.data.state_frame import data_folders, prior_fields
-from vardax_core.observations.quality import QUALITY_CONTROL
+from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 
 _OF_ARRIVAL = ("arrival_time", SUPERSEDED_AT)
 
@@ -25,12 +26,15 @@ class ObservedPeriod:
         frame: axes of the states, and their mask.
         fields: of the recipe's prior on (time, *state_dims), or None where there is none.
         platforms: names by number.
+        copies: withheld platforms, others that hold the same values under their own name, and how
+            many; see `copied_platforms`.
     """
 
     observations: xr.Dataset
     frame: xr.Dataset
     fields: xr.Dataset | None
     platforms: tuple[str, ...]
+    copies: tuple[tuple[str, str, int], ...] = ()
 
     @property
     def attrs(self) -> dict:
@@ -77,4 +81,24 @@ def observed_period(recipe: Recipe, data_dir: pathlib.Path | None = None) -> Obs
     fields = None
     if recipe.prior is not None:
         fields = prior_fields(recipe, data_folders(data_dir))
-    return ObservedPeriod(observations, ingested.frame, fields, ingested.platforms)
+    names = ingested.platforms
+    copies = tuple(
+        (names[one], names[other], count) for one, other, count in _copies(ingested, recipe)
+    )
+    return ObservedPeriod(observations, ingested.frame, fields, names, copies)
+
+
+def _copies(ingested: Ingested, recipe: Recipe) -> list[tuple[int, int, int]]:
+    columns = {
+        str(name): array.transpose("time", "station").to_numpy().reshape(-1)
+        for name, array in ingested.observations.data_vars.items()
+    }
+    codes = columns[QUALITY_CONTROL]
+    return copied_platforms(
+        columns[recipe.observed.name],
+        np.stack([columns[dim] for dim in recipe.state_dims], axis=1),
+        seconds_of(columns[OBSERVED_AT]),
+        columns[PLATFORM],
+        codes == QualityCode.WITHHELD,
+        codes == QualityCode.KEPT,
+    )

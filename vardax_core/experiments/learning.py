@@ -180,8 +180,10 @@ def _with_what_was_learned(
         )
     factories = {**prior.factories, **method.factories}
     module, version = registry.load(name, version.version, factories=factories)
+    known = method.prior_part(module)
+    if known is not None:
+        problem = dataclasses.replace(problem, prior=prior.knowing(known))
     if not method.learns:
-        known = dataclasses.replace(problem, prior=prior.knowing(module))
-        return known, None, version
+        return problem, None, version
     trained = Trained(module, version.manifest["metadata"], gate_provenance(version))
     return problem, trained, version

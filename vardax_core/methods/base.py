@@ -221,6 +221,14 @@ class AbstractMethod(BaseModel):
         """
         return ()
 
+    def prior_part(self, module: eqx.Module) -> eqx.Module | None:
+        """Give what the prior needs to know, among what was learned; None if it needs nothing.
+
+        Arguments:
+            module: that `learn` gave, of the method or, where it does not learn, of the prior.
+        """
+        return None if self.learns else module
+
     def memory(self, prior: AbstractPrior, points: int) -> float:
         """Bytes at the worst moment of learning about a grid of so many points, about."""
         return prior.memory(points)

@@ -54,7 +54,7 @@ class InterpolationMethod(AbstractMethod):
             step = ChannelInterpolation(
                 PlacedPoints.nowhere(problem.operator.state_shape),
                 tuple(
-                    self._step(problem, known)
+                    local_interpolation(problem, known, self.most, self.reach)
                     if number in problem.recipe.observed_channels
                     else None
                     for number, known in enumerate(prior.channels)
@@ -62,30 +62,37 @@ class InterpolationMethod(AbstractMethod):
             )
         else:
             assert isinstance(prior, ReportedPrior), "the only other prior that it does not lack"
-            step = self._step(problem, prior.reference)
+            step = local_interpolation(problem, prior.reference, self.most, self.reach)
         return Assembly.of(prior, step, prior.climatology)
 
-    def _step(self, problem: Problem, known: ReportedReference) -> LocalInterpolation:
-        """The interpolation of one variable."""
-        grid = problem.grid
-        lengths = np.asarray(known.covariance.lengths, np.float64)
-        longest = float(lengths[np.isfinite(lengths)].max(initial=1.0))
-        inside = np.flatnonzero(np.ones(grid.size, bool) if grid.mask is None else grid.mask)
-        straight = grid.embedded(grid.points()[inside])
-        sides = tuple(float(side) for side in known.sides)
-        nothing = jnp.zeros((0, straight.shape[1]), jnp.float32)
-        return LocalInterpolation(
-            operator=PlacedPoints.nowhere(grid.shape),
-            climatology=known.climatology,
-            covariance=known.covariance,
-            scale=known.scale,
-            shared_sd=known.errors[2],
-            points=jnp.asarray(inside, jnp.int32),
-            targets=jnp.asarray(straight, jnp.float32),
-            records=nothing,
-            minutes=nothing[:, 0],
-            platforms=jnp.zeros(0, jnp.int32),
-            nearest=jnp.full((grid.size, self.most), -1, jnp.int32),
-            about_background=self.uses_background(prior),
-            wanted=Search(self.reach * longest, self.most, speed_of(known.covariance), sides),
-        )
+
+def local_interpolation(
+    problem: Problem, known: ReportedReference, most: int, reach: float
+) -> LocalInterpolation:
+    """The interpolation by what was learned from real observations.
+
+    Arguments:
+        most, reach: settings of the method.
+    """
+    grid = problem.grid
+    lengths = np.asarray(known.covariance.lengths, np.float64)
+    longest = float(lengths[np.isfinite(lengths)].max(initial=1.0))
+    inside = np.flatnonzero(np.ones(grid.size, bool) if grid.mask is None else grid.mask)
+    straight = grid.embedded(grid.points()[inside])
+    sides = tuple(float(side) for side in known.sides)
+    nothing = jnp.zeros((0, straight.shape[1]), jnp.float32)
+    return LocalInterpolation(
+        operator=PlacedPoints.nowhere(grid.shape),
+        climatology=known.climatology,
+        covariance=known.covariance,
+        scale=known.scale,
+        shared_sd=known.errors[2],
+        points=jnp.asarray(inside, jnp.int32),
+        targets=jnp.asarray(straight, jnp.float32),
+        records=nothing,
+        minutes=nothing[:, 0],
+        platforms=jnp.zeros(0, jnp.int32),
+        nearest=jnp.full((grid.size, most), -1, jnp.int32),
+        about_background=problem.recipe.forecast_files is not None,
+        wanted=Search(reach * longest, most, speed_of(known.covariance), sides),
+    )

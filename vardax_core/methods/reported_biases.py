@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from vardax_core.analysis.local.interpolation import LocalRecords
 from vardax_core.cycling.biases import BiasCorrection
@@ -93,6 +93,28 @@ def find_biases(
 def _anchored(recipe: Recipe) -> str:
     loose = [s.name for s in recipe.streams or () if s.bias is not None and not s.bias.anchor]
     return "their mean is zero" if not loose else f"the mean of those that are not {loose} is zero"
+
+
+def biases_of(
+    recipe: Recipe,
+    platforms: Sequence[str],
+    names: Sequence[str],
+    taken: Float[np.ndarray, " unit"],
+    platform: Int[np.ndarray, " obs"],
+) -> Float[np.ndarray, " obs"]:
+    """What a training found to be taken off records of these platforms; 0 where it found nothing.
+
+    Arguments:
+        recipe: with streams.
+        platforms: names by number.
+        names, taken: of what has a bias of its own, and its bias; see `FoundBiases`.
+        platform: number of each record's platform.
+    """
+    if not names or not platforms:
+        return np.zeros(platform.shape)
+    known = dict(zip(names, np.asarray(taken, np.float64).tolist(), strict=True))
+    units = bias_units(recipe, platforms)
+    return np.array([known.get(name, 0.0) for name in units.names])[units.of_platform[platform]]
 
 
 def bias_correction(

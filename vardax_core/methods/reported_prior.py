@@ -229,7 +229,7 @@ class ReportedPrior(AbstractPrior):
         records = eqx.tree_at(
             lambda r: r.innovations, records, records.innovations - jnp.asarray(taken, jnp.float32)
         )
-        groups = _groups(records)
+        groups = withheld_groups(records)
         sides = self._sides(records)
         start = start_values(eqx.tree_at(lambda r: r.platform, records, jnp.asarray(groups)))
         fit = fit_covariance(records, groups=groups, start=start, thinned=sides, key=fit_key)
@@ -383,7 +383,7 @@ def _square_root(
     return np.asarray(root * amplitudes[None]).reshape(*grid.shape, -1)
 
 
-def _groups(records: LocalRecords) -> Int[np.ndarray, " obs"]:
+def withheld_groups(records: LocalRecords) -> Int[np.ndarray, " obs"]:
     """What is withheld together: a platform, or a part of an image where these are dense."""
     platforms, straight = np.asarray(records.platform), np.asarray(records.straight)
     if len(platforms) < DENSE * np.unique(platforms).size:

@@ -1,6 +1,7 @@
 """The local interpolation of the records of a window, as an analysis of the cycle."""
 
 import math
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -19,6 +20,23 @@ WAVES = 128
 """Of each component of the covariance, of which members are made."""
 GROSS = 6.0
 """An innovation of more standard deviations is left out, whatever time it is of."""
+
+
+class Interpolated(NamedTuple):
+    """What a local interpolation is made of.
+
+    Attributes:
+        first: what the innovations are about.
+        targets: the points of the state.
+        records: of the window.
+        indices, near: of the records around each target.
+    """
+
+    first: Float[Array, "*state"]
+    targets: LocalTargets
+    records: LocalRecords
+    indices: Int[Array, "inside near"]
+    near: Bool[Array, "inside near"]
 
 
 class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
@@ -96,14 +114,12 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
         departures = jnp.where(observations.mask, observations.values - expected, 0.0)
         return jnp.sum(departures, axis=0), jnp.any(observations.mask, axis=0)
 
-    def analyse(
-        self,
-        background: Float[Array, "member *state"],
-        observations: Observations,
-        *,
-        key: PRNGKeyArray,
-    ) -> Analysis:
-        shape, dtype = background.shape[1:], background.dtype
+    def interpolated(
+        self, background: Float[Array, "member *state"], observations: Observations
+    ) -> Interpolated:
+        """What an analysis is made of: the records of the window and the points around which they
+        are looked for."""
+        dtype = background.dtype
         first = self.climatology.mean_at(observations.times[-1])
         if self.about_background:
             first = ensemble_mean(background)
@@ -124,29 +140,39 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
         )
         targets = LocalTargets.at(self.targets, scale=self.scale.reshape(-1)[self.points])
         nearest = self.nearest[self.points]
-        found = interpolate(
-            targets, records, jnp.maximum(nearest, 0), nearest >= 0, self.covariance
-        )
-        nothing = jnp.zeros(math.prod(shape), dtype)
-        increment = nothing.at[self.points].set(found.increment).reshape(shape)
-        mean = first + increment
-        spread = nothing.at[self.points].set(jnp.sqrt(found.variance)).reshape(shape)
+        return Interpolated(first, targets, records, jnp.maximum(nearest, 0), nearest >= 0)
+
+    def on_grid(
+        self, values: Float[Array, " inside"], shape: tuple[int, ...]
+    ) -> Float[Array, "*state"]:
+        """Values of the points that belong to the state, on the grid; 0 elsewhere."""
+        nothing = jnp.zeros(math.prod(shape), values.dtype)
+        return nothing.at[self.points].set(values).reshape(shape)
+
+    def analyse(
+        self,
+        background: Float[Array, "member *state"],
+        observations: Observations,
+        *,
+        key: PRNGKeyArray,
+    ) -> Analysis:
+        shape, dtype = background.shape[1:], background.dtype
+        first, targets, records, indices, near = self.interpolated(background, observations)
+        found = interpolate(targets, records, indices, near, self.covariance)
         increments = conditional_members(
             found,
             targets,
             records,
-            jnp.maximum(nearest, 0),
+            indices,
             self.covariance,
             background.shape[0],
             count=WAVES,
             key=key,
         )
-        flat = jnp.zeros((background.shape[0], math.prod(shape)), dtype)
-        ensemble = first[None] + flat.at[:, self.points].set(increments).reshape(-1, *shape)
         return Analysis(
-            ensemble=ensemble,
-            mean=mean,
-            spread=spread,
+            ensemble=first[None] + jax.vmap(lambda values: self.on_grid(values, shape))(increments),
+            mean=first + self.on_grid(found.increment, shape),
+            spread=self.on_grid(jnp.sqrt(found.variance), shape),
             result=jnp.asarray(int(ResultCode.OK), jnp.int32),
-            diagnostics={"interpolated_records": jnp.sum(used.astype(dtype))},
+            diagnostics={"interpolated_records": jnp.sum(records.mask.astype(dtype))},
         )

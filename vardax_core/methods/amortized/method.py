@@ -2,10 +2,11 @@
 
 from typing import ClassVar, Literal
 
+import equinox as eqx
 from pydantic import Field
 
 from vardax_core.analysis.base import AbstractAnalysisStep
-from vardax_core.methods.amortized import fields, transform
+from vardax_core.methods.amortized import fields, records, transform
 from vardax_core.methods.base import (
     AbstractLearningMethod,
     Assembly,
@@ -16,12 +17,14 @@ from vardax_core.methods.base import (
 from vardax_core.methods.fields_prior import FieldsPrior
 from vardax_core.methods.filters import finite_size_filter
 from vardax_core.methods.priors import AbstractPrior, Learned, Progress
+from vardax_core.methods.reported_prior import ReportedPrior
 from vardax_core.training.registry import Factories
 
 
 class AmortizedMethod(AbstractLearningMethod):
     """Where a model simulates, a network transforms the ensemble locally, trained in its own cycle;
-    where fields of the past are known, one corrects an interpolation in space and time.
+    where fields of the past are known, one corrects an interpolation in space and time; where
+    observations are real, one corrects their local interpolation.
 
     All settings are of the transform.
     """
@@ -48,17 +51,16 @@ class AmortizedMethod(AbstractLearningMethod):
     )
 
     def usual(self, prior: AbstractPrior) -> bool:
-        return True
+        return not prior.reported
 
     def lacks(self, prior: AbstractPrior) -> str | None:
         if prior.simulates:
             return transform.lacks(prior, self.reach)
-        if prior.reported:
-            return "it does not learn from real observations so far; take the method interpolation"
         if self.chosen:
+            what = "real observations" if prior.reported else "fields"
             return (
                 f"its settings {', '.join(self.chosen)} are of the transform where a model "
-                "simulates, and here it learns from fields; leave them out"
+                f"simulates, and here it learns from {what}; leave them out"
             )
         return None
 
@@ -76,10 +78,16 @@ class AmortizedMethod(AbstractLearningMethod):
         return finite_size_filter(problem.operator) if self.first_guess == "filter" else None
 
     def usual_steps(self, prior: AbstractPrior) -> int:
+        if prior.reported:
+            return records.USUAL_STEPS
         return transform.USUAL_STEPS if prior.simulates else fields.USUAL_STEPS
 
     def memory(self, prior: AbstractPrior, points: int) -> float:
-        return prior.memory(points) if prior.simulates else fields.memory(prior.recipe, points)
+        learns_fields = isinstance(prior, FieldsPrior)
+        return fields.memory(prior.recipe, points) if learns_fields else prior.memory(points)
+
+    def prior_part(self, module: eqx.Module) -> eqx.Module | None:
+        return module.reference if isinstance(module, records.RecordCorrection) else None
 
     @property
     def shape(self) -> transform.TransformShape:
@@ -91,12 +99,16 @@ class AmortizedMethod(AbstractLearningMethod):
     def learn(self, problem: Problem, training: TrainingSettings, progress: Progress) -> Learned:
         if isinstance(problem.prior, FieldsPrior):
             return fields.learn(problem.prior, training, progress)
+        if isinstance(problem.prior, ReportedPrior):
+            return records.learn(problem, training, progress)
         return transform.learn(problem, self.shape, training, progress)
 
     def build(self, problem: Problem, trained: Trained | None) -> Assembly:
         assert trained is not None, "a method that learns is built from what it learned"
         if isinstance(problem.prior, FieldsPrior):
             return fields.build(problem, trained)
+        if isinstance(problem.prior, ReportedPrior):
+            return records.build(problem, trained)
         return transform.build(problem, self.shape, trained)
 
     @property
@@ -104,4 +116,5 @@ class AmortizedMethod(AbstractLearningMethod):
         return {
             transform.FACTORY: transform.build_network,
             fields.FACTORY: fields.analysis_like,
+            records.FACTORY: records.correction_like,
         }

@@ -1,0 +1,55 @@
+"""An amortized analysis of real observations that corrects their local interpolation."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vardax_core.analysis.amortized.local_views import local_views
+from vardax_core.analysis.amortized.record_network import RecordNetwork, correction
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.local.step import LocalInterpolation
+from vardax_core.types import Analysis, Observations
+
+
+class CorrectedInterpolation(AbstractAnalysisStep):
+    """A network corrects the mean and the spread of a local interpolation of records.
+
+    At every point the network sees how the records around it agree with each other and with
+    interpolations by other covariances, and what is known of the place. The members are those of
+    the interpolation, recentred and rescaled. Where the network gives zero, or no record is in
+    reach, they are those of the interpolation bit for bit. It serves any grid and any records.
+
+    Attributes:
+        first: the interpolation.
+        network: that corrects it.
+        place: what is known of each point, see `LocalViews.inputs`.
+    """
+
+    first: LocalInterpolation
+    network: RecordNetwork
+    place: Float[Array, "*state"]
+
+    def analyse(
+        self,
+        background: Float[Array, "member *state"],
+        observations: Observations,
+        *,
+        key: PRNGKeyArray,
+    ) -> Analysis:
+        analysis = self.first.analyse(background, observations, key=key)
+        _, targets, records, indices, near = self.first.interpolated(background, observations)
+        views = local_views(targets, records, indices, near, self.first.covariance)
+        place = self.place.reshape(-1)[self.first.points]
+        shift, factor = correction(self.network, views, place)
+        shape = background.shape[1:]
+        moved = self.first.on_grid(shift, shape)
+        stretched = self.first.on_grid(factor - 1, shape) + 1
+        mean = analysis.mean + moved
+        members = mean[None] + stretched[None] * (analysis.ensemble - analysis.mean[None])
+        same = (moved == 0) & (stretched == 1)
+        return Analysis(
+            ensemble=jnp.where(same[None], analysis.ensemble, members),
+            mean=mean,
+            spread=analysis.spread * stretched,
+            result=analysis.result,
+            diagnostics=analysis.diagnostics,
+        )
