@@ -16,8 +16,8 @@ SERVICE_VARIABLE = "VARDAX_SERVICE"
 RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 """The flow run that a process executes; Prefect sets it."""
 DEFAULT_ROOT = ".vardax"
-FOLDER_VARIABLES = (ROOT_VARIABLE, "VARDAX_DATASETS_DIR", "VARDAX_DATA_DIR", "VARDAX_CACHE_DIR")
-"""Variables that name folders of this machine."""
+FOLDER_VARIABLES = (ROOT_VARIABLE, "VARDAX_DATA_DIR", "VARDAX_CACHE_DIR")
+"""Variables that name a folder of this machine each."""
 
 EMBEDDED = {
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
@@ -76,12 +76,16 @@ def chosen_root(option: str | Path | None) -> Path:
     Raises:
         PathError: the option or a variable names no folder of this machine.
     """
-    from vardax_core.paths import folder_setting, is_url, local_path
+    from vardax_core.data.catalogue import VARIABLE, own_folders
+    from vardax_core.paths import folder_setting, is_url, local_path, setting
 
     for variable in FOLDER_VARIABLES:
         folder = folder_setting(variable)
         if folder is not None:
             os.environ[variable] = str(folder.absolute())
+    own = [folder.absolute() for folder in own_folders()]
+    if setting(VARIABLE) is not None or own[0].is_dir():
+        os.environ[VARIABLE] = os.pathsep.join(map(str, own))
     stores = default_stores()
     if stores is not None:
         os.environ[STORES_VARIABLE] = stores if is_url(stores) else str(Path(stores).absolute())

@@ -27,6 +27,25 @@ def folder_setting(variable: str) -> Path | None:
     return None if text is None else local_path(text, variable)
 
 
+def folder_settings(variable: str) -> list[Path]:
+    """The folders that an environment variable names, parted as in PATH; none where it is unset.
+
+    Raises:
+        PathError: one is none on this machine.
+    """
+    text = setting(variable)
+    parts = [] if text is None else [text] if is_url(text) else text.split(os.pathsep)
+    return [local_path(part, variable) for part in parts if part.strip()]
+
+
+def home() -> Path:
+    """The folder with `flows`, `datasets` and `deployments`: the checkout, or where an installed
+    vardax keeps them."""
+    package = Path(__file__).resolve().parent
+    installed = package / "home"
+    return installed if installed.is_dir() else package.parent
+
+
 def is_url(text: str | Path) -> bool:
     """Whether a text is a URL and not a path."""
     return _URL.match(str(text)) is not None
