@@ -5,8 +5,8 @@ from pathlib import Path
 
 import httpx
 
-ROOT_VARIABLE = "VARDAX_ROOT"
-STORES_VARIABLE = "VARDAX_STORES"
+from vardax_core.paths import ROOT_VARIABLE, STORES_VARIABLE, default_root, default_stores
+
 WEBHOOK_VARIABLE = "VARDAX_WEBHOOK"
 """URL that is called when an alert begins or ends."""
 AUTH_VARIABLE = "VARDAX_AUTH"
@@ -15,7 +15,6 @@ SERVICE_VARIABLE = "VARDAX_SERVICE"
 """Root of the service that a process belongs to; the service sets it."""
 RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 """The flow run that a process executes; Prefect sets it."""
-DEFAULT_ROOT = ".vardax"
 FOLDER_VARIABLES = (ROOT_VARIABLE, "VARDAX_DATA_DIR", "VARDAX_CACHE_DIR")
 """Variables that name a folder of this machine each."""
 
@@ -42,29 +41,6 @@ ALWAYS = {
 
 class ServerError(ValueError):
     """The Prefect server that is named does not take calls."""
-
-
-def default_root() -> Path:
-    """The folder of all runs: the variable VARDAX_ROOT, or `.vardax` where one stands.
-
-    Raises:
-        PathError: the variable names no folder of this machine.
-    """
-    from vardax_core.paths import folder_setting
-
-    return folder_setting(ROOT_VARIABLE) or Path(DEFAULT_ROOT)
-
-
-def default_stores() -> str | None:
-    """Where stores are kept: the variable VARDAX_STORES, or None for below the root.
-
-    Raises:
-        PathError: the variable names no place.
-    """
-    from vardax_core.paths import path_or_url, setting
-
-    named = setting(STORES_VARIABLE)
-    return None if named is None else path_or_url(named, STORES_VARIABLE)
 
 
 def chosen_root(option: str | Path | None) -> Path:

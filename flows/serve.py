@@ -78,6 +78,7 @@ class Service:
             **ALWAYS,
             ROOT_VARIABLE: str(self.root),
             "VARDAX_HOME": str(HOME),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(HOME), kept.get("PYTHONPATH")))),
             "PREFECT_HOME": str(self.root / "prefect"),
             "PREFECT_API_URL": self.url,
             "PREFECT_SERVER_UI_API_URL": "/api",

@@ -18,6 +18,7 @@ LAYERS = (
     ("methods",),
     ("experiments",),
     ("monitoring",),
+    ("notebook",),
 )
 """From the ground up; what stands in one line may use each other."""
 NAMING = {"models", "methods"}

@@ -165,6 +165,7 @@ def test_a_shell_completes_names(small_twin):
     assert result.stdout.split() == ["small"]
 
 
+@pytest.mark.slow
 @pytest.mark.flows
 @pytest.mark.usefixtures("prefect_api")
 def test_cycles_and_their_report(told):
