@@ -8,7 +8,7 @@ from vardax_core.calibration.statistics import SUMS
 from vardax_core.data import load_recipe
 from vardax_core.experiments.settings import main_method
 from vardax_core.notebook.scores import cycle_scores
-from vardax_core.paths import default_root, default_stores, is_url
+from vardax_core.paths import default_root, default_stores, is_url, local_path
 from vardax_core.store import ExperimentStore, Location, location_of
 
 GROUPS = {
@@ -84,13 +84,13 @@ def _place(named: str | Path | Location, root: str | Path | None) -> Location:
     if isinstance(named, Location):
         return named
     text = str(named).strip()
-    place = location_of(text)
+    place = location_of(text if is_url(text) else local_path(text, "vardax.open").absolute())
     if is_url(text) or place.exists():
         return place
     dataset, _, label = text.partition("/")
     if "/" in label or text.startswith((".", "~", "/")):
         return place
-    folder = Path(root) if root is not None else default_root()
+    folder = (default_root() if root is None else local_path(root, "root")).absolute()
     stores = location_of((None if root is not None else default_stores()) or folder / "experiments")
     return stores.below(dataset, label or _only(stores.below(dataset), dataset))
 
