@@ -24,7 +24,7 @@ ARROWS = (
     ("method", "learn", ""),
     ("learn", "gate", ""),
     ("gate", "cycle", "champion"),
-    ("cycle", "store", "a segment"),
+    ("cycle", "store", "commits"),
     ("store", "report", ""),
 )
 WIDTH, HEIGHT = 2.2, 1.2

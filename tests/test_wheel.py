@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SOURCES = ("vardax_core", "flows", "datasets", "deployments")
 FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
 
@@ -43,7 +43,7 @@ def execute(command, folder, **more):
         env={**kept, **more},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -9,7 +9,7 @@ from vardax_core.data import load_recipe
 from vardax_core.experiments.settings import main_method
 from vardax_core.notebook.scores import cycle_scores
 from vardax_core.paths import default_root, default_stores, is_url, local_path
-from vardax_core.store import ExperimentStore, Location, location_of
+from vardax_core.store import ExperimentStore, Location, StructureError, location_of
 
 GROUPS = {
     "analysis": "analysis",
@@ -50,12 +50,8 @@ def open_tree(
     """
     store = ExperimentStore.open(_place(named, root))
     snapshot = store.tip().snapshot_id if as_of is None else store.snapshot_of(as_of)
-    there = set(store.root(snapshot).group_keys())
-    parts = {
-        f"/{name}": store.dataset(group, as_of=snapshot)
-        for name, group in GROUPS.items()
-        if group in there
-    }
+    found = {name: _part(store, group, snapshot) for name, group in GROUPS.items()}
+    parts = {f"/{name}": part for name, part in found.items() if part is not None}
     diagnostics = store.dataset("diagnostics", as_of=snapshot)
     others = diagnostics.drop_vars([name for name in SUMS if name in diagnostics])
     units = parts["/analysis"]
@@ -64,6 +60,14 @@ def open_tree(
     about = {"experiment": record["name"], "dataset": record["dataset"], "method": record["method"]}
     where = {"store": str(store.location), "snapshot": snapshot}
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs={**about, **where}), **parts})
+
+
+def _part(store: ExperimentStore, group: str, snapshot: str) -> xr.Dataset | None:
+    """A group of a store; None where it has none of that name."""
+    try:
+        return store.dataset(group, as_of=snapshot)
+    except StructureError:
+        return None
 
 
 def store_of(tree: xr.DataTree) -> tuple[ExperimentStore, str]:
@@ -100,7 +104,8 @@ def _only(place: Location, dataset: str) -> str:
     if is_url(str(place)):
         return main_method(load_recipe(dataset))
     folder = place.directory()
-    known = sorted(path.name for path in folder.glob("*") if place.below(path.name).exists())
+    stores = [path for path in sorted(folder.glob("*")) if place.below(path.name).exists()]
+    known = [p.name for p in stores if "method" in ExperimentStore.open(p).experiment]
     if len(known) == 1:
         return known[0]
     if not known:
