@@ -121,13 +121,11 @@ def test_the_command_line_takes_every_command(words):
     assert command.make_context(words[0], list(words[1:])).args == []
 
 
-@pytest.mark.parametrize(
-    "words", [w for w in COMMANDS if w[0] in LOOKS], ids=" ".join
-)
+@pytest.mark.parametrize("words", [w for w in COMMANDS if w[0] in LOOKS], ids=" ".join)
 def test_what_there_is_is_listed(words):
     result = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
-    assert len(result.stdout.split("\n")) > 5
+    assert len(result.stdout.strip().split("\n")) > 3
 
 
 def test_the_parts_can_be_used_alone(place, environment):
