@@ -340,7 +340,8 @@ def schema(kind: type[Answer]) -> str:
 def write_schemas(folder: Path = SCHEMAS) -> None:
     """Write the schemas of all answers, a file for each, named after it."""
     folder.mkdir(exist_ok=True)
-    for kind in {Failed, *COMMANDS.values()}:
+    kinds: set[type[Answer]] = {Failed, *COMMANDS.values()}
+    for kind in kinds:
         (folder / f"{kind.__name__.lower()}.json").write_text(schema(kind))
 
 
