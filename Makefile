@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run serve test test-slow test-ladder lint install clean
+.PHONY: run serve test test-slow test-ladder lint docs install clean
 
 run: $(VENV)/.run  ## install, then the main job: twin, training, assimilation, report
 	$(BIN)/vardax run lorenz96-sparse
@@ -24,17 +24,21 @@ lint: $(VENV)/.test  ## formatting, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.test  ## the pages of the documentation, in build/site
+	$(BIN)/python docs/make.py
+	$(BIN)/mkdocs build --strict
+
 install: $(VENV)/.run
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+$(VENV)/.run: pyproject.toml setup.py constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@
 
-$(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+$(VENV)/.test: pyproject.toml setup.py constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,docs,test]'
 	touch $@ $(VENV)/.run
 
 clean:  ## remove what was built and the virtual environment; stores and reports stay

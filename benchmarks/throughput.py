@@ -24,7 +24,9 @@ from unittest import mock
 
 import numpy as np
 import xarray as xr
-import yaml
+from rates.recipes import ERROR_SD, FIELD, LORENZ, START, of_method, write_recipe
+from rates.starts import cold_start
+from rates.writing import writing
 from soak import memory_mb
 
 from flows.environment import configure
@@ -36,57 +38,6 @@ OF_RAW = 0.8
 FLAT = 1.1
 OPEN_SECONDS = 0.1
 WARM_OVER_COLD = 0.5
-
-LORENZ = {
-    "name": "throughput-ring",
-    "title": "Lorenz-96 for the measurement of throughput",
-    "attribution": "Simulated.",
-    "variable": {
-        "name": "x",
-        "long_name": "Lorenz-96 variable",
-        "units": "1",
-        "valid_min": -50.0,
-        "valid_max": 50.0,
-    },
-    "state_dims": ["location"],
-    "burn_in": 0,
-    "cycle_interval": "6h",
-    "window": {"times": 1, "spacing": "6h"},
-    "latency": "0h",
-    "source": {
-        "kind": "twin",
-        "model": "lorenz96",
-        "size": 40,
-        "step_interval": "6h",
-        "spin_up_steps": 1000,
-        "seed": 1,
-    },
-    "network": {"kind": "every_point"},
-    "observation": {"error_sd": 1.0, "interval": "6h", "arrival_delay": "0h", "seed": 1},
-}
-FIELD = LORENZ | {
-    "name": "throughput-field",
-    "title": "A field for the measurement of throughput",
-    "state_dims": ["y", "x"],
-    "source": {
-        "kind": "file",
-        "variable": "value",
-        "files": [{"name": "field.nc", "sha256": "0" * 64}],
-    },
-}
-FIELD["variable"] = LORENZ["variable"] | {"name": "f", "long_name": "field"}
-ERROR_SD = 0.3
-START = np.datetime64("2000-01-01T00", "ns")
-
-
-def write_recipe(folder, values, cycles, **changes):
-    end = START + (cycles - 1) * np.timedelta64(6, "h")
-    recipe = values | changes
-    recipe["period"] = {"start": f"{START}"[:19] + "Z", "end": f"{end}"[:19] + "Z"}
-    path = folder / recipe["name"] / "recipe.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(recipe))
-    return recipe["name"]
 
 
 def bare_rate(engine, state, given, cycles, repeats):
@@ -110,16 +61,6 @@ def bare_rate(engine, state, given, cycles, repeats):
         "bare_median_per_s": cycles / float(np.median(seconds)),
         "bare_per_cpu_s": cycles / min(processor),
     }
-
-
-def of_method(method, **given):
-    """Parameters of an experiment; a network is trained for a few steps if there is none."""
-    from flows.parameters import ExperimentParameters
-    from flows.train import train
-
-    parameters = ExperimentParameters(**given, method=method, training_steps=20)
-    train(parameters)
-    return parameters
 
 
 def without_gates():
@@ -318,106 +259,6 @@ def field(folder, root, size, members, cycles):
         "flow_per_s": cycles / (ingesting + seconds),
         "flow_per_cpu_s_without_ingest": cycles / cpu,
     }
-
-
-def writing(folder, size, members, cycles, repeats=9):
-    """Bytes a second of committed segments, beside the same bytes in a raw file with fsync.
-
-    Medians of pairs taken in turn: the raw write of one machine varies by a third between pairs.
-    """
-    from vardax_core.store import (
-        ChunkPlan,
-        Coordinate,
-        ExperimentStore,
-        ObservedDescription,
-        StateDescription,
-        experiment_layout,
-    )
-
-    rng = np.random.default_rng(0)
-    smooth = rng.normal(size=(cycles, members, size, size)).astype(np.float32)
-    smooth = np.cumsum(smooth, axis=-1, dtype=np.float32) / np.float32(np.sqrt(size))
-    axes = tuple(Coordinate(d, (d,), np.arange(size)) for d in ("y", "x"))
-    state = StateDescription("f", axes, {"units": "1"})
-    stations = (Coordinate("station", ("station",), np.arange(2)),)
-    layout = experiment_layout(
-        states=(state,),
-        observed=ObservedDescription(state, stations, {"kept": 0}),
-        n_members=members,
-        diagnostics={},
-        chunks=ChunkPlan(segment_length=cycles),
-    )
-    store = ExperimentStore.create(folder / "writing", layout, {"name": "w", "digest": "0"})
-    mean, spread = smooth.mean(axis=1), smooth.std(axis=1)
-    arrays = [smooth, smooth, mean, spread]
-    n_bytes = sum(a.nbytes for a in arrays)
-    ours, raw = [], []
-    for number in range(repeats):
-        begin = time.perf_counter()
-        with (folder / f"raw-{number}").open("wb") as file:
-            for array in arrays:
-                file.write(array.data)
-            file.flush()
-            os.fsync(file.fileno())
-        raw.append(n_bytes / (time.perf_counter() - begin))
-        times = np.arange(number * cycles, (number + 1) * cycles, dtype=np.int64)
-        groups = {
-            "background": {"f": smooth},
-            "analysis": {"f": smooth, "f_mean": mean, "f_spread": spread},
-        }
-        begin = time.perf_counter()
-        with store.writer() as writer:
-            writer.append(groups, times, metadata={})
-        ours.append(n_bytes / (time.perf_counter() - begin))
-    return {
-        "segment_mb": n_bytes / 1e6,
-        "store_mb_per_s": float(np.median(ours)) / 1e6,
-        "raw_fsync_mb_per_s": float(np.median(raw)) / 1e6,
-    }
-
-
-COLD = """
-import sys, time
-begin = time.perf_counter()
-from pathlib import Path
-from flows.environment import configure
-root = Path(sys.argv[1])
-configure(root)
-from flows.parameters import ExperimentParameters
-from vardax_core.experiments.assimilate import Assimilation, pending_cycles
-made = ExperimentParameters(dataset="throughput-ring", root=root, training_steps=20).experiment()
-store = made.open_store()
-times = pending_cycles(made, store)
-next(Assimilation(made, store, made.prepare(store)).run(times[:500]))
-print(time.perf_counter() - begin)
-"""
-
-
-def cold_start(folder, root):
-    """Seconds from the start of a worker's process to its first commit."""
-    import shutil
-
-    from flows.ingest import ingest
-
-    seconds = {}
-    for which in ("cold", "warm"):
-        name = write_recipe(folder, LORENZ, 500)
-        place = root / which
-        if (root / "models").exists():
-            shutil.copytree(root / "models", place / "models")
-        ingest(of_method("amortized", dataset=name, root=place))
-        environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(root / "cold-cache")}
-        done = subprocess.run(
-            [sys.executable, "-c", COLD, str(place)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(done.stderr)
-        seconds[f"{which}_s"] = float(done.stdout.splitlines()[-1])
-    return seconds
 
 
 def bar(name, value, limit, *, at_most):

@@ -10,21 +10,38 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
 
+from flows.answers import Failed
 from flows.environment import chosen_root, configure, require_server
+from flows.terminal import answer, errors, say
 
-console = Console(markup=False, emoji=False)
-"""It prints paths, units and titles, whose brackets are none of its own."""
-errors = Console(stderr=True)
 
-Dataset = Annotated[str, typer.Argument(help="Name of a recipe, see `vardax datasets`.")]
+def _datasets(incomplete: str) -> list[str]:
+    from vardax_core.data.catalogue import list_recipes
+
+    return [name for name in list_recipes() if name.startswith(incomplete)]
+
+
+def _methods(incomplete: str) -> list[str]:
+    from vardax_core.methods.registry import registered_methods
+
+    return [name for name in registered_methods() if name.startswith(incomplete)]
+
+
+Dataset = Annotated[
+    str,
+    typer.Argument(
+        help="Name of a recipe, see `vardax datasets`, or path of a recipe.yaml.",
+        autocompletion=_datasets,
+    ),
+]
 MethodOption = Annotated[
     str | None,
     typer.Option(
-        "--method", "-m", help="See `vardax methods` [that of highest skill for the data set]."
+        "--method",
+        "-m",
+        help="See `vardax methods` [that of highest skill for the data set].",
+        autocompletion=_methods,
     ),
 ]
 Set = Annotated[
@@ -91,9 +108,6 @@ OPTIONS = {
 """Options whose names are not those of their fields."""
 
 
-LONGEST_LINE = 1000
-
-
 class OptionError(ValueError):
     """An option with a value that it cannot have."""
 
@@ -144,6 +158,7 @@ def _option(field: tuple[int | str, ...]) -> str:
 def fail(error: Exception, code: ExitCode) -> None:
     errors.print(f"[bold red]{type(error).__name__}[/]: ", end="")
     errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+    answer(Failed(error=type(error).__name__, message=str(error), exit_code=code))
     raise typer.Exit(code)
 
 
@@ -192,9 +207,10 @@ def checked_parameters(
 ):
     """The checked parameters; what is wrong with them shows before Prefect starts."""
     from flows.parameters import ExperimentParameters
-    from vardax_core.data import load_recipe
+    from vardax_core.data import load_recipe, named_by
     from vardax_core.paths import path_or_url
 
+    dataset = named_by(dataset)
     load_recipe(dataset)
     if source is not None:
         path_or_url(source, "--source")
@@ -272,25 +288,11 @@ def parts_of(text: str, option: str) -> list[str]:
     return found
 
 
-def show(table: Table) -> None:
-    """Print a table so that no word of it is cut off, however narrow the terminal is."""
-    for column in table.columns:
-        words = " ".join(map(str, (column.header, *column.cells))).split()
-        column.min_width = max(map(cell_len, words), default=1)
-    least = console.measure(table, options=console.options.update_width(LONGEST_LINE)).minimum
-    wide = (
-        console
-        if least <= console.width
-        else Console(width=least, file=console.file, markup=False, emoji=False)
-    )
-    wide.print(table)
-
-
-def say_if_held(parameters) -> bool:
-    """Whether an experiment is held; says so, and what lets it go on."""
+def held_since(parameters) -> str | None:
+    """Why an experiment is held, or None; says so, and what lets it go on."""
     from vardax_core.store.hold import held
 
     found = held(parameters.experiment().store_location)
     if found is not None:
-        console.print(f"{found}; `vardax release` lets it go on", markup=False, soft_wrap=True)
-    return found is not None
+        say(f"{found}; `vardax release` lets it go on")
+    return None if found is None else str(found)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from flows import answers
 from flows.cli_common import (
     CutOff,
     Dataset,
@@ -24,18 +25,19 @@ from flows.cli_common import (
     checked_parameters,
     checked_reason,
     checked_target,
-    console,
     exit_codes,
+    held_since,
     parts_of,
     prepare,
-    say_if_held,
 )
-from flows.cli_tables import print_comparison, print_next
+from flows.cli_tables import tell_comparison
+from flows.terminal import answer, console, reporting
 
 app = typer.Typer()
 
 
 @app.command()
+@reporting
 def run(
     dataset: Dataset,
     method: Annotated[
@@ -94,8 +96,7 @@ def run(
         target = checked_target(parameters, until)
         reason = checked_reason(override)
         summary = called(run_flow, parameters, chosen or None, target, reason)
-        print_comparison(parameters, summary.comparison)
-        print_next(parameters, summary.comparison.markdown, summary.changed)
+        tell_comparison(parameters, summary.comparison, summary.changed)
 
 
 def _foremost(names: list[str]) -> str | None:
@@ -108,6 +109,7 @@ def _foremost(names: list[str]) -> str | None:
 
 
 @app.command()
+@reporting
 def assimilate(
     dataset: Dataset,
     method: MethodOption = None,
@@ -146,14 +148,29 @@ def assimilate(
         from vardax_core.words import counted
 
         target = checked_target(parameters, until)
-        if say_if_held(parameters):
+        reason = held_since(parameters)
+        if reason is not None:
+            _answer(parameters, 0, held=reason)
             return
         called(ingest_flow, parameters)
         done = called(assimilate_flow, parameters, target)
         console.print(f"{counted(done, 'cycle')} committed" if done else "up to date")
+        _answer(parameters, done)
+
+
+def _answer(
+    parameters, cycles: int, *, held: str | None = None, seams: tuple[answers.Seam, ...] = ()
+) -> None:
+    made = parameters.experiment()
+    answer(
+        answers.Cycled(
+            experiment=made.name, store=made.store_location, cycles=cycles, held=held, seams=seams
+        )
+    )
 
 
 @app.command()
+@reporting
 def backfill(
     dataset: Dataset,
     streams: Annotated[int, typer.Option("--streams", help="Streams side by side.", min=1)] = 8,
@@ -225,15 +242,20 @@ def backfill(
             }
         )
         plan.check(parameters.recipe())
-        if say_if_held(parameters):
+        reason = held_since(parameters)
+        if reason is not None:
+            _answer(parameters, 0, held=reason)
             return
         called(ingest_flow, parameters)
         done = called(backfill_flow, parameters, plan)
-        if not done:
-            console.print("up to date")
-            return
-        console.print(f"{counted(done, 'cycle')} committed")
-        for seam in seams_of(parameters.experiment().open_store().arrays("streams")):
+        console.print(f"{counted(done, 'cycle')} committed" if done else "up to date")
+        arrays = parameters.experiment().open_store().arrays("streams") if done else {}
+        seams = tuple(
+            answers.Seam(stream=seam.stream, difference=seam.difference, ratio=seam.ratio)
+            for seam in seams_of(arrays)
+        )
+        _answer(parameters, done, seams=seams)
+        for seam in seams:
             console.print(
                 f"stream {seam.stream} meets the one before: difference {seam.difference:.3g}, "
                 f"{seam.ratio:.2f} of the spread"
@@ -241,6 +263,7 @@ def backfill(
 
 
 @app.command()
+@reporting
 def report(
     dataset: Dataset,
     method: MethodOption = None,
@@ -275,5 +298,4 @@ def report(
             or parameters.of_method(m).experiment().store_location.exists()
         )
         comparison = called(report_flow, parameters, present)
-        print_comparison(parameters, comparison)
-        print_next(parameters, comparison.markdown, comparison.new)
+        tell_comparison(parameters, comparison, comparison.new)

@@ -5,12 +5,15 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from flows.cli_common import Dataset, Root, console, exit_codes, place_of_root, show
+from flows import answers
+from flows.cli_common import Dataset, Root, exit_codes, place_of_root
+from flows.terminal import answer, reporting, say, show
 
 app = typer.Typer()
 
 
 @app.command()
+@reporting
 def init(
     name: Annotated[str, typer.Argument(help="Name of the new data set, such as my-sst.")],
     files: Annotated[
@@ -40,36 +43,50 @@ def init(
             prior=None if prior is None else name_below(prior, folders),
             values=value or (),
         )
-    for text in made.sentences():
-        _say(text)
-    _say(f"recipe: {made.folder / 'recipe.yaml'}")
-    _say(f"next: fill in {made.folder / 'CARD.md'}, then vardax check {name}")
+        said, recipe, card = made.sentences(), made.folder / "recipe.yaml", made.folder / "CARD.md"
+        for text in said:
+            say(text)
+        say(f"recipe: {recipe}")
+        say(f"next: fill in {card}, then vardax check {name}")
+        answer(answers.Drafted(recipe=recipe, card=card, said=tuple(said)))
 
 
 @app.command()
+@reporting
 def check(dataset: Dataset, root: Root = None) -> None:
     """Say what the files of a data set hold, in words and pictures, and whether it can be run."""
     folder = place_of_root(root)
     with exit_codes():
-        from vardax_core.data import load_recipe
+        from vardax_core.data import load_recipe, named_by
         from vardax_core.experiments.checkup import check_up
 
-        found = check_up(load_recipe(dataset), folder)
+        found = check_up(load_recipe(named_by(dataset)), folder)
         for section in found.sections:
-            console.print(f"\n{section.title}", style="bold", highlight=False)
+            say(f"\n{section.title}", style="bold")
             for line in section.lines:
-                _say(f"  {line}")
+                say(f"  {line}")
             if section.rows:
                 table = Table(*section.header)
                 for row in section.rows:
                     table.add_row(*row)
                 show(table)
         for picture in found.pictures:
-            _say(f"picture: {picture}")
-        _say(f"page: {found.page}")
+            say(f"picture: {picture}")
+        say(f"page: {found.page}")
+        answer(
+            answers.Checked(
+                dataset=found.name,
+                verdict=found.verdict,
+                faults=tuple(found.faults),
+                sections=tuple(
+                    answers.CheckSection(
+                        title=one.title, lines=one.lines, header=one.header, rows=one.rows
+                    )
+                    for one in found.sections
+                ),
+                pictures=tuple(found.pictures),
+                page=found.page,
+            )
+        )
         found.require_ready()
-        console.print(found.verdict, style="green", highlight=False, soft_wrap=True)
-
-
-def _say(text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True)
+        say(found.verdict, style="green")

@@ -2,6 +2,7 @@
 
 import typer
 
+from flows import answers
 from flows.cli_common import (
     Dataset,
     Members,
@@ -15,16 +16,17 @@ from flows.cli_common import (
     called,
     checked_parameters,
     checked_reason,
-    console,
     exit_codes,
     place_of_root,
     prepare,
 )
+from flows.terminal import answer, console, reporting, say
 
 app = typer.Typer()
 
 
 @app.command()
+@reporting
 def train(
     dataset: Dataset,
     method: MethodOption = None,
@@ -51,13 +53,16 @@ def train(
 
         made = parameters.experiment()
         if not made.needs_training:
-            console.print(f"{made.name}: this method learns nothing, there is nothing to train")
+            say(f"{made.name}: this method learns nothing, there is nothing to train")
+            answer(answers.Learned(experiment=made.name, needed=False, version=None))
             return
         version = called(train_flow, parameters)
         console.print(f"trained {version}" if version else "up to date")
+        answer(answers.Learned(experiment=made.name, needed=True, version=version))
 
 
 @app.command()
+@reporting
 def validate(
     dataset: Dataset,
     method: MethodOption = None,
@@ -86,13 +91,16 @@ def validate(
 
         made, reason = parameters.experiment(), checked_reason(override)
         if not is_gated(made):
-            console.print(f"{made.name}: this method has no gates, there is nothing to validate")
+            say(f"{made.name}: this method has no gates, there is nothing to validate")
+            answer(answers.Learned(experiment=made.name, needed=False, version=None))
             return
         version = called(validate_flow, parameters, reason)
         console.print(f"champion: {version}" if version else "up to date")
+        answer(answers.Learned(experiment=made.name, needed=True, version=version))
 
 
 @app.command()
+@reporting
 def tune(
     dataset: Dataset,
     method: MethodOption = None,
@@ -111,13 +119,17 @@ def tune(
         from flows.tune import tune as tune_flow
 
         found = called(tune_flow, parameters)
-        for name, score in sorted(found.record["scores"].items(), key=lambda row: row[1]):
+        scores = dict(sorted(found.record["scores"].items(), key=lambda row: row[1]))
+        for name, score in scores.items():
             console.print(f"rmse.a {score:.4g}  {name}")
         said = " ".join(f"--set {key}={value}" for key, value in found.options.items())
         console.print(f"kept: {said or 'the usual settings'}")
+        name = parameters.experiment().name
+        answer(answers.Tuned(experiment=name, scores=scores, options=found.options))
 
 
 @app.command()
+@reporting
 def rollback(dataset: Dataset, root: Root = None) -> None:
     """Take the champion of a data set back and give its place to the one before it."""
     folder = place_of_root(root)
@@ -129,3 +141,4 @@ def rollback(dataset: Dataset, root: Root = None) -> None:
         made = parameters.experiment()
         entry = take_back(made.registry, trained_name(made))
         console.print(f"champion: {entry.version}")
+        answer(answers.Learned(experiment=made.name, needed=True, version=entry.version))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from flows import answers
 from flows.cli_common import (
     INSTANTS,
     Dataset,
@@ -19,11 +20,10 @@ from flows.cli_common import (
     Verbose,
     called,
     checked_parameters,
-    console,
     exit_codes,
     prepare,
-    show,
 )
+from flows.terminal import answer, reporting, say, show
 
 app = typer.Typer()
 
@@ -31,6 +31,7 @@ STYLES = ("", "yellow", "bold red")
 
 
 @app.command()
+@reporting
 def monitor(
     dataset: Dataset,
     method: MethodOption = None,
@@ -87,17 +88,44 @@ def monitor(
                 style=STYLES[finding.severity],
             )
         show(table)
-        console.print(verdict(findings, situation), markup=False)
+        said = verdict(findings, situation)
+        say(said)
         for name, alert in book.active.items():
-            console.print(
-                f"alert since {alert.since:%Y-%m-%d %H:%M} UTC: {name}: {alert.finding}",
-                markup=False,
+            say(f"alert since {alert.since:%Y-%m-%d %H:%M} UTC: {name}: {alert.finding}")
+        worst = max(finding.severity for finding in findings)
+        answer(
+            answers.Monitored(
+                experiment=made.name,
+                verdict=said,
+                severity=worst.name.lower(),
+                findings=tuple(map(_entry, findings)),
+                alerts=tuple(
+                    answers.AlertEntry(check=name, since=alert.since, said=str(alert.finding))
+                    for name, alert in book.active.items()
+                ),
             )
-        if max(finding.severity for finding in findings) is Severity.ERROR:
+        )
+        if worst is Severity.ERROR:
             raise typer.Exit(ExitCode.ALERT)
 
 
+def _entry(finding) -> answers.FindingEntry:
+    limits = finding.limits
+    return answers.FindingEntry(
+        check=finding.check,
+        severity=finding.severity.name.lower(),
+        statistic=finding.statistic,
+        value=finding.value,
+        shown=finding.shown,
+        limit=finding.limit,
+        soft=(limits.soft_low, limits.soft_high),
+        hard=(limits.hard_low, limits.hard_high),
+        cycle=finding.cycle,
+    )
+
+
 @app.command()
+@reporting
 def hold(
     dataset: Dataset,
     reason: Annotated[str, typer.Option("--reason", help="Why; every run that ends says it.")],
@@ -112,11 +140,25 @@ def hold(
 
         made = checked_parameters(dataset, folder, method=method, draw=draw).experiment()
         found = hold_store(made.store_location, reason)
-        console.print(f"{made.name}: {found}", markup=False, soft_wrap=True)
-        console.print(f"store:  {made.store_location}", markup=False, soft_wrap=True)
+        say(f"{made.name}: {found}")
+        say(f"store:  {made.store_location}")
+        _answer(made, found, True)
+
+
+def _answer(made, found, is_held: bool) -> None:
+    answer(
+        answers.Held(
+            experiment=made.name,
+            store=made.store_location,
+            reason=None if found is None else found.reason,
+            since=None if found is None else found.since,
+            held=is_held,
+        )
+    )
 
 
 @app.command()
+@reporting
 def release(
     dataset: Dataset,
     method: MethodOption = None,
@@ -131,4 +173,5 @@ def release(
         made = checked_parameters(dataset, folder, method=method, draw=draw).experiment()
         found = release_store(made.store_location)
         said = "was not held" if found is None else f"released; it was {found}"
-        console.print(f"{made.name}: {said}", markup=False)
+        say(f"{made.name}: {said}")
+        _answer(made, found, False)

@@ -5,37 +5,81 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_common import StoreName, console, exit_codes
+from flows import answers
+from flows.cli_common import OptionError, StoreName, exit_codes
+from flows.terminal import answer, console, reporting, say
 
 app = typer.Typer()
 
+NETCDF = (".nc", ".nc4", ".cdf")
+"""How files of NetCDF end."""
+TREE = str.maketrans("├└│─", "    ")
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", help="What readers had at this instant (UTC) or snapshot."),
+]
+
 
 @app.command(name="open")
-def open_store(
-    store: StoreName,
-    as_of: Annotated[
-        str | None,
-        typer.Option("--as-of", help="What readers had at this instant (UTC) or snapshot."),
-    ] = None,
-) -> None:
+@reporting
+def open_store(store: StoreName, as_of: AsOf = None) -> None:
     """Print what a store holds: its tree, sizes, last cycle and model."""
     with exit_codes():
         from vardax_core.store import ExperimentStore, render, summarize
 
         opened = ExperimentStore.open(store)
         snapshot = None if as_of is None else opened.snapshot_of(as_of)
-        console.print(render(summarize(opened, as_of=snapshot)), markup=False)
+        found = summarize(opened, as_of=snapshot)
+        tree = render(found)
+        say(tree if console.is_terminal else tree.translate(TREE))
+        answer(
+            answers.Opened(
+                store=found.location,
+                experiment=found.experiment["name"],
+                digest=found.experiment["digest"],
+                snapshot=found.snapshot_id,
+                commits=found.commits,
+                cycles=found.cycles,
+                first=found.first,
+                last=found.last,
+                method=found.method,
+                model_version=found.model_version,
+                bytes=found.size,
+                bytes_on_disk=found.size_on_disk,
+                groups=tuple(_group(group) for group in found.groups),
+            )
+        )
+
+
+def _group(group) -> answers.GroupEntry:
+    return answers.GroupEntry(
+        name=group.name,
+        first=group.first,
+        last=group.last,
+        variables=tuple(
+            answers.VariableEntry(
+                name=one.name,
+                sizes=one.sizes,
+                dtype=one.dtype,
+                units=one.units,
+                long_name=one.long_name,
+                bytes=one.size,
+            )
+            for one in group.variables
+        ),
+    )
 
 
 @app.command()
+@reporting
 def export(
     store: StoreName,
     target: Annotated[str, typer.Argument(help="Directory (zarr) or file (netcdf) to make.")],
-    format: Annotated[str, typer.Option("--format", help="zarr or netcdf.")] = "zarr",
-    as_of: Annotated[
+    format: Annotated[
         str | None,
-        typer.Option("--as-of", help="What readers had at this instant (UTC) or snapshot."),
+        typer.Option("--format", help="zarr or netcdf [netcdf for TARGET.nc, else zarr]."),
     ] = None,
+    as_of: AsOf = None,
 ) -> None:
     """Write a store as plain zarr v3 or NetCDF."""
     with exit_codes():
@@ -44,13 +88,22 @@ def export(
         from vardax_core.store import export as export_store
 
         place = local_path(target, "TARGET")
+        is_file = place.suffix.lower() in NETCDF
+        form = format or ("netcdf" if is_file else "zarr")
+        if form == "zarr" and is_file:
+            raise OptionError(
+                f"--format: expected netcdf for {place.name}, got zarr, which is a directory; "
+                "leave it out, or give the directory a name without that ending."
+            )
         opened = ExperimentStore.open(store)
         snapshot = None if as_of is None else opened.snapshot_of(as_of)
-        names = export_store(opened, place, format=format, as_of=snapshot)
-        console.print(f"{place}: {', '.join(names)}", soft_wrap=True)
+        names = export_store(opened, place, format=form, as_of=snapshot)
+        say(f"{place}: {', '.join(names)}")
+        answer(answers.Exported(target=place, format=form, groups=tuple(names)))
 
 
 @app.command()
+@reporting
 def thin(
     store: StoreName,
     before: Annotated[datetime, typer.Option("--before", help="Earlier cycles are thinned, UTC.")],
@@ -67,9 +120,11 @@ def thin(
         opened = ExperimentStore.open(store)
         done = thin_store(opened, np.datetime64(before), members=members)
         console.print(f"{counted(done, 'cycle')} thinned" if done else "up to date")
+        answer(answers.Thinned(store=opened.location, cycles=done))
 
 
 @app.command()
+@reporting
 def collect(
     store: StoreName,
     keep_days: Annotated[
@@ -84,8 +139,17 @@ def collect(
         from vardax_core.store import collect as collect_garbage
         from vardax_core.words import counted
 
-        found = collect_garbage(ExperimentStore.open(store), keep=timedelta(days=keep_days))
+        opened = ExperimentStore.open(store)
+        found = collect_garbage(opened, keep=timedelta(days=keep_days))
         console.print(
             f"{counted(found.snapshots, 'snapshot')} forgotten, "
             f"{counted(found.objects, 'object')} of {found.bytes / 1e6:.1f} MB deleted"
+        )
+        answer(
+            answers.Collected(
+                store=opened.location,
+                snapshots=found.snapshots,
+                objects=found.objects,
+                bytes=found.bytes,
+            )
         )

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from flows import answers
 from flows.cli_common import (
     OPTIONS,
     Dataset,
@@ -19,16 +20,17 @@ from flows.cli_common import (
     called,
     checked_parameters,
     checked_reason,
-    console,
     exit_codes,
     parts_of,
     prepare,
 )
+from flows.terminal import answer, reporting, say
 
 app = typer.Typer()
 
 
 @app.command()
+@reporting
 def study(
     dataset: Dataset,
     method: MethodOption = None,
@@ -84,5 +86,7 @@ def study(
         plan.check(parameters.recipe())
         matrix.cases(parameters)
         found = called(study_flow, parameters, matrix, plan, checked_reason(override))
-        console.print(counted(len(found.rows), "experiment"))
-        console.print(f"report: {found.markdown}", soft_wrap=True)
+        say(counted(len(found.rows), "experiment"))
+        say(f"report: {found.markdown}")
+        rows = tuple(answers.StudyRow(**row._asdict()) for row in found.rows)
+        answer(answers.Studied(report=found.markdown, rows=rows))

@@ -1,33 +1,67 @@
 """The tables that the commands of `vardax` print."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from pydantic import BaseModel
-from rich.markup import escape
+from pydantic_core import to_jsonable_python
 from rich.table import Table
 
-from flows.cli_common import console, show
+from flows import answers
+from flows.terminal import answer, console, say, show
 
 
-def print_comparison(parameters, comparison) -> None:
-    """The scores of the methods in a report, and which methods are not in it."""
+def tell_comparison(parameters, comparison, changed: bool) -> None:
+    """The scores of the methods in a report, which methods are not in it, and how to go on."""
+    recipe, made = parameters.recipe(), parameters.experiment()
+    for name, reason in comparison.left_out.items():
+        say(f"without {name}: {reason}")
+    first = next(iter(comparison.scores.values()))
+    if first.cycles:
+        _show_scores(parameters, comparison)
+    else:
+        console.print(f"no cycle is scored yet: the first {recipe.burn_in} are burn-in")
+    if not changed:
+        console.print("up to date")
+    say(f"store:  {made.store_location}")
+    say(f"report: {comparison.markdown}")
+    say(f"next:   vardax open {made.store_location}")
+    answer(
+        answers.Compared(
+            experiment=made.name,
+            store=made.store_location,
+            report=comparison.markdown,
+            changed=changed,
+            method=parameters.method,
+            units=recipe.variable.units,
+            cycles=first.cycles,
+            scores=_numbers(comparison.scores),
+            channels={name: _numbers(scores) for name, scores in comparison.channels.items()},
+            microseconds=comparison.microseconds,
+            left_out=comparison.left_out,
+        )
+    )
+
+
+def _numbers(scores) -> dict[str, dict[str, float]]:
+    return {
+        method: {name: score.value for name, score in one.values.items()}
+        for method, one in scores.items()
+    }
+
+
+def _show_scores(parameters, comparison) -> None:
     from vardax_core.calibration.gain import gain
     from vardax_core.calibration.scored_by import scored_by
     from vardax_core.words import counted
 
     recipe = parameters.recipe()
     units = recipe.variable.units
-    first = next(iter(comparison.scores.values()))
-    for name, reason in comparison.left_out.items():
-        console.print(f"without {name}: {reason}", markup=False, soft_wrap=True)
-    if not first.cycles:
-        console.print(f"no cycle is scored yet: the first {recipe.burn_in} are burn-in")
-        return
-    table = Table(title=f"{recipe.title}: {counted(first.cycles, 'cycle')} scored")
     unit = "" if units == "1" else f" [{units}]"
     by = scored_by(comparison.scores.values())
+    first = next(iter(comparison.scores.values()))
+    say(f"{recipe.title}: {counted(first.cycles, 'cycle')} scored")
+    table = Table()
     for heading in (
         "method",
         f"{'withheld RMS' if by.withheld else 'rmse.a'}{unit}",
@@ -56,7 +90,7 @@ def print_comparison(parameters, comparison) -> None:
     if comparison.channels:
         show(_channel_table(comparison.channels))
     if said := gain(comparison.scores, parameters.method):
-        console.print(said.replace("**", ""), soft_wrap=True)
+        say(said.replace("**", ""))
     console.print(f"{by.words} µs: forecast, analysis and verification.", style="dim")
 
 
@@ -72,138 +106,169 @@ def _channel_table(channels) -> Table:
     header, rows = by_channel(channels)
     table = Table(title="by channel")
     for number, heading in enumerate(header):
-        table.add_column(escape(heading), justify="left" if number < 2 else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if number < 2 else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table
 
 
-def print_next(parameters, markdown: Path, changed: bool) -> None:
-    """Where the store and the report are, and how to go on."""
-    path = parameters.experiment().store_location
-    if not changed:
-        console.print("up to date")
-    console.print(f"store:  {path}", soft_wrap=True)
-    console.print(f"report: {markdown}", soft_wrap=True)
-    console.print(f"next:   vardax open {path}", soft_wrap=True)
-
-
-def model_table() -> Table:
-    """All models that a recipe can name."""
-    from vardax_core.models.registry import registered_models
-
-    table = Table("name", "what it is", "points of a state", "source", title="models")
-    for name, settings in registered_models().items():
-        shape = " x ".join(map(str, settings().state_shape))
-        table.add_row(name, settings.title, shape, escape(settings.source))
-    return table
-
-
-def settings_table(name: str) -> Table:
-    """The settings of one model.
+def model_entries(name: str | None) -> tuple[answers.ModelEntry, ...]:
+    """All models that a recipe can name, or one of them.
 
     Raises:
         UnknownNameError: if there is no such model.
     """
-    from vardax_core.models.registry import model_settings
+    from vardax_core.models.registry import model_settings, registered_models
 
-    return _fields_table(model_settings(name), f"settings of the model {name}")
+    known = registered_models() if name is None else {name: model_settings(name)}
+    return tuple(
+        answers.ModelEntry(
+            name=each,
+            title=settings.title,
+            source=settings.source,
+            state_shape=tuple(settings().state_shape),
+            settings=_settings(settings),
+        )
+        for each, settings in known.items()
+    )
 
 
-def operator_table() -> Table:
-    """All operators and statistics over hours that a recipe can name."""
-    from vardax_core.observations.registry import registered_means, registered_observed
-    from vardax_core.observations.registry import registered_statistics as statistics
-
-    table = Table("name", "what it is", "key", "of observations", "source", title="operators")
-    for name, kind in registered_observed().items():
-        key = "statistic" if name in statistics() else "operator"
-        of = "real" if name in statistics() else "simulated"
-        both = "real, simulated" if name in registered_means() else of
-        table.add_row(name, kind.title, key, both, escape(kind.source))
+def model_table(entries: Sequence[answers.ModelEntry]) -> Table:
+    """All models, a row each."""
+    table = Table("name", "what it is", "points of a state", "source", title="models")
+    for one in entries:
+        table.add_row(one.name, one.title, " x ".join(map(str, one.state_shape)), one.source)
     return table
 
 
-def operator_settings_table(name: str) -> Table:
-    """The settings of one operator.
+def operator_entries(name: str | None) -> tuple[answers.OperatorEntry, ...]:
+    """All operators and statistics over hours that a recipe can name, or one of them.
 
     Raises:
         UnknownNameError: if there is no such operator.
     """
-    from vardax_core.observations.registry import observed_as
+    from vardax_core.observations.registry import (
+        observed_as,
+        registered_means,
+        registered_observed,
+        registered_statistics,
+    )
 
-    return _fields_table(observed_as(name), f"settings of the operator {name}")
+    known = registered_observed() if name is None else {name: observed_as(name)}
+    statistics, means = registered_statistics(), registered_means()
+    return tuple(
+        answers.OperatorEntry(
+            name=each,
+            title=kind.title,
+            source=kind.source,
+            key="statistic" if each in statistics else "operator",
+            observations=tuple(
+                of
+                for of, there in (
+                    ("real", each in means or each in statistics),
+                    ("simulated", each not in statistics),
+                )
+                if there
+            ),
+            settings=_settings(kind),
+        )
+        for each, kind in known.items()
+    )
 
 
-def source_table() -> Table:
-    """All sources that a stream of real observations can name."""
-    from vardax_core.data.streams.registry import registered_sources
-
-    table = Table("name", "what it is", title="sources")
-    for name, kind in registered_sources().items():
-        table.add_row(name, escape(kind.title))
+def operator_table(entries: Sequence[answers.OperatorEntry]) -> Table:
+    """All operators, a row each."""
+    table = Table("name", "what it is", "key", "of observations", "source", title="operators")
+    for one in entries:
+        table.add_row(one.name, one.title, one.key, ", ".join(one.observations), one.source)
     return table
 
 
-def source_settings_table(name: str) -> Table:
-    """The settings of one source.
+def source_entries(name: str | None) -> tuple[answers.SourceEntry, ...]:
+    """All sources that a stream of real observations can name, or one of them.
 
     Raises:
         UnknownNameError: if there is no such source.
     """
-    from vardax_core.data.streams.registry import stream_source
+    from vardax_core.data.streams.registry import registered_sources, stream_source
 
-    return _fields_table(stream_source(name), f"settings of the source {name}")
+    known = registered_sources() if name is None else {name: stream_source(name)}
+    return tuple(
+        answers.SourceEntry(name=each, title=kind.title, settings=_settings(kind))
+        for each, kind in known.items()
+    )
 
 
-def method_table(dataset: str | None) -> Table:
-    """All methods, and of each whether it fits a data set.
-
-    Raises:
-        RecipeError: if there is no such data set.
-    """
-    from vardax_core.data import load_recipe
-    from vardax_core.experiments.settings import lack_of, usual_methods
-    from vardax_core.methods.registry import registered_methods
-
-    table = Table("name", "what it is", "source", title="methods")
-    if dataset is None:
-        for name, method in registered_methods().items():
-            table.add_row(name, method.title, escape(method.source))
-        return table
-    recipe = load_recipe(dataset)
-    usual = usual_methods(recipe)
-    table = Table("name", "what it is", f"with {dataset}", title="methods")
-    for name, method in registered_methods().items():
-        lack = lack_of(recipe, name)
-        fits = "usual" if name in usual else "fits"
-        table.add_row(name, method.title, fits if lack is None else f"does not fit: {escape(lack)}")
+def source_table(entries: Sequence[answers.SourceEntry]) -> Table:
+    """All sources, a row each."""
+    table = Table("name", "what it is", title="sources")
+    for one in entries:
+        table.add_row(one.name, one.title)
     return table
 
 
-def method_settings_table(name: str, dataset: str | None) -> Table:
-    """The settings of one method, with the values of a data set.
+def method_entries(name: str | None, dataset: str | None) -> tuple[answers.MethodEntry, ...]:
+    """All methods or one of them, and whether they fit a data set.
 
     Raises:
         UnknownNameError: if there is no such method.
         RecipeError: if there is no such data set.
     """
     from vardax_core.data import load_recipe
-    from vardax_core.experiments.settings import usual_options
-    from vardax_core.methods.registry import method_of
+    from vardax_core.experiments.settings import lack_of, usual_methods, usual_options
+    from vardax_core.methods.registry import method_of, registered_methods
 
-    options = {} if dataset is None else usual_options(load_recipe(dataset), name)
-    title = f"settings of the method {name}" + (f" with {dataset}" if dataset else "")
-    method = method_of(name, options)
-    return _fields_table(type(method), title, {k: getattr(method, k) for k in options})
+    recipe = None if dataset is None else load_recipe(dataset)
+    usual = () if recipe is None else usual_methods(recipe)
+    entries = []
+    for each in registered_methods() if name is None else (name,):
+        options = {} if recipe is None or name is None else usual_options(recipe, each)
+        method = method_of(each, options)
+        entries.append(
+            answers.MethodEntry(
+                name=each,
+                title=method.title,
+                source=method.source,
+                usual=None if recipe is None else each in usual,
+                lack=None if recipe is None else lack_of(recipe, each),
+                settings=_settings(type(method), {k: getattr(method, k) for k in options}),
+            )
+        )
+    return tuple(entries)
 
 
-def _fields_table(
-    kind: type[BaseModel], title: str, chosen: Mapping[str, object] = MappingProxyType({})
-) -> Table:
-    table = Table("setting", "what it is", "default", title=title)
-    for setting, field in kind.model_fields.items():
-        value = chosen.get(setting, None if field.is_required() else field.default)
-        shown = f"{value:g}" if isinstance(value, float) else str(value)
-        table.add_row(setting, escape(field.description or ""), "" if value is None else shown)
+def method_table(entries: Sequence[answers.MethodEntry], dataset: str | None) -> Table:
+    """All methods, a row each, and whether they fit a data set."""
+    last = "source" if dataset is None else f"with {dataset}"
+    table = Table("name", "what it is", last, title="methods")
+    for one in entries:
+        fits = "usual" if one.usual else "fits"
+        if one.lack is not None:
+            fits = f"does not fit: {one.lack}"
+        table.add_row(one.name, one.title, one.source if dataset is None else fits)
     return table
+
+
+def settings_table(settings: Sequence[answers.SettingEntry], title: str) -> Table:
+    """The settings of a method or model, a row each."""
+    table = Table("setting", "what it is", "default", title=title)
+    for one in settings:
+        value = one.default
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        table.add_row(one.name, one.description, "" if value is None else shown)
+    return table
+
+
+def _settings(
+    kind: type[BaseModel], chosen: Mapping[str, object] = MappingProxyType({})
+) -> tuple[answers.SettingEntry, ...]:
+    return tuple(
+        answers.SettingEntry(
+            name=name,
+            description=field.description or "",
+            default=to_jsonable_python(
+                chosen.get(name, None if field.is_required() else field.get_default())
+            ),
+        )
+        for name, field in kind.model_fields.items()
+    )

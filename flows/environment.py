@@ -5,8 +5,8 @@ from pathlib import Path
 
 import httpx
 
-ROOT_VARIABLE = "VARDAX_ROOT"
-STORES_VARIABLE = "VARDAX_STORES"
+from vardax_core.paths import ROOT_VARIABLE, STORES_VARIABLE, default_root, default_stores
+
 WEBHOOK_VARIABLE = "VARDAX_WEBHOOK"
 """URL that is called when an alert begins or ends."""
 AUTH_VARIABLE = "VARDAX_AUTH"
@@ -15,9 +15,8 @@ SERVICE_VARIABLE = "VARDAX_SERVICE"
 """Root of the service that a process belongs to; the service sets it."""
 RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 """The flow run that a process executes; Prefect sets it."""
-DEFAULT_ROOT = ".vardax"
-FOLDER_VARIABLES = (ROOT_VARIABLE, "VARDAX_DATASETS_DIR", "VARDAX_DATA_DIR", "VARDAX_CACHE_DIR")
-"""Variables that name folders of this machine."""
+FOLDER_VARIABLES = (ROOT_VARIABLE, "VARDAX_DATA_DIR", "VARDAX_CACHE_DIR")
+"""Variables that name a folder of this machine each."""
 
 EMBEDDED = {
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
@@ -44,29 +43,6 @@ class ServerError(ValueError):
     """The Prefect server that is named does not take calls."""
 
 
-def default_root() -> Path:
-    """The folder of all runs: the variable VARDAX_ROOT, or `.vardax` where one stands.
-
-    Raises:
-        PathError: the variable names no folder of this machine.
-    """
-    from vardax_core.paths import folder_setting
-
-    return folder_setting(ROOT_VARIABLE) or Path(DEFAULT_ROOT)
-
-
-def default_stores() -> str | None:
-    """Where stores are kept: the variable VARDAX_STORES, or None for below the root.
-
-    Raises:
-        PathError: the variable names no place.
-    """
-    from vardax_core.paths import path_or_url, setting
-
-    named = setting(STORES_VARIABLE)
-    return None if named is None else path_or_url(named, STORES_VARIABLE)
-
-
 def chosen_root(option: str | Path | None) -> Path:
     """The folder of all runs that an option names, or the default.
 
@@ -76,12 +52,16 @@ def chosen_root(option: str | Path | None) -> Path:
     Raises:
         PathError: the option or a variable names no folder of this machine.
     """
-    from vardax_core.paths import folder_setting, is_url, local_path
+    from vardax_core.data.catalogue import VARIABLE, own_folders
+    from vardax_core.paths import folder_setting, is_url, local_path, setting
 
     for variable in FOLDER_VARIABLES:
         folder = folder_setting(variable)
         if folder is not None:
             os.environ[variable] = str(folder.absolute())
+    own = [folder.absolute() for folder in own_folders()]
+    if setting(VARIABLE) is not None or own[0].is_dir():
+        os.environ[VARIABLE] = os.pathsep.join(map(str, own))
     stores = default_stores()
     if stores is not None:
         os.environ[STORES_VARIABLE] = stores if is_url(stores) else str(Path(stores).absolute())

@@ -4,7 +4,6 @@
 import os
 import string
 import sys
-from pathlib import Path
 from uuid import UUID
 
 from prefect.blocks.webhook import Webhook
@@ -14,9 +13,10 @@ from pydantic import SecretStr, ValidationError
 
 from flows.environment import WEBHOOK_VARIABLE
 from vardax_core.data.yamlfile import read_yaml
+from vardax_core.paths import home
 
 BLOCK = "vardax-alerts"
-FILE = Path(__file__).resolve().parents[1] / "deployments" / "alerts.yaml"
+FILE = home() / "deployments" / "alerts.yaml"
 
 
 class WebhookError(ValueError):

@@ -14,8 +14,9 @@ import psutil
 from rich.console import Console
 
 from flows.environment import RUN_VARIABLE, SERVICE_VARIABLE
+from vardax_core.paths import home
 
-HOME = Path(__file__).resolve().parents[1]
+HOME = home()
 PATIENCE = 5.0
 """Seconds that a flow run may go on while the service stops, before it is asked to end."""
 GRACE = 10.0

@@ -9,10 +9,10 @@ from uuid import UUID
 import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-console = Console(stderr=True)
+from flows.terminal import progress as console
+
 RETRIES = 2
 """Six seconds, instead of the minute that Prefect takes."""
 WIDTH = 20

@@ -27,6 +27,8 @@ from flows.keeper import Keeper, Pool
 from flows.processes import HOME, Processes, ServiceError, ServiceFailedError, end, left_behind
 from flows.root_lock import root_lock
 from flows.service_api import Api
+from vardax_core.data.catalogue import VARIABLE as DATASETS_VARIABLE
+from vardax_core.data.catalogue import own_folders
 
 DEPLOYMENTS = HOME / "deployments"
 CPU_POOLS = ("cpu", "streams")
@@ -77,7 +79,9 @@ class Service:
         settings = {
             **ALWAYS,
             ROOT_VARIABLE: str(self.root),
+            DATASETS_VARIABLE: os.pathsep.join(str(folder.absolute()) for folder in own_folders()),
             "VARDAX_HOME": str(HOME),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(HOME), kept.get("PYTHONPATH")))),
             "PREFECT_HOME": str(self.root / "prefect"),
             "PREFECT_API_URL": self.url,
             "PREFECT_SERVER_UI_API_URL": "/api",
@@ -153,6 +157,14 @@ class Service:
             raise ServiceError(
                 f"The root {self.root} cannot be written to ({error.strerror}): give another with "
                 "--root."
+            ) from error
+        own = own_folders()[0].absolute()
+        try:
+            own.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServiceError(
+                f"The folder {own} of your own recipes cannot be made ({error.strerror}): name "
+                f"another with {DATASETS_VARIABLE}."
             ) from error
         with root_lock(self.root, f"http://{self.host}:{self.port}"):
             end(left_behind(self.root))

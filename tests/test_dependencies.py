@@ -26,16 +26,25 @@ INDIRECT = {
     "flask": "moto's server",
     "flask-cors": "moto's server",
     "dapper": "run by a Python of its own",
+    "mkdocs-material": "the theme of the site",
+    "mkdocstrings": "a plug-in of the site",
+    "setuptools": "builds the wheel",
 }
 """Declared and never imported, with the reason."""
+LIBRARY = tuple(f"vardax_core/{part}" for part in ("state", "models", "observations", "analysis"))
+"""What an installation without extras is for."""
 ELSEWHERE = {"sbi"}
 """Imported by scripts that another Python runs."""
 
 
 def declared(*extras):
-    listed = [*PROJECT["dependencies"]]
-    for extra in extras:
-        listed += PROJECT["optional-dependencies"][extra]
+    """What the library needs, with extras and those that they name."""
+    listed, asked = [*PROJECT["dependencies"]], [*extras]
+    for extra in asked:
+        for one in PROJECT["optional-dependencies"][extra]:
+            own = re.fullmatch(rf"{PROJECT['name']}\[(.*)\]", one)
+            asked += own[1].split(",") if own else []
+            listed += [] if own else [one]
     return {re.split(r"[\[<>=;! ]", one, maxsplit=1)[0].lower() for one in listed}
 
 
@@ -72,9 +81,13 @@ def distributions(module):
 @pytest.mark.parametrize(
     ("folders", "extras"),
     [
-        (("vardax_core", "flows"), ()),
-        (("tests",), ("test",)),
-        (("benchmarks",), ("test", "benchmarks")),
+        (LIBRARY, ()),
+        (("vardax_core/data", "vardax_core/store"), ("store", "grib")),
+        (("vardax_core",), ("store", "grib", "plots")),
+        (("flows",), ("flows",)),
+        (("docs",), ("docs", "plots")),
+        (("tests",), ("all", "test")),
+        (("benchmarks",), ("all", "test", "benchmarks")),
     ],
 )
 def test_what_is_imported_is_declared(folders, extras):
@@ -90,15 +103,24 @@ def test_what_is_imported_is_declared(folders, extras):
 
 
 def test_what_is_declared_is_used():
-    used = set().union(*map(distributions, imported("vardax_core", "flows", "tests", "benchmarks")))
+    folders = ("vardax_core", "flows", "tests", "benchmarks", "docs")
+    used = set().union(*map(distributions, imported(*folders)))
     used = {re.sub(r"[-_.]+", "-", one) for one in used}
     idle = {
         name
-        for name in declared("test", "benchmarks")
+        for name in declared("all", "docs", "test", "benchmarks")
         if re.sub(r"[-_.]+", "-", name) not in used and name not in INDIRECT
     }
     assert not idle
 
 
 def test_every_reason_is_of_something_declared():
-    assert set(INDIRECT) <= declared("test", "benchmarks")
+    assert set(INDIRECT) <= declared("all", "docs", "test", "benchmarks")
+
+
+def test_every_pin_is_of_one_list():
+    pins = [line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().split()]
+    assert len(pins) == len(set(pins))
+    pinned = {re.sub(r"[-_.]+", "-", name) for name in pins}
+    asked = {re.sub(r"[-_.]+", "-", name) for name in declared("all", "docs", "test")}
+    assert asked - pinned == set()

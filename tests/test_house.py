@@ -18,6 +18,7 @@ LAYERS = (
     ("methods",),
     ("experiments",),
     ("monitoring",),
+    ("notebook",),
 )
 """From the ground up; what stands in one line may use each other."""
 NAMING = {"models", "methods"}
@@ -100,3 +101,40 @@ def test_nothing_branches_on_a_kind_where_the_thing_could_say_itself():
         and "dtype.kind" not in ast.unparse(node)
     ]
     assert not found
+
+
+def tree_of_imports():
+    """Every module of library and flows, and those that it imports when it is loaded."""
+    paths = {}
+    for path in [p for top in ("vardax_core", "flows") for p in (ROOT / top).rglob("*.py")]:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        paths[name.removesuffix(".__init__")] = path
+    found = {}
+    for name, path in paths.items():
+        found[name] = set()
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import):
+                found[name] |= {alias.name for alias in node.names} & set(paths)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                for alias in node.names:
+                    whole = f"{node.module}.{alias.name}"
+                    found[name] |= {whole if whole in paths else node.module} & set(paths)
+    return found
+
+
+def test_no_module_imports_itself_on_a_circle():
+    with_arrows = tree_of_imports()
+    while leaves := {name for name, used in with_arrows.items() if not used & set(with_arrows)}:
+        with_arrows = {n: used for n, used in with_arrows.items() if n not in leaves}
+    assert sorted(with_arrows) == []
+
+
+LONGEST = 400
+"""Lines of a file."""
+
+
+def test_no_file_is_longer_than_a_reader_can_hold():
+    tops = ("vardax_core", "flows", "tests", "benchmarks", "docs")
+    files = [path for top in tops for path in (ROOT / top).rglob("*.py")]
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().split("\n")) for path in files}
+    assert {name: length for name, length in lengths.items() if length > LONGEST + 1} == {}

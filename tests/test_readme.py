@@ -34,8 +34,6 @@ COMMANDS = [
 ]
 LOOKS = ("datasets", "models", "methods")
 """Commands that need no store."""
-MADE = "stations"
-"""A data set that the README makes."""
 BINARIES = Path(sys.executable).parent
 
 
@@ -123,18 +121,16 @@ def test_the_command_line_takes_every_command(words):
     assert command.make_context(words[0], list(words[1:])).args == []
 
 
-@pytest.mark.parametrize(
-    "words", [w for w in COMMANDS if w[0] in LOOKS and MADE not in w], ids=" ".join
-)
+@pytest.mark.parametrize("words", [w for w in COMMANDS if w[0] in LOOKS], ids=" ".join)
 def test_what_there_is_is_listed(words):
     result = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
-    assert len(result.stdout.split("\n")) > 5
+    assert len(result.stdout.strip().split("\n")) > 3
 
 
 def test_the_parts_can_be_used_alone(place, environment):
     blocks = [b for language, b in BLOCKS if language == "python"]
-    (block,) = (b for b in blocks if "icechunk" not in b and "datasets/" not in b)
+    (block,) = (b for b in blocks if "AmortizedPosterior" in b)
     assert "(8, 16, 40)" in execute([sys.executable, "-c", block], place, environment)
 
 
@@ -153,5 +149,7 @@ def test_every_block_runs_in_order(place, environment):
                 printed.append(execute(line, place, environment))
     text = "\n".join(printed)
     assert "rmse.a" in text
-    assert "analysis" in text
+    assert "crps_gaussian" in text
+    assert (place / "analysis.png").stat().st_size > 10_000
+    assert (place / ".vardax" / "copy.nc").is_file()
     assert "(8, 16, 40)" in text

@@ -4,6 +4,9 @@ import os
 import re
 from pathlib import Path
 
+ROOT_VARIABLE = "VARDAX_ROOT"
+STORES_VARIABLE = "VARDAX_STORES"
+DEFAULT_ROOT = ".vardax"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """Also what `Path` makes of a URL: it drops the second slash."""
 
@@ -25,6 +28,25 @@ def folder_setting(variable: str) -> Path | None:
     """
     text = setting(variable)
     return None if text is None else local_path(text, variable)
+
+
+def folder_settings(variable: str) -> list[Path]:
+    """The folders that an environment variable names, parted as in PATH; none where it is unset.
+
+    Raises:
+        PathError: one is none on this machine.
+    """
+    text = setting(variable)
+    parts = [] if text is None else [text] if is_url(text) else text.split(os.pathsep)
+    return [local_path(part, variable) for part in parts if part.strip()]
+
+
+def home() -> Path:
+    """The folder with `flows`, `datasets` and `deployments`: the checkout, or where an installed
+    vardax keeps them."""
+    package = Path(__file__).resolve().parent
+    installed = package / "home"
+    return installed if installed.is_dir() else package.parent
 
 
 def is_url(text: str | Path) -> bool:
@@ -68,3 +90,22 @@ def path_or_url(text: str | Path, what: str) -> str:
     if "://" in written:
         return written
     return str(local_path(written, what))
+
+
+def default_root() -> Path:
+    """The folder of all runs: the variable VARDAX_ROOT, or `.vardax` where one stands.
+
+    Raises:
+        PathError: the variable names no folder of this machine.
+    """
+    return folder_setting(ROOT_VARIABLE) or Path(DEFAULT_ROOT)
+
+
+def default_stores() -> str | None:
+    """Where stores are kept: the variable VARDAX_STORES, or None for below the root.
+
+    Raises:
+        PathError: the variable names no place.
+    """
+    named = setting(STORES_VARIABLE)
+    return None if named is None else path_or_url(named, STORES_VARIABLE)

@@ -41,7 +41,7 @@ def test_from_files_to_a_data_set_that_can_be_run(place):
     assert code == ExitCode.DONE, text
     assert "value is 'temp'" in text
     assert str(place / "datasets" / "my-stations" / "CARD.md") in text
-    assert list_recipes() == ["my-stations"]
+    assert "my-stations" in list_recipes()
     code, text = vardax("check", "my-stations")
     assert code == ExitCode.DONE, text
     assert "my-stations can be run: vardax run my-stations" in text

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from flows import cli_common, environment
+from flows import environment, terminal
 from flows.environment import chosen_root, configure, default_root, default_stores
 from flows.parameters import ExperimentParameters
-from vardax_core.data import datasets_dir
+from vardax_core.data import list_recipes
 from vardax_core.data.sources import default_cache_dir
 from vardax_core.paths import PathError, local_path, path_or_url
 from vardax_core.store import LocationError, location_of
@@ -59,13 +59,13 @@ def test_a_url_is_no_folder(variable, monkeypatch):
 
 
 def test_processes_that_start_elsewhere_find_the_same_places(tmp_path, monkeypatch):
-    for variable in (*environment.FOLDER_VARIABLES, "VARDAX_STORES"):
+    for variable in (*environment.FOLDER_VARIABLES, "VARDAX_STORES", "VARDAX_DATASETS_DIR"):
         monkeypatch.setenv(variable, "here")
     assert chosen_root(None) == tmp_path / "here"
     monkeypatch.chdir("/")
     assert default_root() == Path(default_stores()) == default_cache_dir() == tmp_path / "here"
-    with pytest.raises(ValueError, match=f"searched {tmp_path / 'here'}"):
-        datasets_dir()
+    with pytest.raises(ValueError, match=f"got {tmp_path / 'here'}"):
+        list_recipes()
     monkeypatch.setenv("VARDAX_STORES", "s3://bucket/prefix")
     chosen_root(None)
     assert default_stores() == "s3://bucket/prefix"
@@ -122,12 +122,13 @@ def test_an_empty_address_of_a_server_is_none(tmp_path, monkeypatch, url):
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
 def test_no_word_of_a_table_is_cut_off(width, monkeypatch, capsys):
-    monkeypatch.setattr(cli_common, "console", Console(width=width, markup=False))
+    drawn = Console(width=width, markup=False, force_terminal=True)
+    monkeypatch.setattr(terminal, "console", drawn)
     words = ["rmse.a", "[m]", "coverage", "µs", "amortized", "1234567", "climatology"]
     table = Table("method", "rmse.a [m]", "90 % coverage", "µs per cycle")
     table.add_row("amortized", "0.123", "89.3 %", "1234567")
     table.add_row("climatology", "0.123", "89.3 %", "12")
-    cli_common.show(table)
+    terminal.show(table)
     printed = capsys.readouterr().out
     assert [word for word in words if word not in printed] == []
 

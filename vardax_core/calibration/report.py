@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from vardax_core.calibration import detail, plots
 from vardax_core.calibration.headline import headline
 from vardax_core.calibration.page import PageContent, page
-from vardax_core.calibration.plots.style import write_atomically
 from vardax_core.calibration.scored_by import scored_by
 from vardax_core.calibration.scores import Scores, compute_scores
+from vardax_core.files import write_atomically
 from vardax_core.words import counted
 
 FIRST_PICTURES = 3

@@ -1,6 +1,13 @@
 """Recipes of data sets, and the way from a recipe to validated observations."""
 
-from vardax_core.data.catalogue import datasets_dir, list_recipes, load_recipe, read_recipe
+from vardax_core.data.catalogue import (
+    datasets_dir,
+    list_recipes,
+    load_recipe,
+    named_by,
+    read_recipe,
+    recipe_file,
+)
 from vardax_core.data.contracts import nature_run_schema, observations_schema, validate
 from vardax_core.data.errors import (
     ChecksumError,
@@ -46,11 +53,13 @@ __all__ = [
     "load_recipe",
     "locate",
     "mask_truth",
+    "named_by",
     "nature_run_schema",
     "observations_schema",
     "observe",
     "open_nature_run",
     "read_recipe",
+    "recipe_file",
     "simulate_nature_run",
     "to_minutes",
     "twin_model",

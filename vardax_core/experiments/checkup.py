@@ -16,7 +16,6 @@ from vardax_core.calibration.plots.found import (
     found_map,
     histogram_of_values,
 )
-from vardax_core.calibration.plots.style import write_atomically
 from vardax_core.data import Recipe, ingest
 from vardax_core.data.account import origin_of
 from vardax_core.data.errors import RecipeError, SourceError
@@ -28,6 +27,7 @@ from vardax_core.data.streams.coverage import by_platform, gaps
 from vardax_core.data.streams.records import Records
 from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.experiments.settings import require_training, usual_methods
+from vardax_core.files import write_atomically
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.words import counted
 

@@ -13,7 +13,6 @@ import xarray as xr
 from vardax_core.calibration.dataset import calibration_dataset
 from vardax_core.calibration.detail import Makers
 from vardax_core.calibration.gates.report import REPORT
-from vardax_core.calibration.plots.style import write_atomically
 from vardax_core.calibration.regions import region_names
 from vardax_core.calibration.report import (
     MethodResult,
@@ -32,6 +31,7 @@ from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.experiments.validation import is_gated
 from vardax_core.experiments.weighting import BY_AREA, stored_weighting
 from vardax_core.methods.reported_errors import ERRORS_LEARNED
+from vardax_core.files import write_atomically
 from vardax_core.observations.quality import QualityCode
 from vardax_core.store import ExperimentStore, groups_digest
 from vardax_core.training.promotion import gates_folder

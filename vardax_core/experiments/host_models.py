@@ -18,7 +18,7 @@ from typing import Any
 
 import xarray as xr
 
-from vardax_core.data.catalogue import datasets_dir
+from vardax_core.data.catalogue import recipe_file
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.host_sections import CallableForecast, CommandForecast
 from vardax_core.data.places import sha256_of
@@ -207,7 +207,7 @@ def _file_of(word: str, recipe: Recipe) -> pathlib.Path | None:
     """Find the file of the recipe's folder or of the folders of data that a word names."""
     folders = list(data_folders())
     with contextlib.suppress(RecipeError):
-        folders.insert(0, datasets_dir() / recipe.name)
+        folders.insert(0, recipe_file(recipe.name).parent)
     if not word or "{" in word:
         return None
     files = [folder.absolute() / word for folder in folders]

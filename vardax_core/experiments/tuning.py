@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 import vardax_core
-from vardax_core.calibration.plots.style import write_atomically
 from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.data.ingest import SIMULATED, Ingested, ingest
@@ -32,6 +31,7 @@ from vardax_core.experiments.trial import (
     trial_recipe,
     usual_count,
 )
+from vardax_core.files import write_atomically
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.training.observing import FixedNetwork
 from vardax_core.training.tuning import choose

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any, TypeVar
 
 import equinox as eqx
+
+from vardax_core.files import write_atomically
 
 T = TypeVar("T")
 
@@ -26,13 +27,7 @@ def save_checkpoint(path: Path, tree: Any, identity: dict[str, Any]) -> None:
         eqx.tree_serialise_leaves(file, tree)
     content = body.read_bytes()
     header = {"identity": identity, "sha256": hashlib.sha256(content).hexdigest()}
-    aside = path.with_name(path.name + ".part")
-    with aside.open("wb") as file:
-        file.write(json.dumps(header, sort_keys=True).encode() + b"\n")
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    write_atomically(path, json.dumps(header, sort_keys=True).encode() + b"\n" + content)
     body.unlink()
 
 

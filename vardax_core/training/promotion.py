@@ -1,6 +1,5 @@
 """Which version of a model may go to work: reports beside the weights, and the champion."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vardax_core.calibration.gates.report import REPORT
-from vardax_core.calibration.plots.style import write_atomically
+from vardax_core.files import file_sha256, write_atomically
 from vardax_core.training.registry import ModelRegistry, ModelVersion
 from vardax_core.words import counted
 
@@ -135,7 +134,7 @@ def promote(
     entry = Champion(
         version=version.path.name,
         sha256=version.sha256,
-        report_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        report_sha256=file_sha256(path),
         since=_now(),
         override=override_reason(version),
     )

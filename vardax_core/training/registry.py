@@ -11,9 +11,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import equinox as eqx
+
+from vardax_core.files import file_sha256, flush, flush_folder
 
 Factories = Mapping[str, Callable[..., eqx.Module]]
 
@@ -110,8 +112,8 @@ class ModelRegistry:
             weights = aside / "weights.eqx"
             with weights.open("wb") as file:
                 eqx.tree_serialise_leaves(file, model)
-                _flush(file)
-            sha256 = _sha256(weights)
+                flush(file)
+            sha256 = file_sha256(weights)
             manifest = {
                 "name": name,
                 "sha256": sha256,
@@ -122,7 +124,7 @@ class ModelRegistry:
             }
             with (aside / "manifest.json").open("wb") as file:
                 file.write(_to_json(manifest))
-                _flush(file)
+                flush(file)
             return self._publish(name, aside, sha256)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -152,7 +154,7 @@ class ModelRegistry:
                 f"{sorted(factories)}; pass factories with that name."
             )
         weights = found.path / "weights.eqx"
-        got = _sha256(weights)
+        got = file_sha256(weights)
         expected = manifest["sha256"]
         if got != expected or not found.path.name.endswith(expected[:12]):
             raise WeightsChecksumError(
@@ -246,9 +248,9 @@ class ModelRegistry:
             except FileExistsError:
                 number += 1
         target = folder / f"{number:04d}-{sha256[:12]}"
-        _flush_directory(aside)
+        flush_folder(aside)
         os.rename(aside, target)
-        _flush_directory(folder)
+        flush_folder(folder)
         return ModelVersion(name, number, sha256, target)
 
     @staticmethod
@@ -274,24 +276,6 @@ def _to_json(value: Any) -> bytes:
             f"({error})."
         ) from error
     return text.encode() + b"\n"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _flush_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _library_versions() -> dict[str, str]:

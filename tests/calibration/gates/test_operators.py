@@ -1,4 +1,4 @@
-"""Gates on derivatives and emulated models."""
+"""Gates on derivatives."""
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,7 @@ from vardax_core.calibration.gates.context import GateContext
 from vardax_core.calibration.gates.operators import (
     AdjointGate,
     Derivatives,
-    ForwardGate,
-    LinearGaussianGate,
     derivatives,
-    forward_errors,
     iterations_for,
     operator_norm,
 )
@@ -76,19 +73,3 @@ def test_an_oracle_without_response_divides_by_nothing(key):
 
 def test_more_iterations_for_more_directions():
     assert iterations_for(16384) > iterations_for(3) >= 2
-
-
-def test_an_emulator_is_judged_by_its_worst_point(key):
-    exact = jax.random.normal(key, (50, 6))
-    emulated = exact.at[:, 4].add(0.5)
-    error = forward_errors(emulated, exact, 2 * jnp.ones(6))
-    np.testing.assert_allclose(error, 0.25)
-    assert not ForwardGate((0.01, error)).check(EMPTY).passed
-    assert ForwardGate((0.01, 0.02)).check(EMPTY).passed
-    assert not ForwardGate((0.01, float("nan"))).check(EMPTY).passed
-    assert "nothing was measured" in ForwardGate(()).check(EMPTY).message
-
-
-def test_the_linear_gaussian_gate_takes_the_larger_error():
-    assert LinearGaussianGate(0.01, 0.02).check(EMPTY).passed
-    assert not LinearGaussianGate(0.01, 0.2).check(EMPTY).passed

@@ -1,4 +1,4 @@
-"""Gates on derivatives and on emulated models, with tolerances in place of p-values."""
+"""Gates on derivatives, with tolerances in place of p-values."""
 
 import math
 from collections.abc import Callable
@@ -153,74 +153,6 @@ class AdjointGate(AbstractGate):
             return worst
         return _within(
             self.name, ratios, self.tolerance, f"{what} in the median case", fault, _middle
-        )
-
-
-class ForwardGate(AbstractGate):
-    """An emulated forecast is that of the model it stands for.
-
-    Attributes:
-        errors: root mean square error of emulated forecasts at every point over its climatological
-            standard deviation, the largest over the points, for each lead.
-        tolerance: largest error allowed.
-        name: what reports call it.
-    """
-
-    errors: tuple[float, ...] = eqx.field(static=True)
-    tolerance: float = eqx.field(static=True, default=0.1)
-    name: str = eqx.field(static=True, default="forward agreement")
-
-    @property
-    def statistical(self) -> bool:
-        return False
-
-    def check(self, context: GateContext, *, level: float = FAMILY_LEVEL) -> GateResult:
-        return _within(
-            self.name,
-            list(self.errors),
-            self.tolerance,
-            "largest error of the emulated forecast, in climatological standard deviations",
-            "the emulator does not follow the model",
-        )
-
-
-def forward_errors(
-    emulated: Float[Array, "sample *state"],
-    exact: Float[Array, "sample *state"],
-    climatological_sd: Float[Array, "*state"],
-) -> float:
-    """Root mean square error over samples, in climatological standard deviations, of the worst
-    point; for `ForwardGate`."""
-    rms = jnp.sqrt(jnp.mean((emulated - exact) ** 2, axis=0))
-    return float(jnp.max(rms / climatological_sd))
-
-
-class LinearGaussianGate(AbstractGate):
-    """Where everything is linear and Gaussian, mean and spread are those of the Kalman filter.
-
-    Attributes:
-        mean_error: largest |mean - Kalman mean| in Kalman standard deviations.
-        spread_error: largest |log(spread / Kalman spread)|.
-        tolerance: largest error allowed.
-        name: what reports call it.
-    """
-
-    mean_error: float = eqx.field(static=True)
-    spread_error: float = eqx.field(static=True)
-    tolerance: float = eqx.field(static=True, default=0.1)
-    name: str = eqx.field(static=True, default="linear-Gaussian exactness")
-
-    @property
-    def statistical(self) -> bool:
-        return False
-
-    def check(self, context: GateContext, *, level: float = FAMILY_LEVEL) -> GateResult:
-        return _within(
-            self.name,
-            [self.mean_error, self.spread_error],
-            self.tolerance,
-            "largest difference from the Kalman filter in mean [sd] or log spread",
-            "the analysis does not reach the Kalman filter on a linear problem",
         )
 
 

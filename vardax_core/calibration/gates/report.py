@@ -19,7 +19,8 @@ from vardax_core.calibration.plots.gates import (
     score_ranges,
     two_distributions,
 )
-from vardax_core.calibration.plots.style import save, short, write_atomically
+from vardax_core.calibration.plots.style import save, short
+from vardax_core.files import write_atomically
 
 REPORT = "report.json"
 PAGE = "report.md"

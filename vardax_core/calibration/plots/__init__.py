@@ -9,7 +9,6 @@ from vardax_core.calibration.plots.fields import (
     section,
 )
 from vardax_core.calibration.plots.observed_map import ObservedMap, observed_map
-from vardax_core.calibration.plots.spectra import reliability, spectra_curves
 from vardax_core.calibration.plots.style import png_bytes, save
 from vardax_core.calibration.plots.verification import (
     comparison,
@@ -39,10 +38,8 @@ __all__ = [
     "png_bytes",
     "point_series",
     "rank_histogram",
-    "reliability",
     "save",
     "section",
-    "spectra_curves",
     "spread_error",
     "withheld_comparison",
     "withheld_coverage",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import yaml
 
-from vardax_core.data.catalogue import datasets_dir
+from vardax_core.data.catalogue import own_folders
 from vardax_core.data.drafts.card import card_text
 from vardax_core.data.drafts.draft import Draft, draft_of
 from vardax_core.data.drafts.written import recipe_text
@@ -17,7 +17,7 @@ from vardax_core.data.errors import RecipeError, SourceNotFoundError
 from vardax_core.data.recipe import Recipe, validate_recipe
 from vardax_core.data.state_frame import data_folders, state_frame
 from vardax_core.data.yamlfile import read_yaml
-from vardax_core.paths import folder_setting, is_url
+from vardax_core.paths import is_url
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
@@ -49,15 +49,8 @@ class Drafted:
 
 
 def own_datasets_dir() -> pathlib.Path:
-    """The folder that new recipes are written to: that of the recipes, or `datasets` in the
-    working directory where there is none yet."""
-    named = folder_setting("VARDAX_DATASETS_DIR")
-    if named is not None:
-        return named
-    try:
-        return datasets_dir()
-    except RecipeError:
-        return pathlib.Path.cwd() / "datasets"
+    """The folder that new recipes are written to: the first of a user's own."""
+    return own_folders()[0]
 
 
 def name_below(written: str, folders: Sequence[pathlib.Path]) -> str:

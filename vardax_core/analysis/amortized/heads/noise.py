@@ -78,38 +78,6 @@ class VarianceExploding(AbstractNoiseProcess):
         return jnp.clip(jnp.where(quantile < share, uniform, normal), low, high)
 
 
-class VariancePreserving(AbstractNoiseProcess):
-    """s = 1 / sqrt(1 + sigma^2), with the levels of a linear noise rate beta(t) in training.
-
-    sigma(t)^2 = exp(beta_min t + (beta_max - beta_min) t^2 / 2) - 1 for t uniform in (0, 1).
-
-    Attributes:
-        beta_min, beta_max: noise rate at t = 0 and t = 1.
-        sigma_min: lowest noise level.
-
-    Source: Ho et al. (2020), arXiv:2006.11239; Song et al. (2021), arXiv:2011.13456.
-    """
-
-    beta_min: float = eqx.field(static=True, default=0.1)
-    beta_max: float = eqx.field(static=True, default=16.0)
-    sigma_min: float = eqx.field(static=True, default=2e-3)
-
-    def __check_init__(self):
-        _check_range(self)
-
-    @property
-    def sigma_max(self) -> float:
-        return math.sqrt(math.exp((self.beta_min + self.beta_max) / 2) - 1)
-
-    def log_scale(self, log_sigma: Float[Array, ""]) -> Float[Array, ""]:
-        return -0.5 * jax.nn.softplus(2 * log_sigma)
-
-    def training_log_sigma(self, quantile: Float[Array, ""]) -> Float[Array, ""]:
-        low, high = self.log_range
-        rate = self.beta_min * quantile + 0.5 * (self.beta_max - self.beta_min) * quantile**2
-        return jnp.clip(0.5 * jnp.log(jnp.expm1(rate) + self.sigma_min**2), low, high)
-
-
 def _check_range(process: AbstractNoiseProcess) -> None:
     if not 0 < process.sigma_min < 1 < process.sigma_max:
         raise ValueError(
