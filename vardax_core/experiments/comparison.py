@@ -30,8 +30,8 @@ from vardax_core.experiments.problem import prior_of
 from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.experiments.validation import is_gated
 from vardax_core.experiments.weighting import BY_AREA, stored_weighting
-from vardax_core.methods.reported_errors import ERRORS_LEARNED
 from vardax_core.files import write_atomically
+from vardax_core.methods.reported_errors import ERRORS_LEARNED
 from vardax_core.observations.quality import QualityCode
 from vardax_core.store import ExperimentStore, groups_digest
 from vardax_core.training.promotion import gates_folder
