@@ -9,7 +9,8 @@ import pytest
 
 from tests.experiments import small
 from vardax_core.data import PeriodError
-from vardax_core.data.twin import mask_truth, observe
+from vardax_core.data.masks import mask_truth
+from vardax_core.data.twin import observe
 from vardax_core.experiments.assimilate import pending_cycles
 from vardax_core.experiments.comparison import IncomparableStoresError, compare
 from vardax_core.experiments.continuity import SourceChangedError

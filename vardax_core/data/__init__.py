@@ -23,10 +23,11 @@ from vardax_core.data.errors import (
     UnitsError,
 )
 from vardax_core.data.ingest import Ingested, ingest
+from vardax_core.data.masks import mask_truth
 from vardax_core.data.recipe import Recipe, validate_recipe
 from vardax_core.data.sources import locate, open_nature_run
 from vardax_core.data.timeaxis import from_minutes, instant_to_minutes, to_minutes
-from vardax_core.data.twin import draw_network, mask_truth, observe, simulate_nature_run, twin_model
+from vardax_core.data.twin import draw_network, observe, simulate_nature_run, twin_model
 from vardax_core.data.window import cycle_times, windows
 
 __all__ = [

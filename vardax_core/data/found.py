@@ -10,6 +10,7 @@ from jaxtyping import Int
 
 from vardax_core.data.errors import RecipeError, SourceError
 from vardax_core.data.forecast_fields import GivenForecast
+from vardax_core.data.masks import frame_mask
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reports import (
     EQUIVALENT,
@@ -20,7 +21,7 @@ from vardax_core.data.reports import (
     read_reports,
 )
 from vardax_core.data.space import state_grid
-from vardax_core.data.state_frame import data_folders, frame_mask, prior_fields, state_frame
+from vardax_core.data.state_frame import data_folders, prior_fields, state_frame
 from vardax_core.data.streams.account import KEPT_AS_RECORDS, Reason, StreamAccount
 from vardax_core.data.streams.read import read_stream
 from vardax_core.data.streams.records import Records

@@ -20,6 +20,7 @@ from vardax_core.data.contracts import (
     validate,
 )
 from vardax_core.data.errors import RecipeError
+from vardax_core.data.masks import mask_truth
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reports import last_observed, read_reports
 from vardax_core.data.screening import screen
@@ -28,7 +29,7 @@ from vardax_core.data.space import state_grid
 from vardax_core.data.state_frame import data_folders, prior_digest, state_frame
 from vardax_core.data.timeaxis import instant_to_minutes, to_minutes
 from vardax_core.data.truth_sources import TwinSource
-from vardax_core.data.twin import mask_truth, observe, simulate_nature_run
+from vardax_core.data.twin import observe, simulate_nature_run
 
 SIMULATED = "simulated"
 """In the place of a digest, for a truth that is not in a file."""

@@ -7,8 +7,8 @@ import xarray as xr
 from jaxtyping import Float
 
 from vardax_core.data.errors import RecipeError, SourceFormatError
+from vardax_core.data.masks import frame_mask
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.state_frame import frame_mask
 from vardax_core.data.truth_sources import TwinSource
 from vardax_core.models.settings import Axis as ModelAxis
 from vardax_core.state.axis import Axis

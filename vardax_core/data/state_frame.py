@@ -15,6 +15,7 @@ from vardax_core.data.channels import stacked
 from vardax_core.data.conventions import attributes_of, global_attributes
 from vardax_core.data.errors import RecipeError, SourceFormatError, TimeAxisError
 from vardax_core.data.fields import with_named_axes
+from vardax_core.data.masks import STATE_MASK, mask_truth
 from vardax_core.data.places import open_place, sha256_of
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reported import FieldFiles, GridMask, PriorFields
@@ -22,11 +23,7 @@ from vardax_core.data.sources import COORDINATE_ATTRS, default_cache_dir
 from vardax_core.data.streams.files import Found, find_files
 from vardax_core.data.streams.numbers import flagged_as
 from vardax_core.data.timeaxis import from_minutes, instant_to_minutes
-from vardax_core.data.twin import mask_truth
 from vardax_core.paths import folder_setting
-
-STATE_MASK = "state_mask"
-"""Name of the mask in datasets and stores: 1 at the points that belong to the state."""
 
 
 def data_folders(data_dir: pathlib.Path | None = None) -> tuple[pathlib.Path, ...]:
@@ -83,16 +80,6 @@ def state_frame(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:
         "flag_meanings": "outside state",
     }
     return frame.assign_coords({STATE_MASK: (recipe.state_dims, known.astype(np.int8), attrs)})
-
-
-def frame_mask(
-    frame: xr.Dataset | xr.DataArray, dims: Sequence[str]
-) -> Bool[np.ndarray, "*state"] | None:
-    """Give the mask of a frame or a store's group, None where all points belong to the state."""
-    there = frame.variables if isinstance(frame, xr.Dataset) else frame.coords
-    if STATE_MASK not in there:
-        return None
-    return frame[STATE_MASK].transpose(*dims).to_numpy().astype(bool)
 
 
 def prior_fields(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:

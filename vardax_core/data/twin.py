@@ -288,13 +288,3 @@ def _bounds(recipe: Recipe, channel: np.ndarray) -> tuple[np.ndarray | float, np
     parts = [recipe.as_observed(one) for one in recipe.variables]
     low, high = np.array([(one.valid_min, one.valid_max) for one in parts]).T
     return low[channel], high[channel]
-
-
-def mask_truth(nature_run: xr.Dataset, recipe: Recipe) -> xr.Dataset:
-    """The nature run with NaN where a variable is not finite or out of the recipe's bounds."""
-    valid = {}
-    for one in recipe.variables:
-        truth = nature_run[one.name]
-        with xr.set_options(keep_attrs=True):
-            valid[one.name] = truth.where((truth >= one.valid_min) & (truth <= one.valid_max))
-    return nature_run.assign(valid)

@@ -20,9 +20,9 @@ from vardax_core.data import Recipe, ingest
 from vardax_core.data.account import origin_of
 from vardax_core.data.errors import RecipeError, SourceError
 from vardax_core.data.found import Found, StreamFound, look, mask_share
+from vardax_core.data.masks import frame_mask
 from vardax_core.data.recipe_sections import CHANNEL, Variable
 from vardax_core.data.space import state_grid
-from vardax_core.data.state_frame import frame_mask
 from vardax_core.data.streams.coverage import by_platform, gaps
 from vardax_core.data.streams.records import Records
 from vardax_core.data.timeaxis import duration_to_minutes

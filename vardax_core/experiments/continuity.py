@@ -11,6 +11,7 @@ import xarray as xr
 from vardax_core.data.account import span_of
 from vardax_core.data.channels import names_of
 from vardax_core.data.ingest import Ingested
+from vardax_core.data.masks import mask_truth
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reports import OBSERVED_AT, PLATFORM, seconds_of
 from vardax_core.data.timeaxis import (
@@ -18,7 +19,6 @@ from vardax_core.data.timeaxis import (
     instant_to_minutes,
     to_minutes,
 )
-from vardax_core.data.twin import mask_truth
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.store import ExperimentStore
 

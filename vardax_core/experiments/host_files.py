@@ -14,8 +14,8 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from vardax_core.data.conventions import variable_attributes
+from vardax_core.data.masks import frame_mask
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.state_frame import frame_mask
 from vardax_core.data.timeaxis import MINUTES_UNITS, from_minutes
 from vardax_core.words import counted
 

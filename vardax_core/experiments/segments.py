@@ -15,9 +15,9 @@ from vardax_core.cycling.cycle import CycleOutput, CycleProgram, CycleState
 from vardax_core.cycling.smoother import SmoothingState
 from vardax_core.cycling.trust import TrustState
 from vardax_core.data.channels import names_of, split_by, stacked
+from vardax_core.data.masks import frame_mask
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import state_grid
-from vardax_core.data.state_frame import frame_mask
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.data.window import windows
 from vardax_core.experiments.forecast_inputs import ForecastInputs

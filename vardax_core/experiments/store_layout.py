@@ -19,11 +19,11 @@ from vardax_core.calibration.statistics import (
 from vardax_core.data.channels import channel_attributes
 from vardax_core.data.conventions import attributes_of
 from vardax_core.data.ingest import Ingested
+from vardax_core.data.masks import STATE_MASK
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.recipe_sections import CHANNEL
 from vardax_core.data.recipe_sections import Variable as RecipeVariable
 from vardax_core.data.reports import OWN_CODE, PLATFORM, STREAM, SUPERSEDED_AT
-from vardax_core.data.state_frame import STATE_MASK
 from vardax_core.experiments.settings import ExperimentSettings, analysis_chain
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.store import (
