@@ -16,7 +16,8 @@ class BiasUnits(NamedTuple):
         names: `stream/platform`, or the stream's where all of its platforms have one bias; more
             platforms add to the end.
         of_platform: number of the unit of each platform.
-        stream: number of the stream of each unit.
+        stream: number of the stream of each unit; -1 where the recipe does not have it, as one of
+            a single variable of several.
         asked: whether the recipe wants the bias taken off.
         anchor: whether it is among those whose biases have a mean of zero.
     """
@@ -41,13 +42,15 @@ def bias_units(recipe: Recipe, platforms: Sequence[str]) -> BiasUnits:
     stream_of, of_platform = [], []
     for name in platforms:
         own = name.partition("/")[0]
-        unit = own if known[streams[own]].bias_by == "stream" else name
+        number = streams.get(own, -1)
+        unit = own if number >= 0 and known[number].bias_by == "stream" else name
         if unit not in numbers:
-            stream_of.append(streams[own])
+            stream_of.append(number)
         of_platform.append(numbers.setdefault(unit, len(numbers)))
     stream = np.array(stream_of, np.int32)
-    asked = np.array([s.bias is not None for s in known], bool)
-    anchor = np.array([s.bias is None or s.bias.anchor for s in known], bool)
+    # The last is for platforms of streams that the recipe does not have.
+    asked = np.array([*(s.bias is not None for s in known), False], bool)
+    anchor = np.array([*(s.bias is None or s.bias.anchor for s in known), False], bool)
     return BiasUnits(
         tuple(numbers), np.array(of_platform, np.int32), stream, asked[stream], anchor[stream]
     )

@@ -1,6 +1,7 @@
 """What real observations say of states of several channels: of each, what its own streams say."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from vardax_core.analysis.local.covariance import SpaceTimeCovariance
+from vardax_core.cycling.biases import BiasCorrection
 from vardax_core.data.forecast_fields import GivenForecast
 from vardax_core.data.observed_period import ObservedPeriod
 from vardax_core.data.recipe import Recipe
@@ -18,6 +20,7 @@ from vardax_core.data.state_frame import data_folders
 from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.methods.forecast_prior import climate_of_fields
 from vardax_core.methods.priors import AbstractPrior, Learned, Progress, UnknownPriorError
+from vardax_core.methods.reported_biases import bias_correction
 from vardax_core.methods.reported_prior import (
     REFERENCE,
     ReportedPrior,
@@ -138,7 +141,36 @@ class ChannelsPrior(AbstractPrior):
         own = tuple(
             ReportedErrors(*(float(value) for value in one.errors)) for one in self.channels
         )
-        return ReportedErrors(channels=own)
+        factors = {
+            name: float(factor)
+            for number, one in enumerate(self.channels)
+            if one.stream_errors is not None
+            for name, factor in zip(self._streams_of(number), one.stream_errors, strict=True)
+        }
+        streams = tuple(factors.get(stream.name, 1.0) for stream in self.recipe.streams or ())
+        return ReportedErrors(
+            channels=own, streams=() if all(factor == 1.0 for factor in streams) else streams
+        )
+
+    def bias_correction(self, platforms: Sequence[str]) -> BiasCorrection | None:
+        names: list[str] = []
+        columns: list[Float[np.ndarray, " 3"]] = []
+        usual = 0.0
+        for number, one in enumerate(self.channels):
+            if one.departures is None:
+                continue
+            own = self._streams_of(number)
+            rows = np.stack([one.biases, *one.departures]).astype(np.float64).T
+            mine = [n for n, name in enumerate(one.units) if name.partition("/")[0] in own]
+            names += [one.units[n] for n in mine]
+            columns += [rows[n] for n in mine]
+            usual = max(usual, 0.0 if one.usual_bias is None else float(one.usual_bias))
+        values = np.array(columns, np.float64).reshape(-1, 3).T
+        return bias_correction(self.recipe, platforms, names, values, usual)
+
+    def _streams_of(self, number: int) -> tuple[str, ...]:
+        """Names of the streams that observe a channel."""
+        return tuple(stream.name for stream in _recipe_of(self.recipe, number).streams or ())
 
     @property
     def varying(self) -> Bool[np.ndarray, "*state"]:
