@@ -13,13 +13,12 @@ import pytest
 import xarray as xr
 
 from tests.experiments import small
+from tests.experiments.earlier import store_with_its_observations
 from vardax_core.data import ingest
 from vardax_core.experiments import experiment as experiment_module
 from vardax_core.experiments import ingesting
 from vardax_core.experiments.comparison import compare
-from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.ingesting import take_observations
-from vardax_core.experiments.store_layout import observed_layout, store_layout
 from vardax_core.store import (
     ExperimentStore,
     ObservationsNotFoundError,
@@ -31,7 +30,7 @@ from vardax_core.store import (
     summarize,
 )
 from vardax_core.store.experiment import OBSERVED
-from vardax_core.store.store import MADE_FROM, OBSERVATION_STORE
+from vardax_core.store.store import MADE_FROM
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,22 +51,6 @@ def calls(monkeypatch):
 
     monkeypatch.setattr(ingesting, "ingest", counted)
     return made
-
-
-def as_it_was(made: Experiment) -> ExperimentStore:
-    """A store that holds its observations itself, as earlier versions made them."""
-    ingested = ingest(made.recipe)
-    aside = dataclasses.replace(made, root=made.root / "aside")
-    kept = aside.create_observations(ingested)
-    record = dict(aside.create_store().experiment)
-    del record[OBSERVATION_STORE]
-    cycled = store_layout(made.recipe, made.settings, kept, small.SEGMENT)
-    own = [group for group in observed_layout(made.recipe, ingested).groups if group.name != "grid"]
-    shutil.rmtree(aside.root)
-    layout = dataclasses.replace(cycled, groups=(*own, *cycled.groups))
-    store = ExperimentStore.create(made.store_location, layout, record)
-    assert made.append_observations(store, ingested) == small.CYCLES
-    return store
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +107,9 @@ def test_every_segment_says_what_it_was_made_from(run):
 
 def test_a_store_that_holds_them_itself_is_cycled_and_reported_alike(run, tmp_path):
     made = small.experiment_of(tmp_path, "etkf")
-    store = as_it_was(made)
+    ingested = ingest(made.recipe)
+    store = store_with_its_observations(made, ingested, small.SEGMENT)
+    assert made.append_observations(store, ingested) == small.CYCLES
     assert store.observations is store
     assert take_observations(made) == 0
     assert not made.observations_location.exists()

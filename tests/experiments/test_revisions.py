@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.experiments import reported
-from vardax_core.data.timeaxis import to_minutes
+from tests.experiments.earlier import store_with_its_observations
+from vardax_core.data import ingest
 from vardax_core.experiments import ingesting
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.experiment import Experiment
@@ -40,6 +41,7 @@ def modified(path, when):
 def place(tmp_path, monkeypatch):
     for name, value in reported.write_all(tmp_path).items():
         monkeypatch.setenv(name, value)
+    reported.write_buoys(tmp_path / "data" / "buoys-1.csv", buoys=12)
     modified(tmp_path / "data" / "buoys-1.csv", FIRST)
     return tmp_path
 
@@ -59,13 +61,6 @@ def correction(place):
     late.write_text(HEADER + ",".join([*where, f"{float(value) + 1:.3f}"]) + "\n" + NEW)
     modified(late, LATER)
     return np.float32(float(value) + 273.15), np.float32(float(value) + 274.15)
-
-
-def prepared(made):
-    learnable = made.training_run()
-    if made.trained_version(learnable) is None:
-        made.train(learnable, lambda *_: None)
-    return made.prepare(made.open_store())
 
 
 def values_at(made, program, day=DAY):
@@ -105,7 +100,11 @@ def test_early_and_late_runs_use_what_they_could_know(place):
     late = experiment(place / "root")
     for made in (early, late):
         take_observations(made)
-    ready = {made.name: prepared(made) for made in (early, late)}
+    learnable = late.training_run()
+    late.train(learnable, lambda *_: None)
+    ready = {made.name: made.prepare(made.open_store()) for made in (early, late)}
+    modified(place / "data" / "buoys-1.csv", FIRST + np.timedelta64(1, "h"))
+    assert late.trained_version(late.training_run()) == late.trained_version(learnable)
     cycle(late, ready[late.name], np.datetime64("2019-03-08T12:00"))
     store = late.open_store()
     snapshot, whole = store.observations.tip().snapshot_id, store.dataset("observations").load()
@@ -124,14 +123,18 @@ def test_early_and_late_runs_use_what_they_could_know(place):
     assert after not in value
     assert np.float32(12.5 + 273.15) not in value
 
+    # What was learned is of other records; cycles go on with it until it is learned again.
+    (version,) = ready[late.name].versions.values()
+    assert late.trained_version(learnable) == version
+    assert late.trained_version(late.training_run()) is None
+    assert late.trained_from(str(store.experiment["source_sha256"])) == version
+
     # Windows have two days before and two after: the cycles from the 3rd to the 7th.
     assert (outdated_cycles(late, store), outdated_cycles(early, early.open_store())) == (5, 0)
     assert outdated_sentence(late, store).startswith("5 cycles of 6 would differ")
     kept = store.dataset("observations", as_of=store.tip().snapshot_id)
     assert kept.load().equals(whole)
     assert store.observations.dataset("observations", as_of=snapshot).equals(whole)
-    cycle(late, ready[late.name])
-    assert outdated_cycles(late, store) == 5
     observed = store.dataset("observations").sel(time=DAY)
     row = observed.isel(station=np.flatnonzero(observed["sst"].to_numpy() == before))
     assert row[QUALITY_CONTROL].item() == QualityCode.SUPERSEDED
@@ -160,6 +163,22 @@ def test_the_same_files_again_are_nothing_new(place, monkeypatch):
     assert kept.tip().snapshot_id == snapshot
     monkeypatch.setattr(ingesting, "ingest", None)
     assert take_observations(made) == 0
+
+
+def test_a_store_of_an_earlier_version_says_what_came_too_late(place):
+    made = experiment(place / "root")
+    ingested = ingest(made.recipe, start=made.recipe.period.start, partly=True)
+    store = store_with_its_observations(made, ingested, 4)
+    said = []
+    taken = made.append_observations(store, ingested, said.append)
+    assert (taken, store.tip("observations").cycles, said) == (14, 14, [])
+    before, after = correction(place)
+    assert take_observations(made, warn=said.append) == 0
+    (text,) = said
+    assert "not used: 2 (2019-03-05T12:00); another root" in text
+    values = store.dataset("observations")["sst"].sel(time=DAY).to_numpy()
+    assert before in values
+    assert after not in values
 
 
 def test_a_record_of_long_ago_is_not_lost(place, monkeypatch):
@@ -196,7 +215,7 @@ ROW = st.tuples(st.integers(0, 3), st.integers(3, 6), st.integers(0, 2))
 
 
 @settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(st.lists(ROW, min_size=1, max_size=5), min_size=1, max_size=3))
 def test_files_one_by_one_and_all_at_once_give_the_same_records(place, files):
@@ -216,17 +235,3 @@ def test_files_one_by_one_and_all_at_once_give_the_same_records(place, files):
         take_observations(step)
     take_observations(once)
     assert records(step.open_store()) == records(once.open_store())
-
-
-def test_what_was_learned_from_other_records_is_learned_again(place):
-    made = experiment(place / "root")
-    take_observations(made)
-    before = made.training_run()
-    version = made.train(before, lambda *_: None)
-    modified(place / "data" / "buoys-1.csv", LATER)
-    assert made.trained_version(made.training_run()) == version
-    correction(place)
-    assert made.trained_version(made.training_run()) is None
-    # Cycles go on with what there is until then.
-    assert made.prepare(made.open_store()).versions["climatology"] == version
-    assert to_minutes(before.observations["time"].values).size > 0

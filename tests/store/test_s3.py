@@ -6,7 +6,9 @@ import pytest
 import xarray as xr
 from moto.server import ThreadedMotoServer
 
+from tests.experiments import small
 from tests.store import twin
+from vardax_core.experiments.ingesting import take_observations
 from vardax_core.store import (
     ExperimentStore,
     LocationError,
@@ -87,6 +89,16 @@ def test_branches_publish_by_compare_and_swap(url):
     assert store.tip().cycles == 0
     assert store.branches.publish("what-if").cycles == 4
     np.testing.assert_array_equal(store.state()["cycle"], 4)
+
+
+def test_observations_lie_beside_an_experiment_there_too(url, tmp_path):
+    stores = url.rsplit("/", 1)[0]
+    near = small.experiment_of(tmp_path / "near", "climatology")
+    far = small.experiment_of(tmp_path / "far", "climatology", stores=stores)
+    assert [take_observations(made) for made in (near, far, far)] == [small.CYCLES, small.CYCLES, 0]
+    assert str(far.observations_location) == f"{stores}/small/observations"
+    assert far.open_store().observations.location == far.observations_location
+    assert content_digest(near.open_store()) == content_digest(far.open_store())
 
 
 def test_places_are_told_apart(tmp_path):

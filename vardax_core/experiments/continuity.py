@@ -126,16 +126,19 @@ def overlap_with(store: ExperimentStore, ingested: Ingested) -> Overlap | None:
 
 
 def late_reports(store: ExperimentStore, ingested: Ingested, last: int) -> list[str]:
-    """Say which real observations came after their times had been taken into a store.
+    """Say which real observations came after their times had been taken into a store of an earlier
+    version, which has no revisions.
 
     Arguments:
         last: the store's last observation time, minutes since `MINUTES_EPOCH`.
     """
     read = ingested.observations
-    common = read.isel(time=to_minutes(read["time"].values) <= last)
+    stored = store.dataset("observations")
+    minutes, there = (to_minutes(part["time"].values) for part in (read, stored))
+    common = read.isel(time=np.isin(minutes, there[there <= last]))
     if not common.sizes["time"]:
         return []
-    stored = store.dataset("observations").sel(time=common["time"].values).load()
+    stored = stored.sel(time=common["time"].values).load()
     columns = [ingested.recipe.observed.name, OBSERVED_AT, PLATFORM, *ingested.recipe.state_dims]
     late, times = 0, []
     for row in range(common.sizes["time"]):

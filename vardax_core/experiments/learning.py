@@ -22,9 +22,11 @@ from vardax_core.experiments.settings import ExperimentSettings, training_digest
 from vardax_core.methods.base import AbstractLearningMethod, Problem, Trained
 from vardax_core.methods.priors import Progress
 from vardax_core.state.grids import AbstractGrid
-from vardax_core.training.promotion import gate_provenance
+from vardax_core.training.promotion import champion, gate_provenance
 from vardax_core.training.registry import ModelNotFoundError, ModelRegistry, ModelVersion
 
+KEY = "training_digest"
+"""Metadata key of what was learned: digest of settings and data."""
 RECORDS = "records_digest"
 """Metadata key of what was learned: digest of the real observations."""
 
@@ -46,14 +48,22 @@ def find_trained(
 
     Arguments:
         data: sha256 of the file that it was learned from, or `SIMULATED`.
-        records: digest of the real observations that it was learned from; by default any, as for
-            cycles, which go on with what there is while observations grow.
+        records: digest of the real observations that it was learned from; by default any, the
+            champion before others: cycles go on with what is proven while observations grow.
     """
     name = learned_as(recipe, settings)
     if name is None:
         return None
-    key = {"training_digest": training_digest(recipe, settings, data)}
-    return registry.find(name, **key, **({} if records is None else {RECORDS: records}))
+    key = {KEY: training_digest(recipe, settings, data)}
+    if records is not None:
+        return registry.find(name, **key, **{RECORDS: records})
+    proven = champion(registry, name) if recipe.reported else None
+    if proven is not None:
+        for version in registry.versions(name):
+            own = version.manifest["metadata"].get(KEY)
+            if version.path.name == proven.version and own == key[KEY]:
+                return version
+    return registry.find(name, **key)
 
 
 def train_method(
@@ -99,7 +109,7 @@ def train_method(
         factory=learned.factory,
         hyperparameters=learned.hyperparameters,
         metadata={
-            "training_digest": training_digest(recipe, settings, data),
+            KEY: training_digest(recipe, settings, data),
             "settings": settings.training.model_dump(mode="json"),
             "data_digest": data,
             **({RECORDS: training_run.digest} if isinstance(training_run, ObservedPeriod) else {}),
