@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from vardax_core.data import list_recipes
+from vardax_core.data.streams.registry import registered_sources
 from vardax_core.methods.registry import registered_methods
 from vardax_core.models.registry import registered_models
+from vardax_core.observations.registry import registered_observed
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
@@ -21,8 +23,8 @@ LAYERS = (
     ("notebook",),
 )
 """From the ground up; what stands in one line may use each other."""
-NAMING = {"models", "methods"}
-"""Folders of models and methods, which name themselves."""
+NAMING = {"models", "methods", "kinds"}
+"""Folders of models, methods, operators and sources, which name themselves."""
 
 
 def modules(*folders):
@@ -33,7 +35,7 @@ def modules(*folders):
 CORE = [
     path
     for path in modules(*(folder for layer in LAYERS for folder in layer))
-    if path.relative_to(ROOT / "vardax_core").parts[0] not in NAMING
+    if not NAMING.intersection(path.relative_to(ROOT / "vardax_core").parts)
 ]
 
 
@@ -78,10 +80,12 @@ def test_arrows_run_one_way(level):
     assert not found
 
 
-def test_the_core_names_no_data_set_model_or_method():
+def test_the_core_names_no_data_set_model_method_operator_or_source():
     products = {*registered_methods(), *registered_models(), *list_recipes()}
-    # Words that are also names: of what is known of states, of departures that stay.
-    products -= {"climatology", "persistence"}
+    products |= {*registered_observed(), *registered_sources()}
+    # Words that are also names: of what is known of states, of departures that stay, of averages,
+    # of places.
+    products -= {"climatology", "persistence", "mean", "point"}
     found = {
         f"{path.relative_to(ROOT)}: {text!r}"
         for path in CORE

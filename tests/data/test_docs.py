@@ -23,16 +23,25 @@ from vardax_core.data.streams.columns import Columns, TimeReading
 from vardax_core.data.streams.kinds.gridded import GriddedSource
 from vardax_core.data.streams.kinds.table import TableSource
 from vardax_core.data.streams.quality import Bias, Heights
-from vardax_core.data.streams.sections import Stream, TimeStatistic
+from vardax_core.data.streams.sections import Stream
 from vardax_core.data.streams.source import Selection, Superobservation
 from vardax_core.data.streams.stream_file import StreamFile
 from vardax_core.data.yamlfile import read_yaml
+from vardax_core.observations.settings import AbstractTimeStatistic
 
 PAGE = (ROOT / "docs" / "real-observations.md").read_text()
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 SECTIONS = (
     *(Variable, Period, Window, StateGrid, AxisRange, FieldFiles, GridMask, PriorFields),
-    *(ForecastFields, TimeStatistic, Stream, TableSource, GriddedSource, Columns, TimeReading),
+    *(
+        ForecastFields,
+        AbstractTimeStatistic,
+        Stream,
+        TableSource,
+        GriddedSource,
+        Columns,
+        TimeReading,
+    ),
     *(StreamFile, Selection, Superobservation, WithheldPlatforms, Bias, Heights, Orography),
 )
 BESIDE = {("StateGrid", "axes"), ("Columns", "places")}

@@ -38,7 +38,8 @@ def test_it_goes_on_where_a_member_fails_once_and_another_always(tmp_path, monke
     assert np.isfinite(analysis["x"]).all()
     truth = store.dataset("nature_run")["x"].sel(time=analysis["time"])
     errors = [
-        np.sqrt(np.mean((of["x"].mean("member") - truth) ** 2)) for of in (analysis, background)
+        float(np.sqrt(np.mean((of["x"].mean("member") - truth) ** 2)))
+        for of in (analysis, background)
     ]
-    # All points are observed with error 1, of a climate with standard deviation 3.6.
-    assert errors[0] < min(errors[1], 1.5)
+    # From draws of the climate, with a standard deviation of 3.6, to three analyses.
+    assert errors[0] < 0.8 * errors[1]

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
@@ -32,16 +34,24 @@ def observations(counts):
         "longitude": RNG.uniform(-5, 0, shape),
         "observation_time": np.broadcast_to(times[:, None], shape).copy(),
         "platform": np.zeros(shape, np.int32),
+        "stream": np.broadcast_to(np.arange(WIDTH) % 2, shape).astype(np.int8),
     }
     dims = ("time", "station")
     return xr.Dataset({k: (dims, v) for k, v in columns.items()}, {"time": times}), times
 
 
+def recipe():
+    """Two streams, of which the second sees discs."""
+    (drifters,) = reported.values()["observations"]
+    wide = drifters | {"name": "wide", "operator": {"kind": "footprint", "radius": 150.0}}
+    return reported.recipe(observations=[drifters, wide])
+
+
 @pytest.fixture(scope="module")
 def inputs():
-    recipe = reported.recipe()
+    made = recipe()
     step = ETKF(PlacedPoints.nowhere(GRID.shape))
-    return RecordInputs(recipe, default_settings(recipe, "etkf"), GRID, program(step), WIDTH)
+    return RecordInputs(made, default_settings(made, "etkf"), GRID, program(step), WIDTH)
 
 
 def test_whatever_the_counts_there_are_at_most_four_shapes(inputs):
@@ -91,3 +101,19 @@ def test_errors_that_were_estimated_are_those_of_their_stream(inputs):
     made = RecordInputs(inputs.recipe, inputs.settings, GRID, one, WIDTH)
     found = made.of(data, times[[10]])["error_sd"][0][-1][:2]
     np.testing.assert_allclose(found, np.hypot(0.5 * 0.2, 0.3) * np.array([2.0, 1.0]), rtol=1e-6)
+
+
+def test_every_record_is_seen_as_its_stream_says(inputs):
+    data, times = observations([40] * DAYS)
+    given = inputs.of(data, times[[10]])["placement"]
+    operator = PlacedPoints.nowhere(GRID.shape).placed(jax.tree.map(lambda x: x[0], given))
+    field = np.random.default_rng(0).normal(size=GRID.shape).astype(np.float32)
+    seen = np.asarray(operator(jnp.asarray(field)))[:40]
+    for number, stream in enumerate(recipe().streams):
+        of = np.arange(40) % 2 == number
+        columns = (data[dim].to_numpy()[10, :40][of] for dim in ("latitude", "longitude"))
+        indices, weights = stream.seen_as.stencil(GRID, np.stack([*columns], axis=1))
+        expected = np.sum(weights * field.reshape(-1)[indices], axis=1)
+        np.testing.assert_allclose(seen[of], expected, atol=1e-5)
+        # A wide disc reaches other points than those around a place.
+        assert ((weights > 0).sum(axis=1).max() > 4) == (number == 1)

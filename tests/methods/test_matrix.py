@@ -113,7 +113,7 @@ def test_what_fits_runs_to_its_report(vardax, dataset, tmp_path):
 @pytest.mark.flows
 @pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("prefect_api")
-@pytest.mark.parametrize("dataset", ["lorenz96-sparse", "era5-t2m-uk"])
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_what_learns_is_trained_gated_and_run(vardax, dataset):
     recipe = load_recipe(dataset)
     for method in set(available_methods(recipe)) - set(unlearned(recipe)):

@@ -235,9 +235,8 @@ class Recipe(Section):
     @property
     def unlike_points(self) -> tuple[str, ...]:
         """Names of the operators by which observations are not values at points."""
-        streams = self.streams or ()
-        chosen = [self.observation and self.observation.operator, *(s.operator for s in streams)]
-        names = {one.kind for one in chosen if one is not None}
+        observed = [*(self.streams or ()), *((self.observation,) if self.observation else ())]
+        names = {one.operator.kind for one in observed if one.operator is not None}
         return tuple(sorted(names - {PointSettings.name}))
 
     @property

@@ -51,15 +51,15 @@ class ReportedErrors(NamedTuple):
         factor: on those that are given.
         nugget_sd: of each record beside it.
         shared_sd: of what all records of a platform have in common.
-        channels: those of the records of each channel of a state, in place of these.
         streams: factor on the first two together by the number of the stream; none for one.
+        channels: those of the records of each channel of a state, in place of these.
     """
 
     factor: float = 1.0
     nugget_sd: float = 0.0
     shared_sd: float = 0.0
-    channels: tuple["ReportedErrors", ...] = ()
     streams: tuple[float, ...] = ()
+    channels: tuple["ReportedErrors", ...] = ()
 
     def of(
         self, channels: Int[np.ndarray, " obs"]

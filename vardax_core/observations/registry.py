@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any
 
 import vardax_core.observations.kinds
 from vardax_core.observations.settings import (
@@ -15,8 +15,6 @@ from vardax_core.plugins import chosen, registered
 
 ENTRY_POINTS = "vardax.operators"
 """Group of entry points by which another package adds operators and statistics over hours."""
-
-Kind = TypeVar("Kind", bound=AbstractObservedAs)
 
 
 @functools.cache
@@ -58,5 +56,5 @@ def registered_statistics() -> Mapping[str, type[AbstractTimeStatistic]]:
     return _of(AbstractTimeStatistic)
 
 
-def _of(base: type[Kind]) -> Mapping[str, type[Kind]]:
+def _of(base: Any) -> Mapping[str, Any]:
     return {name: kind for name, kind in registered_observed().items() if issubclass(kind, base)}

@@ -9,11 +9,12 @@ from jaxtyping import Float
 
 from vardax_core.data.streams.records import Records
 from vardax_core.data.streams.units import UnknownUnitsError, conversion
+from vardax_core.observations.kinds.hours import Maximum, Minimum
 
 _PLAIN = ("degC", "K", "hPa", "Pa", "m", "m s-1", "degF", "knot", "mm")
 _EXTREMES = (
-    ("maximum", re.compile(r"max|^tx$|_tx$", re.IGNORECASE)),
-    ("minimum", re.compile(r"min|^tn$|_tn$", re.IGNORECASE)),
+    (Maximum.name, re.compile(r"max|^tx$|_tx$", re.IGNORECASE)),
+    (Minimum.name, re.compile(r"min|^tn$|_tn$", re.IGNORECASE)),
 )
 _DAILY = (1380.0, 1500.0)
 """Minutes between two values of a day each."""

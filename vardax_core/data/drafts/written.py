@@ -180,6 +180,7 @@ def _what(stream: DraftStream) -> Iterator[str]:
             name, accept = stream.mask
             yield f"      mask: {{variable: {_scalar(name)}, accept: {list(accept)}}}"
         return
+    assert isinstance(source, TableSource), "a file is taken for images or for a table"
     others = [said for said in stream.found.sentences if said.startswith("further")]
     for said in others:
         yield from _comment(said, "      ")

@@ -25,7 +25,8 @@ from vardax_core.data.streams.guesses import (
     track_gap,
     units_of,
 )
-from vardax_core.data.streams.kinds.table import DESCRIBED, FORMATS
+from vardax_core.data.streams.kinds.gridded import GriddedSource
+from vardax_core.data.streams.kinds.table import DESCRIBED, FORMATS, TableSource
 from vardax_core.data.streams.numbers import numbers_of
 from vardax_core.data.streams.parquet import column_of
 from vardax_core.data.streams.read import StreamRecords, read_stream
@@ -207,7 +208,7 @@ def _of_columns(
     units, why = units_of(str(chosen), values)
     (said if units else asked).append(f"units of {chosen!r} are taken to be {units or '1'}, {why}")
     source: dict[str, Any] = {
-        "kind": "table",
+        "kind": TableSource.name,
         "columns": {role: name for role, name in roles.items() if role != "quality"},
         "units": units or "1",
         "_units": units or "1",
@@ -324,14 +325,14 @@ def _of_dataset(
         named = {dim: axes[_kind(dim)] for dim in dims if _kind(dim) in axes}
         if "time" in roles:
             named["time"] = roles["time"]
-        source |= {"kind": "gridded", "variable": chosen, "axes": named}
+        source |= {"kind": GriddedSource.name, "variable": chosen, "axes": named}
         if "error" in roles and set(dataset[roles["error"]].dims) <= set(dataset[chosen].dims):
             source["error"] = roles["error"]
     else:
         roles["value"] = chosen
         used = {role: name for role, name in roles.items() if role != "quality"}
         said.append(f"columns: {', '.join(f'{role} is {n!r}' for role, n in used.items())}")
-        source |= {"kind": "table", "columns": used}
+        source |= {"kind": TableSource.name, "columns": used}
     if "quality" in roles:
         asked.append(f"the flags '{roles['quality']}' are not used; see source.accept")
     return source
