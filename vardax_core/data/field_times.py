@@ -17,6 +17,13 @@ _REFERENCE, _PERIOD = "forecast_reference_time", "forecast_period"
 def with_valid_times(
     field: xr.DataArray, path: str | pathlib.Path
 ) -> tuple[xr.DataArray, tuple[str, ...]]:
+    """The field on a dimension `time` of valid times, and what was done to have it so.
+
+    A field whose times are not known stays as it is.
+
+    Raises:
+        TimeAxisError: it has forecasts that overlap, have no start, or have several.
+    """
     leads = [d for d in field.dims if _is_lead(field, d)]
     given = [c for c in _VALID if c in field.coords and _is_instants(field[c])]
     by_name = [
@@ -223,6 +230,11 @@ def _steps(field: xr.DataArray, lead: Hashable) -> np.ndarray:
 
 
 def check_times(field: xr.DataArray, path: str | pathlib.Path) -> None:
+    """Refuse times that are no instants, or not in order.
+
+    Raises:
+        TimeAxisError: naming the first at fault, and the repair.
+    """
     time = field["time"]
     if not np.issubdtype(time.dtype, np.datetime64) or not time.notnull().all() or not time.size:
         raise TimeAxisError(

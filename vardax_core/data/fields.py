@@ -42,8 +42,9 @@ def canonical_field(
     name: str,
     variable: Variable | None = None,
     select: Mapping[str, float] | None = None,
+    beside: tuple[str, ...] = (),
 ) -> tuple[xr.DataArray, tuple[str, ...]]:
-    """A variable of a recipe on (time, *state_dims), and what was done to have it so.
+    """A variable of a recipe on (time, *beside, *state_dims), and what was done to have it so.
 
     Latitude and longitude are known by their usual names and by their CF attributes, valid times
     by theirs or as the start of a forecast and its step; a dimension of size one is left out.
@@ -52,6 +53,7 @@ def canonical_field(
         name: of the variable in the file.
         variable: of the recipe; by default its first.
         select: one coordinate of each further dimension, such as levels.
+        beside: dimensions that it may have beside those of a state, such as members.
 
     Raises:
         SourceFormatError: it is no field of numbers on these axes.
@@ -73,17 +75,16 @@ def canonical_field(
     field = selected(field, path, select or {})
     field, notes = with_valid_times(field, path)
     field, originals = _with_names(field, recipe)
-    single = [
-        d for d in field.dims if d not in {"time", *recipe.state_dims} and field.sizes[d] == 1
-    ]
+    expected = ("time", *beside, *recipe.state_dims)
+    single = [d for d in field.dims if d not in expected and field.sizes[d] == 1]
     notes += tuple(f"its only {d} was taken" for d in single)
     field = field.isel(dict.fromkeys(single, 0))
-    _check_axes(field, recipe, path, originals)
+    _check_axes(field, recipe, path, originals, beside)
     field = field.reset_coords([c for c in field.coords if c not in field.dims], drop=True)
     _check_grid(field, recipe, path)
     check_times(field, path)
     _check_units(field, (variable or recipe.variable).units, path)
-    return field.transpose("time", *recipe.state_dims), notes
+    return field.transpose(*expected), notes
 
 
 def selected(
@@ -224,6 +225,7 @@ def _check_axes(
     recipe: Recipe,
     path: str | pathlib.Path,
     originals: dict[Hashable, Hashable],
+    beside: tuple[str, ...],
 ) -> None:
     dims = tuple(originals.get(dim, dim) for dim in field.dims)
     shown = f"{path}: variable '{field.name}'"
@@ -248,7 +250,7 @@ def _check_axes(
             f"{' or '.join(repr(d) for d in lacking)}; name the file's own axes in state_dims of "
             "the recipe, or give them CF attributes."
         )
-    further = [d for d in field.dims if d not in expected]
+    further = [d for d in field.dims if d not in (*expected, *beside)]
     if further:
         counts = " and ".join(f"'{d}' ({field.sizes[d]}{_some(field, d)})" for d in further)
         first = ", ".join(f"{d}=0" for d in further)

@@ -20,12 +20,13 @@ from vardax_core.data.places import Opened
 from vardax_core.data.recipe import FileVariable, Recipe
 from vardax_core.data.reported import ForecastFields
 from vardax_core.data.sources import default_cache_dir
-from vardax_core.data.streams.files import find_files
+from vardax_core.data.streams.files import Found, find_files
 from vardax_core.data.timeaxis import duration_to_minutes, instant_to_minutes, to_minutes
 from vardax_core.observations.settings import AbstractTimeStatistic
 
 UNKNOWN = np.iinfo(np.int64).min
 """Start of a forecast of which nothing says it."""
+MEMBER = "member"
 MEMBER_DIMS = ("number", "member", "realization", "ensemble", "ensemble_member")
 
 
@@ -67,21 +68,11 @@ class GivenForecast:
         self._interval = duration_to_minutes(recipe.cycle_interval)
         waits = recipe.latency if cut_off is None else cut_off
         self._wait = waits - (self.section.arrival_delay or datetime.timedelta(0))
-        parts = [
-            part
-            for file in find_files(self.section.files, folders)
-            for part in _of_file(recipe, self.section, file.path, file.name, frame)
-        ]
-        _require_as_many_members(parts)
-        minutes = np.concatenate([part.minutes for part in parts])
-        starts = np.concatenate([part.starts for part in parts])
-        # Of two fields of one forecast the first file's comes last, and is the one that counts.
-        order = np.lexsort((-np.arange(minutes.size), starts, minutes))
-        self.minutes: Int[np.ndarray, " field"] = minutes[order]
-        self.starts: Int[np.ndarray, " field"] = starts[order]
-        self.fields: Float[np.ndarray, "field member *state"] = np.concatenate(
-            [part.fields for part in parts]
-        )[order]
+        found = find_files(self.section.files, folders)
+        read = _read_once(_identity(recipe, found, frame), lambda: _read(recipe, found, frame))
+        self.minutes: Int[np.ndarray, " field"] = read.minutes
+        self.starts: Int[np.ndarray, " field"] = read.starts
+        self.fields: Float[np.ndarray, "field member *state"] = read.fields
 
     @property
     def members(self) -> int:
@@ -214,12 +205,49 @@ class GivenForecast:
 
 
 class _Part(NamedTuple):
-    """Fields of one forecast of a file."""
+    """Fields of forecasts of a file, or of all files."""
 
     shown: str
     minutes: Int[np.ndarray, " field"]
     starts: Int[np.ndarray, " field"]
     fields: Float[np.ndarray, "field member *state"]
+
+
+_LAST: dict[str, _Part] = {}
+"""What was read last: a run asks for the same forecasts several times."""
+
+
+def _read_once(identity: str, read: Callable[[], _Part]) -> _Part:
+    if identity not in _LAST:
+        made = read()
+        _LAST.clear()
+        _LAST[identity] = made
+    return _LAST[identity]
+
+
+def _identity(recipe: Recipe, found: Sequence[Found], frame: xr.Dataset | None) -> str:
+    """What decides the fields: files, as they are now, variables and axes."""
+    said = [recipe.model_dump_json(include={"forecast", "variable", "further", "state_dims"})]
+    said += [f"{file.path} {file.identity}" for file in found]
+    if frame is not None:
+        said += [str(frame[dim].values.tolist()) for dim in recipe.state_dims if dim in frame]
+    return "\n".join(said)
+
+
+def _read(recipe: Recipe, found: Sequence[Found], frame: xr.Dataset | None) -> _Part:
+    """All fields in the order of their valid times, and those of one time in that of starts."""
+    section = recipe.forecast_files
+    assert section is not None, "asked for with a forecast"
+    parts = [
+        part for file in found for part in _of_file(recipe, section, file.path, file.name, frame)
+    ]
+    _require_as_many_members(parts)
+    minutes = np.concatenate([part.minutes for part in parts])
+    starts = np.concatenate([part.starts for part in parts])
+    # Of two fields of one forecast the first file's comes last, and is the one that counts.
+    order = np.lexsort((-np.arange(minutes.size), starts, minutes))
+    fields = np.concatenate([part.fields for part in parts])[order]
+    return _Part("", minutes[order], starts[order], fields)
 
 
 def _of_file(
@@ -241,7 +269,7 @@ def _of_file(
             require_same_axes({name: field for name, (field, _) in fields.items()}, shown)
             field, starts = together[0]
             states = stacked(xr.Dataset({n: f for n, (f, _) in fields.items()}), recipe)
-            states = states.transpose("time", "member", ...).to_numpy()
+            states = states.transpose("time", MEMBER, ...).to_numpy()
             there = np.isfinite(states).reshape(len(states), -1).any(axis=1)
             minutes = to_minutes(field["time"].values)
             begins = np.full(minutes.shape, UNKNOWN, np.int64)
@@ -265,29 +293,24 @@ def _members_of(
             f"{shown}: there is no variable '{one.name}', only "
             f"{sorted(map(str, dataset.data_vars))}; correct forecast.variable."
         )
-    forecasts = forecasts_of(
-        selected(dataset[one.name], shown, one.select),
-        shown,
-        starts=section.starts,
-        leads=section.leads,
-    )
-    for field, starts in forecasts:
-        members = []
-        for member in _taken(field, section, shown):
-            made, _ = canonical_field(member.to_dataset(), shown, recipe, one.name, one.variable)
-            if frame is not None:
-                made = on_axes(made, frame, recipe.state_dims, shown)
-            members.append(made.astype(np.float32).load())
-        yield xr.concat(members, "member"), starts
+    field = _taken(selected(dataset[one.name], shown, one.select), section, shown)
+    for forecast, starts in forecasts_of(
+        field.astype(np.float32).load(), shown, starts=section.starts, leads=section.leads
+    ):
+        made, _ = canonical_field(
+            forecast.to_dataset(), shown, recipe, one.name, one.variable, beside=(MEMBER,)
+        )
+        yield made if frame is None else on_axes(made, frame, recipe.state_dims, shown), starts
 
 
-def _taken(field: xr.DataArray, section: ForecastFields, shown: str) -> Iterator[xr.DataArray]:
-    """The members of a forecast that the recipe wants; the forecast itself where it is single."""
+def _taken(field: xr.DataArray, section: ForecastFields, shown: str) -> xr.DataArray:
+    """The members of a forecast that the recipe wants, on the axis `MEMBER`; of a single forecast
+    the only one."""
     dims = [dim for dim in field.dims if dim in MEMBER_DIMS]
     if not dims:
-        yield field
-        return
-    numbers = field[dims[0]].values if dims[0] in field.coords else np.arange(field.sizes[dims[0]])
+        return field.drop_vars(MEMBER, errors="ignore").expand_dims(MEMBER)
+    dim = str(dims[0])
+    numbers = field[dim].values if dim in field.coords else np.arange(field.sizes[dim])
     wanted = numbers if section.members is None else np.array(section.members)
     lacking = np.setdiff1d(wanted, numbers)
     if lacking.size:
@@ -295,8 +318,9 @@ def _taken(field: xr.DataArray, section: ForecastFields, shown: str) -> Iterator
             f"{shown}: there are no members {lacking.tolist()}, only {numbers.tolist()}; correct "
             "forecast.members."
         )
-    for number in wanted:
-        yield field.isel({dims[0]: int(np.flatnonzero(numbers == number)[0])}, drop=True)
+    rows = [int(np.flatnonzero(numbers == number)[0]) for number in wanted]
+    field = field.isel({dim: rows}).drop_vars(dim, errors="ignore")
+    return field if dim == MEMBER else field.rename({dim: MEMBER})
 
 
 def _require_as_many_members(parts: Sequence[_Part]) -> None:

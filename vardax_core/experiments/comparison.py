@@ -234,9 +234,16 @@ def _provenance(primary: Experiment, store: ExperimentStore, digest: str) -> dic
         if record.metadata.get("kind") == "segment":
             metadata = record.metadata
             break
+    leads = {
+        lead
+        for record in store.history()
+        for lead in str(record.metadata.get("forecast_lead_hours", "")).split(", ")
+        if lead
+    }
     return {
         "experiment": primary.name,
         "members": str(primary.settings.members),
+        **({"leads of the forecasts, hours": ", ".join(sorted(leads))} if leads else {}),
         "observations sha256": digest,
         "source sha256": str(store.experiment["source_sha256"]),
         "model version": str(metadata.get("model_version", "none")),

@@ -117,9 +117,8 @@ class AbstractFieldStatistic(AbstractStatistic):
     def of(self, view: CycleView) -> dict[str, Array]:
         """The numbers of a cycle, with the channel as the first axis where states have one; zero
         where observations are real, which are without a truth."""
+        of_fields = jax.vmap(self.of_field) if view.channels else self.of_field
         if view.reported:
-            declared = jax.eval_shape(self.of_field, view.fields)
+            declared = jax.eval_shape(of_fields, view.fields)
             return jax.tree.map(lambda sum_: jnp.zeros(sum_.shape, sum_.dtype), declared)
-        if not view.channels:
-            return self.of_field(view.fields)
-        return jax.vmap(self.of_field)(view.fields)
+        return of_fields(view.fields)
