@@ -54,7 +54,8 @@ def correction(*, anchor=None, usual_sd=1.0, streams=1, stream=None, **changes):
             keep=jnp.full(UNITS, KEEP),
             usual_sd=jnp.full(UNITS, usual_sd),
             first_mean=zeros,
-            first_weight=zeros,
+            correlation=jnp.asarray(0.0),
+            first_variance=jnp.full(UNITS, jnp.inf),
             platforms=jnp.arange(UNITS, dtype=jnp.int32),
             streams=streams,
             learns=True,
@@ -113,7 +114,10 @@ def centred(biases):
 
 @pytest.mark.parametrize("correlation", [0.0, 0.6])
 def test_biases_are_found_within_their_intervals(correlation):
-    made, found = correction(), []
+    # Half of the variance is the analysis', which is to account for all of the correlation.
+    lasting = 2 * (1 + correlation) / (1 - correlation) - 1
+    lasting = jnp.asarray((lasting - 1) / (lasting + 1))
+    made, found = dataclasses.replace(correction(), correlation=lasting), []
     for seed in range(4):
         truth = centred(np.random.default_rng(100 + seed).normal(0, 1.0, UNITS))
         given = reports(seed, 200, truth, correlation=correlation)
@@ -180,6 +184,15 @@ def test_a_gap_of_a_month_leaves_less_certain_and_no_other_biases():
     assert np.mean((bias[-1] - truth) ** 2) < 0.2 * np.mean(truth**2)
 
 
+def test_what_an_analysis_is_off_by_for_long_is_not_told_from_a_bias():
+    """However often a departure is seen, the doubt of an analysis that hardly changes stays."""
+    truth = centred(np.linspace(-1, 1, UNITS))
+    slow = correction(usual_sd=1.0, correlation=jnp.asarray(0.99))
+    _, bias, sd = followed(slow, slow.init(jnp.float64), reports(4, 60, truth))
+    np.testing.assert_allclose(sd[-1], math.sqrt(0.5 / 1.5), rtol=0.15)
+    assert np.mean(np.abs(np.asarray(bias[-1])) < np.abs(truth)) > 0.8
+
+
 def test_one_anchor_alone_teaches_nothing():
     made = correction()
     given = np.full((5, UNITS), np.nan)
@@ -196,7 +209,7 @@ def test_a_stored_state_grows_with_the_platforms():
     old = dataclasses.replace(fewer(state), pooled=state.pooled)
     grown = made.fitted(old, jnp.float64)
     np.testing.assert_array_equal(grown.mean[: UNITS - 5], state.mean[: UNITS - 5])
-    np.testing.assert_array_equal(grown.weight[UNITS - 5 :], 0.0)
+    np.testing.assert_array_equal(grown.cycles[UNITS - 5 :], 0.0)
     np.testing.assert_array_equal(grown.pooled, state.pooled)
     assert jax.tree.map(jnp.shape, grown) == jax.tree.map(jnp.shape, whole)
 

@@ -36,8 +36,9 @@ class BiasState(eqx.Module):
     Attributes:
         bias, sd: of each unit, and its standard deviation.
         mean: forgetting mean of each unit's departures from the anchors' level.
-        weight: forgetting sum of their inverse expected variances.
-        cycles: forgetting number of cycles with a departure.
+        cycles: forgetting number of these.
+        noise, doubt: forgetting means of what is expected of their squares: from the errors of
+            the observations, and from those of the analyses without the unit.
         centre: what the bias is drawn to: zero, or what the last step led to.
         last: standardised departure of the last cycle, zero where there was none.
         pooled: of every stream, forgetting sums of departures: their number, their squares over
@@ -52,8 +53,9 @@ class BiasState(eqx.Module):
     bias: Float[Array, " unit"]
     sd: Float[Array, " unit"]
     mean: Float[Array, " unit"]
-    weight: Float[Array, " unit"]
     cycles: Float[Array, " unit"]
+    noise: Float[Array, " unit"]
+    doubt: Float[Array, " unit"]
     centre: Float[Array, " unit"]
     last: Float[Array, " unit"]
     pooled: Float[Array, "4 stream"]
@@ -83,7 +85,9 @@ class BiasCorrection(AbstractPlaced):
         carried: whether the correction is what is learned in the cycles.
         keep: what is left of a cycle's weight after another one.
         usual_sd: usual size of a bias.
-        first_mean, first_weight: what the training period says.
+        correlation: of the errors of two analyses that follow each other: what an analysis is off
+            by at one place is a bias to whoever looks no longer than that lasts.
+        first_mean, first_variance: what the training period says, infinite where it says nothing.
         platforms: of the records, by number; -1 for none.
         streams: how many there are.
 
@@ -98,8 +102,9 @@ class BiasCorrection(AbstractPlaced):
     carried: Bool[Array, " unit"]
     keep: Float[Array, " unit"]
     usual_sd: Float[Array, " unit"]
+    correlation: Float[Array, ""]
     first_mean: Float[Array, " unit"]
-    first_weight: Float[Array, " unit"]
+    first_variance: Float[Array, " unit"]
     platforms: Int[Array, " obs"]
     streams: int = eqx.field(static=True)
     learns: bool = eqx.field(static=True)
@@ -116,8 +121,9 @@ class BiasCorrection(AbstractPlaced):
             bias=nothing,
             sd=nothing,
             mean=self.first_mean.astype(dtype),
-            weight=self.first_weight.astype(dtype),
-            cycles=nothing,
+            cycles=(self.usual_sd**2 / self.first_variance).astype(dtype),
+            noise=(self.usual_sd**2).astype(dtype),
+            doubt=nothing,
             centre=nothing,
             last=nothing,
             pooled=jnp.zeros((4, self.streams), dtype),
@@ -200,9 +206,9 @@ class BiasCorrection(AbstractPlaced):
             time: analysis time.
             interval: minutes from one cycle to the next.
         """
-        departure, expected, reports = self._of_units(departures, correction)
-        bias = state.bias
-        scale, correlation = self._errors(state)
+        departure, noise, doubt, reports = self._of_units(departures, correction)
+        bias, expected = state.bias, noise + doubt
+        scale, correlation = self._found(state)
         total = scale * expected + state.sd**2
         level, enough = self._level(departure - bias, total, reports)
         reports &= enough
@@ -210,15 +216,19 @@ class BiasCorrection(AbstractPlaced):
         z = jnp.clip(rest / jnp.sqrt(total), -CLIPPED, CLIPPED)
         settled = reports & (state.cycles >= SETTLED)
 
-        keep = self.keep.astype(z.dtype)
-        weight = keep * state.weight + jnp.where(reports, 1 / expected, 0.0)
-        new = jnp.where(reports, (bias + z * jnp.sqrt(total)) / expected, 0.0)
-        mean = (keep * state.weight * state.mean + new) / jnp.where(weight > 0, weight, 1.0)
+        before = self.keep.astype(z.dtype) * state.cycles
+        cycles = before + reports.astype(z.dtype)
+
+        def averaged(mean: Float[Array, " unit"], new: Float[Array, " unit"]) -> Array:
+            total = before * mean + jnp.where(reports, new, 0.0)
+            return jnp.where(cycles > 0, total / jnp.where(cycles > 0, cycles, 1.0), mean)
+
         learned = dataclasses.replace(
             state,
-            mean=mean,
-            weight=weight,
-            cycles=keep * state.cycles + reports.astype(z.dtype),
+            mean=averaged(state.mean, bias + z * jnp.sqrt(total)),
+            cycles=cycles,
+            noise=averaged(state.noise, noise),
+            doubt=averaged(state.doubt, doubt),
             last=jnp.where(settled, z, 0.0),
             pooled=self._pooled(state, z, rest, expected, settled),
         )
@@ -226,7 +236,7 @@ class BiasCorrection(AbstractPlaced):
         whitened = (z - correlation * state.last) / jnp.sqrt(1 - correlation**2)
         since = jnp.where(reports, departure - level, 0.0)
         runs = _runs(state.runs, jnp.where(settled, whitened, jnp.nan), since, bias)
-        return self._anchored(_with_steps(learned, runs, bias, expected, time, interval))
+        return self._anchored(_with_steps(learned, runs, bias, time, interval))
 
     def _units(self) -> Int[Array, " obs"]:
         known = (self.platforms >= 0) & (self.platforms < self.unit_of.size)
@@ -235,38 +245,46 @@ class BiasCorrection(AbstractPlaced):
 
     def _of_units(
         self, departures: Departures, correction: Float[Array, " obs"]
-    ) -> tuple[Float[Array, " unit"], Float[Array, " unit"], Bool[Array, " unit"]]:
-        """The mean departure of every unit, its expected variance, and which report."""
+    ) -> tuple[Array, Array, Array, Bool[Array, " unit"]]:
+        """The mean departure of every unit, what is expected of its square from observations and
+        from analyses, and which report."""
         unit, count = self._units(), self.fixed.size
         used = departures.used | departures.rejected
         used &= jnp.isfinite(departures.innovation) & (unit >= 0)
         used &= jnp.isfinite(departures.expected_variance)
-        where = jnp.where(used, unit, count)
-        weight = jnp.where(used, 1 / departures.expected_variance, 0.0)
-        value = jnp.where(used, departures.innovation + correction, 0.0)
-        columns = jnp.stack([used.astype(weight.dtype), weight, weight * value], axis=1)
-        number, weight, total = jax.ops.segment_sum(columns, where, count + 1)[:count].T
-        there = weight > 0
-        some = jnp.where(there, weight, 1.0)
-        # Records of one platform in one cycle share most of the background's error.
-        return total / some, jnp.where(there, number / some, 1.0), there
+        columns = (
+            jnp.ones_like(departures.innovation),
+            departures.innovation + correction,
+            departures.error_sd**2,
+            departures.variance,
+        )
+        kept = jnp.stack([jnp.where(used, column, 0.0) for column in columns], axis=1)
+        sums = jax.ops.segment_sum(kept, jnp.where(used, unit, count), count + 1)[:count].T
+        there = sums[0] > 0
+        number = jnp.where(there, sums[0], 1.0)
+        value, noise, doubt = (part / number for part in sums[1:])
+        # Records of one unit in one cycle share the error of the analysis.
+        return value, jnp.where(there, noise / number, 1.0), doubt, there
 
     def _shares(self, state: BiasState) -> tuple[Float[Array, " unit"], Float[Array, " unit"]]:
-        """How far every bias is from its centre to its mean, and the inverse of its variance."""
-        scale, correlation = self._errors(state)
-        information = state.weight * (1 - correlation) / (scale * (1 + correlation))
-        prior = self.usual_sd.astype(information.dtype) ** -2
-        return information / (information + prior), information + prior
+        """How far every bias is from its centre to its mean, and its variance."""
+        lasting = self.correlation.astype(state.mean.dtype)
+        many = jnp.where(state.cycles > 0, state.cycles, 1.0)
+        averaged = jnp.minimum(1.0, (1 + lasting) / (1 - lasting) / many)
+        variance = self._found(state)[0] * (state.noise / many + state.doubt * averaged)
+        prior = (self.usual_sd**2).astype(variance.dtype)
+        share = jnp.where(state.cycles > 0, prior / (prior + variance), 0.0)
+        return share, prior * (1 - share)
 
     def _estimated(self, state: BiasState) -> BiasState:
         """The same with the biases that its means say."""
-        share, precision = self._shares(state)
+        share, variance = self._shares(state)
         bias = state.centre + share * (state.mean - state.centre)
-        return dataclasses.replace(state, bias=bias, sd=precision**-0.5)
+        return dataclasses.replace(state, bias=bias, sd=jnp.sqrt(variance))
 
-    def _errors(self, state: BiasState) -> tuple[Float[Array, " unit"], Float[Array, " unit"]]:
-        """Factor on the expected variance of departures, and their correlation from one cycle to
-        the next, of the stream of every unit."""
+    def _found(self, state: BiasState) -> tuple[Float[Array, " unit"], Float[Array, " unit"]]:
+        """Factor on what is expected of squared departures, and their correlation from one cycle
+        to the next, of the stream of every unit."""
         number, squares, pairs, products = state.pooled
         scale = (PRIOR + squares) / (PRIOR + number)
         correlation = jnp.clip(products / (PRIOR + pairs), 0.0, MOST_CORRELATED)
@@ -312,11 +330,11 @@ class BiasCorrection(AbstractPlaced):
 
     def _anchored(self, state: BiasState) -> BiasState:
         """The same with means of which the anchors' biases have a mean of zero."""
-        anchors = self.anchor & (state.weight > 0)
+        anchors = self.anchor & (state.cycles > 0)
         some = jnp.sum(jnp.where(anchors, self._shares(state)[0], 0.0))
         bias = jnp.where(anchors, self._estimated(state).bias, 0.0)
         shift = jnp.sum(bias) / jnp.where(some > 0, some, 1.0)
-        mean = jnp.where(state.weight > 0, state.mean - shift, state.mean)
+        mean = jnp.where(state.cycles > 0, state.mean - shift, state.mean)
         return self._estimated(dataclasses.replace(state, mean=mean))
 
 
@@ -350,7 +368,6 @@ def _with_steps(
     state: BiasState,
     runs: Float[Array, "2 4 unit"],
     bias: Float[Array, " unit"],
-    expected: Float[Array, " unit"],
     time: Int[Array, ""],
     interval: int,
 ) -> BiasState:
@@ -367,7 +384,7 @@ def _with_steps(
     return dataclasses.replace(
         state,
         mean=jnp.where(found, after, state.mean),
-        weight=jnp.where(found, several / expected, state.weight),
+        cycles=jnp.where(found, several, state.cycles),
         centre=jnp.where(found, after, state.centre),
         runs=jnp.where(found[None, None], 0.0, runs),
         steps=jnp.where(found[None], steps, state.steps),

@@ -288,9 +288,9 @@ class CycleProgram(eqx.Module):
             past = history.update(past, departures, residuals)
         bias = state.bias
         if self.bias is not None and bias is not None and correction is not None:
-            apart = self.bias.without_own(
-                step, background, observations, departures, key=purpose(Purpose.BIAS)
-            )
+            ours = (step, background, observations, departures)
+            apart = functools.partial(self.bias.without_own, *ours, key=purpose(Purpose.BIAS))
+            apart = jax.lax.cond(given.valid, apart, lambda: departures)
             time = state.time + self.interval
             bias = self.bias.update(bias, apart, correction, time, self.interval)
         smoothing, smoothed = state.smoothing, None

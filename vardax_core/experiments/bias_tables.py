@@ -78,7 +78,7 @@ def bias_table(
     if state is None:
         return header, []
     bias, sd = np.asarray(state.bias, float), np.asarray(state.sd, float)
-    asked = np.flatnonzero(known.asked & (np.asarray(state.weight) > 0)[: len(known.names)])
+    asked = np.flatnonzero(known.asked & (np.asarray(state.cycles) > 0)[: len(known.names)])
     steps = {step.unit: step for step in bias_steps(store, recipe, names)}
     largest = set(asked[np.argsort(-np.abs(bias[asked]), kind="stable")][:LARGEST])
     rows = [

@@ -17,6 +17,8 @@ from vardax_core.models.climatology import MINUTES_A_DAY
 from vardax_core.training.platform_bias import platform_biases
 from vardax_core.training.slots import UnfitPeriodError
 
+MOST = 0.999
+"""Correlation of a state with itself a cycle later, at most."""
 ROOM = 64
 """A program has room for a multiple of so many units, and for a quarter more than there are."""
 
@@ -80,6 +82,9 @@ def find_biases(
     taken = np.where(units.asked, found.shrunk(), 0.0)
     values = np.stack([taken, found.bias, np.where(found.known, found.sd**-2.0, 0.0)])
     size = float(np.sqrt(np.mean(taken[taken != 0] ** 2))) if taken.any() else 0.0
+    if all(stream.carries_bias for stream in asked):
+        said = "biases are learned from cycle to cycle."
+        return FoundBiases(units.names, values, found.between_sd, (said,)), taken[unit]
     every = all(stream.bias_by == "platform" for stream in recipe.streams or ())
     what = "platforms" if every else "platforms and streams"
     said = (
@@ -123,6 +128,7 @@ def bias_correction(
     names: Sequence[str],
     values: Float[np.ndarray, "3 unit"],
     usual_sd: float,
+    correlation: float,
 ) -> BiasCorrection | None:
     """Make what takes biases off in the cycles; None where the recipe does not ask for it.
 
@@ -133,6 +139,7 @@ def bias_correction(
         recipe: with streams.
         platforms: of the store, by number.
         names, values, usual_sd: see `FoundBiases`.
+        correlation: of the state with itself a cycle later.
     """
     streams = recipe.streams or ()
     if all(stream.bias is None for stream in streams):
@@ -143,7 +150,8 @@ def bias_correction(
     at = np.array([number.get(name, -1) for name in units.names], np.int64)
     taken, mean, weight = np.where(at >= 0, values[:, at], 0.0) if number else np.zeros((3, count))
     before = recipe.training is not None and recipe.training.end < recipe.period.start
-    start = np.where(before, np.stack([mean, weight]), 0.0)
+    known = before & (weight > 0)
+    variance = np.where(known, 1 / np.where(known, weight, 1.0), np.inf)
     interval = duration_to_minutes(recipe.cycle_interval)
     memory = [
         duration_to_minutes(s.bias.memory) if s.bias is not None and s.bias.memory else 0
@@ -172,8 +180,9 @@ def bias_correction(
         carried=filled(carried[units.stream], "bool"),
         keep=filled(keep[units.stream]),
         usual_sd=filled(usual[units.stream], rest=1.0),
-        first_mean=filled(start[0]),
-        first_weight=filled(start[1]),
+        correlation=jnp.asarray(min(correlation, MOST), jnp.float32),
+        first_mean=filled(np.where(known, mean, 0.0)),
+        first_variance=filled(variance, rest=np.inf),
         platforms=jnp.zeros(0, jnp.int32),
         streams=len(streams),
         learns=bool(longest),

@@ -153,3 +153,18 @@ def crossing(curve: Float[np.ndarray, " factor"]) -> float:
     n = above[-1]
     share = (curve[n] - 1) / (curve[n] - curve[n + 1])
     return float(FACTORS[n] * (FACTORS[n + 1] / FACTORS[n]) ** share)
+
+
+def said_of_errors(recipe: Recipe, records: LocalRecords, fit: CovarianceFit) -> str:
+    """What is taken for the errors of the observations, in a sentence."""
+    errors, units = fit.with_errors(records), recipe.variable.units
+    mask = np.asarray(records.mask)
+    given, own, shared = (
+        float(np.sqrt(np.mean(np.asarray(x, np.float64)[mask] ** 2)))
+        for x in (records.error_sd, errors.error_sd, errors.shared_sd)
+    )
+    return (
+        f"errors of the observations: {given:.3g} {units} are given, and what was withheld is "
+        f"predicted best with {own:.3g} of each record's own and {shared:.3g} that the records of "
+        f"a platform share; these are used. {fit.words}"
+    )

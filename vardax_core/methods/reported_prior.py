@@ -22,7 +22,7 @@ from vardax_core.data.space import state_grid
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.methods.priors import AbstractPrior, Learned, Progress, UnknownPriorError
 from vardax_core.methods.reported_biases import bias_correction, find_biases
-from vardax_core.methods.reported_errors import ERRORS_LEARNED, find_errors
+from vardax_core.methods.reported_errors import ERRORS_LEARNED, find_errors, said_of_errors
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import MINUTES_A_DAY, Climatology
 from vardax_core.models.persistence import DampedPersistence
@@ -158,12 +158,19 @@ class ReportedPrior(AbstractPrior):
 
     @property
     def model(self) -> AbstractForecastModel:
+        minutes = duration_to_minutes(self.recipe.cycle_interval)
+        return DampedPersistence(  # type: ignore[call-arg]
+            climatology=self.reference.climatology,
+            correlation=self._correlation,
+            interval=minutes,
+        )
+
+    @property
+    def _correlation(self) -> Float[Array, ""]:
+        """Of the state with itself a cycle later."""
         known, minutes = self.reference, duration_to_minutes(self.recipe.cycle_interval)
         here = jnp.zeros((), jnp.float32)
-        later = known.covariance(here, here + minutes) / known.covariance.variance()
-        return DampedPersistence(  # type: ignore[call-arg]
-            climatology=known.climatology, correlation=later, interval=minutes
-        )
+        return known.covariance(here, here + minutes) / known.covariance.variance()
 
     @property
     def climatology(self) -> Climatology:
@@ -191,7 +198,8 @@ class ReportedPrior(AbstractPrior):
         if known.departures is not None:
             values = np.stack([known.biases, *known.departures]).astype(np.float64)
         usual = 0.0 if known.usual_bias is None else float(known.usual_bias)
-        return bias_correction(self.recipe, platforms, known.units, values, usual)
+        lasting = float(self._correlation)
+        return bias_correction(self.recipe, platforms, known.units, values, usual, lasting)
 
     @property
     def varying(self) -> Bool[np.ndarray, "*state"]:
@@ -276,7 +284,7 @@ class ReportedPrior(AbstractPrior):
                 "units": list(biases.names),
                 "streams": errors.factors.size,
             },
-            {"notes": [*biases.said, _said_of_errors(self.recipe, records, fit), *errors.said]}
+            {"notes": [*biases.said, said_of_errors(self.recipe, records, fit), *errors.said]}
             | {"covariance_fit": fit.numbers(), ERRORS_LEARNED: errors.numbers},
         )
 
@@ -352,21 +360,6 @@ def _calibrated(
     )
     found = predict_withheld(with_errors, chosen, neighbours, fit.covariance, groups)
     return fit.calibrated(calibration_of(found))
-
-
-def _said_of_errors(recipe: Recipe, records: LocalRecords, fit: CovarianceFit) -> str:
-    """What is taken for the errors of the observations, in a sentence."""
-    errors, units = fit.with_errors(records), recipe.variable.units
-    mask = np.asarray(records.mask)
-    given, own, shared = (
-        float(np.sqrt(np.mean(np.asarray(x, np.float64)[mask] ** 2)))
-        for x in (records.error_sd, errors.error_sd, errors.shared_sd)
-    )
-    return (
-        f"errors of the observations: {given:.3g} {units} are given, and what was withheld is "
-        f"predicted best with {own:.3g} of each record's own and {shared:.3g} that the records of "
-        f"a platform share; these are used. {fit.words}"
-    )
 
 
 def _square_root(
