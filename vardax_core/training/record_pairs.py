@@ -28,7 +28,7 @@ UNKNOWN = (0.35, 0.4, 0.4, 0.25)
 fitted ones, in simulations."""
 JITTER = 1e-5
 BATCH = 512
-RATE = 1e-3
+RATE = 2e-3
 DECAY = 1e-2
 HALVINGS = 30
 LOOK = 50
