@@ -1,4 +1,4 @@
-"""A network that corrects the interpolation of real observations, from files to cycles."""
+"""A network corrects the interpolation of real observations, from files to gates and cycles."""
 
 import dataclasses
 import json

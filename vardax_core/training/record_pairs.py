@@ -1,6 +1,7 @@
 """Pairs of records around a target and the target's value, real and simulated, and the training
 of a network on them."""
 
+import dataclasses
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -27,8 +28,9 @@ UNKNOWN = (0.35, 0.4, 0.4, 0.25)
 fitted ones, in simulations."""
 JITTER = 1e-5
 BATCH = 512
-RATE = 3e-3
-DECAY = 1e-3
+RATE = 2e-3
+DECAY = 1e-2
+HALVINGS = 30
 LOOK = 50
 
 
@@ -227,13 +229,42 @@ class DrawnPairs(AbstractPairs):
         return None
 
 
+def calibrated(network: RecordNetwork, pairs: RecordPairs) -> RecordNetwork:
+    """The network with the bias of its spread such that the mean of squared standardised departures
+    is one, or as near to it as its bounds allow.
+
+    Arguments:
+        network: trained.
+        pairs: real ones.
+    """
+
+    def moved(by: Float[Array, ""]) -> RecordNetwork:
+        matrix, bias = network.layers[-1]
+        return eqx.tree_at(lambda n: n.layers[-1], network, (matrix, bias.at[0].add(by)))
+
+    @eqx.filter_jit
+    def search(pairs: RecordPairs) -> Float[Array, ""]:
+        def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+            middle = (ends[0] + ends[1]) / 2
+            mean, sd = predicted(moved(middle), pairs)
+            narrow = jnp.mean(((pairs.value - mean) / sd) ** 2) > 1
+            return jnp.where(narrow, middle, ends[0]), jnp.where(narrow, ends[1], middle)
+
+        ends = (jnp.asarray(-2.0, jnp.float32), jnp.asarray(2.0, jnp.float32))
+        low, high = jax.lax.fori_loop(0, HALVINGS, halve, ends)
+        return (low + high) / 2
+
+    return moved(search(pairs))
+
+
 def train_network(tables: tuple[RecordPairs, ...], steps: int, *, key: PRNGKeyArray) -> Trained:
-    """Train a network on tables of pairs, each giving as much of every batch.
+    """Train a network on tables of pairs, each giving as much of every batch, and calibrate its
+    spread on the first.
 
     The loss counts departures in the spread that the interpolation predicts for the first table.
 
     Arguments:
-        tables: what it is trained on; none may be empty.
+        tables: what it is trained on, real pairs first; none may be empty.
         steps: gradient steps.
         key: of the weights and the batches.
     """
@@ -247,9 +278,10 @@ def train_network(tables: tuple[RecordPairs, ...], steps: int, *, key: PRNGKeyAr
         ),
         chunk=min(LOOK, steps),
     )
-    return train(
+    made = train(
         RecordNetwork(key=start_key),
         RecordObjective(unit),
         DrawnPairs(tables, draw_key, counts),
         settings,
     )
+    return dataclasses.replace(made, weights=calibrated(made.weights, first))

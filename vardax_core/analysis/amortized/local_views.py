@@ -100,15 +100,27 @@ def local_views(
             return local_system(place, minutes, scale, index, used, records, by)
 
         prior = covariance.variance().astype(dtype) * scale**2
-        view = _view(system(covariance), d, used, prior)
-        others = [system(reshaped(covariance, factors)) for factors in FACTORS]
-        increments = [other.to_target @ other.solve(d)[1] for other in others]
-        increment, variance, known, robust = view
-        return increment, variance, prior, known, jnp.stack([*increments, robust]) - increment
+        increment, variance, known, robust = _view(system(covariance), d, used, prior)
+        increment, d = in_turn(increment, d)
+
+        def rival(factors: Float[Array, "3"]) -> Float[Array, ""]:
+            other = system(reshaped(covariance, factors))
+            return other.to_target @ other.solve(d)[1]
+
+        rivals = jnp.append(jax.lax.map(rival, jnp.asarray(FACTORS, dtype)), robust)
+        return increment, variance, prior, known, rivals - increment
 
     rows = (targets.straight, targets.minutes, targets.scale, indices, near, innovations)
     increment, variance, prior, known, rivals = in_blocks(at_target, rows, block)
     return LocalViews(increment, variance, prior, known, rivals)
+
+
+def in_turn(first: Array, second: Array) -> tuple[Array, Array]:
+    """The same two, of which no computation on the second begins before the first is there.
+
+    On CPUs, two factorisations at once may wait for the threads of each other for ever.
+    """
+    return jax.lax.optimization_barrier((first, second))
 
 
 def reshaped(

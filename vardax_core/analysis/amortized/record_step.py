@@ -1,9 +1,10 @@
 """An amortized analysis of real observations that corrects their local interpolation."""
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from vardax_core.analysis.amortized.local_views import local_views
+from vardax_core.analysis.amortized.local_views import in_turn, local_views
 from vardax_core.analysis.amortized.record_network import RecordNetwork, correction
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.local.step import LocalInterpolation
@@ -37,6 +38,8 @@ class CorrectedInterpolation(AbstractAnalysisStep):
     ) -> Analysis:
         analysis = self.first.analyse(background, observations, key=key)
         _, targets, records, indices, near = self.first.interpolated(background, observations)
+        _, innovations = in_turn(analysis.ensemble, records.innovations)
+        records = eqx.tree_at(lambda r: r.innovations, records, innovations)
         views = local_views(targets, records, indices, near, self.first.covariance)
         place = self.place.reshape(-1)[self.first.points]
         shift, factor = correction(self.network, views, place)

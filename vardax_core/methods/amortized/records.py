@@ -51,7 +51,7 @@ from vardax_core.training.record_set import (
 from vardax_core.training.slots import UnfitPeriodError
 
 FACTORY = "record-correction"
-USUAL_STEPS = 600
+USUAL_STEPS = 300
 REAL, SIMULATED = 3000, 2000
 """Withheld records, and simulated targets, that are trained on."""
 BLOCKS = 2

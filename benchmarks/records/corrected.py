@@ -1,0 +1,57 @@
+"""The network that corrects a local interpolation, scored beside it on withheld records."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vardax_core.analysis.local.interpolation import LocalTargets
+from vardax_core.training.record_pairs import real_pairs, simulated_pairs, train_network
+from vardax_core.training.record_scores import HeldOut, held_out_scores
+from vardax_core.training.record_set import Reach, RecordSet
+
+
+def corrected_scores(
+    fit, records, groups, times, test, points, *, most, thinned=(), quick=False, seed=0
+) -> HeldOut:
+    """Train on the usable records and score on others, all predicted from the usable ones.
+
+    Arguments:
+        fit, records: as of the interpolation; those to be scored are masked or of other times.
+        groups: what is withheld together.
+        times: number of the time of each record, in the order of time.
+        test: numbers of the records to be scored.
+        points: straight coordinates where states are simulated.
+
+    Returns:
+        Scores, with the gain over the interpolation of the same records.
+    """
+    _, times = np.unique(times, return_inverse=True)
+    minutes = np.bincount(times, np.asarray(records.minutes)) / np.bincount(times)
+    covariance = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), fit.covariance)
+    reach = Reach(np.inf, most, fit.speed, thinned, len(minutes), len(minutes))
+    given = RecordSet(records, times, minutes, groups, np.zeros(len(times)), covariance, reach)
+    some, steps = (300, 100) if quick else (2500, 600)
+    rng = np.random.default_rng(seed)
+
+    def pairs(chosen):
+        targets = given.targets(chosen)
+        around = given.around(targets, times[chosen], withheld=groups[chosen])
+        near = (jnp.asarray(around.indices), jnp.asarray(around.near))
+        place = jnp.asarray(given.place, jnp.float32)
+        return real_pairs(records, jnp.asarray(chosen), targets, near, covariance, place)
+
+    usable = given.usable.copy()
+    usable[test] = False
+    real = pairs(np.sort(rng.permutation(np.flatnonzero(usable))[:some]))
+    when = rng.choice(times[usable], some)
+    where = points[rng.integers(0, len(points), some)]
+    targets = LocalTargets.at(
+        jnp.asarray(where, jnp.float32), jnp.asarray(minutes[when], jnp.float32)
+    )
+    around = given.around(targets, when)
+    near = (jnp.asarray(around.indices), jnp.asarray(around.near))
+    nothing = jnp.zeros(some, jnp.float32)
+    drawn = simulated_pairs(records, targets, near, covariance, nothing, key=jax.random.key(seed))
+    network = train_network((real, drawn), steps, key=jax.random.key(seed)).weights
+    every = [(np.arange(len(test)), network)]
+    return held_out_scores(pairs(test), every, groups[test], times[test])
