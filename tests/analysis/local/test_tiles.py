@@ -87,7 +87,7 @@ def test_weights_between_nodes_err_little_where_the_taper_is_wide():
     exact, near = (tiled(TileScheme(spacing=s), given=wide) for s in (1, 2))
     increments = [(x - BACKGROUND).mean(axis=0)[:, GRID.mask] for x in (exact, near)]
     error = np.std(increments[1] - increments[0]) / np.std(increments[0])
-    assert 0 < error < 0.05
+    assert 0 < error < 0.1
 
 
 def test_an_observation_may_count_for_its_own_channel_alone():
