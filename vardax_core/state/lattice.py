@@ -146,15 +146,10 @@ def blocks_of(grid: AbstractGrid, lattice: Lattice | None, parts: tuple[int, ...
     ]
 
 
-def parts_of(grid: AbstractGrid, lattice: Lattice, most: int) -> tuple[int, ...]:
-    """Say into how many boxes a part of a grid is cut, so that none has many more nodes.
-
-    Boxes are of the whole grid, whatever part of it the lattice covers.
-    """
-    spans = [np.ptp(along) + 1 for along in np.unravel_index(lattice.nodes, grid.shape)]
-    boxes = max(lattice.nodes.size / most, 1.0) * np.prod(np.array(grid.shape) / spans)
-    side = (grid.size / boxes) ** (1 / len(grid.shape))
-    return tuple(max(1, round(n / min(side, n))) for n in grid.shape)
+def bands_of(lattice: Lattice, most: int) -> list[Lattice]:
+    """Cut a lattice into parts of so many cells, in their order; neighbours share nodes."""
+    cells = np.arange(lattice.corners.shape[0])
+    return [_kept(lattice, cells[begin : begin + most]) for begin in range(0, cells.size, most)]
 
 
 def _boxes(first: tuple[np.ndarray, ...], shape: tuple[int, ...], parts: tuple[int, ...]):

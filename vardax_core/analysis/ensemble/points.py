@@ -8,7 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from vardax_core.analysis.ensemble.inflation import innovation_factor
-from vardax_core.analysis.ensemble.roots import inverse_root, largest_value, product, transposed
+from vardax_core.analysis.ensemble.roots import (
+    LARGEST,
+    inverse_root,
+    largest_value,
+    product,
+    transposed,
+)
 from vardax_core.analysis.ensemble.transform import (
     RESOLVED,
     WhitenedEnsemble,
@@ -118,7 +124,8 @@ def point_transforms(
     )
     # Of a weight of the mean, by that of the squares.
     eps, length = float(jnp.finfo(rows.dtype).eps), jnp.linalg.norm(departures, axis=1)
-    fine = eps * largest_value(squares) * (1 + length) <= 2 * RESOLVED
+    largest = largest_value(squares)
+    fine = (eps * largest * (1 + length) <= 2 * RESOLVED) & (largest <= LARGEST)
     return _refined(rows, departures, found, ~fine, inflation.after)
 
 

@@ -19,6 +19,9 @@ to 1: all but the last of them to 4e-9."""
 BOUNDS = (0.00390625, 0.0165680536, 0.0693816302, 0.272534802, 0.76702833, 0.997122881)
 """Where the interval of each quintic begins; that of the last is a point in double precision."""
 
+LARGEST = BOUNDS[0] ** -2 - 1
+"""Bound on the eigenvalues of S up to which (I + S)^-1/2 is found."""
+
 
 def product(
     first: Float[Array, "*any n k"], second: Float[Array, "*any k m"]
@@ -44,8 +47,8 @@ def inverse_root(excess: Float[Array, "point n n"]) -> Float[Array, "point n n"]
     Y p(Z Y), p(Z Y) Z, that ends in the root and its inverse: each turn applies a quintic to the
     roots of the eigenvalues, the first that of the smallest interval which holds them. A matrix
     has turns of its own, so that its root does not hang on those beside it. Relative to the
-    largest value of the root, the error is a few times eps c^1/2, up to c = 65000; see `RESOLVED`
-    in `transform` for what that means to an analysis.
+    largest value of the root, the error is a few times eps c^1/2, up to eigenvalues of `LARGEST`;
+    beyond, it is no root.
 
     Arguments:
         excess: S.

@@ -22,10 +22,10 @@ from vardax_core.analysis.ensemble.points import (
 from vardax_core.analysis.local.tiling import Workers, over_tiles
 from vardax_core.analysis.local.view import CHUNK, LocalView, chunks, padded, room
 from vardax_core.state.grids import AbstractGrid
-from vardax_core.state.lattice import Block, Lattice, blocks_of, lattice_of, parts_of
+from vardax_core.state.lattice import Block, Lattice, bands_of, blocks_of, lattice_of
 
-NODES = 8192
-"""Of a tile, for which transforms are kept at once where they are interpolated."""
+CELLS = 8192
+"""Of a tile, for whose corners transforms are kept at once."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,8 @@ def analysed_tile(job: TileJob) -> TileAnalysis:
     if scheme.spacing == 1:
         known = [_at_points(seen, job, lattice.nodes, ensemble)]
     else:
-        parts = parts_of(job.grid, lattice, NODES)
-        pieces = [block.lattice for block in blocks_of(job.grid, lattice, parts)]
-        known = [_between_nodes(seen, job, piece, ensemble) for piece in pieces]
+        bands = bands_of(lattice, CELLS)
+        known = [_between_nodes(seen, job, band, ensemble) for band in bands]
     signals, fine = (np.concatenate(x) for x in zip(*known, strict=True))
     return TileAnalysis(ensemble, float(signals.sum()), signals.size, bool(fine.all()))
 
@@ -147,10 +146,10 @@ def _at_points(
 
 
 def _between_nodes(
-    seen: "_Seen", job: TileJob, piece: Lattice, ensemble: np.ndarray
+    seen: "_Seen", job: TileJob, band: Lattice, ensemble: np.ndarray
 ) -> tuple[Float[np.ndarray, " node"], Bool[np.ndarray, " node"]]:
     """Analyse the points of cells by the transforms of the nodes, and fill in their members."""
-    nodes, channels = piece.nodes, job.background.shape[1]
+    nodes, channels = band.nodes, job.background.shape[1]
     signals, resolved = np.zeros(nodes.size), np.ones(nodes.size, bool)
     matrices = None
     for chunk in seen.chunks(nodes):
@@ -161,17 +160,17 @@ def _between_nodes(
         matrices[chunk] = found
         signals[chunk], resolved[chunk] = np.mean(signal, axis=1), np.all(fine, axis=1)
     on_device = jnp.asarray(matrices)
-    cells, inside = piece.corners.shape[0], job.block.inside
+    cells, inside = band.corners.shape[0], job.block.inside
     for begin in range(0, cells, CHUNK):
         chosen = np.minimum(np.arange(begin, begin + CHUNK), cells - 1)
-        points = piece.points[chosen]
-        there = points < piece.size
+        points = band.points[chosen]
+        there = points < band.size
         where = np.searchsorted(inside, np.where(there, points, inside[0]))
         turned = _cells(
             job.background[:, :, where].transpose(2, 3, 1, 0),
             on_device,
-            piece.corners[chosen].astype(np.int32),
-            piece.weights[chosen].astype(ensemble.dtype),
+            band.corners[chosen].astype(np.int32),
+            band.weights[chosen].astype(ensemble.dtype),
         )
         ensemble[:, :, where[there]] = np.asarray(turned)[there].transpose(2, 1, 0)
     return signals, resolved

@@ -13,6 +13,8 @@ from vardax_core.state.grids.base import Places
 
 CHUNK = 1024
 """Points whose records are found, and that a compiled program is given, at once."""
+FIRST = 128
+"""Records that are asked for around a point at first, where all are wanted."""
 STEP = 16
 """Numbers of records are rounded up to multiples, so that few programs are compiled."""
 
@@ -47,15 +49,16 @@ class LocalView(NamedTuple):
         Returns:
             Their numbers, and their distances: infinite where there are no more.
         """
-        count = self.tree.count(at, self.reach)
-        if self.most is not None:
-            count = min(count, self.most)
-        width = rounded_up(max(count, 1), STEP)
-        indices, distances = self.tree.nearest(at, self.reach, max(count, 1))
-        spare = ((0, 0), (0, width - indices.shape[1]))
+        asked = FIRST if self.most is None else self.most
+        indices, distances = self.tree.nearest(at, self.reach, asked)
+        while self.most is None and np.isfinite(distances[:, -1]).any():
+            asked *= 2
+            indices, distances = self.tree.nearest(at, self.reach, asked)
+        width = rounded_up(int(np.isfinite(distances).sum(axis=1).max(initial=1)), STEP)
+        spare = ((0, 0), (0, max(0, width - asked)))
         return (
-            np.pad(indices, spare).astype(np.int32),
-            np.pad(distances, spare, constant_values=np.inf),
+            np.pad(indices[:, :width], spare).astype(np.int32),
+            np.pad(distances[:, :width], spare, constant_values=np.inf),
         )
 
 

@@ -75,7 +75,7 @@ class PlaceTree(NamedTuple):
         near = np.isfinite(chords)
         return Neighbours(np.where(near, indices, 0), self.grid._arc(chords))
 
-    def within(self, at: Places, radius: float) -> Int[np.ndarray, " place"]:
+    def within(self, at: Places, radius: float) -> Int[np.ndarray, " near"]:
         """Give the number of every place that may be less than a radius away from any of `at`."""
         points = self.grid._straight(at)
         reached = cKDTree(points, boxsize=self.grid._periods())
@@ -253,7 +253,7 @@ class AbstractGrid(eqx.Module):
         radius: float,
         *,
         most: int | None = None,
-        at: Places | None = None,
+        at: Float[np.ndarray, "point coordinate"] | None = None,
     ) -> Neighbours:
         """Find the places less than a radius away from each point of the grid.
 
