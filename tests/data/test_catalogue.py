@@ -71,5 +71,5 @@ def test_a_path_is_taken_before_every_name(tmp_path):
     "written", ["nowhere/recipe.yaml", "recipe.yml", "./", "datasets/mine.yaml"]
 )
 def test_a_path_without_a_recipe_is_refused(written):
-    with pytest.raises(RecipeError, match="<name>/recipe.yaml"):
+    with pytest.raises(RecipeError, match=r"<name>/recipe\.yaml"):
         named_by(written)
