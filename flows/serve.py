@@ -27,6 +27,7 @@ from flows.keeper import Keeper, Pool
 from flows.processes import HOME, Processes, ServiceError, ServiceFailedError, end, left_behind
 from flows.root_lock import root_lock
 from flows.service_api import Api
+from flows.terminal import show
 from vardax_core.data.catalogue import VARIABLE as DATASETS_VARIABLE
 from vardax_core.data.catalogue import own_folders
 
@@ -235,7 +236,7 @@ def watch(service: Service, keeper: Keeper) -> None:
         ServiceFailedError: the server ends again and again.
     """
     try:
-        service.console.print(service.describe())
+        show(service.describe())
         service.console.print(f"browse:  http://{service.host}:{service.port}")
         service.console.print(f"root:    {service.root}", soft_wrap=True)
         service.console.print(f"logs:    {service.logs}", soft_wrap=True)

@@ -1,6 +1,7 @@
 """A notebook: an experiment in one line, a picture in one more, its scores by month in one more."""
 
 import ast
+import re
 import subprocess
 import sys
 import warnings
@@ -180,3 +181,13 @@ def test_a_part_loads_no_more_than_it_needs(statement, absent):
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert not absent & set(done.stdout.split())
+
+
+def test_every_block_of_the_page_runs(home):
+    page = (ROOT / "docs" / "notebook.md").read_text().replace("lorenz96-sparse", "small")
+    names = {}
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) >= 5
+    for block in blocks:
+        exec(compile(block, "docs/notebook.md", "exec"), names)
+    assert names["table"].quality_control.eq("kept").any()
