@@ -11,7 +11,7 @@ import pytest
 
 from tests.experiments import reported
 from vardax_core.data import ingest
-from vardax_core.data.reports import chance
+from vardax_core.data.withholding import chance
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import default_settings, lack_of, usual_methods

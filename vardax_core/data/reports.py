@@ -2,7 +2,6 @@
 time, a column to each of the records that are nearest to it."""
 
 import dataclasses
-import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +15,6 @@ from vardax_core.data.forecast_fields import GivenForecast
 from vardax_core.data.heights import HEIGHT_SHIFT, height_shift, orography, told
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.recipe_sections import CHANNEL
-from vardax_core.data.reported import WithheldPlatforms
 from vardax_core.data.space import state_grid
 from vardax_core.data.streams.account import NothingUsableError, StreamAccount
 from vardax_core.data.streams.read import StreamRecords, read_stream
@@ -29,6 +27,7 @@ from vardax_core.data.timeaxis import (
     instant_to_minutes,
     to_minutes,
 )
+from vardax_core.data.withholding import images_before, withheld_records
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode, flag_attributes
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.types import MINUTES_EPOCH
@@ -39,8 +38,6 @@ IDENTITY, SUPERSEDED_AT = "observation_id", "superseded_time"
 OWN_CODE = "own_quality_control"
 EQUIVALENT, SHIFT = "forecast_equivalent", "forecast_shift"
 SECONDS_UNITS = f"seconds since {MINUTES_EPOCH.replace('T', ' ')}"
-CLOUD_IMAGES = 3
-"""The clouds that are laid over an image are those of one of so many observation times before."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +86,7 @@ def read_reports(
     """
     slots = observation_times(recipe, start, end)
     step = recipe.spacing
-    before = CLOUD_IMAGES * step if _lays_clouds(recipe) else 0
+    before = images_before(recipe) * step
     grid = state_grid(frame, recipe)
     first, last = (
         from_minutes(np.array([slots[0] - before, slots[-1]])) + np.array([-1, 1]) * _half(step)
@@ -168,7 +165,7 @@ def _parts_of(found: StreamRecords, stream: Stream, recipe: Recipe) -> list[_Par
         slot, identity = _slots_of(records, recipe), records.identities(named=named)
         if stream.source.are_images:
             records = _by_image(records, slot)
-        withheld = _withheld(recipe.withheld, records, slot, recipe.spacing, *current, seen)
+        withheld = withheld_records(recipe.withheld, records, slot, recipe.spacing, *current, seen)
         withheld &= records.code == QualityCode.KEPT
         code = np.where(withheld, np.int8(QualityCode.WITHHELD), records.code)
         kept = dataclasses.replace(records, code=code)
@@ -200,46 +197,6 @@ def _slots_of(records: Records, recipe: Recipe) -> Int[np.ndarray, " record"]:
     step, origin = recipe.spacing, instant_to_minutes(recipe.period.start)
     seconds = (records.time - from_minutes(np.array([origin]))[0]) / np.timedelta64(1, "s")
     return origin + step * np.floor(seconds / (60 * step) + 0.5).astype(np.int64)
-
-
-def _lays_clouds(recipe: Recipe) -> bool:
-    return recipe.withheld is not None and recipe.withheld.by == "cloud"
-
-
-def _withheld(
-    wanted: WithheldPlatforms | None,
-    records: Records,
-    slot: Int[np.ndarray, " record"],
-    step: int,
-    current: Records,
-    current_slot: Int[np.ndarray, " current"],
-    seen: Bool[np.ndarray, " current"],
-) -> Bool[np.ndarray, " record"]:
-    """Which records are withheld; clouds are where the current ones are not seen."""
-    nothing = np.zeros(len(records), bool)
-    if wanted is None or (wanted.streams is not None and records.stream not in wanted.streams):
-        return nothing
-    if wanted.by == "platform":
-        drawn = [chance(wanted.seed, name) < wanted.share for name in records.platforms]
-        return np.array(drawn, bool)[records.platform] if drawn else nothing
-    both = np.concatenate([records.place, current.place])
-    places = np.unique(both, axis=0, return_inverse=True)[1].reshape(-1)
-    places, current_places = places[: len(records)], places[len(records) :]
-    hidden = nothing.copy()
-    for image in np.unique(slot):
-        back = 1 + int(chance(wanted.seed, records.stream, f"{image} back") * CLOUD_IMAGES)
-        before = current_slot == image - back * step
-        if not before.any() or chance(wanted.seed, records.stream, str(image)) >= wanted.share:
-            continue
-        clear = current_places[before & seen]
-        hidden |= (slot == image) & ~np.isin(places, clear)
-    return hidden
-
-
-def chance(seed: int, *names: str) -> float:
-    """A number in [0, 1) that depends on a seed and on names alone."""
-    text = "\n".join((str(seed), *names)).encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:7]) / 2**56
 
 
 def _numbered(known: Sequence[str], parts: Sequence[Records]) -> dict[str, int]:

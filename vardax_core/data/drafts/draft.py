@@ -20,12 +20,12 @@ from vardax_core.data.drafts.values import (
     variable_name,
 )
 from vardax_core.data.errors import RecipeError, SourceError, SourceFormatError
-from vardax_core.data.reports import chance
 from vardax_core.data.streams.inspect import Inspected, inspect_file
 from vardax_core.data.streams.kinds.gridded import GriddedSource
 from vardax_core.data.streams.kinds.table import TableSource
 from vardax_core.data.streams.records import Records
 from vardax_core.data.streams.units import UnknownUnitsError, conversion
+from vardax_core.data.withholding import chance
 from vardax_core.state.coordinates import LATITUDE, LONGITUDE
 
 DIMS = (LATITUDE, LONGITUDE)
