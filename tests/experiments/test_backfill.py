@@ -8,8 +8,8 @@ import pytest
 from tests.experiments import small
 from vardax_core.cycling.streams import Stream, StreamPlanError, cut_streams, seam_between
 from vardax_core.experiments.assimilate import pending_cycles
-from vardax_core.experiments.backfill import Backfill, StreamsUnfinishedError, backfill
-from vardax_core.experiments.stream_progress import seams_of
+from vardax_core.experiments.backfill import Backfill, backfill
+from vardax_core.experiments.stream_progress import StreamsUnfinishedError, seams_of
 from vardax_core.store import SupersededError, content_digest
 from vardax_core.store.branches import Branches
 

@@ -38,6 +38,7 @@ from vardax_core.experiments.stream_progress import (
     Round,
     RoundReport,
     StreamProgress,
+    StreamsUnfinishedError,
     seams_of,
 )
 from vardax_core.store import ExperimentStore, SupersededError, Tip
@@ -50,10 +51,6 @@ GROW = "grow"
 """Kind of the commit that a work branch begins with."""
 COMMIT_ATTEMPTS = 50
 """How often a commit is made again where storage without a lock took another group's first."""
-
-
-class StreamsUnfinishedError(ValueError):
-    """Streams cannot be joined before all of them have ended."""
 
 
 @dataclasses.dataclass(frozen=True)

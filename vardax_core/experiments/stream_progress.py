@@ -20,6 +20,10 @@ Stored = Mapping[str, np.ndarray]
 """Arrays of the `streams` group."""
 
 
+class StreamsUnfinishedError(ValueError):
+    """Streams cannot be joined before all of them have ended."""
+
+
 @dataclasses.dataclass(frozen=True)
 class RoundReport:
     """What one commit of a backfill was.
