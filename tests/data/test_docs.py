@@ -105,7 +105,7 @@ def test_every_reason_for_leaving_a_row_out_has_a_line():
         Reason.MASKED: "outside of the `mask`",
         Reason.FLAGGED: "a flag not in `accept`",
         Reason.REPEATED: "repeats another",
-        Reason.SUPERSEDED: "superseded",
+        Reason.SUPERSEDED: "SUPERSEDED",
         Reason.OUT_OF_BOUNDS: "out of bounds",
         Reason.OUTSIDE_GRID: "outside of the grid",
         Reason.ON_LAND: "on land",
