@@ -132,6 +132,8 @@ def test_a_root_that_was_moved_or_linked_to_is_read_as_before(run, tmp_path):
     assert alone.dataset("analysis").sizes["time"] == small.CYCLES
     with pytest.raises(ObservationsNotFoundError, match=r"kept in .*small/observations.*Put the"):
         alone.dataset("observations")
+    with pytest.raises(ObservationsNotFoundError):
+        take_observations(dataclasses.replace(run[1], root=moved))
 
 
 def test_exports_and_summaries_have_them(run, tmp_path):

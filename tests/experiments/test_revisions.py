@@ -13,6 +13,7 @@ from tests.experiments.earlier import store_with_its_observations
 from vardax_core.data import ingest
 from vardax_core.experiments import ingesting
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
+from vardax_core.experiments.comparable import comparable
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.ingesting import take_observations
 from vardax_core.experiments.outdated import outdated_cycles, outdated_sentence
@@ -132,6 +133,10 @@ def test_early_and_late_runs_use_what_they_could_know(place):
     # Windows have two days before and two after: the cycles from the 3rd to the 7th.
     assert (outdated_cycles(late, store), outdated_cycles(early, early.open_store())) == (5, 0)
     assert outdated_sentence(late, store).startswith("5 cycles of 6 would differ")
+    cycle(early, ready[early.name], np.datetime64("2019-03-08T12:00"))
+    alike, left_out = comparable([late, early], late)
+    assert alike == [late]
+    assert "revised between its cycles and those of climatology" in left_out["climatology"]
     kept = store.dataset("observations", as_of=store.tip().snapshot_id)
     assert kept.load().equals(whole)
     assert store.observations.dataset("observations", as_of=snapshot).equals(whole)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from vardax_core.data.timeaxis import minutes_to_instant
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.outdated import outdated_cycles
 from vardax_core.store import ExperimentStore, ForeignExperimentError, StoreNotFoundError
 from vardax_core.store.hold import held
 from vardax_core.words import counted
@@ -30,7 +31,8 @@ def comparable(
         StoreNotFoundError: the primary experiment was not run.
         NoCyclesError: it has no cycle.
     """
-    stands = _stands(primary.open_store())
+    own = primary.open_store()
+    stands, outdated = _stands(own), outdated_cycles(primary, own)
     if stands[1] is None:
         hold = held(primary.store_location)
         what = f"{hold}; `vardax release` lets it go on" if hold else "assimilate it first"
@@ -38,16 +40,22 @@ def comparable(
     kept, left_out = [], {}
     for experiment in experiments:
         try:
-            found = _stands(experiment.open_store())
+            store = experiment.open_store()
+            found = _stands(store)
         except StoreNotFoundError:
             reason = "it was not run"
         except ForeignExperimentError:
             reason = "its store was made with other settings"
         else:
-            if found == stands:
-                kept.append(experiment)
-                continue
             reason = f"it has {_said(found)}, {primary.settings.method} {_said(stands)}"
+            if found == stands:
+                if outdated_cycles(experiment, store) == outdated:
+                    kept.append(experiment)
+                    continue
+                reason = (
+                    "observations were revised between its cycles and those of "
+                    f"{primary.settings.method}; another root makes all from the same ones"
+                )
         left_out[experiment.settings.method] = reason
     return kept, left_out
 

@@ -25,12 +25,11 @@ class StoreNotFoundError(StoreError):
         )
 
 
-class ObservationsNotFoundError(StoreNotFoundError):
+class ObservationsNotFoundError(StoreError):
     """The store that an experiment's observations are kept in is not there."""
 
     def __init__(self, path: object, expected: object):
-        StoreError.__init__(
-            self,
+        super().__init__(
             f"{path}: its observations are kept in {expected}, and no store is there. Put the "
             "folder back beside the experiment's, from where it was copied or moved.",
         )
