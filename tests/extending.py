@@ -23,7 +23,9 @@ class Page:
         self.text = (ROOT / "docs" / "extending" / f"{name}.md").read_text()
 
     def block(self, language):
-        return re.search(rf"```{language}\n(.*?)```", self.text, flags=re.DOTALL)[1]
+        """Give the first block in a language."""
+        (code, *_) = re.findall(rf"```{language}\n(.*?)```", self.text, flags=re.DOTALL)
+        return code
 
 
 @contextlib.contextmanager

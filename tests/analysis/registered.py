@@ -14,12 +14,16 @@ import numpy as np
 
 from tests.experiments import fields, reported, small
 from tests.methods import runs
-from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.local.covariance import SpaceTimeCovariance
 from vardax_core.data import Recipe, ingest
 from vardax_core.data.space import simulated_grid
 from vardax_core.experiments.problem import prior_of, problem_of
-from vardax_core.methods.base import Problem, Trained, TrainingSettings
+from vardax_core.methods.base import (
+    AbstractLearningMethod,
+    Problem,
+    Trained,
+    TrainingSettings,
+)
 from vardax_core.methods.fields_prior import FieldsPrior
 from vardax_core.methods.posterior import learning
 from vardax_core.methods.registry import method_of, registered_methods
@@ -27,7 +31,7 @@ from vardax_core.methods.reported_prior import ReportedPrior, ReportedReference
 from vardax_core.models.climatology import Climatology
 from vardax_core.observations.placement import place, search_of, with_placement
 from vardax_core.state.grids import LatLon
-from vardax_core.types import Observations
+from vardax_core.types import Analysis, Observations
 
 MEMBERS = 6
 STEPS = 20
@@ -42,7 +46,7 @@ class Case(NamedTuple):
         observations: a window in which all is observed.
     """
 
-    step: AbstractAnalysisStep
+    step: Callable[..., Analysis]
     background: jax.Array
     observations: Observations
 
@@ -72,9 +76,10 @@ def _fields(folder: Path) -> Problem:
     recipe, path = fields.recipe(), folder / "degC.nc"
     fields.field(cadence=360).to_netcdf(path)
     period = recipe.training
+    assert period is not None
     run = ingest(recipe, start=period.start, end=period.end, path=path).nature_run
     prior = FieldsPrior(recipe, run)
-    known = dataclasses.replace(prior, known=prior.learn(lambda *_: None).module)
+    known = prior.knowing(prior.learn(lambda *_: None).module)
     return problem_of(recipe, known, prior.grid, MEMBERS)
 
 
@@ -137,7 +142,7 @@ def shorten_learning(setattr_) -> None:
 def case(name: str, kind: str, folder: Path) -> Case:
     """Build a method, learned if it learns, and what it analyses."""
     problem, method, trained = _problem(kind, folder), method_of(name), None
-    if method.learns:
+    if isinstance(method, AbstractLearningMethod):
         learned = method.learn(problem, TrainingSettings(steps=STEPS), lambda *_: None)
         trained = Trained(learned.module, learned.metadata, {})
     assembly = method.build(problem, trained)
