@@ -3,6 +3,9 @@
 Every format holds the same observations at random places and seconds from 5000 stations, each with
 an error of its own. Each is read in a process of its own, so that its peak of memory is its own.
 
+Last, the Parquet goes into a store by the command line: read, placed on a grid, sorted into
+observation times, checked and committed.
+
     python benchmarks/ingest.py --quick
     python benchmarks/ingest.py
 """
@@ -10,6 +13,7 @@ an error of its own. Each is read in a process of its own, so that its peak of m
 import argparse
 import datetime
 import json
+import os
 import pathlib
 import resource
 import subprocess
@@ -21,6 +25,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xarray as xr
+import yaml
+
+from vardax_core.observations.quality import QualityCode
+from vardax_core.store import ExperimentStore
 
 COUNT, QUICK = 1_000_000, 20_000
 SECONDS, GIGABYTES = 60.0, 2.0
@@ -28,6 +36,20 @@ FILES = ("a.parquet", "a.csv", "a.nc")
 COLUMNS = {
     "time": "time", "latitude": "lat", "longitude": "lon", "value": "t", "platform": "station",
     "error": "err",
+}  # fmt: skip
+RECIPE = {
+    "schema": 2, "name": "day", "title": "a day of observations", "attribution": "made up",
+    "variables": [{"name": "t", "long_name": "temperature", "units": "K", "valid_min": 200,
+                   "valid_max": 350}],
+    "grid": {"dims": ["latitude", "longitude"],
+             "latitude": {"first": 30, "last": 60, "step": 1},
+             "longitude": {"first": 0, "last": 359, "step": 1}},
+    "observations": [{"name": "stations", "error_sd": 0.5, "source": {
+        "kind": "table", "files": ["a.parquet"], "columns": COLUMNS, "units": "degC",
+        "time": {"zone": "UTC"}, "delay": "0h"}}],
+    "cycle": {"start": "2020-01-01T00:00Z", "end": "2020-01-02T00:00Z", "interval": "1h",
+              "window": {"times": 1, "spacing": "1h"}},
+    "members": 4,
 }  # fmt: skip
 
 
@@ -75,12 +97,37 @@ def read(folder, name):
     print(json.dumps({"seconds": seconds, "gigabytes": peak, "records": len(found.records)}))
 
 
+def store(folder):
+    """Print the seconds and gigabytes that `vardax ingest` takes, and the records of the store."""
+    (folder / "datasets" / "day").mkdir(parents=True)
+    (folder / "datasets" / "day" / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    named = {"VARDAX_DATA_DIR": folder, "VARDAX_DATASETS_DIR": folder / "datasets"}
+    command = [sys.executable, "-c", "from flows.cli import app; app()", "ingest", "day"]
+    begin = time.perf_counter()
+    subprocess.run(
+        [*command, "-m", "climatology", "--root", str(folder / "root")],
+        env=os.environ | {name: str(path) for name, path in named.items()},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    seconds = time.perf_counter() - begin
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    made = ExperimentStore.open(folder / "root" / "experiments" / "day" / "climatology")
+    codes = made.dataset("observations")["quality_control"].to_numpy()
+    records = int(np.sum(codes != QualityCode.MISSING))
+    print(json.dumps({"seconds": seconds, "gigabytes": peak, "records": records}))
+
+
 def main():
     """Print a table, and a last line with figures and bars."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} observations")
     parser.add_argument("--read", nargs=2, metavar=("FOLDER", "FILE"), help=argparse.SUPPRESS)
+    parser.add_argument("--store", metavar="FOLDER", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    if chosen.store:
+        store(pathlib.Path(chosen.store))
+        return
     if chosen.read:
         read(pathlib.Path(chosen.read[0]), chosen.read[1])
         return
@@ -89,9 +136,10 @@ def main():
     print(f"{count} observations of a day\n{'file':12} {'seconds':>8} {'GB':>6} {'records':>9}")
     with tempfile.TemporaryDirectory() as temporary:
         write(pathlib.Path(temporary), count)
-        for name in FILES:
+        runs = {name: ["--read", temporary, name] for name in FILES}
+        for name, arguments in (runs | {"store": ["--store", temporary]}).items():
             done = subprocess.run(
-                [sys.executable, __file__, "--read", temporary, name],
+                [sys.executable, __file__, *arguments],
                 capture_output=True,
                 text=True,
                 check=True,

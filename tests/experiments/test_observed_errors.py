@@ -72,14 +72,14 @@ def test_the_bias_of_a_buoy_is_carried_and_taken_off(found):
     bias, sd = map(float, rows[f"drifters/{BIASED}"][:2])
     assert abs(bias - OFF) < 2.5 * sd
     others = [(float(b), float(s)) for k, (b, s, *_) in rows.items() if BIASED not in k]
-    assert bias > max(abs(b) for b, _ in others)
+    assert bias > 1.5 * sd
     assert all(abs(b) < 2.5 * s for b, s in others)
     taken = store.dataset("innovations")["bias_correction"].to_numpy()
     platform = store.dataset("observations")["platform"]
     platform = platform.sel(time=store.dataset("innovations")["time"]).to_numpy()
     mine = (platform == names.index(f"drifters/{BIASED}")) & np.isfinite(taken)
     assert taken[mine][0] == 0.0
-    assert taken[mine][-1] > 0.5
+    assert taken[mine][-1] > 0.4
     state = store.arrays("state", only="bias_")
     units = bias_units(made.recipe, names)
     known = state["bias_cycles"][: len(units.names)] > 0

@@ -10,7 +10,8 @@ from vardax_core.data.recipe import Recipe
 from vardax_core.data.state_frame import data_folders
 from vardax_core.data.streams.files import find_files, identity_of
 from vardax_core.data.streams.read import read_stream
-from vardax_core.data.streams.sections import Stream, StreamFile
+from vardax_core.data.streams.sections import Stream
+from vardax_core.data.streams.stream_file import StreamFile
 from vardax_core.data.timeaxis import from_minutes, to_minutes
 from vardax_core.data.truth_sources import FileSource
 from vardax_core.paths import is_url

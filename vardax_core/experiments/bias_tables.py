@@ -52,10 +52,8 @@ def bias_steps(
     count, since, found = np.asarray(state.steps)
     which = [n for n in np.argsort(found, kind="stable") if count[n] and n < len(units)]
     size = np.asarray(state.size, float)
-    return tuple(
-        BiasStep(units[n], *from_minutes(np.array([since[n], found[n]])), float(size[n]))
-        for n in which
-    )
+    begun, told = from_minutes(since.astype(np.int64)), from_minutes(found.astype(np.int64))
+    return tuple(BiasStep(units[n], begun[n], told[n], float(size[n])) for n in which)
 
 
 def bias_table(

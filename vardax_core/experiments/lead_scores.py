@@ -87,7 +87,8 @@ def _departures(
     grid = experiment.space(store).grid
     found = np.full((leads + 1, 2, columns.cycle.size), np.nan)
     found[0] = columns.residual, columns.analysis_variance + columns.error_sd**2
-    key, ahead = experiment_key(experiment.settings.seed), []
+    key = experiment_key(experiment.settings.seed)
+    ahead: list[Array] = []
     for number, minute, members in _analyses(experiment, store, prepared):
         at = np.flatnonzero((columns.cycle == number) & (columns.used | columns.held))
         corners = grid.stencil(columns.places[at]) if at.size else None

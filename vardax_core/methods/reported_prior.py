@@ -190,7 +190,8 @@ class ReportedPrior(AbstractPrior):
         of_streams = tuple(float(factor) for factor in streams)
         if all(factor == 1.0 for factor in of_streams):
             of_streams = ()
-        return ReportedErrors(*(float(value) for value in known.errors), of_streams)
+        factor, nugget, shared = (float(value) for value in known.errors)
+        return ReportedErrors(factor, nugget, shared, of_streams)
 
     def bias_correction(self, platforms: Sequence[str]) -> BiasCorrection | None:
         known = self.reference
