@@ -114,7 +114,8 @@ def learn(problem: Problem, training: TrainingSettings, progress: Progress) -> L
         other = chosen[~block[given.times[chosen]]]
         if not held.size or not other.size:
             continue
-        mine, seen = _real(given, other, without=block)
+        # As many as in the whole, some twice, so that one program serves all trainings.
+        mine, seen = _real(given, np.resize(other, chosen.size), without=block)
         check_apart(other, chosen[held], seen, given.times)
         made = train_network((mine, simulated), steps, key=jax.random.fold_in(key, 2 + number))
         siblings.append((held, made.weights))
