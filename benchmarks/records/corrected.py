@@ -9,10 +9,11 @@ from vardax_core.training.record_pairs import real_pairs, simulated_pairs, train
 from vardax_core.training.record_scores import HeldOut, held_out_scores
 from vardax_core.training.record_set import Reach, RecordSet
 
+SHOWN, STEPS = 2500, 300
+"""Withheld and simulated targets of a training, each, and gradient steps."""
 
-def corrected_scores(
-    fit, records, groups, times, test, points, *, most, thinned=(), quick=False, seed=0
-) -> HeldOut:
+
+def corrected_scores(fit, records, groups, times, test, points, *, most, seed=0) -> HeldOut:
     """Train on the usable records and score on others, all predicted from the usable ones.
 
     Arguments:
@@ -28,9 +29,8 @@ def corrected_scores(
     _, times = np.unique(times, return_inverse=True)
     minutes = np.bincount(times, np.asarray(records.minutes)) / np.bincount(times)
     covariance = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), fit.covariance)
-    reach = Reach(np.inf, most, fit.speed, thinned, len(minutes), len(minutes))
+    reach = Reach(np.inf, most, fit.speed, (), len(minutes), len(minutes))
     given = RecordSet(records, times, minutes, groups, np.zeros(len(times)), covariance, reach)
-    some, steps = (300, 100) if quick else (2500, 600)
     rng = np.random.default_rng(seed)
 
     def pairs(chosen):
@@ -42,16 +42,16 @@ def corrected_scores(
 
     usable = given.usable.copy()
     usable[test] = False
-    real = pairs(np.sort(rng.permutation(np.flatnonzero(usable))[:some]))
-    when = rng.choice(times[usable], some)
-    where = points[rng.integers(0, len(points), some)]
+    real = pairs(np.sort(rng.permutation(np.flatnonzero(usable))[:SHOWN]))
+    when = rng.choice(times[usable], SHOWN)
+    where = points[rng.integers(0, len(points), SHOWN)]
     targets = LocalTargets.at(
         jnp.asarray(where, jnp.float32), jnp.asarray(minutes[when], jnp.float32)
     )
     around = given.around(targets, when)
     near = (jnp.asarray(around.indices), jnp.asarray(around.near))
-    nothing = jnp.zeros(some, jnp.float32)
+    nothing = jnp.zeros(SHOWN, jnp.float32)
     drawn = simulated_pairs(records, targets, near, covariance, nothing, key=jax.random.key(seed))
-    network = train_network((real, drawn), steps, key=jax.random.key(seed)).weights
+    network = train_network((real, drawn), STEPS, key=jax.random.key(seed)).weights
     every = [(np.arange(len(test)), network)]
     return held_out_scores(pairs(test), every, groups[test], times[test])
