@@ -131,9 +131,10 @@ def learn(problem: Problem, training: TrainingSettings, progress: Progress) -> L
     made = train_network((pairs, simulated), steps, key=jax.random.fold_in(key, 0))
     progress(steps, steps, {"loss": float(made.curve[-1, 0])})
     verdict = judged(made.steps, made.curve[:, 0].tolist())
+    place = jnp.asarray(sources.place.reshape(known.scale.shape), jnp.float32)
     network = made.weights if found.better else jax.tree.map(jnp.zeros_like, made.weights)
     return Learned(
-        RecordCorrection(known, network, jnp.asarray(sources.place.reshape(known.scale.shape))),
+        RecordCorrection(known, network, place),
         FACTORY,
         base.hyperparameters,
         {
