@@ -1,5 +1,6 @@
 """The network that corrects a local interpolation, scored beside it on withheld records."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +10,11 @@ from vardax_core.training.record_pairs import real_pairs, simulated_pairs, train
 from vardax_core.training.record_scores import HeldOut, held_out_scores
 from vardax_core.training.record_set import Reach, RecordSet
 
+SHOWN, STEPS = 2500, 300
+"""Withheld and simulated targets of a training, each, and gradient steps."""
 
-def corrected_scores(
-    fit, records, groups, times, test, points, *, most, thinned=(), quick=False, seed=0
-) -> HeldOut:
+
+def corrected_scores(fit, records, groups, times, test, points, *, most, seed=0) -> HeldOut:
     """Train on the usable records and score on others, all predicted from the usable ones.
 
     Arguments:
@@ -28,30 +30,34 @@ def corrected_scores(
     _, times = np.unique(times, return_inverse=True)
     minutes = np.bincount(times, np.asarray(records.minutes)) / np.bincount(times)
     covariance = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), fit.covariance)
-    reach = Reach(np.inf, most, fit.speed, thinned, len(minutes), len(minutes))
-    given = RecordSet(records, times, minutes, groups, np.zeros(len(times)), covariance, reach)
-    some, steps = (300, 100) if quick else (2500, 600)
+    reach = Reach(np.inf, most, fit.speed, (), len(minutes), len(minutes))
+    shown = np.asarray(records.mask).copy()
+    shown[test] = False
+    trained = eqx.tree_at(lambda r: r.mask, records, jnp.asarray(shown))
+    place = np.zeros(len(times))
+    given, whole = (
+        RecordSet(some, times, minutes, groups, place, covariance, reach)
+        for some in (trained, records)
+    )
     rng = np.random.default_rng(seed)
 
-    def pairs(chosen):
-        targets = given.targets(chosen)
-        around = given.around(targets, times[chosen], withheld=groups[chosen])
+    def pairs(of, chosen):
+        targets = of.targets(chosen)
+        around = of.around(targets, times[chosen], withheld=groups[chosen])
         near = (jnp.asarray(around.indices), jnp.asarray(around.near))
-        place = jnp.asarray(given.place, jnp.float32)
-        return real_pairs(records, jnp.asarray(chosen), targets, near, covariance, place)
+        nowhere = jnp.asarray(place, jnp.float32)
+        return real_pairs(of.records, jnp.asarray(chosen), targets, near, covariance, nowhere)
 
-    usable = given.usable.copy()
-    usable[test] = False
-    real = pairs(np.sort(rng.permutation(np.flatnonzero(usable))[:some]))
-    when = rng.choice(times[usable], some)
-    where = points[rng.integers(0, len(points), some)]
+    real = pairs(given, given.drawn(SHOWN, seed=seed))
+    when = rng.choice(times[shown], SHOWN)
+    where = points[rng.integers(0, len(points), SHOWN)]
     targets = LocalTargets.at(
         jnp.asarray(where, jnp.float32), jnp.asarray(minutes[when], jnp.float32)
     )
     around = given.around(targets, when)
     near = (jnp.asarray(around.indices), jnp.asarray(around.near))
-    nothing = jnp.zeros(some, jnp.float32)
-    drawn = simulated_pairs(records, targets, near, covariance, nothing, key=jax.random.key(seed))
-    network = train_network((real, drawn), steps, key=jax.random.key(seed)).weights
+    nothing = jnp.zeros(SHOWN, jnp.float32)
+    drawn = simulated_pairs(trained, targets, near, covariance, nothing, key=jax.random.key(seed))
+    network = train_network((real, drawn), STEPS, key=jax.random.key(seed)).weights
     every = [(np.arange(len(test)), network)]
-    return held_out_scores(pairs(test), every, groups[test], times[test])
+    return held_out_scores(pairs(whole, test), every, groups[test], times[test])

@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from records.corrected import corrected_scores
 from scipy.spatial import cKDTree
 from scipy.stats import norm
 
@@ -95,7 +96,9 @@ def _stations_fit(records, station, train, most, key):
     return fit, training, predictions, fit.with_errors(records)
 
 
-def withheld_stations(departures, station, day, straight, height, *, folds=3, most=60, seed=0):
+def withheld_stations(
+    departures, station, day, straight, height, *, folds=3, most=60, seed=0, points=None
+):
     """Leave one station out; statistics from the other folds' days.
 
     Arguments:
@@ -104,16 +107,19 @@ def withheld_stations(departures, station, day, straight, height, *, folds=3, mo
         day: of each record.
         straight: place of each station, km.
         height: of each station, m.
+        points: straight coordinates where the network that corrects the interpolation is shown
+            simulations; None to leave it out.
 
     Returns:
-        Scores with and without the correction of biases, and of the background alone.
+        Scores with and without the correction of biases, and of the background alone; those of the
+        network beside the interpolation as `amortized`, by fold.
     """
     count = len(straight)
     _, day = np.unique(day, return_inverse=True)
     block = day * folds // (day.max() + 1)
     minutes = single(day * MINUTES_PER_DAY)
     found = {"corrected": [], "uncorrected": []}
-    words, desroziers = [], []
+    words, desroziers, amortized = [], [], []
     for fold in range(folds):
         train, test = block != fold, np.flatnonzero(block == fold)
         biases = platform_biases(departures[train], station[train], day[train], count=count)
@@ -149,12 +155,16 @@ def withheld_stations(departures, station, day, straight, height, *, folds=3, mo
                     training, np.flatnonzero(train), fit.covariance, speed=fit.speed, most=most
                 )
                 desroziers.append(ratio.factor)
+                if points is not None:
+                    args = (fit, others, station, day, test, points)
+                    amortized.append(corrected_scores(*args, most=most))
     scores = {name: score(*map(np.concatenate, zip(*x, strict=True))) for name, x in found.items()}
     return {
         **scores,
         "background_rmse": rms(departures),
         "desroziers": float(np.mean(desroziers)),
         "words": words,
+        "amortized": amortized,
     }
 
 
@@ -171,7 +181,9 @@ def reference_tracks(lon, lat, day, departures, held, *, most=60):
     return error, np.sqrt(0.05**2 - (weights * to_point).sum(axis=1) + 0.015**2)
 
 
-def withheld_tracks(lon, lat, day, piece, departures, straight, *, draws=5, most=60, targets=800):
+def withheld_tracks(
+    lon, lat, day, piece, departures, straight, *, draws=5, most=60, targets=800, points=None
+):
     """Withhold a fifth of the pieces of track; statistics from the others.
 
     Arguments:
@@ -179,13 +191,14 @@ def withheld_tracks(lon, lat, day, piece, departures, straight, *, draws=5, most
         piece: number of the piece of track.
         departures: observed minus mean map, m.
         straight: place of each value, km.
+        points: as of `withheld_stations`.
 
     Returns:
         Scores of local interpolation and of the reference over all draws, by draw, and the last
-        fit.
+        fit; those of the network beside the interpolation as `amortized`, by draw.
     """
     pieces = np.unique(piece)
-    ours, reference, by_draw = [], [], []
+    ours, reference, by_draw, amortized = [], [], [], []
     minutes = (day - day.mean()) * MINUTES_PER_DAY
     for draw in range(draws):
         held = np.isin(
@@ -209,6 +222,10 @@ def withheld_tracks(lon, lat, day, piece, departures, straight, *, draws=5, most
         ours.append((p.departures, p.sd))
         reference.append(rival)
         by_draw.append((score(p.departures, p.sd), score(*rival)))
+        if points is not None:
+            whole_day = np.floor(day).astype(int)
+            args = (fit, records, piece, whole_day, test, points)
+            amortized.append(corrected_scores(*args, most=most, seed=draw))
     joined = [score(*map(np.concatenate, zip(*x, strict=True))) for x in (ours, reference)]
     ratio = desroziers_ratio(records, some, fit.covariance, speed=fit.speed, most=most)
     return {
@@ -219,6 +236,7 @@ def withheld_tracks(lon, lat, day, piece, departures, straight, *, draws=5, most
         "desroziers": ratio.factor,
         "fit": fit,
         "records": records,
+        "amortized": amortized,
     }
 
 

@@ -20,7 +20,7 @@ from vardax_core.methods.base import TrainingSettings
 from vardax_core.training.promotion import UnprovenModelError, promote
 from vardax_core.training.record_set import LeakError
 
-STEPS = 60
+STEPS = 40
 
 
 @pytest.fixture(scope="module")

@@ -238,23 +238,25 @@ def calibrated(network: RecordNetwork, pairs: RecordPairs) -> RecordNetwork:
         pairs: real ones.
     """
 
-    def moved(by: Float[Array, ""]) -> RecordNetwork:
-        matrix, bias = network.layers[-1]
-        return eqx.tree_at(lambda n: n.layers[-1], network, (matrix, bias.at[0].add(by)))
+    return _with_bias(network, _bias(network, pairs))
 
-    @eqx.filter_jit
-    def search(pairs: RecordPairs) -> Float[Array, ""]:
-        def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-            middle = (ends[0] + ends[1]) / 2
-            mean, sd = predicted(moved(middle), pairs)
-            narrow = jnp.mean(((pairs.value - mean) / sd) ** 2) > 1
-            return jnp.where(narrow, middle, ends[0]), jnp.where(narrow, ends[1], middle)
 
-        ends = (jnp.asarray(-2.0, jnp.float32), jnp.asarray(2.0, jnp.float32))
-        low, high = jax.lax.fori_loop(0, HALVINGS, halve, ends)
-        return (low + high) / 2
+def _with_bias(network: RecordNetwork, more: Float[Array, ""]) -> RecordNetwork:
+    matrix, bias = network.layers[-1]
+    return eqx.tree_at(lambda n: n.layers[-1], network, (matrix, bias.at[0].add(more)))
 
-    return moved(search(pairs))
+
+@eqx.filter_jit
+def _bias(network: RecordNetwork, pairs: RecordPairs) -> Float[Array, ""]:
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        middle = (ends[0] + ends[1]) / 2
+        mean, sd = predicted(_with_bias(network, middle), pairs)
+        narrow = jnp.mean(((pairs.value - mean) / sd) ** 2) > 1
+        return jnp.where(narrow, middle, ends[0]), jnp.where(narrow, ends[1], middle)
+
+    ends = (jnp.asarray(-2.0, jnp.float32), jnp.asarray(2.0, jnp.float32))
+    low, high = jax.lax.fori_loop(0, HALVINGS, halve, ends)
+    return (low + high) / 2
 
 
 def train_network(tables: tuple[RecordPairs, ...], steps: int, *, key: PRNGKeyArray) -> Trained:

@@ -8,6 +8,7 @@ from vardax_core.analysis.amortized.local_views import in_turn, local_views
 from vardax_core.analysis.amortized.record_network import RecordNetwork, correction
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.local.step import LocalInterpolation
+from vardax_core.observations.placement import PlacedPoints
 from vardax_core.types import Analysis, Observations
 
 
@@ -28,6 +29,10 @@ class CorrectedInterpolation(AbstractAnalysisStep):
     first: LocalInterpolation
     network: RecordNetwork
     place: Float[Array, "*state"]
+
+    @property
+    def operator(self) -> PlacedPoints:
+        return self.first.operator
 
     def analyse(
         self,

@@ -115,7 +115,8 @@ def learn(problem: Problem, training: TrainingSettings, progress: Progress) -> L
         other = chosen[~block[given.times[chosen]]]
         if not held.size or not other.size:
             continue
-        mine, seen = _real(given, other, without=block)
+        # As many as in the whole, some twice, so that one program serves all trainings.
+        mine, seen = _real(given, np.resize(other, chosen.size), without=block)
         check_apart(other, chosen[held], seen, given.times)
         made = train_network((mine, simulated), steps, key=jax.random.fold_in(key, 2 + number))
         siblings.append((held, made.weights))
@@ -131,9 +132,10 @@ def learn(problem: Problem, training: TrainingSettings, progress: Progress) -> L
     made = train_network((pairs, simulated), steps, key=jax.random.fold_in(key, 0))
     progress(steps, steps, {"loss": float(made.curve[-1, 0])})
     verdict = judged(made.steps, made.curve[:, 0].tolist())
+    place = jnp.asarray(sources.place.reshape(known.scale.shape), jnp.float32)
     network = made.weights if found.better else jax.tree.map(jnp.zeros_like, made.weights)
     return Learned(
-        RecordCorrection(known, network, jnp.asarray(sources.place.reshape(known.scale.shape))),
+        RecordCorrection(known, network, place),
         FACTORY,
         base.hyperparameters,
         {
