@@ -1,6 +1,5 @@
 """Settings of the LETKF become parts of its analysis."""
 
-import numpy as np
 import pytest
 
 from tests.methods import runs
@@ -9,16 +8,19 @@ from vardax_core.analysis.ensemble.inflation import (
     RelaxationToPriorSpread,
 )
 from vardax_core.analysis.ensemble.letkf import LETKF
+from vardax_core.data.space import simulated_grid
+from vardax_core.experiments.problem import prior_of, problem_of
 from vardax_core.methods.registry import MethodSettingsError, method_of
 
 
-def step_of(tmp_path, **options):
-    made = runs.experiment(tmp_path, runs.recipe(), "letkf", **options)
-    return made.program().step
+def step_of(**options):
+    recipe = runs.recipe()
+    problem = problem_of(recipe, prior_of(recipe), simulated_grid(recipe), 12)
+    return method_of("letkf", options).build(problem, None).step
 
 
-def test_settings_become_parts_of_the_step(tmp_path):
-    outer = step_of(tmp_path, spacing=3, rtps=0.2, rtpp=0.5, adaptive=0.05)
+def test_settings_become_parts_of_the_step():
+    outer = step_of(spacing=3, rtps=0.2, rtpp=0.5, adaptive=0.05)
     assert isinstance(outer, RelaxationToPriorSpread)
     assert outer.weight == 0.2
     assert isinstance(outer.step, RelaxationToPriorPerturbations)
@@ -26,7 +28,8 @@ def test_settings_become_parts_of_the_step(tmp_path):
     inner = outer.step.step
     assert isinstance(inner, LETKF)
     assert inner.uncertainty == 0.05
-    np.testing.assert_array_equal(inner.network.lattice.nodes, [0, 3, 6, 9])
+    assert inner.network.spacing == 3
+    assert inner.network.indices.shape[0] == 4
 
 
 def test_a_setting_that_cannot_be_is_refused():
