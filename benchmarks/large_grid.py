@@ -170,7 +170,7 @@ def measured(folder: Path, step: int, method: str, tilings: bool, workers: int) 
     return {
         "seconds": seconds[0],
         "wall_s": seconds[1],
-        "us_a_point": 1e6 * (seconds[0]) / int(np.sum(grid.mask)),
+        "us_a_point": 1e6 * (seconds[0]) / np.asarray(grid.mask).sum(),
         "compiling": left,
         "peak_mb": peak,
         "ensemble_mb": background.nbytes / 2**20,

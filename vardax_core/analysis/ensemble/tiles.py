@@ -24,7 +24,7 @@ from vardax_core.analysis.local.view import CHUNK, LocalView, chunks, padded, ro
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.state.lattice import Block, Lattice, bands_of, blocks_of, lattice_of
 
-CELLS = 16384
+CELLS = 12288
 """Of a tile, for whose corners transforms are kept at once."""
 
 
@@ -151,7 +151,8 @@ def _between_nodes(
     """Analyse the points of cells by the transforms of the nodes, and fill in their members."""
     nodes, channels = band.nodes, job.background.shape[1]
     signals, resolved = np.zeros(nodes.size), np.ones(nodes.size, bool)
-    found, position = [], np.zeros(nodes.size, np.int32)
+    found: list[Array] = []
+    position = np.zeros(nodes.size, np.int32)
     for chunk in seen.chunks(nodes):
         indices, ratios = seen.around(nodes[chunk])
         matrix, signal, fine = _nodes(seen.rows, indices, ratios, channels, seen.inflation)

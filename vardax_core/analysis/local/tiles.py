@@ -64,10 +64,14 @@ def interpolated_tile(
             usable=np.asarray(records.mask),
             thinned=search.thinned,
         )
-        places = (jnp.asarray(x[chunk], dtype) for x in (job.targets, job.scale))
-        around = (jnp.asarray(indices), jnp.asarray(near))
-        found = _chunk(*places, on_device, *around, job.covariance)
-        increment[chunk], variance[chunk] = found
+        increment[chunk], variance[chunk] = _chunk(
+            jnp.asarray(job.targets[chunk], dtype),
+            jnp.asarray(job.scale[chunk]),
+            on_device,
+            jnp.asarray(indices),
+            jnp.asarray(near),
+            job.covariance,
+        )
     return increment, variance
 
 
