@@ -103,7 +103,8 @@ def _sea(grid: LatLon) -> float:
 def boxes_of(grid: LatLon) -> LatLon:
     """The grid with a mask that leaves boxes of 8 x 8 points, in one out of 16 places."""
     rows, columns = (np.arange(n) // 8 % 4 == 0 for n in grid.shape)
-    return LatLon(grid.latitude, grid.longitude, grid.mask & rows[:, None] & columns[None])
+    mask = np.asarray(grid.mask) & rows[:, None] & columns[None]
+    return LatLon(latitude=grid.latitude, longitude=grid.longitude, mask=mask)
 
 
 def measured(folder: Path, step: int, method: str, tilings: bool, workers: int) -> dict:
@@ -143,7 +144,9 @@ def measured(folder: Path, step: int, method: str, tilings: bool, workers: int) 
         return _with_workers(analyse, workers, folder) | {"load": os.getloadavg()[0]}
     compiling = [0.0]
     jax.monitoring.register_event_duration_secs_listener(
-        lambda name, seconds, **_: compiling.append(seconds * (name.split("/")[-1] in COMPILING))
+        lambda event, duration_secs, **_: compiling.append(
+            duration_secs * (event.split("/")[-1] in COMPILING)
+        )
     )
     # What is compiled for some boxes of points all over the globe is compiled for all.
     analyse((1, 1), grid=boxes_of(grid))
@@ -167,7 +170,7 @@ def measured(folder: Path, step: int, method: str, tilings: bool, workers: int) 
     return {
         "seconds": seconds[0],
         "wall_s": seconds[1],
-        "us_a_point": 1e6 * (seconds[0]) / int(grid.mask.sum()),
+        "us_a_point": 1e6 * (seconds[0]) / np.asarray(grid.mask).sum(),
         "compiling": left,
         "peak_mb": peak,
         "ensemble_mb": background.nbytes / 2**20,

@@ -39,7 +39,7 @@ def main():
     parser.add_argument("--members", type=int, default=40)
     parser.add_argument("--half-width", type=float, default=9.0, help="of the taper, points")
     parser.add_argument("--share", type=float, default=0.05, help="share of points observed")
-    parser.add_argument("--batch", type=int, default=1024, help="points analysed at once")
+    parser.add_argument("--batch", type=int, help="points analysed at once")
     options = parser.parse_args()
     size = 64 if options.quick else options.size
 

@@ -110,7 +110,7 @@ class LETKFMethod(AbstractMethod):
             across=self.across,
         )
         if self.rtpp > 0:
-            step = RelaxationToPriorPerturbations(step, self.rtpp)
+            step = RelaxationToPriorPerturbations(step, self.rtpp)  # type: ignore[call-arg]
         if self.rtps > 0:
-            step = RelaxationToPriorSpread(step, self.rtps)
+            step = RelaxationToPriorSpread(step, self.rtps)  # type: ignore[call-arg]
         return Assembly.of(problem.prior, step)

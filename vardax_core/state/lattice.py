@@ -1,16 +1,15 @@
 """Every so many points of a grid, and the cells between them."""
 
 import itertools
+from typing import NamedTuple
 
-import equinox as eqx
 import numpy as np
 from jaxtyping import Float, Int
 
 from vardax_core.state.grids import AbstractGrid, GridError
-from vardax_core.state.sphere import Numbers
 
 
-class Lattice(eqx.Module):
+class Lattice(NamedTuple):
     """Nodes on a grid, and the points of the cells between them as weighted means of their corners.
 
     A masked point may be a node: what is known of a place by the observations around it does not
@@ -26,14 +25,14 @@ class Lattice(eqx.Module):
         size: number of points of the grid.
     """
 
-    nodes: Int[Numbers, " node"]
-    corners: Int[Numbers, "cell corner"]
-    points: Int[Numbers, "cell inside"]
-    weights: Float[Numbers, "cell corner inside"]
-    size: int = eqx.field(static=True)
+    nodes: Int[np.ndarray, " node"]
+    corners: Int[np.ndarray, "cell corner"]
+    points: Int[np.ndarray, "cell inside"]
+    weights: Float[np.ndarray, "cell corner inside"]
+    size: int
 
 
-class Block(eqx.Module):
+class Block(NamedTuple):
     """The part of a lattice that one tile has, with numbers of its own.
 
     Attributes:
@@ -91,7 +90,7 @@ def lattice_of(grid: AbstractGrid, spacing: int) -> Lattice:
         weights=weights,
         size=grid.size,
     )
-    return _kept(whole, there.any(axis=1))
+    return _kept(whole, np.any(there, axis=1))
 
 
 def _outer(first: np.ndarray, second: np.ndarray, join: np.ufunc) -> np.ndarray:

@@ -122,7 +122,8 @@ class LETKF(AbstractAnalysisStep):
         inflation = Inflation(self.inflation, self.uncertainty)
 
         def at_nodes(local):
-            matrix, found = transforms_at(rows, *local, own.shape[1], inflation)
+            indices, weights = local
+            matrix, found = transforms_at(rows, indices, weights, own.shape[1], inflation)
             known = (found.signal, found.factor, found.resolved)
             return matrix, *(x.reshape(matrix.shape[:2]) for x in known)
 
@@ -130,7 +131,7 @@ class LETKF(AbstractAnalysisStep):
             matrix, *known = at_nodes(local[:2])
             return moved(local[2], matrix), *known
 
-        if self.network.lattice is None:
+        if self.network.cells is None:
             turned, *known = in_batches(at_points, (*local, own), size)
         else:
             matrices, *known = in_batches(at_nodes, local, size)
@@ -158,14 +159,14 @@ class LETKF(AbstractAnalysisStep):
         size: int,
     ) -> Float[Array, "point channel member"]:
         """The members of every point, by the transforms of the nodes around it."""
-        lattice = self.network.lattice
-        assert lattice is not None
+        between = self.network.cells
+        assert between is not None
 
         def in_cells(cells):
             corners, points, weights = cells
             inside = own.at[points].get(mode="fill", fill_value=0.0)
             return (moved_between(inside, matrices[corners], weights),)
 
-        rows = (lattice.corners, lattice.points, lattice.weights)
+        rows = (between.corners, between.points, between.weights)
         (turned,) = in_batches(in_cells, rows, size)
-        return own.at[lattice.points].set(turned, mode="drop")
+        return own.at[between.points].set(turned, mode="drop")

@@ -37,6 +37,22 @@ def gaspari_cohn(distance: Float[Array, "*any"], half_width: float) -> Float[Arr
     return jnp.where(r <= 1, near, far)
 
 
+class Cells(eqx.Module):
+    """The points between the nodes of a lattice; see `Lattice`.
+
+    Attributes:
+        corners: nodes around each cell.
+        points: flat index of the points in each; `size` where there is none.
+        weights: of the corners at these points.
+        size: number of points of the grid.
+    """
+
+    corners: Int[Array, "cell corner"]
+    points: Int[Array, "cell inside"]
+    weights: Float[Array, "cell corner inside"]
+    size: int = eqx.field(static=True)
+
+
 class LocalNetwork(AbstractPlaced):
     """For every grid point, the observations within reach and their weights in R^-1.
 
@@ -45,7 +61,7 @@ class LocalNetwork(AbstractPlaced):
         weights: Gaspari-Cohn taper of its distance.
         n_stations: number of observations that the indices count.
         half_width: of the taper, in the grid's unit of distance.
-        lattice: where the points are the nodes of one and not all points of the grid.
+        cells: where the points are the nodes of a lattice and not all points of the grid.
         spacing: of the lattice, in points; 1 where there is none.
     """
 
@@ -53,13 +69,13 @@ class LocalNetwork(AbstractPlaced):
     weights: Float[Array, "point local"]
     n_stations: int = eqx.field(static=True)
     half_width: float = eqx.field(static=True)
-    lattice: Lattice | None = None
+    cells: Cells | None = None
     spacing: int = eqx.field(static=True, default=1)
 
     @property
     def size(self) -> int:
         """Number of points of the grid."""
-        return self.indices.shape[0] if self.lattice is None else self.lattice.size
+        return self.indices.shape[0] if self.cells is None else self.cells.size
 
     @property
     def search(self) -> Search:
@@ -74,19 +90,17 @@ class LocalNetwork(AbstractPlaced):
             weights=gaspari_cohn(distances, self.half_width),
             n_stations=placement.platforms.shape[0],
             half_width=self.half_width,
-            lattice=self.lattice,
+            cells=self.cells,
             spacing=self.spacing,
         )
 
 
-def on_device(lattice: Lattice | None) -> Lattice | None:
-    """Make a lattice part of a compiled program."""
+def cells_of(lattice: Lattice | None) -> Cells | None:
+    """Make the cells of a lattice part of a compiled program."""
     if lattice is None:
         return None
-    nodes, corners, points = (
-        jnp.asarray(x, jnp.int32) for x in (lattice.nodes, lattice.corners, lattice.points)
-    )
-    return Lattice(nodes, corners, points, jnp.asarray(lattice.weights), lattice.size)
+    corners, points = (jnp.asarray(x, jnp.int32) for x in (lattice.corners, lattice.points))
+    return Cells(corners, points, jnp.asarray(lattice.weights), lattice.size)
 
 
 def _check_half_width(half_width: float) -> None:
@@ -136,8 +150,8 @@ def local_network(
         raise LocalizationError(f"localization: {error}") from error
     found = np.isfinite(distances)
     taper = gaspari_cohn(jnp.asarray(np.where(found, distances, 2 * half_width)), half_width)
-    indices = jnp.asarray(indices, jnp.int32)
-    return LocalNetwork(indices, taper, len(stations), half_width, on_device(lattice), spacing)
+    numbers = jnp.asarray(indices, jnp.int32)
+    return LocalNetwork(numbers, taper, len(stations), half_width, cells_of(lattice), spacing)
 
 
 def unplaced_network(
@@ -162,7 +176,7 @@ def unplaced_network(
         weights=jnp.asarray(nothing, jnp.float32),
         n_stations=0,
         half_width=half_width,
-        lattice=on_device(lattice),
+        cells=cells_of(lattice),
         spacing=spacing,
     )
 

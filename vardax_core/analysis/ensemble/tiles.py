@@ -24,7 +24,7 @@ from vardax_core.analysis.local.view import CHUNK, LocalView, chunks, padded, ro
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.state.lattice import Block, Lattice, bands_of, blocks_of, lattice_of
 
-CELLS = 8192
+CELLS = 12288
 """Of a tile, for whose corners transforms are kept at once."""
 
 
@@ -139,7 +139,7 @@ def _at_points(
         where = np.searchsorted(job.block.inside, points[chunk])
         own = job.background[:, :, where].transpose(2, 1, 0)
         indices, ratios = seen.around(points[chunk])
-        turned, signal, fine = _points(seen.rows, indices, ratios, own, seen.inflation)
+        turned, signal, fine = _points(seen.rows, indices, ratios, jnp.asarray(own), seen.inflation)
         ensemble[:, :, where] = np.asarray(turned).transpose(2, 1, 0)
         signals[chunk], resolved[chunk] = np.mean(signal, axis=1), np.all(fine, axis=1)
     return signals, resolved
@@ -151,15 +151,15 @@ def _between_nodes(
     """Analyse the points of cells by the transforms of the nodes, and fill in their members."""
     nodes, channels = band.nodes, job.background.shape[1]
     signals, resolved = np.zeros(nodes.size), np.ones(nodes.size, bool)
-    matrices = None
+    found: list[Array] = []
+    position = np.zeros(nodes.size, np.int32)
     for chunk in seen.chunks(nodes):
         indices, ratios = seen.around(nodes[chunk])
-        found, signal, fine = _nodes(seen.rows, indices, ratios, channels, seen.inflation)
-        if matrices is None:
-            matrices = np.zeros((room(nodes.size), *found.shape[1:]), found.dtype)
-        matrices[chunk] = found
+        matrix, signal, fine = _nodes(seen.rows, indices, ratios, channels, seen.inflation)
+        position[chunk] = len(found) * CHUNK + np.arange(CHUNK)
+        found.append(matrix)
         signals[chunk], resolved[chunk] = np.mean(signal, axis=1), np.all(fine, axis=1)
-    on_device = jnp.asarray(matrices)
+    matrices = jnp.concatenate(found)
     cells, inside = band.corners.shape[0], job.block.inside
     for begin in range(0, cells, CHUNK):
         chosen = np.minimum(np.arange(begin, begin + CHUNK), cells - 1)
@@ -167,10 +167,10 @@ def _between_nodes(
         there = points < band.size
         where = np.searchsorted(inside, np.where(there, points, inside[0]))
         turned = _cells(
-            job.background[:, :, where].transpose(2, 3, 1, 0),
-            on_device,
-            band.corners[chosen].astype(np.int32),
-            band.weights[chosen].astype(ensemble.dtype),
+            jnp.asarray(job.background[:, :, where].transpose(2, 3, 1, 0)),
+            matrices,
+            jnp.asarray(position[band.corners[chosen]]),
+            jnp.asarray(band.weights[chosen], ensemble.dtype),
         )
         ensemble[:, :, where[there]] = np.asarray(turned)[there].transpose(2, 1, 0)
     return signals, resolved
@@ -265,11 +265,11 @@ class _Seen:
 
     def around(
         self, nodes: Int[np.ndarray, " point"]
-    ) -> tuple[Int[np.ndarray, "point local"], Float[np.ndarray, "point local"]]:
+    ) -> tuple[Int[Array, "point local"], Float[Array, "point local"]]:
         """Find the records around nodes, and how many half-widths away they are."""
         indices, distances = self.view.around(self.places[self._numbers(nodes)])
         ratios = np.where(np.isfinite(distances), distances / self.half_width[indices], 2.0)
-        return indices, ratios.astype(self.rows.anomalies.dtype)
+        return jnp.asarray(indices), jnp.asarray(ratios, self.rows.anomalies.dtype)
 
     def _numbers(self, nodes: Int[np.ndarray, " point"]) -> Int[np.ndarray, " point"]:
         return np.searchsorted(self.nodes, nodes)

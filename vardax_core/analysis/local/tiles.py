@@ -56,17 +56,22 @@ def interpolated_tile(
         indices, near = space_time_neighbours(
             job.targets[chunk],
             np.zeros(len(chunk)),
-            records.straight.astype(np.float64),
-            records.minutes.astype(np.float64),
+            np.asarray(records.straight, np.float64),
+            np.asarray(records.minutes, np.float64),
             speed=search.pace or 0.0,
             most=search.most,
             radius=search.radius,
-            usable=records.mask,
+            usable=np.asarray(records.mask),
             thinned=search.thinned,
         )
-        places = job.targets[chunk].astype(dtype)
-        found = _chunk(places, job.scale[chunk], on_device, indices, near, job.covariance)
-        increment[chunk], variance[chunk] = found
+        increment[chunk], variance[chunk] = _chunk(
+            jnp.asarray(job.targets[chunk], dtype),
+            jnp.asarray(job.scale[chunk]),
+            on_device,
+            jnp.asarray(indices),
+            jnp.asarray(near),
+            job.covariance,
+        )
     return increment, variance
 
 

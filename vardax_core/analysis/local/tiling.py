@@ -17,11 +17,11 @@ class Workers(NamedTuple):
 
     Attributes:
         executor: that of Dask (`client.get_executor()`), or of processes.
-        count: how many tiles are analysed at a time.
+        number: how many tiles are analysed at a time.
     """
 
     executor: Executor
-    count: int
+    number: int
 
 
 def over_tiles(
@@ -40,7 +40,7 @@ def over_tiles(
     waiting: deque[Future] = deque()
     for job in jobs:
         waiting.append(workers.executor.submit(function, job))
-        if len(waiting) >= AHEAD * workers.count:
+        if len(waiting) >= AHEAD * workers.number:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
