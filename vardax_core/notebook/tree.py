@@ -40,9 +40,9 @@ def open_tree(
 
     Returns:
         `analysis`, `background`, `truth` (where it is known), `observations`, `innovations`, and
-        `diagnostics` with the scores of every cycle (without them, and an attribute `comment` that
-        says why, where an earlier version made the store). All of it is of one snapshot, and values are
-        read when they are used. `.vardax` has a picture, scores of periods and more.
+        `diagnostics` with the scores of every cycle; where an earlier version made the store, they
+        are left out, and the attribute `comment` says why. All of it is of one snapshot, and
+        values are read when they are used. `.vardax` has a picture, scores of periods and more.
 
     Raises:
         NotebookError: the name stands for no store, or for several.
