@@ -1,10 +1,16 @@
 """What `vardax run` does, for a notebook."""
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from pydantic import ValidationError
+
+
+class RunError(ValueError):
+    """An argument of a run with a value that it cannot have."""
 
 
 def run(
@@ -33,7 +39,8 @@ def run(
         settings: further fields of `ExperimentParameters`, such as `seed` or `cut_off`.
 
     Raises:
-        ValueError: something is not what it should be; the sentence says what to do.
+        RunError: an argument is not what it should be.
+        ValueError: a recipe, a source or a store is not; the sentence says what to do.
     """
     from flows.environment import chosen_root, configure
     from vardax_core.data import named_by
@@ -45,12 +52,21 @@ def run(
     from flows.parameters import ExperimentParameters, TargetParameters
     from flows.run import run as run_flow
     from vardax_core.notebook.tree import open_tree
+    from vardax_core.words import faults_of
 
     given = {"method": method, "options": options, "members": members, **settings}
-    parameters = ExperimentParameters.model_validate(
-        {"dataset": named_by(str(recipe)), "root": place, **given}
-    )
-    target = TargetParameters.model_validate({"until": until})
+    try:
+        parameters = ExperimentParameters.model_validate(
+            {"dataset": named_by(str(recipe)), "root": place, **given}
+        )
+    except ValidationError as error:
+        raise RunError("\n".join(faults_of(error))) from error
+    try:
+        target = TargetParameters(until=None if until is None else datetime.fromisoformat(until))
+    except ValueError as error:
+        raise RunError(
+            f"until: expected an analysis time such as 2019-03-01T12, got {until!r}."
+        ) from error
     target.check(parameters.recipe())
     called(run_flow, parameters, (parameters.method,), target, override)
     return open_tree(parameters.experiment().store_location)

@@ -9,10 +9,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import flows.tune
 from flows import answers
 from flows.cli import ExitCode, app
 from tests.data.station_files import write_stations
 from tests.experiments import small
+from vardax_core.experiments.tuning import Tuned
 
 LOOK = ("small", "-m", "climatology")
 
@@ -182,8 +184,11 @@ def test_cycles_and_their_report(told):
 @pytest.mark.slow
 @pytest.mark.flows
 @pytest.mark.usefixtures("prefect_api")
-def test_settings_and_studies(told):
-    assert told("tune", "small", "-m", "oi")["scores"]
+def test_settings_and_studies(told, monkeypatch):
+    assert "no settings" in told("tune", "small", "-m", "oi", code=ExitCode.WRONG_INPUT)["message"]
+    found = Tuned({"inflation": 1.1}, {"scores": {"inflation=1.1": 0.2, "usual": 0.3}, "rmse": 0.2})
+    monkeypatch.setattr(flows.tune, "find_settings", lambda made, path, say: found)
+    assert told("tune", "small", "-m", "enkf")["options"] == {"inflation": 1.1}
     study = ("study", "small", "--methods", "climatology", "--seeds", "1", "--streams", "2")
     found = told(*study, "-m", "climatology", "--overlap", "4")
     assert [row["method"] for row in found["rows"]] == ["climatology"]

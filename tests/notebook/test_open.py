@@ -17,6 +17,7 @@ from tests.experiments import small
 from tests.support import ROOT
 from vardax_core.calibration.plots.style import png_bytes
 from vardax_core.calibration.scores import compute_scores
+from vardax_core.experiments import stored_statistics as stored_statistics_module
 from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.notebook.picture import PictureError
 from vardax_core.notebook.scores import PartError
@@ -141,6 +142,16 @@ def test_a_picture_says_what_is_not_there(tree):
     ):
         with pytest.raises(PictureError, match=said):
             tree.vardax.plot(**wrong)
+
+
+def test_a_store_of_an_earlier_version_is_opened_without_scores(home, monkeypatch):
+    monkeypatch.setattr(stored_statistics_module, "declared_sums", lambda _: {"new_sum": None})
+    tree = vardax.open("small")
+    assert "earlier version" in tree["diagnostics"].attrs["comment"]
+    assert "rmse" not in tree["diagnostics"]
+    assert tree["analysis"].sizes["time"] == small.CYCLES
+    with pytest.raises(ValueError, match="earlier version"):
+        tree.vardax.scores()
 
 
 def test_what_readers_had_is_still_there(tree, made):

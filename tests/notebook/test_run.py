@@ -24,4 +24,6 @@ def test_a_recipe_is_run_and_opened(tmp_path, monkeypatch):
         again = vardax.run(recipe, **asked, options={"inflation": 1.1})
         assert again.attrs == tree.attrs
         with pytest.raises(ValueError, match="there is no method 'letfk'; did you mean 'letkf'"):
-            vardax.run(recipe, method="letfk")
+            vardax.run(recipe, **(asked | {"method": "letfk"}))
+        with pytest.raises(ValueError, match="until: expected an analysis time such as"):
+            vardax.run(recipe, **(asked | {"until": "noon"}))

@@ -40,8 +40,9 @@ def open_tree(
 
     Returns:
         `analysis`, `background`, `truth` (where it is known), `observations`, `innovations`, and
-        `diagnostics` with the scores of every cycle. All of it is of one snapshot, and values are
-        read when they are used. `.vardax` has a picture, scores of periods and more.
+        `diagnostics` with the scores of every cycle; where an earlier version made the store, they
+        are left out, and the attribute `comment` says why. All of it is of one snapshot, and
+        values are read when they are used. `.vardax` has a picture, scores of periods and more.
 
     Raises:
         NotebookError: the name stands for no store, or for several.
@@ -49,17 +50,29 @@ def open_tree(
         SnapshotNotFoundError: there was none at that instant.
     """
     store = ExperimentStore.open(_place(named, root))
+    record = store.experiment
+    if "method" not in record:
+        raise NotebookError(
+            f"vardax.open: expected the store of an experiment, got {store.location}, which holds "
+            "the observations of several; open one of the stores beside it."
+        )
     snapshot = store.tip().snapshot_id if as_of is None else store.snapshot_of(as_of)
     found = {name: _part(store, group, snapshot) for name, group in GROUPS.items()}
     parts = {f"/{name}": part for name, part in found.items() if part is not None}
     diagnostics = store.dataset("diagnostics", as_of=snapshot)
-    others = diagnostics.drop_vars([name for name in SUMS if name in diagnostics])
-    units = parts["/analysis"]
-    parts["/diagnostics"] = others.merge(cycle_scores(diagnostics, units))
-    record = store.experiment
+    parts["/diagnostics"] = _divided(diagnostics, parts["/analysis"])
     about = {"experiment": record["name"], "dataset": record["dataset"], "method": record["method"]}
     where = {"store": str(store.location), "snapshot": snapshot}
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs={**about, **where}), **parts})
+
+
+def _divided(diagnostics: xr.Dataset, analysis: xr.Dataset) -> xr.Dataset:
+    """The diagnostics with scores in place of sums; those of an earlier version have none."""
+    others = diagnostics.drop_vars([name for name in SUMS if name in diagnostics])
+    try:
+        return others.merge(cycle_scores(diagnostics, analysis))
+    except StructureError as error:
+        return others.assign_attrs(comment=str(error))
 
 
 def _part(store: ExperimentStore, group: str, snapshot: str) -> xr.Dataset | None:
