@@ -212,7 +212,6 @@ def _in_columns(
     parts: Sequence[_Part],
     slots: Int[np.ndarray, " time"],
     platforms: Mapping[str, int],
-    shifts: Sequence[np.ndarray] | None,
 ) -> xr.Dataset:
     counts = np.zeros(slots.size, np.int64)
     placed = []

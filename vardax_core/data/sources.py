@@ -1,6 +1,7 @@
 """Where a nature run is found, and how its file becomes a checked dataset."""
 
 import dataclasses
+import hashlib
 import pathlib
 from collections.abc import Callable, Sequence
 

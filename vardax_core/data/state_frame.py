@@ -55,9 +55,9 @@ def state_frame(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:
     if grid is None:
         fields = prior_fields(recipe, folders)
         frame = xr.Dataset(coords={dim: fields[dim] for dim in recipe.state_dims})
-        known = stacked(fields, recipe).notnull().any("time").to_numpy()
+        known = np.asarray(stacked(fields, recipe).notnull().any("time"), bool)
         if recipe.channels:
-            known = known.all(axis=0)
+            known = np.asarray(known.all(axis=0))
     else:
         frame = _axes(recipe, folders)
         shape = tuple(frame.sizes[dim] for dim in recipe.state_dims)

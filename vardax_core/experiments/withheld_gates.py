@@ -32,7 +32,7 @@ def judge_withheld(version: ModelVersion) -> Judgement:
     coverage = Interval(found.coverage_90, math.nan, math.nan)
     provenance = {"trial": f"{counted(found.count, 'withheld observation')} of held-out days"}
     if not kept["kept"]:
-        gain, gates = Interval(1.0, 1.0, 1.0), ()
+        gain = Interval(1.0, 1.0, 1.0)
         provenance["trial"] += "; the interpolation is kept as it is"
     else:
         gates = (

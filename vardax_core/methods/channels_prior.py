@@ -116,17 +116,19 @@ class ChannelsPrior(AbstractPrior):
     @property
     def model(self) -> AbstractForecastModel:
         minutes = duration_to_minutes(self.recipe.cycle_interval)
-        here = jnp.zeros((), jnp.float32)
-        kept = jnp.stack(
-            [
-                one.covariance(here, here + minutes) / one.covariance.variance()
-                for one in self.channels
-            ]
-        )
         return DampedPersistence(  # type: ignore[call-arg]
             climatology=self.climatology,
-            correlation=kept.reshape(-1, *(1,) * len(self.recipe.state_dims)),
+            correlation=self._correlations.reshape(-1, *(1,) * len(self.recipe.state_dims)),
             interval=minutes,
+        )
+
+    @property
+    def _correlations(self) -> Float[Array, " channel"]:
+        """Of each channel with itself a cycle later."""
+        here = jnp.zeros((), jnp.float32)
+        later = here + duration_to_minutes(self.recipe.cycle_interval)
+        return jnp.stack(
+            [one.covariance(here, later) / one.covariance.variance() for one in self.channels]
         )
 
     @property
@@ -139,7 +141,8 @@ class ChannelsPrior(AbstractPrior):
     @property
     def reported_errors(self) -> ReportedErrors:
         own = tuple(
-            ReportedErrors(*(float(value) for value in one.errors)) for one in self.channels
+            ReportedErrors(float(one.errors[0]), float(one.errors[1]), float(one.errors[2]))
+            for one in self.channels
         )
         factors = {
             name: float(factor)
@@ -166,7 +169,9 @@ class ChannelsPrior(AbstractPrior):
             columns += [rows[n] for n in mine]
             usual = max(usual, 0.0 if one.usual_bias is None else float(one.usual_bias))
         values = np.array(columns, np.float64).reshape(-1, 3).T
-        return bias_correction(self.recipe, platforms, names, values, usual)
+        return bias_correction(
+            self.recipe, platforms, names, values, usual, float(jnp.max(self._correlations))
+        )
 
     def _streams_of(self, number: int) -> tuple[str, ...]:
         """Names of the streams that observe a channel."""

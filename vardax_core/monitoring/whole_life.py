@@ -155,7 +155,7 @@ def _of_fields(
     if "region_variance" in s:
         regions = divide(s["region_squared_error"], s["region_variance"])
         for number in np.flatnonzero(np.any(s["region_weight"] > 0, axis=0)):
-            label = f"{name}error against spread in {names[number]}"
+            label = f"{name}error against spread in {names[int(number)]}"
             parts += [(label, w, regions[:, number]) for w in SPREAD]
     return whole, parts
 

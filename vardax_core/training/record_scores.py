@@ -36,7 +36,7 @@ class HeldOut(NamedTuple):
     spread_over_rmse: float
     coverage_90: float
     first_spread_over_rmse: float
-    count: int
+    count: int  # type: ignore[assignment]
 
     @property
     def better(self) -> bool:

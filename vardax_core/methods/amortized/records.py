@@ -255,7 +255,7 @@ def _with_errors(
 ) -> LocalRecords:
     """The records without the biases of their platforms, with the errors of the fit, and without
     gross departures."""
-    errors = ReportedErrors(*(float(x) for x in known.errors[:3]))
+    errors = ReportedErrors(*map(float, known.errors[:3]))  # type: ignore[arg-type]
     departures = records.innovations - jnp.asarray(biases, records.innovations.dtype)
     own = jnp.hypot(errors.factor * records.error_sd, jnp.asarray(errors.nugget_sd, jnp.float32))
     shared = jnp.full_like(own, errors.shared_sd)
