@@ -33,7 +33,13 @@ class Standardised(AbstractForecastModel):
         scale: Float[Array, "*#state"],
     ) -> "Standardised":
         """Wrap a model."""
-        return cls(model, centre, scale, model.state_shape, model.interval)
+        return cls(
+            model=model,
+            centre=centre,
+            scale=scale,
+            state_shape=model.state_shape,
+            interval=model.interval,
+        )
 
     def step(
         self, state: Float[Array, "*state"], time: Int[Array, ""], *, key: PRNGKeyArray
