@@ -138,7 +138,9 @@ def _observations_schema(
 
 
 def _kept_in_bounds(data: xr.Dataset, recipe: Recipe) -> bool:
-    name, low, high = recipe.observed.name, recipe.observed.valid_min, recipe.observed.valid_max
+    name = recipe.observed.name
+    low: float | xr.DataArray = recipe.observed.valid_min
+    high: float | xr.DataArray = recipe.observed.valid_max
     if not {name, QUALITY_CONTROL} <= set(data.data_vars):
         return True  # the schema itself says which one is missing
     values = data[name]

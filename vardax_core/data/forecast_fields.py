@@ -269,8 +269,8 @@ def _of_file(
             fields = dict(zip((one.name for one in recipe.variables), together, strict=True))
             require_same_axes({name: field for name, (field, _) in fields.items()}, shown)
             field, starts = together[0]
-            states = stacked(xr.Dataset({n: f for n, (f, _) in fields.items()}), recipe)
-            states = states.transpose("time", MEMBER, ...).to_numpy()
+            joined = stacked(xr.Dataset({n: f for n, (f, _) in fields.items()}), recipe)
+            states = joined.transpose("time", MEMBER, ...).to_numpy()
             there = np.isfinite(states).reshape(len(states), -1).any(axis=1)
             minutes = to_minutes(field["time"].values)
             begins = np.full(minutes.shape, UNKNOWN, np.int64)

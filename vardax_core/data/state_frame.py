@@ -60,7 +60,7 @@ def state_frame(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:
         frame = xr.Dataset(coords={dim: fields[dim] for dim in recipe.state_dims})
         known = stacked(fields, recipe).notnull().any("time").to_numpy()
         if recipe.channels:
-            known = known.all(axis=0)
+            known = np.all(known, axis=0)
     else:
         frame = _axes(recipe, folders)
         shape = tuple(frame.sizes[dim] for dim in recipe.state_dims)

@@ -85,7 +85,7 @@ class ForecastInputs:
                 "the background there is what the method's "
                 "own model makes of the analysis before."
             )
-        if old.any():
+        if usual is not None and old.any():
             at = int(np.flatnonzero(old)[0])
             said.append(
                 f"{self._name}: an older forecast is the background of "

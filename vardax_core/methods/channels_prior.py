@@ -135,10 +135,8 @@ class ChannelsPrior(AbstractPrior):
 
     @property
     def reported_errors(self) -> ReportedErrors:
-        own = tuple(
-            ReportedErrors(*(float(value) for value in one.errors)) for one in self.channels
-        )
-        return ReportedErrors(channels=own)
+        rows = [[float(value) for value in one.errors] for one in self.channels]
+        return ReportedErrors(channels=tuple(ReportedErrors(a, b, c) for a, b, c in rows))
 
     @property
     def varying(self) -> Bool[np.ndarray, "*state"]:

@@ -160,7 +160,8 @@ class ReportedPrior(AbstractPrior):
 
     @property
     def reported_errors(self) -> ReportedErrors:
-        return ReportedErrors(*(float(value) for value in self.reference.errors))
+        factor, nugget, shared = (float(value) for value in self.reference.errors)
+        return ReportedErrors(factor, nugget, shared)
 
     @property
     def varying(self) -> Bool[np.ndarray, "*state"]:
