@@ -63,10 +63,12 @@ def learned():
 def test_units_change_nothing_but_the_numbers(learned):
     """Multiplied by 1000, a variable has 1000 times the mean, the anomalies and the forecast."""
     one, other = (each.module for each in learned)
-    factor = jnp.array([1.0, 1e3])[:, None, None]
+    factor = jnp.array([1.0, 1e3], jnp.float32)[:, None, None]
     state = one.climatology.mean[0] + one.climatology.square_root[..., 0]
     time, key = jnp.zeros((), jnp.int32), jax.random.key(0)
-    np.testing.assert_allclose(other.climatology.mean, factor * one.climatology.mean, rtol=1e-4)
+    np.testing.assert_allclose(
+        other.climatology.mean, factor[None] * one.climatology.mean, rtol=1e-4
+    )
     variance = [jnp.sum(each.climatology.square_root**2, axis=-1) for each in (one, other)]
     np.testing.assert_allclose(variance[1], factor**2 * variance[0], rtol=1e-3)
     assert isinstance(one.model, Standardised)
@@ -89,10 +91,16 @@ def test_the_covariance_holds_what_the_variables_share(learned):
 def test_a_filter_improves_the_variable_that_nobody_observes(tmp_path):
     path = tmp_path / "both.nc"
     both().to_netcdf(path)
-    made = recipe()
+    made = recipe(
+        network={"kind": "random_points", "count": 28, "seed": 1},
+        period={"end": "2019-03-24T00:00:00Z"},
+    )
     error = {}
-    for method in ("climatology", "etkf"):
-        one = Experiment(made, ExperimentSettings(method=method, members=30), tmp_path)
+    # Eighty states tell of what the variables share at a point, and not of what they do far apart.
+    chosen = {"climatology": {}, "letkf": {"radius": 120.0, "inflation": 1.0}}
+    for method, options in chosen.items():
+        settings = ExperimentSettings(method=method, options=options, members=40)
+        one = Experiment(made, settings, tmp_path)
         learnable = one.training_run(path)
         if one.trained_version(learnable) is None:
             one.train(learnable, lambda *_: None)
@@ -104,7 +112,8 @@ def test_a_filter_improves_the_variable_that_nobody_observes(tmp_path):
         truth = store.dataset("nature_run").load()
         assert stacked(truth, made).dims == ("time", "channel", "latitude", "longitude")
         assert truth["q"].attrs["units"] == "kg kg-1"
-    assert (error["etkf"] < 0.8 * error["climatology"]).all(), error
+    # Of the second 0.36 of the variance is its own, so that 0.6 of the error stays at least.
+    assert (error["letkf"] < np.array([0.5, 0.9]) * error["climatology"]).all(), error
 
 
 def test_variables_on_different_axes_are_refused():
