@@ -192,7 +192,7 @@ def beside(scores):
     """How the network that corrects the interpolation fares beside it, by draw or fold."""
     return {
         f"{number}": f"CRPS {one.gain:.3f} ({one.low:.3f} to {one.high:.3f}) of the "
-        f"interpolation's, spread/RMSE {one.spread_over_rmse:.2f}, {one.count} observations"
+        f"interpolation's, spread/RMSE {one.spread_over_rmse:.2f}, {one.number} observations"
         for number, one in enumerate(scores)
     }
 

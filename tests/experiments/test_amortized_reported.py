@@ -79,7 +79,7 @@ def test_training_records_what_siblings_were_worth_on_days_that_they_did_not_see
     notes, found = (version.manifest["metadata"][name] for name in ("notes", "held_out"))
     assert 0.8 < found["gain"] < 1.3
     assert found["low"] <= found["gain"] <= found["high"]
-    assert found["count"] > 500
+    assert found["number"] > 500
     assert found["kept"] == (found["high"] <= 1 and 0.9 <= found["spread_over_rmse"] <= 1.1)
     assert ("the network corrects" if found["kept"] else "the interpolation is kept") in notes[-1]
 

@@ -30,7 +30,8 @@ def judge_withheld(version: ModelVersion) -> Judgement:
     gain = Interval(found.gain, found.low, found.high)
     spread = Interval(found.spread_over_rmse, math.nan, math.nan)
     coverage = Interval(found.coverage_90, math.nan, math.nan)
-    provenance = {"trial": f"{counted(found.count, 'withheld observation')} of held-out days"}
+    gates: tuple[ScoreGate, ...] = ()
+    provenance = {"trial": f"{counted(found.number, 'withheld observation')} of held-out days"}
     if not kept["kept"]:
         gain = Interval(1.0, 1.0, 1.0)
         provenance["trial"] += "; the interpolation is kept as it is"
@@ -71,4 +72,4 @@ def _gate(
     allowed: tuple[float, float],
     fault: str,
 ) -> ScoreGate:
-    return ScoreGate(name, score, {"withheld": value}, found.count, *allowed, fault)
+    return ScoreGate(name, score, {"withheld": value}, found.number, *allowed, fault)

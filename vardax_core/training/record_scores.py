@@ -26,7 +26,7 @@ class HeldOut(NamedTuple):
         crps: of the corrected interpolation, unit of the state.
         spread_over_rmse, coverage_90: of its predictive distribution, errors included.
         first_spread_over_rmse: of the interpolation's.
-        count: records.
+        number: of records.
     """
 
     gain: float
@@ -36,7 +36,7 @@ class HeldOut(NamedTuple):
     spread_over_rmse: float
     coverage_90: float
     first_spread_over_rmse: float
-    count: int  # type: ignore[assignment]
+    number: int
 
     @property
     def better(self) -> bool:
@@ -51,7 +51,7 @@ class HeldOut(NamedTuple):
     def words(self) -> str:
         """The outcome in a sentence."""
         return (
-            f"on {self.count} withheld observations of days that were not trained on, CRPS is "
+            f"on {self.number} withheld observations of days that were not trained on, CRPS is "
             f"{self.gain:.3f} ({self.low:.3f} to {self.high:.3f}) times that of the interpolation, "
             f"spread/RMSE {self.spread_over_rmse:.2f} (interpolation "
             f"{self.first_spread_over_rmse:.2f}), 90 % coverage {self.coverage_90:.2f}"
