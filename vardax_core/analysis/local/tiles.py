@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from vardax_core.analysis.local.covariance import SpaceTimeCovariance
 from vardax_core.analysis.local.interpolation import LocalRecords, LocalTargets, interpolate
 from vardax_core.analysis.local.tiling import Workers, over_tiles
-from vardax_core.analysis.local.view import CHUNK, chunks, padded, room
+from vardax_core.analysis.local.view import CHUNK, chunks, padded, room, rounded_up
 from vardax_core.observations.placement import Search
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.state.lattice import blocks_of
@@ -52,7 +52,9 @@ def interpolated_tile(
     size = room(len(records.mask))
     on_device = jax.tree.map(lambda x: jnp.asarray(padded(x, size)), records)
     on_device = eqx.tree_at(lambda r: r.error_sd, on_device, jnp.maximum(on_device.error_sd, 1e-30))
-    for chunk in chunks(job.targets, _side(job)):
+    # Each chunk has a search tree of its own, over all records of the tile.
+    width = min(rounded_up(count, CHUNK), 8 * CHUNK)
+    for chunk in chunks(job.targets, _side(job), width):
         indices, near = space_time_neighbours(
             job.targets[chunk],
             np.zeros(len(chunk)),
