@@ -107,6 +107,7 @@ def test_what_says_nothing_new_changes_nothing(stored, read):
 @pytest.mark.parametrize("spare", [0, 3])
 def test_columns_keep_their_records_and_versions_follow_each_other(stored, read, expected, spare):
     found = revised(RECIPE, columns(*stored, spare=spare), columns(*read), MINUTE)
+    assert found is not None
     assert records(found.columns) == expected
     assert found.minutes.tolist() == MINUTE.tolist()
     assert found.late + found.corrected == len(expected) - len(stored)
