@@ -50,7 +50,7 @@ class LETKFMethod(AbstractMethod):
         ge=1,
         le=20,
         description="points from one transform to the next in each direction, the others "
-        "interpolated; 1 for one at every point, 3 costs a fifth to a sixth on large grids and errs "
+        "interpolated; 1 for one at every point, 3 costs about a fifth on large grids and errs "
         "by less than 1 % where the radius is 7 points",
     )
     adaptive: float = Field(

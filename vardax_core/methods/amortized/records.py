@@ -165,7 +165,9 @@ def build(problem: Problem, trained: Trained) -> Assembly:
     learned, prior = trained.module, problem.prior
     assert isinstance(learned, RecordCorrection), "what `learn` gave"
     first = _interpolation(problem, learned.reference)
-    step = CorrectedInterpolation(first, learned.network, learned.place)
+    step = CorrectedInterpolation(  # type: ignore[call-arg]
+        first=first, network=learned.network, place=learned.place
+    )
     return Assembly.of(prior, step, learned.reference.climatology)
 
 
