@@ -11,7 +11,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from records.corrected import corrected_scores
 from scipy.spatial import cKDTree
 from scipy.stats import norm
 
@@ -27,6 +26,8 @@ from vardax_core.training.withheld import (
     predict_withheld,
     withheld_neighbours,
 )
+
+from .corrected import corrected_scores
 
 MINUTES_PER_DAY = 1440.0
 
