@@ -27,6 +27,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 import jax
+
+# It sets up logging, which closes streams that other libraries were given before.
+import prefect.main  # noqa: F401
 from jaxtyping import install_import_hook
 
 # What is first imported while the hook imports a module has no bytecode of its own.
