@@ -64,7 +64,7 @@ def bias_table(
     Arguments:
         names: of the platforms, by number.
     """
-    units = recipe.variable.units
+    units = recipe.observed.units
     header = [
         f"bias of (the largest {LARGEST}, and steps)",
         unit_label("bias", units),

@@ -131,7 +131,7 @@ def _revision(recipe: Recipe, group: zarr.Group, ingested: Ingested, last: int) 
 def _as_before_revisions(ingested: Ingested) -> Ingested:
     """What stores of earlier versions hold of real observations: the last version of each."""
     observations = ingested.observations.drop_vars((IDENTITY, SUPERSEDED_AT, OWN_CODE))
-    codes, value = observations[QUALITY_CONTROL], observations[ingested.recipe.variable.name]
+    codes, value = observations[QUALITY_CONTROL], observations[ingested.recipe.observed.name]
     last = codes != QualityCode.SUPERSEDED
     kept = {
         QUALITY_CONTROL: codes.where(last, np.int8(QualityCode.MISSING)),

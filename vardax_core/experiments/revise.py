@@ -122,7 +122,7 @@ def revised(
 def _versions(
     recipe: Recipe, columns: Columns, at: tuple[np.ndarray, ...]
 ) -> dict[str, np.ndarray]:
-    name = recipe.variable.name
+    name = recipe.observed.name
     code = columns[OWN_CODE][at]
     bits = np.uint64(0) + np.where(np.isin(code, GOOD), QualityCode.KEPT, code).astype(np.uint64)
     for column in (name, f"{name}_error"):
