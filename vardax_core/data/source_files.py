@@ -84,7 +84,7 @@ def _times_of(
 ) -> np.ndarray:
     files = tuple(StreamFile(name=name) for name in names)
     source = stream.source.model_copy(update={"files": files})
-    variable = recipe.variable
+    variable = recipe.variable_of_stream(stream)
     first, last = from_minutes(np.array([start, end]))
     found = read_stream(
         stream.model_copy(update={"source": source}),

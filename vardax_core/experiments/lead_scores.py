@@ -6,7 +6,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.origin import Origin
@@ -42,7 +41,7 @@ def lead_table(
     Arguments:
         leads: cycles of a forecast, at most.
     """
-    recipe, units = experiment.recipe, experiment.recipe.variable.units
+    recipe, units = experiment.recipe, experiment.recipe.observed.units
     columns = read_columns(store, recipe, recipe.burn_in)
     found = _departures(experiment, store, prepared, columns, leads)
     header = [
@@ -112,12 +111,12 @@ def _analyses(
     """Number, time and members of every analysis that is scored, with a climate where points do
     not belong to the state."""
     recipe = experiment.recipe
-    analysis = store.dataset("analysis")[recipe.variable.name]
+    analysis = store.dataset("analysis")[names_of(recipe)]
     analysis = analysis.isel(time=slice(recipe.burn_in, None))
     minutes = to_minutes(analysis["time"].values)
     for first in range(0, len(minutes), BLOCK):
-        part: xr.DataArray = analysis.isel(time=slice(first, first + BLOCK)).load()
-        fields = part.transpose("time", "member", *recipe.state_dims).to_numpy()
+        part = analysis.isel(time=slice(first, first + BLOCK)).load()
+        fields = stacked(part, recipe).transpose("time", "member", ...).to_numpy()
         for row, members in enumerate(fields):
             number = first + row
             usual = prepared.climatology.mean_at(jnp.asarray(minutes[number], jnp.int32))
