@@ -13,6 +13,7 @@ from vardax_core.calibration.detail import percent
 from vardax_core.calibration.plots.style import short, unit_label
 from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.data.channels import names_of, stacked
 from vardax_core.data.timeaxis import to_minutes
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.observed_columns import (
