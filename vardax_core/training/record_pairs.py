@@ -248,7 +248,7 @@ def _with_bias(network: RecordNetwork, more: Float[Array, ""]) -> RecordNetwork:
 
 @eqx.filter_jit
 def _bias(network: RecordNetwork, pairs: RecordPairs) -> Float[Array, ""]:
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         middle = (ends[0] + ends[1]) / 2
         mean, sd = predicted(_with_bias(network, middle), pairs)
         narrow = jnp.mean(((pairs.value - mean) / sd) ** 2) > 1
