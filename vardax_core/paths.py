@@ -37,7 +37,7 @@ def folder_settings(variable: str) -> list[Path]:
         PathError: one is none on this machine.
     """
     text = setting(variable)
-    parts = [] if text is None else [text] if is_url(text) else text.split(os.pathsep)
+    parts = [] if text is None else [text] if "://" in text else text.split(os.pathsep)
     return [local_path(part, variable) for part in parts if part.strip()]
 
 

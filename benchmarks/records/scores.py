@@ -395,7 +395,6 @@ def _superobservations(flat, kept, place, box, minutes):
             continue
         _, number, size = np.unique(box[there], return_inverse=True, return_counts=True)
         values.append(np.bincount(number, flat[image, there]) / size)
-        columns = [np.bincount(number, column) / size for column in place[there].T]
-        places.append(np.stack(columns, axis=1))
+        places.append(np.stack([np.bincount(number, x) / size for x in place[there].T], axis=1))
         when.append(np.full(len(size), minutes[image]))
     return np.concatenate(values), np.concatenate(places), np.concatenate(when)

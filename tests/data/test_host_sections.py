@@ -68,7 +68,6 @@ def test_how_fast_a_command_runs_is_no_part_of_what_an_experiment_is():
         ({"kind": "command", "command": COMMAND, "shell": True}, "unknown key 'shell'"),
         ({"kind": "callable", "entry": "package.module"}, "forecast.callable.entry: "),
         ({"kind": "comand", "command": COMMAND}, "did you mean 'command'?"),
-        (FILES, "is for real observations"),
     ],
 )
 def test_what_is_wrong_with_a_forecast_is_said(section, said):

@@ -139,12 +139,12 @@ def test_the_file_is_named_when_it_is_not_a_recipe(tmp_path):
 
 def test_the_folder_of_recipes_can_be_named(tmp_path, monkeypatch):
     monkeypatch.setenv("VARDAX_DATASETS_DIR", str(tmp_path))
-    with pytest.raises(RecipeError, match="export VARDAX_DATASETS_DIR"):
-        list_recipes()
-    (tmp_path / "lorenz96").mkdir()
+    shipped = list_recipes()
+    (tmp_path / "mine").mkdir()
     text = (ROOT / "datasets/lorenz96/recipe.yaml").read_text()
-    (tmp_path / "lorenz96" / "recipe.yaml").write_text(text)
-    assert list_recipes() == ["lorenz96"]
+    (tmp_path / "mine" / "recipe.yaml").write_text(text.replace("name: lorenz96", "name: mine"))
+    assert set(list_recipes()) == {"mine", *shipped}
+    assert load_recipe("mine").name == "mine"
 
 
 def test_a_draw_changes_the_stations_only_and_the_digest():

@@ -44,7 +44,9 @@ def test_the_models_are_listed_with_their_settings(vardax):
     ],
 )
 def test_operators_and_sources_are_listed_with_their_settings(vardax, command, name, words):
-    shown = vardax(command).stdout + vardax(command, name).stdout
+    listed, one = vardax(command), vardax(command, name)
+    assert (listed.exit_code, one.exit_code) == (0, 0), listed.output + one.output
+    shown = listed.stdout + one.stdout
     for word in words:
         assert word in shown
     told = (f"no {command[:-1]} '{name[:-1]}'", f"did you mean '{name}'", f"vardax {command}")

@@ -113,6 +113,10 @@ def forecasts_of(
             yield field.isel({start: [number]}) if start in field.dims else field, begin
     elif reference:
         valid = next((c for c in _VALID if c in field.coords and c not in reference), None)
+        if valid is None and reference[0] == "time" and "time" in field.dims:
+            # Analyses, whose times some archives call starts: each is valid when it begins.
+            yield field, None
+            return
         if valid is None:
             raise TimeAxisError(
                 f"{path}: variable '{field.name}' has starts of forecasts ('{reference[0]}') and "

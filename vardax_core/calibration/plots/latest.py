@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from vardax_core.calibration.plots.fields import Z90
 from vardax_core.calibration.plots.style import (
@@ -101,7 +101,7 @@ def _line(axes: Axes, state: LatestState, label: str) -> None:
     axes.set_ylim(lowest, highest + 0.16 * (highest - lowest))
 
 
-def _maps(pair: np.ndarray, figure: Figure, state: LatestState, label: str) -> None:
+def _maps(pair: np.ndarray, figure: FigureBase, state: LatestState, label: str) -> None:
     (row, rows), (column, columns) = state.positions.items()
     for axes, field, title, colours in (
         (pair[0], state.mean, "analysis mean", "viridis"),
