@@ -267,7 +267,10 @@ def _settings(
             name=name,
             description=field.description or "",
             default=to_jsonable_python(
-                chosen.get(name, None if field.is_required() else field.get_default())
+                chosen.get(
+                    name,
+                    None if field.is_required() else field.get_default(call_default_factory=True),
+                )
             ),
         )
         for name, field in kind.model_fields.items()
