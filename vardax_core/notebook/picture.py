@@ -49,7 +49,7 @@ def cycle_picture(
     if name not in fields:
         raise PictureError(f"plot: expected variable to be one of {', '.join(fields)}, got {name}.")
     cycle = cycle.isel(time=_number(cycle["time"].to_numpy(), date))
-    when: np.datetime64 = cycle["time"].to_numpy().astype("datetime64[ns]")[()]
+    when = np.datetime64(int(cycle["time"].to_numpy().astype("datetime64[ns]").astype(int)), "ns")
     size = cycle.sizes["member"]
     if member is not None and not 0 <= member < size:
         raise PictureError(f"plot: expected a member from 0 to {size - 1}, got {member}.")
