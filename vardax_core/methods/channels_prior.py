@@ -19,7 +19,14 @@ from vardax_core.data.space import state_grid
 from vardax_core.data.state_frame import data_folders
 from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.methods.forecast_prior import climate_of_fields
-from vardax_core.methods.priors import AbstractPrior, Learned, Progress, UnknownPriorError
+from vardax_core.methods.priors import (
+    AbstractPrior,
+    Learned,
+    Progress,
+    UnknownPriorError,
+    no_dense_covariance,
+    nothing_learned,
+)
 from vardax_core.methods.reported_biases import bias_correction
 from vardax_core.methods.reported_prior import (
     REFERENCE,
@@ -90,10 +97,7 @@ class ChannelsPrior(AbstractPrior):
             UnknownPriorError: if nothing was learned yet.
         """
         if self.known is None:
-            raise UnknownPriorError(
-                f"{self.recipe.name}: nothing was learned from the observations yet; train first: "
-                "vardax train, with the same options."
-            )
+            raise nothing_learned(self.recipe)
         return self.known.channels
 
     @property
@@ -133,10 +137,7 @@ class ChannelsPrior(AbstractPrior):
 
     @property
     def covariance(self) -> Float[Array, "n n"]:
-        raise UnknownPriorError(
-            f"{self.recipe.name}: the covariances of all points with one another are not held "
-            "where observations are real; choose a local method."
-        )
+        raise no_dense_covariance(self.recipe)
 
     @property
     def reported_errors(self) -> ReportedErrors:

@@ -144,6 +144,22 @@ class AbstractPrior(abc.ABC):
         return self
 
 
+def nothing_learned(recipe: Recipe) -> UnknownPriorError:
+    """The error of a prior that is asked before it has learned from observations."""
+    return UnknownPriorError(
+        f"{recipe.name}: nothing was learned from the observations yet; train first: vardax train, "
+        "with the same options."
+    )
+
+
+def no_dense_covariance(recipe: Recipe) -> UnknownPriorError:
+    """The error of a prior of real observations that is asked for all covariances."""
+    return UnknownPriorError(
+        f"{recipe.name}: the covariances of all points with one another are not held where "
+        "observations are real; choose a local method."
+    )
+
+
 class SimulationPrior(AbstractPrior):
     """A model whose free run shows what states there are; learning needs no data.
 

@@ -20,7 +20,14 @@ from vardax_core.data.recipe import Recipe
 from vardax_core.data.reports import EQUIVALENT, OBSERVED_AT, PLATFORM
 from vardax_core.data.space import state_grid
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
-from vardax_core.methods.priors import AbstractPrior, Learned, Progress, UnknownPriorError
+from vardax_core.methods.priors import (
+    AbstractPrior,
+    Learned,
+    Progress,
+    UnknownPriorError,
+    no_dense_covariance,
+    nothing_learned,
+)
 from vardax_core.methods.reported_biases import bias_correction, find_biases
 from vardax_core.methods.reported_errors import ERRORS_LEARNED, find_errors, said_of_errors
 from vardax_core.models.base import AbstractForecastModel
@@ -150,10 +157,7 @@ class ReportedPrior(AbstractPrior):
             UnknownPriorError: if nothing was learned yet.
         """
         if self.known is None:
-            raise UnknownPriorError(
-                f"{self.recipe.name}: nothing was learned from the observations yet; train first: "
-                "vardax train, with the same options."
-            )
+            raise nothing_learned(self.recipe)
         return self.known
 
     @property
@@ -178,10 +182,7 @@ class ReportedPrior(AbstractPrior):
 
     @property
     def covariance(self) -> Float[Array, "n n"]:
-        raise UnknownPriorError(
-            f"{self.recipe.name}: the covariances of all points with one another are not held "
-            "where observations are real; choose a local method."
-        )
+        raise no_dense_covariance(self.recipe)
 
     @property
     def reported_errors(self) -> ReportedErrors:
