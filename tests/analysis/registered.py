@@ -16,7 +16,8 @@ from tests.experiments import fields, reported, small
 from tests.methods import runs
 from vardax_core.analysis.local.covariance import SpaceTimeCovariance
 from vardax_core.data import Recipe, ingest
-from vardax_core.data.space import simulated_grid
+from vardax_core.data.observed_period import observed_period
+from vardax_core.data.space import simulated_grid, state_grid
 from vardax_core.experiments.problem import prior_of, problem_of
 from vardax_core.methods.base import (
     AbstractLearningMethod,
@@ -30,7 +31,6 @@ from vardax_core.methods.registry import method_of, registered_methods
 from vardax_core.methods.reported_prior import ReportedPrior, ReportedReference
 from vardax_core.models.climatology import Climatology
 from vardax_core.observations.placement import place, search_of, with_placement
-from vardax_core.state.grids import LatLon
 from vardax_core.types import Analysis, Observations
 
 MEMBERS = 6
@@ -84,8 +84,11 @@ def _fields(folder: Path) -> Problem:
 
 
 def _records(folder: Path) -> Problem:
-    """Real observations, of which what is learned is given."""
-    grid = LatLon.from_degrees(reported.LATITUDE, reported.LONGITUDE)
+    """Real observations of a few days with land in a corner, and what every method knows."""
+    recipe = reported.recipe()
+    reported.write_all(folder)
+    period = observed_period(recipe, folder / "data")
+    grid = state_grid(period.frame, recipe)
     climatology = Climatology(
         mean=jnp.full((1, *grid.shape), 285.0, jnp.float32),
         square_root=jnp.ones((*grid.shape, 1), jnp.float32),
@@ -101,8 +104,7 @@ def _records(folder: Path) -> Problem:
         jnp.zeros(4, jnp.float32),
         jnp.zeros(0, jnp.float32),
     )
-    recipe = reported.recipe()
-    return problem_of(recipe, ReportedPrior(recipe, None, known), grid, MEMBERS)
+    return problem_of(recipe, ReportedPrior(recipe, period, known), grid, MEMBERS)
 
 
 KINDS = {

@@ -20,6 +20,8 @@ from vardax_core.methods.base import TrainingSettings
 from vardax_core.training.promotion import UnprovenModelError, promote
 from vardax_core.training.record_set import LeakError
 
+pytestmark = pytest.mark.slow
+
 STEPS = 40
 
 

@@ -16,6 +16,8 @@ from vardax_core.experiments.observed_columns import read_columns
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.store import groups_digest
 
+pytestmark = pytest.mark.slow
+
 OFF, BIASED = 1.0, "b07"
 BIAS = {"by": "platform", "memory": "30d", "sd": 0.5}
 HALFWAY = np.datetime64("2019-03-09T12:00")

@@ -88,6 +88,7 @@ def test_the_covariance_holds_what_the_variables_share(learned):
     assert np.mean(shared) == pytest.approx(0.8, abs=0.08)
 
 
+@pytest.mark.slow
 def test_a_filter_improves_the_variable_that_nobody_observes(tmp_path):
     path = tmp_path / "both.nc"
     both().to_netcdf(path)

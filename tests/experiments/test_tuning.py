@@ -15,6 +15,8 @@ from vardax_core.experiments.tuning import (
     tuned_path,
 )
 
+pytestmark = pytest.mark.slow
+
 PLAN = TuningPlan(streams=(2, 3), cycles=(20, 30), spin_up=10)
 
 

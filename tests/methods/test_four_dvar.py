@@ -25,7 +25,8 @@ def cycled(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("method", ["4dvar", pytest.param("weak-4dvar", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["4dvar", "weak-4dvar"])
 def test_the_window_is_worth_more_than_its_last_row(method, cycled):
     """Four rows for one: with the same background covariance the error falls by a fifth (.48 to
     .38 and .39), of which half is asked for."""
