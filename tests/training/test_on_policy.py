@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vardax_core.analysis.amortized.local_transform import LocalTransformStep
+from vardax_core.analysis.amortized.local_transform import FEATURES, LocalTransformStep
 from vardax_core.analysis.ensemble.etkf import ETKF
 from vardax_core.analysis.ensemble.iterative import IterativeETKF
 from vardax_core.analysis.history import DepartureHistory
@@ -18,7 +18,7 @@ from vardax_core.observations.operators import Identity
 from vardax_core.training.ensemble_scores import CRPS, LocalEnergyScore
 from vardax_core.training.observing import FixedNetwork, RandomNetwork
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy, typical_nearness
-from vardax_core.training.on_policy_cycles import advance_shares
+from vardax_core.training.on_policy_cycles import OnPolicyCycles, advance_shares
 from vardax_core.types import PAST_STATISTICS
 
 SETTINGS = OnPolicySettings(steps=40, streams=4, members=(8,), spin_up=50, chunk=20)
@@ -139,24 +139,38 @@ def test_other_scores_train_as_well(score, key):
     assert trained < untouched
 
 
-def test_sizes_and_natures_share_the_streams(key):
+def test_sizes_natures_and_observing_systems_share_the_streams(key):
     natures = (MODEL, Lorenz96(forcing=9.0, state_shape=(12,)))
+    systems = (NETWORK, FixedNetwork(0.5, every=3))
     settings = SETTINGS._replace(streams=8, members=(4, 7), steps=20)
-    trained, curve = train_on_policy(
-        untrained(None), MODEL, NETWORK, settings, natures=natures, key=key
+    step = LocalTransformStep.create(
+        OPERATOR, None, centre=2.3, scale=3.6, reach=2, width=8, depth=2, counts=True, key=key
     )
+    trained, curve = train_on_policy(step, MODEL, systems, settings, natures=natures, key=key)
     assert np.all(np.isfinite(curve))
     for leaf in jax.tree.leaves(eqx.filter(trained.network, eqx.is_inexact_array)):
         assert np.all(np.isfinite(leaf))
-    with pytest.raises(ValueError, match="multiple of 2 ensemble sizes times 2 natures, got 6"):
-        train_on_policy(
-            untrained(None),
-            MODEL,
-            NETWORK,
-            settings._replace(streams=6),
-            natures=natures,
-            key=key,
-        )
+    before, after = (np.asarray(s.network.first.weight) for s in (step, trained))
+    counted = after - before
+    assert np.abs(counted.reshape(5, -1, 8)[:, FEATURES]).max() > 1e-4
+    short = settings._replace(streams=6)
+    with pytest.raises(ValueError, match=r"2 natures times 2 observing systems, got 6"):
+        train_on_policy(step, MODEL, systems, short, natures=natures, key=key)
+
+
+def test_neighbouring_streams_are_observed_by_different_systems(key):
+    systems = (FixedNetwork(1.0), FixedNetwork(0.5, every=3))
+    step = untrained(None)
+    cycles = OnPolicyCycles(step, MODEL, (MODEL,), systems, 0.5, 0.0, 0.0, 7.0, key)
+    group = cycles.start(4, 6, 10, key=key)
+    (given,) = cycles.given((group,), key)
+    for stream in range(4):
+        system = systems[stream % 2]
+        seen = jnp.arange(12) % system.every == 0
+        np.testing.assert_array_equal(given.observations.mask[stream, 0], seen)
+        np.testing.assert_array_equal(given.observations.error_sd[stream, 0], system.error_sd)
+        error = (given.observations.values[stream, 0] - given.truth[stream])[seen]
+        assert np.abs(error).max() < 5 * system.error_sd
 
 
 def test_the_past_is_learned_from(key):

@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -102,3 +103,10 @@ class RandomNetwork(AbstractObservingSystem):
     @property
     def typical_error(self) -> float:
         return math.prod(self.error_variance) ** 0.25
+
+
+def systems_of(
+    observing: AbstractObservingSystem | Sequence[AbstractObservingSystem],
+) -> tuple[AbstractObservingSystem, ...]:
+    """Give the observing systems that there are, be it one or several."""
+    return (observing,) if isinstance(observing, AbstractObservingSystem) else tuple(observing)

@@ -13,7 +13,7 @@ from vardax_core.models.base import AbstractForecastModel
 from vardax_core.training.ensemble_scores import AbstractEnsembleScore, local_gaussian
 from vardax_core.training.loop import Look, LoopSettings, looks_of, train
 from vardax_core.training.objective import AbstractObjective, Found
-from vardax_core.training.observing import AbstractObservingSystem
+from vardax_core.training.observing import AbstractObservingSystem, systems_of
 from vardax_core.training.on_policy_cycles import Analysed, OnPolicyCycles
 from vardax_core.training.optimizer import OptimizerSettings
 from vardax_core.training.twin_cycles import CLIMATE_BOUND
@@ -145,7 +145,7 @@ def typical_nearness(observing: AbstractObservingSystem, climate_sd: float) -> f
 def train_on_policy(
     step: LocalTransformStep,
     model: AbstractForecastModel,
-    observing: AbstractObservingSystem,
+    observing: AbstractObservingSystem | Sequence[AbstractObservingSystem],
     settings: OnPolicySettings,
     *,
     natures: Sequence[AbstractForecastModel] = (),
@@ -160,12 +160,12 @@ def train_on_policy(
     is thrown off its truth, and weighs less the further it is. A stream further than `DIVERGED`
     from its truth starts anew near it; a gradient that is not finite is skipped.
 
-    With several ensemble sizes or natures, every gradient step sees them all.
+    With several ensemble sizes, natures or observing systems, every gradient step sees them all.
 
     Arguments:
         step: the step to train; its weights are the starting point.
         model: forecast model.
-        observing: what each cycle observes.
+        observing: what each cycle observes; of several, each for an equal share of the streams.
         settings: length and width of the training.
         natures: models that make the truths, each in an equal share of the streams; none for
             `model` itself, which then has no error.
@@ -176,26 +176,28 @@ def train_on_policy(
         The trained step, and loss and rmse.a averaged over each chunk.
 
     Raises:
-        ValueError: if the streams cannot be divided among the sizes and the natures.
+        ValueError: if the streams cannot be divided among sizes, natures and observing systems.
         NonFiniteLossError: if no gradient is finite over `MOST_SKIPPED` steps.
     """
     natures = tuple(natures) or (model,)
+    systems = systems_of(observing)
     sizes = settings.members
-    share, left_over = divmod(settings.streams, len(sizes) * len(natures))
+    share, left_over = divmod(settings.streams, len(sizes) * len(natures) * len(systems))
     if left_over or not share:
         raise ValueError(
-            f"train_on_policy: expected streams to be a multiple of {len(sizes)} "
-            f"ensemble sizes times {len(natures)} natures, got {settings.streams}."
+            f"train_on_policy: expected streams to be a multiple of {len(sizes)} ensemble sizes "
+            f"times {len(natures)} natures times {len(systems)} observing systems, got "
+            f"{settings.streams}."
         )
     nearness = settings.nearness
     if nearness is None:
-        nearness = typical_nearness(observing, step.scale)
+        nearness = min(typical_nearness(system, step.scale) for system in systems)
     start_key, cycle_key = jax.random.split(key)
     cycles = OnPolicyCycles(
         step=step,
         model=model,
         natures=natures,
-        observing=observing,
+        observing=systems,
         nearness=nearness,
         shock=settings.shock,
         forget=settings.forget,

@@ -1,5 +1,6 @@
 """Twin cycles that go on from the analyses of a step while it is trained."""
 
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -47,7 +48,7 @@ class OnPolicyCycles(AbstractPairs):
         step: the step in training; its weights are not looked at.
         model: forecast model.
         natures: models that make the truths, each in an equal share of the streams.
-        observing: what each cycle observes.
+        observing: what each cycle observes, one system for every so many streams.
         nearness: half the error with which a stream starts, unit of the state.
         shock: probability, in each cycle of each stream, that its ensemble is thrown off.
         forget: the same that the past of its departures is forgotten.
@@ -59,7 +60,7 @@ class OnPolicyCycles(AbstractPairs):
     step: LocalTransformStep
     model: AbstractForecastModel
     natures: tuple[AbstractForecastModel, ...]
-    observing: AbstractObservingSystem
+    observing: tuple[AbstractObservingSystem, ...]
     nearness: float = eqx.field(static=True)
     shock: float = eqx.field(static=True)
     forget: float = eqx.field(static=True)
@@ -120,7 +121,7 @@ class OnPolicyCycles(AbstractPairs):
         if past is not None:
             gone = jax.random.bernoulli(jax.random.fold_in(k_shock, 1), self.forget, (count, 1, 1))
             past = jnp.where(gone, 0.0, past)
-        observations = jax.vmap(self._observe)(truth, past, jax.random.split(k_noise, count))
+        observations = self._observations(truth, past, jax.random.split(k_noise, count))
         guess = self._first_guess(
             background, forecast, observations, origins, jax.random.split(k_guess, count)
         )
@@ -132,12 +133,32 @@ class OnPolicyCycles(AbstractPairs):
         time = jnp.asarray(NOW, jnp.int32)
         return Origin(ensemble, time, key, self.model, steps=1, valid_range=valid_range)
 
+    def _observations(
+        self, truth: Float[Array, "stream *state"], past: PyTree, keys: Shaped[Array, "stream *key"]
+    ) -> Observations:
+        """What is seen of every stream; neighbours have different systems."""
+        systems = len(self.observing)
+
+        def shares(x: Array) -> Array:
+            return x.reshape(-1, systems, *x.shape[1:])
+
+        split = jax.tree.map(shares, (truth, past, keys))
+        seen = [
+            jax.vmap(partial(self._observe, system))(*jax.tree.map(lambda x, n=n: x[:, n], split))
+            for n, system in enumerate(self.observing)
+        ]
+        return jax.tree.map(lambda *x: jnp.stack(x, axis=1).reshape(-1, *x[0].shape[1:]), *seen)
+
     def _observe(
-        self, truth: Float[Array, "*state"], past: PyTree, key: PRNGKeyArray
+        self,
+        observing: AbstractObservingSystem,
+        truth: Float[Array, "*state"],
+        past: PyTree,
+        key: PRNGKeyArray,
     ) -> Observations:
         k_network, k_error = jax.random.split(key)
         size, dtype = self.step.operator.obs_size, truth.dtype
-        mask, error_sd = self.observing.draw(size, dtype, key=k_network)
+        mask, error_sd = observing.draw(size, dtype, key=k_network)
         error = error_sd * jax.random.normal(k_error, (size,), dtype)
         values = self.step.operator(truth) + error
         values = jnp.where(mask, values, jnp.zeros_like(values))

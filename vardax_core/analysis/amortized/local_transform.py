@@ -58,6 +58,8 @@ class LocalTransformStep(AbstractRememberingStep):
             window without them counts as one in which they were as expected.
         static: fields that never change and that the network sees too, of order one; none by
             default.
+        counts: whether the network sees how many members there are, for weights that serve
+            ensembles of several sizes.
         centre, scale: rough mean and standard deviation of the state, for scaling the inputs.
     """
 
@@ -68,6 +70,7 @@ class LocalTransformStep(AbstractRememberingStep):
     static: Float[Array, "n field"]
     reach: int = eqx.field(static=True)
     regression: bool = eqx.field(static=True)
+    counts: bool = eqx.field(static=True)
     centre: float = eqx.field(static=True)
     scale: float = eqx.field(static=True)
 
@@ -84,11 +87,14 @@ class LocalTransformStep(AbstractRememberingStep):
         depth: int = 3,
         history: DepartureHistory | None = None,
         static: Float[Array, "n field"] | None = None,
+        counts: bool = False,
+        sight: int = 2,
         key: PRNGKeyArray,
     ) -> "LocalTransformStep":
         """An untrained step: the first guess, or the scalar Kalman update where there is none.
 
-        A step without a first guess has `regression`.
+        A step without a first guess has `regression`. Of each of its `depth` convolutions the
+        network sees `sight` points to each side.
 
         Raises:
             ValueError: if the state is not a ring, or the gains reach around it.
@@ -102,10 +108,12 @@ class LocalTransformStep(AbstractRememberingStep):
         if static is None:
             static = jnp.zeros((*operator.state_shape, 0))
         regression = first_guess is None
-        channels = FEATURES + static.shape[1]
+        channels = FEATURES + static.shape[1] + counts
         channels += (taps if regression else 0) + (history.size if history else 0)
         outputs = (4 if regression else 2) * taps + 2
-        network = RingNetwork.create(channels, outputs, width=width, depth=depth, key=key)
+        network = RingNetwork.create(
+            channels, outputs, width=width, depth=depth, reach=sight, key=key
+        )
         if first_guess is None:
             start = network.last.bias.at[reach].set(1.0).at[taps + reach].set(0.5)
             network = eqx.tree_at(lambda n: n.last.bias, network, start)
@@ -117,6 +125,7 @@ class LocalTransformStep(AbstractRememberingStep):
             static=static,
             reach=reach,
             regression=regression,
+            counts=counts,
             centre=centre,
             scale=scale,
         )
@@ -277,5 +286,7 @@ class LocalTransformStep(AbstractRememberingStep):
             (jnp.sign(observed) * (innovation / expected) ** 2 - 1.0) / 3.0,
             *lags,
         ]
+        if self.counts:
+            features.append(jnp.full_like(mean, 2 / math.sqrt(members)))
         seen = jnp.clip(jnp.stack(features, axis=-1), -10.0, 10.0)
         return jnp.concatenate([seen, self.static.astype(seen.dtype)], axis=1)
