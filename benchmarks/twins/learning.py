@@ -42,6 +42,8 @@ def untrained(setting: Setting, *, key) -> LocalTransformStep:
         depth=setting.depth,
         history=DepartureHistory(setting.memories) if setting.memories else None,
         static=static,
+        counts=setting.counts,
+        sight=setting.sight,
         key=key,
     )
 
@@ -79,7 +81,7 @@ def trained(setting: Setting, minutes: float, steps: int, *, key, say: Callable)
         train_on_policy(
             step,
             setting.model,
-            setting.observing,
+            setting.systems or setting.observing,
             settings._replace(steps=3 * settings.chunk),
             natures=setting.natures,
             key=run_key,
@@ -91,7 +93,7 @@ def trained(setting: Setting, minutes: float, steps: int, *, key, say: Callable)
     step, curve = train_on_policy(
         step,
         setting.model,
-        setting.observing,
+        setting.systems or setting.observing,
         settings,
         natures=setting.natures,
         key=run_key,
@@ -111,8 +113,9 @@ def trained(setting: Setting, minutes: float, steps: int, *, key, say: Callable)
 
 def calibrated(setting: Setting, step: LocalTransformStep, whole: bool, *, key):
     """The step with a spread that is its error, over many cycles or, for a quick look, over few."""
-    plan = plan_of(setting, streams=32, cycles=600)
-    trials, repeats = 8, 4
+    sizes = setting.measured or setting.sizes or (setting.members,)
+    streams, cycles, repeats = setting.calibration
+    plan, trials = plan_of(setting, streams=streams, cycles=cycles), 8
     if not whole:
         plan, trials, repeats = plan._replace(streams=4, cycles=50, spin_up=50), 2, 1
     step, spread = calibrate_spread(
@@ -121,7 +124,7 @@ def calibrated(setting: Setting, step: LocalTransformStep, whole: bool, *, key):
         setting.observing,
         jnp.full(setting.model.state_shape, setting.centre),
         plan,
-        sizes=setting.sizes or (setting.members,),
+        sizes=sizes[:1] if not whole else sizes,
         trials=trials,
         repeats=repeats,
         key=jax.random.fold_in(key, 5),

@@ -32,6 +32,11 @@ class Setting:
         sizes: ensemble sizes of the training; the setting's own if there are none.
         natures: of the training; the forecast's own model if there are none.
         memories: cycles that the means of past departures go back, which the network then sees.
+        systems: of the training, each for an equal share of the streams; `observing` if none.
+        counts: whether the network sees how many members there are.
+        sight: points to each side that one convolution of the network sees.
+        calibration: streams, cycles and repeats of one measurement of the spread.
+        measured: ensemble sizes whose spread is measured; all of the training by default.
     """
 
     model: AbstractForecastModel
@@ -56,6 +61,11 @@ class Setting:
     sizes: tuple[int, ...] = ()
     natures: tuple[AbstractForecastModel, ...] = ()
     memories: tuple[float, ...] = ()
+    systems: tuple[AbstractObservingSystem, ...] = ()
+    counts: bool = False
+    sight: int = 2
+    calibration: tuple[int, int, int] = (32, 600, 4)
+    measured: tuple[int, ...] = ()
 
 
 SETTINGS = {

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.models.base import AbstractForecastModel
-from vardax_core.training.observing import AbstractObservingSystem, systems_of
+from vardax_core.training.observing import AbstractObservingSystem
 from vardax_core.training.root_finding import NORMAL_95, find_root
 from vardax_core.training.twin_cycles import TwinPlan, climate_range, cycle_twins, twin_program
 
@@ -55,8 +55,8 @@ class SpreadCalibration:
     """What the correction of a spread did.
 
     Attributes:
-        before, after: of each observing system with each ensemble size, of the analysis as given
-            and as returned, on streams that decided nothing but which of the two it is.
+        before, after: of each ensemble size, of the analysis as given and as returned, on streams
+            that decided nothing but which of the two it is.
         moved: what was added to the bias of the inflation; 0 if the analysis is as given.
         trials: moves tried, with the largest departure of the ratios there, NaN where too many
             streams were lost.
@@ -101,7 +101,7 @@ class SpreadCalibration:
 def calibrate_spread(
     step: LocalTransformStep,
     model: AbstractForecastModel,
-    observing: AbstractObservingSystem | Sequence[AbstractObservingSystem],
+    observing: AbstractObservingSystem,
     near: Float[Array, "*state"],
     plan: TwinPlan,
     *,
@@ -116,10 +116,9 @@ def calibrate_spread(
     little in a log-density, so that the variance of all cycles together may fall short of their
     squared error. One number, the bias of the network's inflation, is moved to the root of the
     ratio's logarithm; how strongly a cycle responds to it is found on the way, see `find_root`.
-    With several sizes or observing systems it is the middle of the largest and the smallest
-    logarithm, so that the worst of them is as good as one number can make it. Where nothing is
-    observed in reach the bias has no effect. Streams whose cold start the analysis did not survive
-    are left out.
+    With several sizes it is the middle of the largest and the smallest logarithm, so that the
+    worst of them is as good as one number can make it. Where nothing is observed in reach the
+    bias has no effect. Streams whose cold start the analysis did not survive are left out.
 
     All trials see the same truths and observations. The best of them is then held against the
     analysis as given on new ones, and only returned if its worst size is better there.
@@ -127,7 +126,7 @@ def calibrate_spread(
     Arguments:
         step: the trained analysis.
         model: of nature and forecast, without model error.
-        observing: what each cycle observes; of several, each is measured.
+        observing: what each cycle observes.
         near: a state from whose surroundings the model finds its attractor.
         plan: twins of one measurement and how long they are cycled.
         sizes: ensemble sizes that the analysis is to serve; that of the plan by default.
@@ -144,7 +143,7 @@ def calibrate_spread(
     """
     search_key, check_key = jax.random.split(key)
     sizes = tuple(sizes) or (plan.members,)
-    each = [_Twins(model, system, near, plan, repeats) for system in systems_of(observing)]
+    twins = _Twins(model, observing, near, plan, repeats)
     worst: dict[float, float] = {}
 
     def shifted(moved: float) -> LocalTransformStep:
@@ -152,7 +151,7 @@ def calibrate_spread(
         return eqx.tree_at(lambda s: s.network.last.bias, step, bias.at[-2].add(moved))
 
     def ratios(moved: float, k: PRNGKeyArray) -> tuple[SpreadRatio, ...]:
-        return tuple(t.ratio(shifted(moved), members, k) for t in each for members in sizes)
+        return tuple(twins.ratio(shifted(moved), members, k) for members in sizes)
 
     def middle(moved: float) -> tuple[float, float]:
         worst[moved] = math.nan
