@@ -1,7 +1,7 @@
 """A twin whose forecasts a command makes over NetCDF files, in ways that a test chooses.
 
-It is also a program: `python hosted.py ROOT FOLDER` catches up the experiment under ROOT, whose
-model is in FOLDER.
+It is also a program: `python hosted.py ROOT FOLDER METHOD` catches up the experiment under ROOT,
+whose model is in FOLDER and whose weights, if the method has any, are there.
 """
 
 import json
@@ -14,7 +14,7 @@ from tests.support import ROOT
 from vardax_core.data import Recipe
 from vardax_core.data.recipe import validate_recipe
 from vardax_core.experiments.experiment import Experiment
-from vardax_core.experiments.settings import ExperimentSettings
+from vardax_core.experiments.settings import ExperimentSettings, TrainingSettings
 
 MEMBERS = 12
 PAGE = (ROOT / "docs" / "extending" / "host-model.md").read_text()
@@ -82,11 +82,14 @@ def recipe(folder: Path | None, cycles: int = 3, **changes: object) -> Recipe:
 
 
 def experiment_of(root: Path, made: Recipe, method: str = "letkf") -> Experiment:
-    return Experiment(made, ExperimentSettings(method=method, members=MEMBERS), root)
+    settings = ExperimentSettings(
+        method=method, members=MEMBERS, training=TrainingSettings(steps=20)
+    )
+    return Experiment(made, settings, root)
 
 
-def main(root: str, folder: str) -> None:
-    made = experiment_of(Path(root), recipe(Path(folder)))
+def main(root: str, folder: str, method: str) -> None:
+    made = experiment_of(Path(root), recipe(Path(folder)), method)
     small.catch_up(made, small.ingested_store(made))
 
 

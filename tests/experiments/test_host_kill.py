@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.experiments import hosted
+from tests.experiments import hosted, small
 from tests.support import ROOT
 from vardax_core.experiments.assimilate import CYCLE_GROUPS
 from vardax_core.store import groups_digest
@@ -27,8 +27,8 @@ def start():
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
     }
 
-    def started(root, folder):
-        words = [sys.executable, str(Path(hosted.__file__)), str(root), str(folder)]
+    def started(root, folder, method):
+        words = [sys.executable, str(Path(hosted.__file__)), str(root), str(folder), method]
         return subprocess.Popen(
             words, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -36,26 +36,37 @@ def start():
     return started
 
 
-def content(root, folder):
+def content(made):
     """Digest of what the store holds of every cycle."""
-    store = hosted.experiment_of(root, hosted.recipe(folder)).open_store()
+    store = made.open_store()
     return groups_digest(store, (*CYCLE_GROUPS, "state"))
 
 
+def prepared(root, folder, method):
+    """The experiment, with weights if its method has any."""
+    made = hosted.experiment_of(root, hosted.recipe(folder), method)
+    if method == "amortized":
+        made.train(made.training_run(), lambda *_: None)
+    return made
+
+
 @pytest.mark.slow
-def test_kill_9_in_the_middle_of_a_member_and_a_rerun(tmp_path, start):
+@pytest.mark.parametrize("method", ["letkf", "amortized"])
+def test_kill_9_in_the_middle_of_a_member_and_a_rerun(tmp_path, start, method, monkeypatch):
+    small.shorten_training(monkeypatch.setattr)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     undisturbed = hosted.write_model(tmp_path / "model-whole")
-    ended = start(whole, undisturbed)
+    complete = prepared(whole, undisturbed, method)
+    ended = start(whole, undisturbed, method)
     _, errors = ended.communicate(timeout=2 * PATIENCE)
     assert ended.returncode == 0, errors
     assert len(hosted.runs(undisturbed)) == 3 * hosted.MEMBERS
 
     # The tenth member of the second cycle, whose analysis is committed before.
     folder = hosted.write_model(tmp_path / "model", {"9": "pause"})
-    run = start(killed, folder)
+    made = prepared(killed, folder, method)
+    run = start(killed, folder, method)
     deadline = time.monotonic() + PATIENCE
-    made = hosted.experiment_of(killed, hosted.recipe(folder))
     done = "host/**/20000101T0600/*/made.json"
     while not (folder / "paused").exists() or len([*killed.glob(done)]) < hosted.MEMBERS - 1:
         assert run.poll() is None
@@ -67,11 +78,11 @@ def test_kill_9_in_the_middle_of_a_member_and_a_rerun(tmp_path, start):
     assert made.open_store().tip().cycles == 1
     before = hosted.runs(folder)
 
-    again = start(killed, folder)
+    again = start(killed, folder, method)
     _, errors = again.communicate(timeout=2 * PATIENCE)
     assert again.returncode == 0, errors
     later = hosted.runs(folder)[len(before) :]
     second = [run for run in later if run.startswith("2000-01-01T00:00Z")]
     assert second == ["2000-01-01T00:00Z 9"], "the others are kept"
     assert len(later) == 1 + hosted.MEMBERS
-    assert content(killed, folder) == content(whole, undisturbed)
+    assert content(made) == content(complete)

@@ -5,18 +5,13 @@ import pytest
 
 from tests.experiments import hosted, small
 from vardax_core.experiments.assimilate import Assimilation, pending_cycles
-from vardax_core.experiments.experiment import Experiment
-from vardax_core.experiments.settings import ExperimentSettings, TrainingSettings
 
 
 @pytest.mark.slow
 def test_it_goes_on_where_a_member_fails_once_and_another_always(tmp_path, monkeypatch):
     small.shorten_training(monkeypatch.setattr)
     folder = hosted.write_model(tmp_path / "model", {"3": "once", "5": "always"})
-    settings = ExperimentSettings(
-        method="amortized", members=hosted.MEMBERS, training=TrainingSettings(steps=20)
-    )
-    made = Experiment(hosted.recipe(folder), settings, tmp_path / "root")
+    made = hosted.experiment_of(tmp_path / "root", hosted.recipe(folder), "amortized")
     made.train(made.training_run(), lambda *_: None)
     assert not (folder / "runs.txt").exists(), "it is trained within vardax"
     store = small.ingested_store(made)

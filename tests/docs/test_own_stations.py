@@ -1,0 +1,59 @@
+"""The tutorial on stations of one's own, block by block in an empty folder."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+PAGE = (ROOT / "docs" / "own-stations.md").read_text()
+BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", PAGE, re.DOTALL)
+
+
+def execute(command, folder, environment):
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        shell=isinstance(command, str),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_every_block_runs_in_order_and_says_what_the_page_says(tmp_path):
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "VARDAX_"))}
+    binaries = Path(sys.executable).parent
+    environment = inherited | {
+        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    printed = {}
+    for language, block in BLOCKS:
+        if language == "python":
+            execute([sys.executable, "-c", block], tmp_path, environment)
+            continue
+        for line in block.strip().split("\n"):
+            if line.startswith("export "):
+                name, value = line.removeprefix("export ").split("=")
+                environment[name] = value.replace("$PWD", str(tmp_path))
+            else:
+                printed[line.split()[1]] = execute(line, tmp_path, environment)
+    assert (tmp_path / "datasets" / "my-stations" / "recipe.yaml").is_file()
+    assert "300" in printed["check"]
+    assert (tmp_path / "map.png").stat().st_size > 10_000
+    assert "up to date" in execute("vardax run my-stations", tmp_path, environment)
+    report = json.loads(execute("vardax report my-stations --json", tmp_path, environment))
+    (scores,) = (method["scores"] for method in report["methods"] if "interpolation" in str(method))
+    assert 0.5 < scores["spread_over_rmse"] < 2
