@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from vardax_core.analysis.amortized.posterior import AmortizedPosterior as AmortizedPosterior
     from vardax_core.analysis.amortized.set_encoder import SetObsEncoder as SetObsEncoder
     from vardax_core.analysis.amortized.step import PosteriorAnalysisStep as PosteriorAnalysisStep
+    from vardax_core.analysis.amortized.support import Box as Box
+    from vardax_core.analysis.amortized.support import Simplex as Simplex
+    from vardax_core.analysis.amortized.support import box as box
     from vardax_core.notebook.tree import open_tree as open  # noqa: F401
     from vardax_core.types import Analysis as Analysis
     from vardax_core.types import Batch1D as Batch1D
@@ -44,6 +47,7 @@ _NAMES = {
     "Batch1D": "vardax_core.types",
     "Batch2D": "vardax_core.types",
     "Batch2DMultivar": "vardax_core.types",
+    "Box": f"{_AMORTIZED}.support",
     "ConditionalFlowHead": f"{_AMORTIZED}.heads.flow",
     "ConvObsEncoder": f"{_AMORTIZED}.conv_encoder",
     "EOFFlowHead": f"{_AMORTIZED}.heads.eof_flow",
@@ -54,6 +58,8 @@ _NAMES = {
     "RegressionHead": f"{_AMORTIZED}.heads.regression",
     "ScoreDiffusionHead": f"{_AMORTIZED}.heads.score",
     "SetObsEncoder": f"{_AMORTIZED}.set_encoder",
+    "Simplex": f"{_AMORTIZED}.support",
+    "box": f"{_AMORTIZED}.support",
 }
 """Where each name is defined."""
 

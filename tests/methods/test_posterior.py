@@ -1,5 +1,8 @@
 """The amortized posterior in the cycle, with every head."""
 
+import json
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -17,6 +20,7 @@ from vardax_core.methods.filters import finite_size_filter
 from vardax_core.methods.posterior import learning
 from vardax_core.methods.posterior.shape import PosteriorShape, posterior_like, untrained
 from vardax_core.methods.registry import method_of
+from vardax_core.types import Batch1D
 
 HEADS = ("regression", "low-rank", "flow", "score")
 SLOW_TO_COMPILE = ("flow", "score")
@@ -103,6 +107,34 @@ def test_the_registrys_posterior_has_the_size_of_the_trained_one(head, encoder):
     )
     assert like.head.scaling.shift.shape == (5,)
     assert like.input_scaling.shift.shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "written"),
+    [((0.0, 1.0), [0.0, 1.0]), ((0.0, math.inf), [0.0, None]), (None, None)],
+)
+def test_a_density_that_knows_the_bounds_draws_nothing_outside(bounds, written):
+    shape = PosteriorShape("flow", "identity", 8, 3, (5,), bounds)
+    assert json.loads(json.dumps(shape.numbers)).get("bounds") == written
+    posterior = posterior_like(**shape.numbers)
+    fields = jnp.full((1, 5), 0.4, jnp.float32)
+    window = jnp.ones((1, 1, 3), jnp.float32)
+    batch = Batch1D(window, window, background_mean=fields, background_spread=0.1 * fields)
+    draws = np.asarray(posterior.sample(batch, jax.random.key(2), 500))
+    low, high = bounds or (-math.inf, math.inf)
+    assert draws.min() >= low
+    assert draws.max() <= high
+    assert (bounds is None) == (draws.min() < 0)
+
+
+def test_bounds_are_a_setting_of_the_method(tmp_path):
+    """Bounds that the truth never comes near: the state is as good, and all members are inside."""
+    made = runs.recipe(cycles=16, size=6)
+    found = runs.cycle(
+        tmp_path, made, "posterior", steps=30, head="regression", width=16, bounded=True
+    )
+    assert np.isfinite(found["rmse"]).all()
+    assert runs.rmse(found) < 3.0
 
 
 def test_fields_alone_are_refused():

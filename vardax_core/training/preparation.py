@@ -27,7 +27,8 @@ def standardised(
         BatchValueError, MissingFieldError: see `check_batch`.
     """
     check_batch(sample, needs_target=True)
-    scaling = AffineScaling.fitted(target_of(sample), per=per)
+    free = jax.vmap(posterior.head.support.to_free)(target_of(sample))
+    scaling = AffineScaling.fitted(free, per=per)
     inputs = AffineScaling.fitted(sample.input, per=per, weight=sample.mask)
     return eqx.tree_at(
         lambda p: (p.head.scaling, p.input_scaling),
@@ -52,7 +53,7 @@ def linear_start(posterior: AmortizedPosterior, sample: Batch) -> AmortizedPoste
     """
     if len(posterior.head.context_shape) != 1:
         return posterior
-    states = jax.vmap(posterior.head.scaling.to_standard)(target_of(sample))
+    states = jax.vmap(posterior.head.to_standard)(target_of(sample))
     fitted = LinearFit.of(posterior.context(sample), states)
     return eqx.tree_at(lambda p: p.head, posterior, posterior.head.started(fitted))
 

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.config import AmortizedConfig, UnknownHeadTypeError
@@ -12,6 +13,7 @@ from vardax_core.analysis.amortized.heads.noise import VarianceExploding
 from vardax_core.analysis.amortized.heads.regression import RegressionHead
 from vardax_core.analysis.amortized.heads.score import ScoreDiffusionHead
 from vardax_core.analysis.amortized.posterior import AmortizedPosterior
+from vardax_core.analysis.amortized.support import EVERYWHERE, AbstractSupport
 from vardax_core.training.fit import FitResult, FitSettings, fit
 from vardax_core.training.preparation import linear_start, standardised
 from vardax_core.training.sources import ArraySource
@@ -19,6 +21,10 @@ from vardax_core.types import Batch1D
 
 LONGEST = 4
 """How many times the usual number of steps a training may take."""
+
+
+class SupportError(ValueError):
+    """A parameter is where the prior has no density."""
 
 
 def simulation_batch(
@@ -30,23 +36,41 @@ def simulation_batch(
 
 
 def simulation_head(
-    head_type: str, context_dim: int, n_parameters: int, *, key: PRNGKeyArray
+    head_type: str,
+    context_dim: int,
+    n_parameters: int,
+    *,
+    support: AbstractSupport = EVERYWHERE,
+    key: PRNGKeyArray,
 ) -> AbstractPosteriorHead:
     """A head of the given type for a vector of parameters, of a size that suits most problems.
+
+    Outside of the support of the prior its density is 0.
 
     Raises:
         UnknownHeadTypeError: if there is no such type.
     """
-    shape = (n_parameters,)
+    shape = support.free_shape((n_parameters,))
     if head_type == "regression":
         rank = max(1, n_parameters // 2)
-        return RegressionHead(context_dim, shape, rank=rank, hidden_dim=32, key=key)
+        return RegressionHead(
+            context_dim, shape, rank=rank, hidden_dim=32, support=support, key=key
+        )
     if head_type == "flow":
-        return ConditionalFlowHead(context_dim, shape, hidden_dim=64, n_layers=5, key=key)
+        return ConditionalFlowHead(
+            context_dim, shape, hidden_dim=64, n_layers=5, support=support, key=key
+        )
     if head_type == "score":
         process = VarianceExploding(log_mean=-2.0)
         return ScoreDiffusionHead(
-            context_dim, shape, hidden_dim=128, depth=3, process=process, n_steps=24, key=key
+            context_dim,
+            shape,
+            hidden_dim=128,
+            depth=3,
+            process=process,
+            n_steps=24,
+            support=support,
+            key=key,
         )
     raise UnknownHeadTypeError(
         f"simulation_head: head_type must be one of ['flow', 'regression', 'score'], got "
@@ -72,6 +96,7 @@ def fit_simulations(
     data: Float[Array, "sample datum"],
     *,
     head_type: str = "flow",
+    support: AbstractSupport = EVERYWHERE,
     settings: FitSettings | None = None,
     batch_size: int = 256,
     validation_share: float = 0.1,
@@ -84,6 +109,7 @@ def fit_simulations(
         parameters: draws from the prior.
         data: what the simulator made of each.
         head_type: one of `HEAD_TYPES`.
+        support: of the prior, such as `box(-1.0, 1.0)`; no draw is ever outside of it.
         settings: how to train; `simulation_settings` by default.
         batch_size: samples of one batch.
         validation_share: share of the simulations, the last ones, that training does not see.
@@ -94,13 +120,24 @@ def fit_simulations(
         UnknownHeadTypeError: if there is no such type of head.
         ConstantDataError: if a parameter or a datum does not vary.
         BatchValueError: if the simulations hold values that are not finite.
+        SupportError: if a parameter is outside of the support.
     """
     n, n_parameters = parameters.shape
+    outside = ~np.asarray(jax.vmap(support.contains)(parameters))
+    if outside.any():
+        first = int(np.flatnonzero(outside)[0])
+        raise SupportError(
+            f"fit_simulations: {int(outside.sum())} of {n} draws from the prior are outside of the "
+            f"support {type(support).__name__}, the first in row {first}: {parameters[first]}; "
+            "give the support of the prior that they were drawn from."
+        )
     n_validation = max(1, int(validation_share * n))
     training = simulation_batch(parameters[:-n_validation], data[:-n_validation])
     validation = simulation_batch(parameters[-n_validation:], data[-n_validation:])
     head_key, fit_key = jax.random.split(key)
-    head = simulation_head(head_type, 2 * data.shape[1], n_parameters, key=head_key)
+    head = simulation_head(
+        head_type, 2 * data.shape[1], n_parameters, support=support, key=head_key
+    )
     posterior = AmortizedPosterior(IdentityObsEncoder(), head, AmortizedConfig(head_type))
     return fit(
         linear_start(standardised(posterior, training), training),

@@ -135,6 +135,7 @@ def test_loss_quantiles_are_spread_evenly_over_the_batch(batch, key):
     class QuantileLoss(vardax.AbstractPosteriorHead):
         context_shape: tuple[int, ...] = eqx.field(static=True, default=(16,))
         state_shape: tuple[int, ...] = eqx.field(static=True, default=(SIZE,))
+        support: AbstractSupport = EVERYWHERE
         scaling: AffineScaling = AffineScaling.identity(1)
         head_type = "score"
 

@@ -177,13 +177,20 @@ class AmortizedPosterior(eqx.Module):
                     "or use an encoder without it."
                 )
             if name == "background_mean":
-                value = jax.vmap(self.head.scaling.to_standard)(value)
+                value = jax.vmap(self.head.to_standard)(value)
             elif name == "background_spread":
-                value = jax.vmap(self.head.scaling.spread_to_standard)(value)
+                value = self._standard_spread(batch, value)
             elif name == "error_sd" and self.input_scaling is not None:
                 value = jax.vmap(self.input_scaling.spread_to_standard)(value)
             found[name] = value
         return found
+
+    def _standard_spread(self, batch: Batch, spread: Array) -> Array:
+        """Background spreads in standard units; where states are bounded it depends on the mean."""
+        mean = getattr(batch, "background_mean", None)
+        if mean is None:
+            mean = jnp.zeros_like(spread)
+        return jax.vmap(self.head.spread_to_standard)(spread, mean)
 
 
 class _PosteriorArrays(eqx.Module):

@@ -52,6 +52,13 @@ class PosteriorMethod(AbstractLearningMethod):
         "does not know them (flow, score)",
     )
 
+    bounded: bool = Field(
+        False,
+        description="whether the density knows the bounds of the variable, so that no member is "
+        "outside: for concentrations, humidities and shares (between two bounds by the normal "
+        "distribution function, from one bound by the logarithm)",
+    )
+
     def lacks(self, prior: AbstractPrior) -> str | None:
         if prior.simulates:
             return None
@@ -70,6 +77,7 @@ class PosteriorMethod(AbstractLearningMethod):
             self.width,
             problem.operator.obs_size,
             problem.operator.state_shape,
+            problem.prior.possible_range if self.bounded else None,
         )
         return learning.learn(problem, shape, training, progress)
 

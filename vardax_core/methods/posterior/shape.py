@@ -22,6 +22,7 @@ from vardax_core.analysis.amortized.heads.regression import RegressionHead
 from vardax_core.analysis.amortized.heads.score import ScoreDiffusionHead
 from vardax_core.analysis.amortized.posterior import AmortizedPosterior
 from vardax_core.analysis.amortized.scaling import AffineScaling
+from vardax_core.analysis.amortized.support import EVERYWHERE, AbstractSupport, Box
 
 HeadName = Literal["regression", "low-rank", "flow", "score"]
 EncoderName = Literal["identity", "mlp"]
@@ -40,6 +41,8 @@ class PosteriorShape(NamedTuple):
         width: of all hidden layers, and of the context of the encoder that has one.
         obs: observations at the analysis time.
         state_shape: shape of one state.
+        bounds: smallest and largest possible value, if the density knows them; either may be
+            infinite.
     """
 
     head: HeadName
@@ -47,11 +50,16 @@ class PosteriorShape(NamedTuple):
     width: int
     obs: int
     state_shape: tuple[int, ...]
+    bounds: tuple[float, float] | None = None
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {**self._asdict(), "state_shape": list(self.state_shape)}
+        """As JSON values, in which an infinite bound is null."""
+        found = {**self._asdict(), "state_shape": list(self.state_shape)}
+        del found["bounds"]
+        if self.bounds is None:
+            return found
+        return found | {"bounds": [v if math.isfinite(v) else None for v in self.bounds]}
 
 
 def untrained(shape: PosteriorShape, *, key: PRNGKeyArray) -> AmortizedPosterior:
@@ -76,11 +84,21 @@ def single(posterior: AmortizedPosterior) -> AmortizedPosterior:
 
 
 def posterior_like(
-    *, head: HeadName, encoder: EncoderName, width: int, obs: int, state_shape: list[int]
+    *,
+    head: HeadName,
+    encoder: EncoderName,
+    width: int,
+    obs: int,
+    state_shape: list[int],
+    bounds: list[float | None] | None = None,
 ) -> AmortizedPosterior:
     """The factory that the model registry calls: a posterior of the size of one that was trained,
     with standard units for every element."""
-    shape = PosteriorShape(head, encoder, width, obs, tuple(state_shape))
+    known = None
+    if bounds is not None:
+        low, high = bounds
+        known = (-math.inf if low is None else low, math.inf if high is None else high)
+    shape = PosteriorShape(head, encoder, width, obs, tuple(state_shape), known)
     state, window = jnp.zeros(shape.state_shape), jnp.zeros((1, obs))
     return single(
         eqx.tree_at(
@@ -94,6 +112,7 @@ def posterior_like(
 
 def _head(shape: PosteriorShape, context: int, *, key: PRNGKeyArray) -> AbstractPosteriorHead:
     state, width = shape.state_shape, shape.width
+    support = EVERYWHERE if shape.bounds is None else _within(state, *shape.bounds)
     if shape.head == "flow":
         # Couplings: an autoregressive flow would take a pass for every point of a draw.
         return ConditionalFlowHead(
@@ -102,12 +121,25 @@ def _head(shape: PosteriorShape, context: int, *, key: PRNGKeyArray) -> Abstract
             hidden_dim=width,
             n_layers=FLOW_LAYERS,
             autoregressive=False,
+            support=support,
             key=key,
         )
     if shape.head == "score":
         process = VarianceExploding(log_mean=-2.0)
         return ScoreDiffusionHead(
-            context, state, hidden_dim=width, process=process, n_steps=SCORE_STEPS, key=key
+            context,
+            state,
+            hidden_dim=width,
+            process=process,
+            n_steps=SCORE_STEPS,
+            support=support,
+            key=key,
         )
     rank = max(1, math.prod(state) // RANK) if shape.head == "low-rank" else 0
-    return RegressionHead(context, state, hidden_dim=width, rank=rank, key=key)
+    return RegressionHead(context, state, hidden_dim=width, rank=rank, support=support, key=key)
+
+
+def _within(state: tuple[int, ...], low: float, high: float) -> AbstractSupport:
+    """States of which every element is between two bounds."""
+    ones = jnp.ones((1,) * len(state))
+    return Box(low * ones, high * ones)

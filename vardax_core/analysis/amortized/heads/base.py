@@ -4,10 +4,12 @@ from abc import abstractmethod
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.heads.networks import LinearFit
 from vardax_core.analysis.amortized.scaling import AffineScaling
+from vardax_core.analysis.amortized.support import AbstractSupport, Everywhere
 
 
 class ContextShapeError(ValueError):
@@ -26,17 +28,19 @@ class AbstractPosteriorHead(eqx.Module):
     """A conditional density q(x | context) of one state x.
 
     Implementations write the `standard_*` methods for one unbatched, standardised state; the
-    public methods check shapes, apply the scaling and add its Jacobian.
+    public methods check shapes, apply support and scaling and add their Jacobians.
 
     Attributes:
         context_shape: shape of the context that the head was built for.
-        state_shape: shape of one state.
-        scaling: standardisation of the state; the identity until `fit` sets it.
+        state_shape: shape of the free numbers of one state, of the state itself but on a simplex.
+        support: where states can be; the head's density is one of free numbers, see there.
+        scaling: standardisation of the free numbers; the identity until `fit` sets it.
         head_type: the family, one of `HEAD_TYPES`.
     """
 
     context_shape: eqx.AbstractVar[tuple[int, ...]]
     state_shape: eqx.AbstractVar[tuple[int, ...]]
+    support: eqx.AbstractVar[AbstractSupport]
     scaling: eqx.AbstractVar[AffineScaling]
     head_type: eqx.AbstractClassVar[str]
 
@@ -100,7 +104,7 @@ class AbstractPosteriorHead(eqx.Module):
             ContextShapeError: if the context has another shape than `context_shape`.
         """
         self._check_context(ctx)
-        return self.scaling.from_standard(self.standard_map(ctx))
+        return self.from_standard(self.standard_map(ctx))
 
     def sample(
         self, ctx: Float[Array, "*context"], key: PRNGKeyArray, n: int
@@ -113,12 +117,12 @@ class AbstractPosteriorHead(eqx.Module):
         """
         self._check_context(ctx)
         self._check_count(n)
-        return jax.vmap(self.scaling.from_standard)(self.standard_sample(ctx, key, n))
+        return jax.vmap(self.from_standard)(self.standard_sample(ctx, key, n))
 
     def log_prob(
         self, x: Float[Array, "*state"], ctx: Float[Array, "*context"]
     ) -> Float[Array, ""]:
-        """Log-density of one state, per unit of the state.
+        """Log-density of one state, per unit of the state; -inf outside of the support.
 
         Raises:
             ContextShapeError: if the context has another shape than `context_shape`.
@@ -126,8 +130,7 @@ class AbstractPosteriorHead(eqx.Module):
         """
         self._check_context(ctx)
         self._check_state(x)
-        standard = self.standard_log_prob(self.scaling.to_standard(x), ctx)
-        return standard + self.scaling.log_det(self.state_shape)
+        return self.with_jacobian(self.standard_log_prob(self.to_standard(x), ctx), x)
 
     def marginals(
         self, ctx: Float[Array, "*context"], key: PRNGKeyArray, n: int = 256
@@ -147,6 +150,9 @@ class AbstractPosteriorHead(eqx.Module):
             raise SampleCountError(
                 f"{type(self).__name__}: a standard deviation needs n >= 2 samples, got {n}."
             )
+        if not isinstance(self.support, Everywhere):
+            draws = self.sample(ctx, key, n)
+            return jnp.mean(draws, axis=0), jnp.std(draws, axis=0, ddof=1)
         mean, sd = self.standard_marginals(ctx, key, n)
         return self.scaling.from_standard(mean), self.scaling.spread_from_standard(sd)
 
@@ -173,7 +179,7 @@ class AbstractPosteriorHead(eqx.Module):
         """
         self._check_context(ctx)
         self._check_state(x)
-        return self.standard_loss(self.scaling.to_standard(x), ctx, key, quantile)
+        return self.standard_loss(self.to_standard(x), ctx, key, quantile)
 
     def chi2(self, x: Float[Array, "*state"], ctx: Float[Array, "*context"]) -> Float[Array, ""]:
         """Mean square of the latent of one state, which is 1 on average if calibrated.
@@ -184,7 +190,28 @@ class AbstractPosteriorHead(eqx.Module):
         """
         self._check_context(ctx)
         self._check_state(x)
-        return self.standard_chi2(self.scaling.to_standard(x), ctx)
+        return self.standard_chi2(self.to_standard(x), ctx)
+
+    def to_standard(self, x: Float[Array, "*state"]) -> Float[Array, "*free"]:
+        """The standardised free numbers of a state."""
+        return self.scaling.to_standard(self.support.to_free(x))
+
+    def from_standard(self, z: Float[Array, "*free"]) -> Float[Array, "*state"]:
+        """The state of standardised free numbers."""
+        return self.support.from_free(self.scaling.from_standard(z))
+
+    def spread_to_standard(
+        self, sd: Float[Array, "*state"], mean: Float[Array, "*state"]
+    ) -> Float[Array, "*free"]:
+        """Standard deviations about a mean as those of standardised free numbers."""
+        return self.scaling.spread_to_standard(self.support.spread_to_free(sd, mean))
+
+    def with_jacobian(
+        self, standard: Float[Array, ""], x: Float[Array, "*state"]
+    ) -> Float[Array, ""]:
+        """A log-density in standard units as one per unit of the state."""
+        inside = standard + self.scaling.log_det(self.state_shape) + self.support.log_det(x)
+        return jnp.where(self.support.contains(x), inside, -jnp.inf)
 
     def _check_context(self, ctx: Array) -> None:
         if ctx.shape != self.context_shape:
@@ -195,9 +222,10 @@ class AbstractPosteriorHead(eqx.Module):
             )
 
     def _check_state(self, x: Array) -> None:
-        if x.shape != self.state_shape:
+        expected = self.support.shape_of(self.state_shape)
+        if x.shape != expected:
             raise StateShapeError(
-                f"{type(self).__name__}: built for states of shape {self.state_shape}, got "
+                f"{type(self).__name__}: built for states of shape {expected}, got "
                 f"{x.shape}; pass one state without a batch axis and vmap over the batch."
             )
 

@@ -18,6 +18,7 @@ from vardax_core.analysis.amortized.heads.networks import (
 )
 from vardax_core.analysis.amortized.heads.spline import ConditionalSpline
 from vardax_core.analysis.amortized.scaling import AffineScaling, FixedArray
+from vardax_core.analysis.amortized.support import EVERYWHERE, AbstractSupport
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -62,7 +63,8 @@ class EOFFlowHead(AbstractPosteriorHead):
         spline: the flow of the coefficients.
         eofs: orthonormal patterns, in standard units; not trained.
         log_rest: log of the sd outside of the EOFs.
-        scaling: standardisation of the state.
+        support: where states can be.
+        scaling: standardisation of the free numbers of a state.
         sd_floor: smallest sd, in standard units.
     """
 
@@ -70,6 +72,7 @@ class EOFFlowHead(AbstractPosteriorHead):
     spline: ConditionalSpline
     eofs: FixedArray
     log_rest: Float[Array, ""]
+    support: AbstractSupport
     scaling: AffineScaling
     sd_floor: float = eqx.field(static=True)
     head_type: ClassVar[str] = "flow"
@@ -87,6 +90,7 @@ class EOFFlowHead(AbstractPosteriorHead):
         interval: float = 5.0,
         n_condition: int = 3,
         sd_floor: float = 1e-3,
+        support: AbstractSupport = EVERYWHERE,
         key: PRNGKeyArray,
     ):
         """Build the head.
@@ -99,6 +103,7 @@ class EOFFlowHead(AbstractPosteriorHead):
             n_layers, knots, interval: see `ConditionalSpline`.
             n_condition: number of maps whose EOF coefficients condition the flow.
             sd_floor: smallest sd, in standard units.
+            support: where states can be; everywhere by default.
             key: for the initial weights.
 
         Raises:
@@ -140,6 +145,7 @@ class EOFFlowHead(AbstractPosteriorHead):
         )
         self.eofs = FixedArray(eofs)
         self.log_rest = jnp.zeros(())
+        self.support = support
         self.scaling = AffineScaling.identity(len(state_shape))
         self.sd_floor = sd_floor
 

@@ -16,6 +16,7 @@ from vardax_core.analysis.amortized.heads.networks import (
 )
 from vardax_core.analysis.amortized.heads.spline import ConditionalSpline
 from vardax_core.analysis.amortized.scaling import AffineScaling
+from vardax_core.analysis.amortized.support import EVERYWHERE, AbstractSupport
 
 
 class ConditionalFlowHead(AbstractPosteriorHead):
@@ -28,12 +29,14 @@ class ConditionalFlowHead(AbstractPosteriorHead):
     Attributes:
         affine: from the context to mean and log sd.
         spline: the flow of the rest.
-        scaling: standardisation of the state.
+        support: where states can be.
+        scaling: standardisation of the free numbers of a state.
         sd_floor: smallest sd that is taken off, in standard units.
     """
 
     affine: VectorNetwork
     spline: ConditionalSpline
+    support: AbstractSupport
     scaling: AffineScaling
     sd_floor: float = eqx.field(static=True)
     head_type: ClassVar[str] = "flow"
@@ -50,6 +53,7 @@ class ConditionalFlowHead(AbstractPosteriorHead):
         interval: float = 5.0,
         autoregressive: bool = True,
         sd_floor: float = 1e-3,
+        support: AbstractSupport = EVERYWHERE,
         key: PRNGKeyArray,
     ):
         """Build the head.
@@ -60,6 +64,7 @@ class ConditionalFlowHead(AbstractPosteriorHead):
             hidden_dim, depth: width and number of hidden layers of every network.
             n_layers, knots, interval, autoregressive: see `ConditionalSpline`.
             sd_floor: smallest sd that is taken off, in standard units.
+            support: where states can be; everywhere by default.
             key: for the initial weights.
         """
         affine_key, spline_key = jax.random.split(key)
@@ -77,6 +82,7 @@ class ConditionalFlowHead(AbstractPosteriorHead):
             autoregressive=autoregressive,
             key=spline_key,
         )
+        self.support = support
         self.scaling = AffineScaling.identity(len(state_shape))
         self.sd_floor = sd_floor
 

@@ -17,6 +17,7 @@ from vardax_core.analysis.amortized.heads.networks import (
     with_gradient_of,
 )
 from vardax_core.analysis.amortized.scaling import AffineScaling
+from vardax_core.analysis.amortized.support import EVERYWHERE, AbstractSupport
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -35,7 +36,8 @@ class RegressionHead(AbstractPosteriorHead):
 
     Attributes:
         network: from the context to 2 + rank maps: mean, log sd, columns of U.
-        scaling: standardisation of the state.
+        support: where states can be.
+        scaling: standardisation of the free numbers of a state.
         log_temper: log of a factor on the spread, zero unless recalibrated.
         rank: number of columns of U.
         beta: exponent of the weights of the loss.
@@ -45,6 +47,7 @@ class RegressionHead(AbstractPosteriorHead):
     """
 
     network: AbstractStateNetwork
+    support: AbstractSupport
     scaling: AffineScaling
     log_temper: Float[Array, ""]
     rank: int = eqx.field(static=True)
@@ -63,6 +66,7 @@ class RegressionHead(AbstractPosteriorHead):
         beta: float = 0.5,
         sd_floor: float = 1e-3,
         network: AbstractStateNetwork | None = None,
+        support: AbstractSupport = EVERYWHERE,
         key: PRNGKeyArray,
     ):
         """Build the head.
@@ -75,6 +79,7 @@ class RegressionHead(AbstractPosteriorHead):
             beta: exponent of the weights of the loss, 0 to 1.
             sd_floor: smallest standard deviation on the diagonal, in standard units.
             network: the network; a perceptron on a context vector by default.
+            support: where states can be; everywhere by default.
             key: for the initial weights.
 
         Raises:
@@ -107,6 +112,7 @@ class RegressionHead(AbstractPosteriorHead):
                 f"but context_dim, state_shape and rank ask for {wanted}; n_maps is 2 + rank."
             )
         self.network = network
+        self.support = support
         self.scaling = AffineScaling.identity(len(state_shape))
         self.log_temper = jnp.zeros(())
         self.rank = rank

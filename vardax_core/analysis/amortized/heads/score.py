@@ -22,6 +22,7 @@ from vardax_core.analysis.amortized.heads.score_networks import (
     MLPScoreNetwork,
 )
 from vardax_core.analysis.amortized.scaling import AffineScaling, FixedArray
+from vardax_core.analysis.amortized.support import EVERYWHERE, AbstractSupport
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -55,7 +56,8 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
         centre: the linear m, or None for context fields.
         spread: s without `gaussian`.
         gaussian: from the context to m and log s, or None.
-        scaling: standardisation of the state.
+        support: where states can be.
+        scaling: standardisation of the free numbers of a state.
         log_temper: log of the sd of the latent noise, zero unless recalibrated.
         process: noise process and training levels.
         sampler: "scan", second-order steps of the ODE on a fixed grid; "ode", adaptive ODE by
@@ -73,6 +75,7 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
     centre: eqx.nn.Linear | None
     spread: FixedArray
     gaussian: AbstractStateNetwork | None
+    support: AbstractSupport
     scaling: AffineScaling
     log_temper: Float[Array, ""]
     process: AbstractNoiseProcess
@@ -98,6 +101,7 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
         exact_size: int = 64,
         n_probes: int = 64,
         rtol: float = 1e-5,
+        support: AbstractSupport = EVERYWHERE,
         key: PRNGKeyArray,
     ):
         """Build the head.
@@ -110,6 +114,7 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
             network: F; residual perceptron blocks on a context vector by default.
             gaussian: see the attributes; with two maps, for context fields.
             sampler, n_steps, exact_size, n_probes, rtol: see the attributes.
+            support: where states can be; everywhere by default.
             key: for the initial weights.
 
         Raises:
@@ -153,6 +158,7 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
             self.centre = jax.tree.map(jnp.zeros_like, linear)
         self.spread = FixedArray(jnp.ones(state_shape))
         self.gaussian = gaussian
+        self.support = support
         self.scaling = AffineScaling.identity(len(state_shape))
         self.log_temper = jnp.zeros(())
         self.process = VarianceExploding() if process is None else process
@@ -278,8 +284,8 @@ class ScoreDiffusionHead(AbstractPosteriorHead):
         """
         self._check_context(ctx)
         self._check_state(x)
-        log_prob, error = self._density(self.scaling.to_standard(x), ctx, key)
-        return log_prob + self.scaling.log_det(self.state_shape), error
+        log_prob, error = self._density(self.to_standard(x), ctx, key)
+        return self.with_jacobian(log_prob, x), error
 
     def standard_chi2(
         self, z: Float[Array, "*state"], ctx: Float[Array, "*context"]
