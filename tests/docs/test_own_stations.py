@@ -57,4 +57,4 @@ def test_every_block_runs_in_order_and_says_what_the_page_says(tmp_path):
     report = json.loads(execute("vardax report my-stations --json", tmp_path, environment))
     assert report["changed"] is False
     scores = report["scores"]["interpolation"]
-    assert 0.5 < scores["withheld_spread_over_rmse"] < 2
+    assert 0.5 < scores["withheld_spread_over_rms"] < 2

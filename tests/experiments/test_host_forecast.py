@@ -23,7 +23,7 @@ FRAME = xr.Dataset(coords={"location": np.arange(N)})
 
 def forecast_with(tmp_path, section):
     recipe = hosted.recipe(None, forecast=section)
-    form = StateForm.of(recipe, FRAME, (-50.0, 50.0), "float32")
+    form = StateForm.of(recipe, FRAME, [(-50.0, 50.0)], "float32")
     return HostForecast("hosted/letkf", tmp_path / "host", host_of(recipe), form, seed=1)
 
 
@@ -136,7 +136,7 @@ def changed_first(made, value):
     ],
 )
 def test_what_is_no_state_on_the_grid_at_the_time_is_refused_in_words(spoil, said):
-    form = StateForm.of(hosted.recipe(None), FRAME, (-50.0, 50.0), "float32")
+    form = StateForm.of(hosted.recipe(None), FRAME, [(-50.0, 50.0)], "float32")
     given = form.dataset(STATES[0], START, TARGET, member=0, seed=0)
     made = given.assign_coords(time=from_minutes(np.array([TARGET]))[0])
     np.testing.assert_array_equal(form.field(made, TARGET, STATES[0]), STATES[0])
@@ -149,7 +149,7 @@ def test_what_is_no_state_on_the_grid_at_the_time_is_refused_in_words(spoil, sai
 def test_points_outside_of_a_mask_are_not_asked_for():
     mask = np.arange(N) > 2
     frame = FRAME.assign_coords(state_mask=("location", mask.astype(np.int8)))
-    form = StateForm.of(hosted.recipe(None), frame, (-50.0, 50.0), "float32")
+    form = StateForm.of(hosted.recipe(None), frame, [(-50.0, 50.0)], "float32")
     given = form.dataset(STATES[0], START, TARGET, member=0, seed=0)
     np.testing.assert_array_equal(np.isfinite(given["x"]), mask)
     made = (given + 1).assign_coords(time=from_minutes(np.array([TARGET]))[0])

@@ -222,8 +222,6 @@ def _of_channels(recipe: Any) -> Iterator[str]:
     for section in (recipe.source, recipe.prior, recipe.forecast_files):
         if isinstance(section, FileSource | StateFields):
             yield from faults_of_files(recipe.in_files(section))
-    if recipe.host is not None:
-        yield "forecast by a command or a function is for a state of one variable, so far"
     if recipe.reported:
         return
     units = {recipe.variables[number].units for number in recipe.observed_channels}

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
 
-from vardax_core.data.conventions import variable_attributes
+from vardax_core.data.conventions import attributes_of
 from vardax_core.data.masks import frame_mask
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import MINUTES_UNITS, from_minutes
@@ -47,11 +47,11 @@ class StateForm:
     """How states are given to a host model and taken from it.
 
     Attributes:
-        recipe: with the variable.
+        recipe: with the variables.
         coordinates: of the grid.
-        shape: of a state.
+        shape: of the grid.
         mask: True at the points that belong to the state, None for all.
-        lowest, highest: possible values; beyond them a forecast is nonsense.
+        lowest, highest: possible values of each variable; beyond them a forecast is nonsense.
         dtype: of the cycle.
     """
 
@@ -59,19 +59,23 @@ class StateForm:
     coordinates: Mapping[str, xr.DataArray]
     shape: tuple[int, ...]
     mask: Bool[np.ndarray, "*state"] | None
-    lowest: float
-    highest: float
+    lowest: tuple[float, ...]
+    highest: tuple[float, ...]
     dtype: str
 
     @classmethod
     def of(
-        cls, recipe: Recipe, frame: xr.Dataset, possible: tuple[float, float], dtype: str
+        cls,
+        recipe: Recipe,
+        frame: xr.Dataset,
+        possible: Sequence[tuple[float, float]],
+        dtype: str,
     ) -> "StateForm":
         """The form of the states of a store.
 
         Arguments:
             frame: a group of the store with the grid's coordinates.
-            possible: smallest and largest value of a forecast.
+            possible: smallest and largest value of each variable of a forecast.
         """
         dims = recipe.state_dims
         own = {
@@ -80,7 +84,8 @@ class StateForm:
             if array.dims and set(array.dims) <= set(dims)
         }
         shape = tuple(frame.sizes[dim] for dim in dims)
-        return cls(recipe, own, shape, frame_mask(frame, dims), *possible, dtype)
+        lowest, highest = zip(*possible, strict=True)
+        return cls(recipe, own, shape, frame_mask(frame, dims), lowest, highest, dtype)
 
     def dataset(
         self, state: Float[np.ndarray, "*state"], start: int, target: int, member: int, seed: int
@@ -94,10 +99,8 @@ class StateForm:
             seed: for what is random in the model; another one for each member and cycle.
         """
         field = state if self.mask is None else np.where(self.mask, state, np.nan)
-        variable = self.recipe.variable
-        attrs = variable_attributes(self.recipe)
         made = xr.Dataset(
-            {variable.name: (self.recipe.state_dims, field.astype(self.dtype), attrs)},
+            self.variables(field.astype(self.dtype)),
             {**self.coordinates, "time": from_minutes(np.array([start]))[0]},
         )
         made["time"].attrs = {"standard_name": "time"}
@@ -111,6 +114,14 @@ class StateForm:
         }
         return made
 
+    def variables(self, field: Float[np.ndarray, "*state"]) -> dict[str, tuple]:
+        """Give the variables of a state with their dimensions and attributes."""
+        fields = field if self.recipe.channels else field[None]
+        return {
+            one.name: (self.recipe.state_dims, values, attributes_of(one))
+            for one, values in zip(self.recipe.variables, fields, strict=True)
+        }
+
     def field(
         self, made: xr.Dataset, target: int, state: Float[np.ndarray, "*state"]
     ) -> Float[np.ndarray, "*state"]:
@@ -123,36 +134,47 @@ class StateForm:
         Raises:
             MemberError: it is not a possible state on the grid at that time.
         """
-        variable, dims = self.recipe.variable, self.recipe.state_dims
+        before = state if self.recipe.channels else state[None]
+        fields = [
+            self._of_variable(made, number, target, before[number])
+            for number in range(len(self.recipe.variables))
+        ]
+        return np.stack(fields) if self.recipe.channels else fields[0]
+
+    def _of_variable(
+        self, made: xr.Dataset, number: int, target: int, before: Float[np.ndarray, "*grid"]
+    ) -> Float[np.ndarray, "*grid"]:
+        variable, dims = self.recipe.variables[number], self.recipe.state_dims
         if variable.name not in made.data_vars:
             there = sorted(map(str, made.data_vars))
             raise MemberError(f"there is no variable '{variable.name}' in its output, only {there}")
+        own = f"'{variable.name}' in its output" if self.recipe.channels else "its output"
         field = made[variable.name]
         rest = {dim: 0 for dim in field.dims if dim not in dims and field.sizes[dim] == 1}
         field = field.isel(rest)
         if set(field.dims) != set(dims):
             raise MemberError(
-                f"its output has the dimensions {list(map(str, field.dims))}, expected {list(dims)}"
+                f"{own} has the dimensions {list(map(str, field.dims))}, expected {list(dims)}"
             )
         field = field.transpose(*dims)
         if field.shape != self.shape:
-            raise MemberError(f"its output has the shape {field.shape}, expected {self.shape}")
+            raise MemberError(f"{own} has the shape {field.shape}, expected {self.shape}")
         self._require_coordinates(field)
         self._require_time(made[variable.name], target)
         units = field.attrs.get("units", variable.units)
         if units != variable.units:
-            raise MemberError(f"its output is in '{units}', expected '{variable.units}'")
+            raise MemberError(f"{own} is in '{units}', expected '{variable.units}'")
         values = np.asarray(field.to_numpy(), self.dtype)
         if self.mask is not None:
-            values = np.where(self.mask, values, state).astype(self.dtype)
+            values = np.where(self.mask, values, before).astype(self.dtype)
         if not np.isfinite(values).all():
             lacking = counted(int(np.sum(~np.isfinite(values))), "point")
-            raise MemberError(f"its output is not finite at {lacking}")
+            raise MemberError(f"{own} is not finite at {lacking}")
         low, high = float(values.min()), float(values.max())
-        if low < self.lowest or high > self.highest:
+        if low < self.lowest[number] or high > self.highest[number]:
             raise MemberError(
-                f"its output lies between {low:g} and {high:g}, and {variable.name} can only lie "
-                f"between {self.lowest:g} and {self.highest:g}"
+                f"{own} lies between {low:g} and {high:g}, and {variable.name} can only lie "
+                f"between {self.lowest[number]:g} and {self.highest[number]:g}"
             )
         return values
 

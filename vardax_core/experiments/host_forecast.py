@@ -123,10 +123,8 @@ class HostForecast:
         Raises:
             RecipeError: it cannot be run here.
         """
-        low, high = (float(np.asarray(bound)) for bound in program.valid_range)
-        slack = 0.0 if program.climate is None else float(np.max(program.climate.sd))
         frame = store.dataset("analysis")
-        possible = (low - slack, high + slack)
+        possible = _possible(program, len(experiment.recipe.variables))
         form = StateForm.of(experiment.recipe, frame, possible, experiment.settings.dtype)
         label = f"{experiment.label}-{experiment.digest[:8]}"
         folder = experiment.root.absolute() / "host" / experiment.group_name / label
@@ -233,7 +231,7 @@ class HostForecast:
         state: Float[np.ndarray, "*state"],
     ) -> Float[np.ndarray, "*state"]:
         field = self.form.field(self.host.forecast(given, work), target, state)
-        kept = given.assign({self.form.recipe.variable.name: (self.form.recipe.state_dims, field)})
+        kept = given.assign(self.form.variables(field))
         kept = kept.assign_coords(time=from_minutes(np.array([target]))[0])
         write_dataset(kept, folder / OUTPUT)
         record = {"input": digest, "field": hashlib.sha256(field.tobytes()).hexdigest()}
@@ -264,6 +262,20 @@ class HostForecast:
             "committed. Mend the model and run again: forecasts that were made are kept.\n"
             f"{shown}{rest}"
         )
+
+
+def _possible(program: CycleProgram, variables: int) -> list[tuple[float, float]]:
+    """Smallest and largest possible value of each variable, a climate's deviation beyond its
+    bounds."""
+    slack = np.zeros(variables)
+    if program.climate is not None:
+        sd = np.asarray(program.climate.sd, float)
+        slack += sd.max() if sd.shape[:1] != (variables,) else sd.reshape(variables, -1).max(axis=1)
+    low, high = (
+        np.broadcast_to(np.asarray(bound, float).reshape(-1), (variables,))
+        for bound in program.valid_range
+    )
+    return [(float(a), float(b)) for a, b in zip(low - slack, high + slack, strict=True)]
 
 
 def _member_seed(seed: int, target: int, member: int) -> int:
