@@ -1,11 +1,12 @@
 """`vardax` from files to report on grids of the size that users have: time and memory of each step.
 
 Two data sets are made. In `tracks` daily states of the globe with land are known from fields of
-another time and from the tracks of two satellites. In `stations` hourly fields of a region are taken
-for the truth, and stations at its points observe them. Each step is a command of its own in a
-process of its own, so that its memory is known.
+another time and from the tracks of two satellites. In `stations` hourly fields of a region are
+taken for the truth, and stations at its points observe them. Each step is a command of its own in
+a process of its own, so that its memory is known; processor seconds are given beside wall seconds,
+as the machine may be shared. The bars are on wall seconds.
 
-python benchmarks/large_run.py --quick                       # 31 x 60 and 25 x 29
+python benchmarks/large_run.py --quick                       # 81 x 94, one method, one command
 python benchmarks/large_run.py --tracks 12 --stations 6      # 61 x 120, and 41 x 47
 python benchmarks/large_run.py --tracks 1 --stations 1       # 721 x 1440, and 241 x 281
 """
@@ -246,7 +247,8 @@ def command(words, environment, log):
     """Run one command of vardax; its seconds and the most memory that it and its children had."""
     code = (
         "import resource, subprocess, sys; rc = subprocess.call(sys.argv[1:]); "
-        "print('PEAK', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(rc)"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+        "print('USED', used.ru_maxrss, used.ru_utime + used.ru_stime); sys.exit(rc)"
     )
     vardax = str(Path(sys.executable).parent / "vardax")
     begin = time.perf_counter()
@@ -262,12 +264,12 @@ def command(words, environment, log):
     log.flush()
     if done.returncode:
         raise SystemExit(f"vardax {' '.join(words)}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-    peak = float(done.stdout.rsplit("PEAK", 1)[1])
-    return {"seconds": seconds, "peak_gb": peak / 2**20}
+    peak, processor = map(float, done.stdout.rsplit("USED", 1)[1].split())
+    return {"seconds": seconds, "processor_s": processor, "peak_gb": peak / 2**20}
 
 
-def measured(kind, step, folder, methods, environment):
-    """Make a data set, run every step on it, and print what each took."""
+def measured(kind, step, folder, methods, environment, at_once):
+    """Make a data set, run every step on it, at once or one by one, and print what each took."""
     here = folder / f"{kind}-{step}"
     data = here / "data"
     data.mkdir(parents=True, exist_ok=True)
@@ -284,20 +286,26 @@ def measured(kind, step, folder, methods, environment):
         "VARDAX_ROOT": str(here / "root"),
     }
     found = {}
+    steps = {f"{kind} run": ["run", name, "-m", methods[-1], "--methods", ",".join(methods)]}
+    if not at_once:
+        steps = {
+            f"{kind} {what} {method}": [what, name, "-m", method]
+            for method in methods
+            for what in ("train", "assimilate")
+        } | {f"{kind} report": ["report", name, "-m", methods[-1]]}
     with (here / "log").open("a") as log:
-        for method in methods:
-            steps = [("train", ["train", name, "-m", method])]
-            steps.append(("assimilate", ["assimilate", name, "-m", method]))
-            for words, given in steps:
-                show(found, f"{kind} {words} {method}", command([*given, "-q"], environment, log))
-        words = ["report", name, "-m", methods[-1], "-q"]
-        show(found, f"{kind} report", command(words, environment, log))
+        for title, words in steps.items():
+            show(found, title, command([*words, "-q"], environment, log))
     return found
 
 
 def show(found, name, figures):
     found[name] = figures
-    print(f"{name:38}{figures['seconds']:9.1f} s {figures['peak_gb']:7.2f} GB", flush=True)
+    print(
+        f"{name:34}{figures['seconds']:9.1f} s {figures['processor_s']:9.1f} s of a core "
+        f"{figures['peak_gb']:7.2f} GB",
+        flush=True,
+    )
 
 
 def bars_of(kind, found):
@@ -312,7 +320,7 @@ def bars_of(kind, found):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small grids, one method")
+    parser.add_argument("--quick", action="store_true", help="a small grid, one method, at once")
     parser.add_argument("--tracks", type=int, default=0, help="step of 721 x 1440 points")
     parser.add_argument("--stations", type=int, default=0, help="step of 241 x 281 points")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
@@ -320,7 +328,7 @@ def main():
     options = parser.parse_args()
     chosen = {"tracks": options.tracks, "stations": options.stations}
     if options.quick:
-        chosen, options.methods = {"tracks": 24, "stations": 10}, ["letkf"]
+        chosen, options.methods = {"stations": 3}, ["letkf"]
     elif not any(chosen.values()):
         chosen = {"tracks": 1, "stations": 1}
     environment = dict(os.environ)
@@ -329,7 +337,7 @@ def main():
         folder = options.folder or Path(name)
         for kind, step in chosen.items():
             if step:
-                found = measured(kind, step, folder, options.methods, environment)
+                found = measured(kind, step, folder, options.methods, environment, options.quick)
                 figures |= found
                 bars += bars_of(kind, found)
     for bar in bars:
