@@ -72,14 +72,15 @@ def _ring(recipe: Callable[[], Recipe]) -> Kind:
     return Kind(recipe, problem)
 
 
-def _fields(folder: Path) -> Problem:
+def _fields(folder: Path, locally: bool = False) -> Problem:
     recipe, path = fields.recipe(), folder / "degC.nc"
     fields.field(cadence=360).to_netcdf(path)
     period = recipe.training
     assert period is not None
     run = ingest(recipe, start=period.start, end=period.end, path=path).nature_run
     prior = FieldsPrior(recipe, run)
-    known = prior.knowing(prior.learn(lambda *_: None).module)
+    learn = prior.learn_locally if locally else prior.learn
+    known = prior.knowing(learn(lambda *_: None).module)
     return problem_of(recipe, known, prior.grid, MEMBERS)
 
 
@@ -110,15 +111,16 @@ def _records(folder: Path) -> Problem:
 KINDS = {
     "ring": _ring(small.recipe),
     "window": _ring(lambda: runs.recipe(cycles=4, times=3)),
-    "fields": Kind(fields.recipe, _fields),
     "records": Kind(reported.recipe, _records),
+    "fields": Kind(fields.recipe, _fields),
+    "local": Kind(fields.recipe, functools.partial(_fields, locally=True)),
 }
 
 
 def cases() -> list[tuple[str, str]]:
-    """Every method with the first kind that it fits, and one that learns with the first of each
-    prior that it learns from."""
-    found = []
+    """Every method with the first kind that it fits, one that learns with the first of each prior
+    that it learns from, and the interpolation, which has another step for fields, with these."""
+    found = [("interpolation", "local")]
     for name, method in registered_methods().items():
         fitting = [k for k, kind in KINDS.items() if _fits(name, kind.recipe())]
         assert fitting, f"no problem of these laws fits the method {name}; add one to KINDS"

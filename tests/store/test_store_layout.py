@@ -29,7 +29,8 @@ MB = 2**20
         ((24, 40), (50, 24, 40)),  # 3.8 kB a cycle: a whole segment of 192 kB
         ((64, 64, 64), (2, 64, 64, 64)),  # 1 MB a cycle: 4 would fit, 2 divides 50
         ((64, 128, 128), (1, 64, 128, 128)),  # 4 MB a cycle
-        ((64, 4, 512, 512), (1, 4, 4, 512, 512)),  # 256 MB a cycle: 16 objects of 16 MB
+        ((64, 4, 512, 512), (1, 64, 4, 128, 128)),  # 256 MB a cycle: 16 objects of 16 MB
+        ((40, 721, 1440), (1, 40, 241, 360)),  # an ensemble in tiles, all members of a place
         ((), (50,)),
     ],
 )

@@ -67,9 +67,13 @@ def require_memory(
         fits = method.memory(prior, middle) <= available
         fitting, too_many = (middle, too_many) if fits else (fitting, middle)
     sizes = " x ".join(map(str, shape))
+    what = f"the covariances between all {points} points of"
+    way = "take a method that does without them (interpolation or letkf), or "
+    if method.learns_locally(prior, points):
+        what, way = f"the states of the training period on the {points} points of", "or "
     raise GridTooLargeError(
-        f"{recipe.name}: the covariances between all {points} points of a grid of {sizes} take "
+        f"{recipe.name}: {what} a grid of {sizes} take "
         f"about {needed / GIGABYTE:.1f} GB of memory with the method {settings.method}, and "
         f"{available / GIGABYTE:.1f} GB are free here. Up to {fitting} points would fit: give a "
-        "source with a smaller area or a coarser grid, or use a machine with more memory."
+        f"source with a smaller area or a coarser grid, {way}use a machine with more memory."
     )

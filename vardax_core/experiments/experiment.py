@@ -272,7 +272,7 @@ class Experiment:
     @property
     def needs_training(self) -> bool:
         """Whether the method learns anything before it can be cycled."""
-        return learned_as(self.recipe, self.settings) is not None
+        return bool(learned_as(self.recipe, self.settings))
 
     @property
     def training_steps(self) -> int:

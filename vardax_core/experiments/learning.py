@@ -31,10 +31,11 @@ RECORDS = "records_digest"
 """Metadata key of what was learned: digest of the real observations."""
 
 
-def learned_as(recipe: Recipe, settings: ExperimentSettings) -> str | None:
-    """What the registry calls what the method learns on the recipe; None if it learns nothing."""
-    own = settings.method if settings.analysis.learns else prior_of(recipe).learned_as
-    return None if own is None else f"{recipe.name}-{own}"
+def learned_as(recipe: Recipe, settings: ExperimentSettings) -> tuple[str, ...]:
+    """What the registry calls what the method may be built from on the recipe; none if it learns
+    nothing."""
+    names = settings.analysis.learned_as(prior_of(recipe))
+    return tuple(f"{recipe.name}-{name}" for name in names)
 
 
 def find_trained(
@@ -51,9 +52,21 @@ def find_trained(
         records: digest of the real observations that it was learned from; by default any, the
             champion before others: cycles go on with what is proven while observations grow.
     """
-    name = learned_as(recipe, settings)
-    if name is None:
-        return None
+    for name in learned_as(recipe, settings):
+        found = _version_of(name, recipe, settings, registry, data, records)
+        if found is not None:
+            return found
+    return None
+
+
+def _version_of(
+    name: str,
+    recipe: Recipe,
+    settings: ExperimentSettings,
+    registry: ModelRegistry,
+    data: str,
+    records: str | None,
+) -> ModelVersion | None:
     key = {KEY: training_digest(recipe, settings, data)}
     if records is not None:
         return registry.find(name, **key, **{RECORDS: records})
@@ -84,8 +97,8 @@ def train_method(
         GridTooLargeError: if the memory does not hold what is learned.
         ValueError: if nothing can be learned.
     """
-    name = learned_as(recipe, settings)
-    if name is None:
+    names = learned_as(recipe, settings)
+    if not names:
         raise ModelNotFoundError(
             f"{recipe.name}: the method {settings.method} learns nothing; run it without training."
         )
@@ -97,10 +110,12 @@ def train_method(
         require_memory(recipe, settings, tuple(training_run.sizes[d] for d in recipe.state_dims))
         frame = training_run.frame if isinstance(training_run, ObservedPeriod) else training_run
         grid = state_grid(frame, recipe)
-    method = settings.analysis
+    method, name = settings.analysis, names[0]
     if isinstance(method, AbstractLearningMethod):
         problem = problem_of(recipe, prior, grid, settings.members)
         learned = method.learn(problem, settings.training, progress)
+    elif method.learns_locally(prior, grid.size):
+        name, learned = names[-1], prior.learn_locally(progress)
     else:
         learned = prior.learn(progress)
     return registry.save(
@@ -178,18 +193,18 @@ def _with_what_was_learned(
     problem: Problem, settings: ExperimentSettings, registry: ModelRegistry, data: str
 ) -> tuple[Problem, Trained | None, ModelVersion | None]:
     recipe, prior, method = problem.recipe, problem.prior, settings.analysis
-    name = learned_as(recipe, settings)
-    if name is None:
+    names = learned_as(recipe, settings)
+    if not names:
         return problem, None, None
     version = find_trained(recipe, settings, registry, data)
     if version is None:
         digest = training_digest(recipe, settings, data)
         raise ModelNotFoundError(
-            f"{registry.root}: no model {name!r} was trained with these settings (digest "
+            f"{registry.root}: no model {names[0]!r} was trained with these settings (digest "
             f"{digest[:12]}); train it first: vardax train, with the same options."
         )
     factories = {**prior.factories, **method.factories}
-    module, version = registry.load(name, version.version, factories=factories)
+    module, version = registry.load(version.name, version.version, factories=factories)
     known = method.prior_part(module)
     if known is not None:
         problem = dataclasses.replace(problem, prior=prior.knowing(known))

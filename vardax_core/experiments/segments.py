@@ -242,7 +242,9 @@ class StoredForm:
 
     def _field(self, array: Any) -> np.ndarray:
         field = np.asarray(array).astype(self.dtype, copy=False)
-        return field if self.mask is None else np.where(self.mask, field, np.nan).astype(self.dtype)
+        if self.mask is None:
+            return field
+        return np.where(self.mask, field, np.asarray(np.nan, field.dtype))
 
     def _columns(self, array: Any) -> np.ndarray:
         """The columns of the analysis time, filled to those of the store."""

@@ -246,6 +246,8 @@ SEGMENT_BYTES = 4 * 2**20
 """Size aimed at for one segment of one ensemble."""
 LONGEST_SEGMENT = 500
 SHORTEST_SEGMENT = 4
+LARGEST_SEGMENT_BYTES = 128 * 2**20
+"""Of one ensemble in one segment of more than one cycle; some segments are in memory at a time."""
 
 
 def segment_cycles(ensemble_bytes: int) -> int:
@@ -254,7 +256,9 @@ def segment_cycles(ensemble_bytes: int) -> int:
     Arguments:
         ensemble_bytes: size of one ensemble.
     """
-    return min(LONGEST_SEGMENT, max(SHORTEST_SEGMENT, SEGMENT_BYTES // ensemble_bytes))
+    fitting = max(1, LARGEST_SEGMENT_BYTES // ensemble_bytes)
+    usual = max(SHORTEST_SEGMENT, SEGMENT_BYTES // ensemble_bytes)
+    return min(LONGEST_SEGMENT, usual, fitting)
 
 
 def digest_of(**parts: object) -> str:

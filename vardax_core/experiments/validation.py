@@ -34,13 +34,13 @@ def trained_name(experiment: Experiment) -> str:
     Raises:
         ValueError: if they are not gated.
     """
-    name = learned_as(experiment.recipe, experiment.settings)
-    if name is None or not is_gated(experiment):
+    names = learned_as(experiment.recipe, experiment.settings)
+    if not is_gated(experiment):
         raise ValueError(
             f"{experiment.name}: only the weights of a method that learns have a champion; choose "
             "such a method."
         )
-    return name
+    return names[0]
 
 
 def trained(experiment: Experiment, *, path: str | Path | None = None) -> ModelVersion:

@@ -229,9 +229,25 @@ class AbstractMethod(BaseModel):
         """
         return None if self.learns else module
 
+    def learned_as(self, prior: AbstractPrior) -> tuple[str, ...]:
+        """Names of what the method may be built from, that which is learned of a small grid first;
+        none if nothing need be learned."""
+        if self.learns:
+            return (self.name,)
+        local = None if self.needs_covariance else prior.learned_locally_as
+        return tuple(name for name in (prior.learned_as, local) if name is not None)
+
+    def learns_locally(self, prior: AbstractPrior, points: int) -> bool:
+        """Whether it does without a covariance of all points on a grid of so many."""
+        names = self.learned_as(prior)
+        return names[-1:] == (prior.learned_locally_as,) and (
+            len(names) == 1 or prior.is_local(points)
+        )
+
     def memory(self, prior: AbstractPrior, points: int) -> float:
         """Bytes at the worst moment of learning about a grid of so many points, about."""
-        return prior.memory(points)
+        local = self.learns_locally(prior, points)
+        return prior.local_memory(points) if local else prior.memory(points)
 
     @abstractmethod
     def build(self, problem: Problem, trained: Trained | None) -> Assembly:

@@ -57,14 +57,15 @@ def notes_on(
         varying: the points of which something could be learned.
     """
     field = stacked(nature_run, recipe).transpose("time", ...)
-    missing = np.argwhere(~np.isfinite(field.to_numpy()))
+    missing = ~np.isfinite(field.to_numpy())
     notes = []
-    if len(missing):
-        when = np.datetime_as_string(field["time"].values[missing[0][0]], unit="m")
+    if missing.any():
+        row, *index = np.unravel_index(np.argmax(missing), missing.shape)
+        when = np.datetime_as_string(field["time"].values[row], unit="m")
         notes.append(
-            f"{len(missing)} of {field.size} values of the training period are missing or out of "
-            f"bounds, the first at {when}, {_place(field, missing[0][1:])}; what was learned is of "
-            "the values that are known."
+            f"{missing.sum()} of {field.size} values of the training period are missing or out of "
+            f"bounds, the first at {when}, {_place(field, np.array(index))}; what was learned is "
+            "of the values that are known."
         )
     absent = _absent_times(to_minutes(field["time"].values))
     if absent.size:

@@ -1,9 +1,10 @@
 """Fields of a training period, and what is learned from them for every method."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -14,73 +15,42 @@ from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import state_grid
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.methods.field_inputs import notes_on
-from vardax_core.methods.priors import AbstractPrior, Learned, Progress, UnknownPriorError
+from vardax_core.methods.field_references import (
+    FACTORIES,
+    LOCAL_REFERENCE,
+    REFERENCE,
+    AnomalyModel,
+    FieldReference,
+    LocalCovariance,
+    LocalFieldReference,
+)
+from vardax_core.methods.priors import (
+    AbstractPrior,
+    Learned,
+    Progress,
+    UnknownPriorError,
+    no_dense_covariance,
+)
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import Climatology
 from vardax_core.models.linear_inverse import LinearInverseModel
 from vardax_core.models.standardised import Standardised
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.training.field_streams import FieldTrainingSettings, fit_model, usable_modes
+from vardax_core.training.local_fields import fit_local_covariance
 from vardax_core.training.registry import Factories
-from vardax_core.training.statistics import WindowStatistics, fit_window_statistics
+from vardax_core.training.statistics import fit_climatology, fit_window_statistics
 
-REFERENCE = "field-reference"
 TAPER = 0.95
 """Of the covariance of optimal interpolation, in correlation lengths of the field."""
 
 FIT, FIT_LAG = 40, 24
 """Measured bytes for each pair of points while statistics are fitted: of all, and of a lag."""
-
-
-class FieldReference(eqx.Module):
-    """What the methods without a network learn from the training period.
-
-    Attributes:
-        climatology: means of the slots of the day, and EOFs of the anomalies.
-        covariance: sample covariance of the anomalies under a Gaussian taper of `TAPER`.
-        model: forecast model of the anomalies; None where no two states are a cycle apart.
-    """
-
-    climatology: Climatology
-    covariance: Float[Array, "n n"]
-    model: LinearInverseModel | Standardised | None
-
-
-def climatology_like(shape: tuple[int, ...], slots: int, rank: int, interval: int) -> Climatology:
-    """A climatology of zeros, of the size of one that was learned."""
-    return Climatology(
-        mean=jnp.zeros((slots, *shape), jnp.float32),
-        square_root=jnp.zeros((*shape, rank), jnp.float32),
-        interval=interval,
-        state_shape=shape,
-    )
-
-
-def inverse_model_like(climatology: Climatology, modes: int, interval: int) -> LinearInverseModel:
-    """A linear inverse model of zeros, of the size of one that was learned."""
-    return LinearInverseModel(
-        climatology=climatology,
-        propagator=jnp.zeros((modes, modes), jnp.float32),
-        forcing=jnp.zeros((modes, modes), jnp.float32),
-        damping=jnp.zeros((), jnp.float32),
-        stability_factor=jnp.zeros((), jnp.float32),
-        interval=interval,
-        state_shape=climatology.state_shape,
-    )
-
-
-def _reference_like(
-    *, shape: list[int], slots: int, rank: int, interval: int, modes: int, channels: int = 0
-) -> FieldReference:
-    size = int(np.prod(shape))
-    climatology = climatology_like(tuple(shape), slots, rank, interval)
-    model: LinearInverseModel | Standardised | None = None
-    if modes:
-        model = inverse_model_like(climatology, modes, interval)
-    if model is not None and channels:
-        one = jnp.ones((channels, *(1,) * (len(shape) - 1)), jnp.float32)
-        model = Standardised.of(model, one, one)
-    return FieldReference(climatology, jnp.zeros((size, size), jnp.float32), model)
+DENSE = 4096
+"""Numbers of a state up to which a method that needs no covariance of all points with one another
+learns it with the others; it is then learned once for all methods."""
+FIELDS_HELD = 80
+"""Bytes for each value of the training period at the worst moment without such a covariance."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,11 +65,12 @@ class FieldsPrior(AbstractPrior):
 
     simulates: ClassVar[bool] = False
     learned_as: ClassVar[str | None] = "reference"
-    factories: ClassVar[Factories] = {REFERENCE: _reference_like}
+    learned_locally_as: ClassVar[str | None] = "local-reference"
+    factories: ClassVar[Factories] = FACTORIES
 
     recipe: Recipe
     nature_run: xr.Dataset | None = None
-    known: FieldReference | None = None
+    known: FieldReference | LocalFieldReference | None = None
 
     @property
     def ring(self) -> bool:
@@ -143,7 +114,7 @@ class FieldsPrior(AbstractPrior):
         return self.nature_run
 
     @property
-    def _known(self) -> FieldReference:
+    def _known(self) -> FieldReference | LocalFieldReference:
         if self.known is None:
             raise UnknownPriorError(
                 f"{self.recipe.name}: nothing was learned from the training period yet; train "
@@ -167,18 +138,49 @@ class FieldsPrior(AbstractPrior):
 
     @property
     def covariance(self) -> Float[Array, "n n"]:
-        return self._known.covariance
+        known = self._known
+        if isinstance(known, LocalFieldReference):
+            raise no_dense_covariance(self.recipe)
+        return known.covariance
+
+    @property
+    def local_covariance(self) -> LocalCovariance:
+        """Covariance by distance and time.
+
+        Raises:
+            UnknownPriorError: if it was not learned.
+        """
+        known = self._known
+        if isinstance(known, FieldReference) or known.local is None:
+            raise UnknownPriorError(
+                f"{self.recipe.name}: no covariance by distance and time was learned; train first: "
+                "vardax train, with the same options."
+            )
+        return known.local
 
     @property
     def varying(self) -> Bool[np.ndarray, "*state"]:
-        variance = jnp.diagonal(self.covariance).reshape(self.climatology.state_shape)
+        known = self._known
+        if isinstance(known, LocalFieldReference):
+            return np.asarray(jnp.any(known.climatology.square_root != 0, axis=-1))
+        variance = jnp.diagonal(known.covariance).reshape(self.climatology.state_shape)
         return np.asarray(variance) > 0
+
+    def is_local(self, points: int) -> bool:
+        return points * len(self.recipe.variables) > DENSE
 
     def memory(self, points: int) -> float:
         return (FIT + FIT_LAG) * float(points * len(self.recipe.variables)) ** 2
 
+    def local_memory(self, points: int) -> float:
+        training = self.recipe.training
+        assert training is not None, "fields are of a training period"
+        minutes = (training.end - training.start).total_seconds() / 60
+        states = 1 + minutes // self.recipe.spacing
+        return FIELDS_HELD * float(states * points * len(self.recipe.variables))
+
     def knowing(self, learned: eqx.Module) -> "FieldsPrior":
-        assert isinstance(learned, FieldReference), "what `learn` gave"
+        assert isinstance(learned, FieldReference | LocalFieldReference), "what was learned"
         return dataclasses.replace(self, known=learned)
 
     def learn(self, progress: Progress) -> Learned:
@@ -203,24 +205,94 @@ class FieldsPrior(AbstractPrior):
             taper=TAPER,
             smooth_weight=0.0,
         )
-        plan = FieldTrainingSettings(window=1, lag_interval=spacing, interval=interval)
-        model = _forecast_model(statistics, fields, times, plan)
-        known = _in_units(statistics, model, centre, scale)
-        varying = np.asarray(statistics.variance) > 0
-        modes = 0 if model is None else model.propagator.shape[0]
-        return Learned(
-            known,
-            REFERENCE,
-            {
-                "shape": list(known.climatology.state_shape),
-                "slots": known.climatology.mean.shape[0],
-                "rank": known.climatology.square_root.shape[-1],
-                "interval": interval,
-                "modes": modes,
-                **({"channels": len(recipe.channels)} if recipe.channels else {}),
-            },
-            {"notes": notes_on(recipe, self._nature_run, varying)},
+        model = self._forecast_model(statistics.climatology, fields)
+        climate, covariance = statistics.climatology, statistics.covariances[0]
+        if scale.ndim:
+            each = jnp.broadcast_to(jnp.asarray(scale, jnp.float32), climate.state_shape).reshape(
+                -1
+            )
+            covariance = covariance * jnp.outer(each, each)
+        known = FieldReference(
+            _climate_in_units(climate, centre, scale),
+            covariance,
+            _model_in_units(model, centre, scale),
         )
+        varying = np.asarray(statistics.variance) > 0
+        return Learned(known, REFERENCE, self._sizes(climate, model), self._notes(varying))
+
+    def learn_locally(self, progress: Progress) -> Learned:
+        """Fit climatology and forecast model, and a covariance by distance and time, to the
+        training period; work and memory grow with the values of its fields.
+
+        Raises:
+            UnfitPeriodError: if nothing can be learned from the period.
+        """
+        centre, scale = _sizes_of_channels(self.fields, self.recipe)
+        fields = self.fields if not scale.ndim else (self.fields - centre) / scale
+        interval = duration_to_minutes(self.recipe.cycle_interval)
+        climate = fit_climatology(fields, self.times, interval=interval)
+        model = self._forecast_model(climate, fields)
+        local = None if self.recipe.channels else self._local_covariance(climate, fields)
+        known = LocalFieldReference(
+            _climate_in_units(climate, centre, scale),
+            _model_in_units(model, centre, scale),
+            local,
+        )
+        covariance = None if local is None else local.covariance
+        sizes = self._sizes(climate, model) | {
+            "components": 0 if covariance is None else covariance.variances.shape[0],
+            "forms": [] if covariance is None else [covariance.space, covariance.time],
+        }
+        metadata = self._notes(dataclasses.replace(self, known=known).varying)
+        return Learned(known, LOCAL_REFERENCE, sizes, metadata)
+
+    def _forecast_model(
+        self, climatology: Climatology, fields: Float[np.ndarray, "time *state"]
+    ) -> LinearInverseModel | None:
+        times, recipe = self.times, self.recipe
+        plan = FieldTrainingSettings(
+            window=1,
+            lag_interval=duration_to_minutes(recipe.window.spacing),
+            interval=duration_to_minutes(recipe.cycle_interval),
+        )
+        if not np.isin(times, times + plan.interval).any():
+            return None
+        modes = usable_modes(climatology, times, plan)
+        return fit_model(climatology, fields, times, plan, modes)
+
+    def _local_covariance(
+        self, climatology: Climatology, fields: Float[np.ndarray, "time *state"]
+    ) -> LocalCovariance:
+        fit, scale = fit_local_covariance(
+            fields,
+            self.times,
+            climatology,
+            self.grid,
+            stations=self.recipe.network.usual_count(self.grid.size, len(self.recipe.state_dims)),
+            error_sd=self.recipe.error_sd,
+            key=jax.random.key(0),
+        )
+        factor = 1.0 if fit.calibration is None else fit.calibration.factor
+        covariance = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), fit.covariance)
+        return LocalCovariance(
+            covariance, jnp.asarray(scale, jnp.float32), jnp.asarray(factor, jnp.float32)
+        )
+
+    def _sizes(self, climatology: Climatology, model: AnomalyModel | None) -> dict[str, Any]:
+        """What a registry is told of the size of what was learned."""
+        modes = model.propagator.shape[0] if isinstance(model, LinearInverseModel) else 0
+        channels = len(self.recipe.channels)
+        return {
+            "shape": list(climatology.state_shape),
+            "slots": climatology.mean.shape[0],
+            "rank": climatology.square_root.shape[-1],
+            "interval": climatology.interval,
+            "modes": modes,
+            **({"channels": channels} if channels else {}),
+        }
+
+    def _notes(self, varying: Bool[np.ndarray, "*state"]) -> dict[str, Any]:
+        return {"notes": notes_on(self.recipe, self._nature_run, varying)}
 
 
 def _sizes_of_channels(
@@ -239,34 +311,22 @@ def _sizes_of_channels(
     return mean[0].astype(fields.dtype), np.where(sd > 0, sd, 1.0)[0].astype(fields.dtype)
 
 
-def _in_units(
-    statistics: WindowStatistics,
-    model: LinearInverseModel | None,
-    centre: np.ndarray,
-    scale: np.ndarray,
-) -> FieldReference:
-    """What was learned of standardised states as what is known of states in their units."""
-    climate, covariance = statistics.climatology, statistics.covariances[0]
+def _climate_in_units(climate: Climatology, centre: np.ndarray, scale: np.ndarray) -> Climatology:
+    """The climatology of states in their units, from that of standardised ones."""
     if not scale.ndim:
-        return FieldReference(climate, covariance, model)
+        return climate
     c, s = jnp.asarray(centre, jnp.float32), jnp.asarray(scale, jnp.float32)
-    each = jnp.broadcast_to(s, climate.state_shape).reshape(-1)
-    in_units = Climatology(
+    return Climatology(
         mean=c[None] + s[None] * climate.mean,
         square_root=s[..., None] * climate.square_root,
         interval=climate.interval,
         state_shape=climate.state_shape,
     )
-    wrapped = None if model is None else Standardised.of(model, c, s)
-    return FieldReference(in_units, covariance * jnp.outer(each, each), wrapped)
 
 
-def _forecast_model(
-    statistics: WindowStatistics,
-    fields: Float[np.ndarray, "time *state"],
-    times: np.ndarray,
-    plan: FieldTrainingSettings,
-) -> LinearInverseModel | None:
-    if not np.isin(times, times + plan.interval).any():
-        return None
-    return fit_model(statistics, fields, times, plan, usable_modes(statistics, times, plan))
+def _model_in_units(
+    model: LinearInverseModel | None, centre: np.ndarray, scale: np.ndarray
+) -> AnomalyModel | None:
+    if model is None or not scale.ndim:
+        return model
+    return Standardised.of(model, jnp.asarray(centre, jnp.float32), jnp.asarray(scale, jnp.float32))

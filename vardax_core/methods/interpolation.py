@@ -1,29 +1,36 @@
-"""Local space-time interpolation of real observations, wherever and whenever they are."""
+"""Local space-time interpolation of observations, wherever and whenever they are."""
 
 from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 from pydantic import Field
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.local.channels import ChannelInterpolation
+from vardax_core.analysis.local.covariance import SpaceTimeCovariance
+from vardax_core.analysis.local.stations import StationInterpolation
 from vardax_core.analysis.local.step import LocalInterpolation
+from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.methods.base import AbstractMethod, Assembly, Problem, Trained
 from vardax_core.methods.channels_prior import ChannelsPrior
+from vardax_core.methods.field_references import LocalCovariance
+from vardax_core.methods.fields_prior import FieldsPrior
 from vardax_core.methods.priors import AbstractPrior
 from vardax_core.methods.reported_prior import ReportedPrior, ReportedReference
+from vardax_core.models.climatology import Climatology
 from vardax_core.observations.placement import PlacedPoints, Search
 from vardax_core.training.withheld import speed_of
 
 
 class InterpolationMethod(AbstractMethod):
     """Every point is analysed from the observations nearest to it, with a covariance and errors
-    that were fitted to predictions of withheld observations; each of several variables from its
-    own."""
+    that were fitted to predictions of withheld observations, or to fields of the past; each of
+    several variables from its own."""
 
     name: ClassVar[str] = "interpolation"
-    title: ClassVar[str] = "local optimal interpolation in space and time of real observations"
+    title: ClassVar[str] = "local optimal interpolation in space and time"
     source: ClassVar[str] = "Bretherton et al. (1976), doi:10.1016/0011-7471(76)90001-2"
     place: ClassVar[int] = 25
     channels: ClassVar[bool] = True
@@ -36,7 +43,15 @@ class InterpolationMethod(AbstractMethod):
     def lacks(self, prior: AbstractPrior) -> str | None:
         if prior.reported:
             return None
-        return "it interpolates real observations, and those of this recipe are simulated"
+        if not isinstance(prior, FieldsPrior):
+            return "it learns from real observations or fields, and this recipe has a model alone"
+        if prior.recipe.channels:
+            return "of fields that are taken for the truth it takes those of one variable so far"
+        return None
+
+    def learned_as(self, prior: AbstractPrior) -> tuple[str, ...]:
+        names = super().learned_as(prior)
+        return names if prior.reported else names[-1:]
 
     def needs_points(self, prior: AbstractPrior) -> bool:
         return True
@@ -60,6 +75,8 @@ class InterpolationMethod(AbstractMethod):
                     for number, known in enumerate(prior.channels)
                 ),
             )
+        elif isinstance(prior, FieldsPrior):
+            step = station_interpolation(problem, prior, self.most, self.reach)
         else:
             assert isinstance(prior, ReportedPrior), "the only other prior that it does not lack"
             step = local_interpolation(problem, prior.reference, self.most, self.reach)
@@ -74,25 +91,66 @@ def local_interpolation(
     Arguments:
         most, reach: settings of the method.
     """
-    grid = problem.grid
-    lengths = np.asarray(known.covariance.lengths, np.float64)
+    sides = tuple(float(side) for side in known.sides)
+    return _unplaced(
+        problem,
+        known.climatology,
+        LocalCovariance(known.covariance, known.scale, jnp.ones((), jnp.float32)),
+        known.errors[2],
+        _search(known.covariance, most, reach, sides),
+    )
+
+
+def station_interpolation(
+    problem: Problem, prior: FieldsPrior, most: int, reach: float
+) -> StationInterpolation:
+    """The interpolation by what was learned from fields, of stations at points of the grid.
+
+    Arguments:
+        most, reach: settings of the method.
+    """
+    known, window, stations = prior.local_covariance, problem.recipe.window, problem.stations
+    assert stations is not None, "observations of fields are of stations"
+    nothing = jnp.zeros((), jnp.float32)
+    search = _search(known.covariance, most, reach, ())
+    unplaced = _unplaced(problem, prior.climatology, known, nothing, search)
+    offsets = np.arange(1 - window.times, 1) * duration_to_minutes(window.spacing)
+    return StationInterpolation.of(
+        problem.operator, unplaced, problem.grid, stations, offsets, known.error_factor
+    )
+
+
+def _search(
+    covariance: SpaceTimeCovariance, most: int, reach: float, sides: tuple[float, ...]
+) -> Search:
+    lengths = np.asarray(covariance.lengths, np.float64)
     longest = float(lengths[np.isfinite(lengths)].max(initial=1.0))
+    return Search(reach * longest, most, speed_of(covariance), sides)
+
+
+def _unplaced(
+    problem: Problem,
+    climatology: Climatology,
+    known: LocalCovariance,
+    shared_sd: Float[Array, ""],
+    search: Search,
+) -> LocalInterpolation:
+    grid = problem.grid
     inside = np.flatnonzero(np.ones(grid.size, bool) if grid.mask is None else grid.mask)
     straight = grid.embedded(grid.points()[inside])
-    sides = tuple(float(side) for side in known.sides)
     nothing = jnp.zeros((0, straight.shape[1]), jnp.float32)
     return LocalInterpolation(
         operator=PlacedPoints.nowhere(grid.shape),
-        climatology=known.climatology,
+        climatology=climatology,
         covariance=known.covariance,
         scale=known.scale,
-        shared_sd=known.errors[2],
+        shared_sd=shared_sd,
         points=jnp.asarray(inside, jnp.int32),
         targets=jnp.asarray(straight, jnp.float32),
         records=nothing,
         minutes=nothing[:, 0],
         platforms=jnp.zeros(0, jnp.int32),
-        nearest=jnp.full((grid.size, most), -1, jnp.int32),
+        nearest=jnp.full((grid.size, search.most), -1, jnp.int32),
         about_background=problem.recipe.forecast_files is not None,
-        wanted=Search(reach * longest, most, speed_of(known.covariance), sides),
+        wanted=search,
     )

@@ -58,7 +58,9 @@ class AbstractPrior(abc.ABC):
         dense: whether the covariances of all points with one another are held.
         learned_as: name of what is learned for every method and kept in the registry; None if
             nothing need be.
-        factories: what a registry builds it from.
+        learned_locally_as: name of what is learned instead where no covariance of all points is
+            held; None if that is no choice.
+        factories: what a registry builds both from.
     """
 
     recipe: Recipe
@@ -66,6 +68,7 @@ class AbstractPrior(abc.ABC):
     reported: ClassVar[bool] = False
     dense: ClassVar[bool] = True
     learned_as: ClassVar[str | None] = None
+    learned_locally_as: ClassVar[str | None] = None
     factories: ClassVar[Factories] = {}
 
     @property
@@ -131,6 +134,23 @@ class AbstractPrior(abc.ABC):
         """Bytes at the worst moment of learning about a grid of so many points, about."""
         return 0.0
 
+    def is_local(self, points: int) -> bool:
+        """Whether what is learned of a grid of so many points holds no covariance of all of them,
+        for a method that can do without."""
+        return False
+
+    def local_memory(self, points: int) -> float:
+        """Bytes at the worst moment of learning without such a covariance, about."""
+        return self.memory(points)
+
+    def learn_locally(self, progress: Progress) -> Learned:
+        """Learn what a method needs to know that takes no covariance of all points.
+
+        Raises:
+            UnknownPriorError: if that is no choice.
+        """
+        return self.learn(progress)
+
     def learn(self, progress: Progress) -> Learned:
         """Learn what every method needs to know of the states.
 
@@ -156,7 +176,7 @@ def no_dense_covariance(recipe: Recipe) -> UnknownPriorError:
     """The error of a prior of real observations that is asked for all covariances."""
     return UnknownPriorError(
         f"{recipe.name}: the covariances of all points with one another are not held where "
-        "observations are real; choose a local method."
+        "observations are real or the grid is large; choose a local method: interpolation or letkf."
     )
 
 

@@ -56,6 +56,8 @@ FEWEST = 50
 CALIBRATED = 3000
 """Records that are withheld, in turn, to calibrate the spread."""
 NEAR = 60
+POINTS = 65_536
+"""At which waves are evaluated at once."""
 
 
 class ReportedReference(eqx.Module):
@@ -251,7 +253,8 @@ class ReportedPrior(AbstractPrior):
         progress(2, 3, {})
         inside = np.ones(grid.shape, bool) if grid.mask is None else np.asarray(grid.mask)
         interval = duration_to_minutes(self.recipe.cycle_interval)
-        root = _square_root(fit.covariance, grid, root_key) * inside[..., None]
+        root = _square_root(fit.covariance, grid, root_key)
+        root[~inside] = 0.0
         factor = 1.0 if fit.calibration is None else fit.calibration.factor
         known = ReportedReference(
             Climatology(
@@ -368,14 +371,17 @@ def _square_root(
     covariance: SpaceTimeCovariance, grid: AbstractGrid, key: PRNGKeyArray
 ) -> Float[np.ndarray, "*state rank"]:
     """Waves of a covariance at one time, of its very variance at every point."""
-    straight = jnp.asarray(grid.embedded(grid.points()), jnp.float32)
+    straight = grid.embedded(grid.points()).astype(np.float32)
     waves = RandomFeatures.of(
-        covariance, straight.shape[1], count=WAVES, dtype=straight.dtype, key=key
+        covariance, straight.shape[1], count=WAVES, dtype=jnp.dtype(jnp.float32), key=key
     )
-    phase = straight @ waves.wavenumbers.T
-    root = jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], axis=1)
     amplitudes = jnp.tile(waves.amplitudes, 2)
-    return np.asarray(root * amplitudes[None]).reshape(*grid.shape, -1)
+    root = np.empty((grid.size, amplitudes.size), np.float32)
+    for begin in range(0, grid.size, POINTS):
+        phase = jnp.asarray(straight[begin : begin + POINTS]) @ waves.wavenumbers.T
+        both = jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], axis=1)
+        root[begin : begin + POINTS] = both * amplitudes[None]
+    return root.reshape(*grid.shape, -1)
 
 
 def withheld_groups(records: LocalRecords) -> Int[np.ndarray, " obs"]:

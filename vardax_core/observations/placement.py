@@ -21,6 +21,9 @@ from vardax_core.state.sphere import Numbers
 
 Tree = TypeVar("Tree", bound=PyTree)
 
+SOUGHT = 65_536
+"""Points whose records are looked for at once."""
+
 
 class Search(NamedTuple):
     """Which records an analysis wants around every point of its grid.
@@ -241,10 +244,13 @@ def place(
             usable & (of == number) if len(wanted) > 1 else usable,
             current,
             one,
+            dtype,
         )
         for number, one in enumerate(wanted)
     ]
-    nearest, distances = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    nearest, distances = found[0]
+    if len(found) > 1:
+        nearest, distances = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return Placement(
         points=stencil.indices + (of * grid.size)[:, None].astype(np.int32),
         weights=stencil.weights.astype(dtype),
@@ -252,7 +258,7 @@ def place(
         minutes=np.where(there, minutes, 0.0).astype(dtype),
         platforms=np.where(there, platforms, -1).astype(np.int32),
         nearest=nearest,
-        distances=distances.astype(dtype),
+        distances=distances,
     )
 
 
@@ -264,39 +270,44 @@ def _search(
     usable: Bool[np.ndarray, " obs"],
     current: Bool[np.ndarray, " obs"],
     search: Search | None,
+    dtype: str,
 ) -> tuple[Int[np.ndarray, "point near"], Float[np.ndarray, "point near"]]:
-    at = None
-    if search is not None and search.spacing > 1:
-        at = grid.points()[lattice_of(grid, search.spacing).nodes]
-    size = (grid.size if at is None else len(at), 0 if search is None else search.most)
-    nearest, distances = np.full(size, -1, np.int32), np.full(size, np.inf)
+    size = grid.size
+    if search is None or search.spacing == 1:
+        inside = np.flatnonzero(np.ones(size, bool) if grid.mask is None else grid.mask)
+        points = grid.points()[inside]
+    else:
+        points = grid.points()[lattice_of(grid, search.spacing).nodes]
+        size, inside = len(points), np.arange(len(points))
+    most = 0 if search is None else search.most
+    nearest, distances = np.full((size, most), -1, np.int32), np.full((size, most), np.inf, dtype)
     if search is None or not usable.any():
         return nearest, distances
-    if search.pace is not None:
-        inside = np.flatnonzero(np.ones(grid.size, bool) if grid.mask is None else grid.mask)
-        points = grid.embedded(grid.points()[inside])
-        found = space_time_neighbours(
-            points,
-            np.zeros(inside.size),
-            straight,
-            minutes,
-            speed=search.pace,
-            most=search.most,
-            radius=search.radius,
-            usable=usable,
-            thinned=search.thinned,
-        )
-        apart = np.linalg.norm(straight[found.indices] - points[:, None], axis=-1)
-        nearest[inside] = np.where(found.near, found.indices, -1)
-        distances[inside] = np.where(found.near, apart, np.inf)
-        return nearest, distances
     columns = np.flatnonzero(usable & current)
-    if columns.size:
-        near = grid.neighbours(coordinates[columns], search.radius, most=search.most, at=at)
-        count = near.distances.shape[1]
-        there = np.isfinite(near.distances)
-        nearest[:, :count] = np.where(there, columns[near.indices], -1)
-        distances[:, :count] = near.distances
+    # What is found has many times the size of what is kept of it.
+    for begin in range(0, len(points), SOUGHT):
+        at, rows = points[begin : begin + SOUGHT], inside[begin : begin + SOUGHT]
+        if search.pace is not None:
+            targets = grid.embedded(at)
+            found = space_time_neighbours(
+                targets,
+                np.zeros(len(at)),
+                straight,
+                minutes,
+                speed=search.pace,
+                most=search.most,
+                radius=search.radius,
+                usable=usable,
+                thinned=search.thinned,
+            )
+            apart = np.linalg.norm(straight[found.indices] - targets[:, None], axis=-1)
+            nearest[rows] = np.where(found.near, found.indices, -1)
+            distances[rows] = np.where(found.near, apart, np.inf)
+        elif columns.size:
+            near = grid.neighbours(coordinates[columns], search.radius, most=search.most, at=at)
+            count, there = near.distances.shape[1], np.isfinite(near.distances)
+            nearest[rows, :count] = np.where(there, columns[near.indices], -1)
+            distances[rows, :count] = near.distances
     return nearest, distances
 
 

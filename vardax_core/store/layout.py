@@ -143,7 +143,8 @@ class ChunkPlan:
     """How arrays are cut into objects.
 
     An object spans a whole number of time steps, at most one segment, and every other dimension in
-    full; only where one time step alone exceeds `largest_bytes` are the other dimensions cut.
+    full; only where one time step alone exceeds `largest_bytes` are the other dimensions cut, the
+    longest first: an ensemble on a large grid in space, with all members of a place together.
 
     Attributes:
         segment_length: time steps of a usual commit.
@@ -175,11 +176,12 @@ class ChunkPlan:
 
     def whole(self, shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
         """Chunk shape of an array without a time axis: uncut up to `largest_bytes`."""
+        parts = [1] * len(shape)
         chunk = [max(1, n) for n in shape]
-        for axis, size in enumerate(chunk):
-            rest = itemsize * math.prod(chunk[:axis] + chunk[axis + 1 :])
-            fitting = max(1, min(size, self.largest_bytes // rest))
-            chunk[axis] = math.ceil(size / math.ceil(size / fitting))
+        while itemsize * math.prod(chunk) > self.largest_bytes and max(chunk) > 1:
+            axis = chunk.index(max(chunk))
+            parts[axis] += 1
+            chunk[axis] = math.ceil(shape[axis] / parts[axis])
         return tuple(chunk)
 
 

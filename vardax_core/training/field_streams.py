@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.amortized.field_step import GriddedWindow, grid_window
 from vardax_core.analysis.variational.window_interpolation import window_gain
+from vardax_core.models.climatology import Climatology
 from vardax_core.models.linear_inverse import LinearInverseModel, modes_of
 from vardax_core.observations.operators import PointSampling
 from vardax_core.state.grids import AbstractGrid
@@ -170,18 +171,19 @@ def regular_rows(
 
 
 def fit_model(
-    statistics: WindowStatistics,
+    climatology: Climatology,
     fields: Float[np.ndarray, "time *state"],
     times: Int[np.ndarray, " time"],
     settings: FieldTrainingSettings,
     modes: int,
 ) -> LinearInverseModel:
-    """The forecast model of a period whose statistics are known; see `LinearInverseModel.fit`."""
-    mean = np.asarray(statistics.climatology.mean, np.float64)
+    """The forecast model of a period whose climatology is known; see `LinearInverseModel.fit`."""
+    mean = np.asarray(climatology.mean, np.float64)
     anomalies = gap_filled(slot_anomalies(fields, times, mean))
+    varying = np.any(np.asarray(climatology.square_root) != 0, axis=-1)
     return LinearInverseModel.fit(
-        statistics.climatology,
-        np.where(np.asarray(statistics.variance)[None] > 0, anomalies, 0.0),
+        climatology,
+        np.where(varying[None], anomalies, 0.0),
         times,
         interval=settings.interval,
         modes=modes,
@@ -190,11 +192,11 @@ def fit_model(
 
 
 def usable_modes(
-    statistics: WindowStatistics, times: Int[np.ndarray, " time"], settings: FieldTrainingSettings
+    climatology: Climatology, times: Int[np.ndarray, " time"], settings: FieldTrainingSettings
 ) -> int:
     """How many modes of the forecast model the states of a period tell anything about."""
     pairs = int(np.isin(times, times + settings.interval).sum())
-    known = min(modes_of(statistics.climatology), pairs // PAIRS_PER_MODE)
+    known = min(modes_of(climatology), pairs // PAIRS_PER_MODE)
     return min(settings.modes, max(known, 1))
 
 
@@ -243,7 +245,7 @@ def fit_folds(
     outside = [(times < rows[block][0]) | (times > rows[block][-1]) for block in blocks]
     found = [fit_period(fields[rest], times[rest], grid, settings, **options) for rest in outside]
     modes = min(
-        usable_modes(statistics, times[rest], settings)
+        usable_modes(statistics.climatology, times[rest], settings)
         for statistics, rest in zip(found, outside, strict=True)
     )
     known = None if np.isfinite(states).all() else np.isfinite(states)
@@ -254,7 +256,7 @@ def fit_folds(
         folds.append(
             Fold(
                 statistics=statistics,
-                model=fit_model(statistics, fields[rest], times[rest], settings, modes),
+                model=fit_model(statistics.climatology, fields[rest], times[rest], settings, modes),
                 anomalies=jnp.asarray(np.nan_to_num(anomalies), jnp.float32),
                 known=None if known is None else jnp.asarray(known[block]),
                 times=jnp.asarray(rows[block], jnp.int32),

@@ -166,7 +166,9 @@ def train_field_analysis(
     settings = plan_for(len(rows), settings)
     statistics = {"slots": slots_of_day(times), **statistics}
     full = fit_period(fields, times, grid, settings, **statistics)
-    model = fit_model(full, fields, times, settings, usable_modes(full, times, settings))
+    climatology = full.climatology
+    modes = usable_modes(climatology, times, settings)
+    model = fit_model(climatology, fields, times, settings, modes)
     features = field_features(full, grid)
     folds = fit_folds(fields, times, grid, settings, phase=phase, **statistics)
     network = train_network(folds, features, observed, settings, key=key, on_step=on_step)

@@ -9,6 +9,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from vardax_core.calibration.plots.coarse import as_drawn
 from vardax_core.calibration.plots.style import (
     ANALYSIS,
     BACKGROUND,
@@ -189,10 +190,12 @@ def map_axes(
     lowest: float,
     highest: float,
 ) -> QuadMesh:
-    """Draw a field where its points are, with the grid's own proportions and labels."""
+    """Draw a field where its points are, with the grid's own proportions and labels; of a large one
+    means over blocks of points, see `as_drawn`."""
     rows, columns = np.moveaxis(np.asarray(grid.positions()), -1, 0)
+    drawn = as_drawn(rows, columns, field)
     mesh = axes.pcolormesh(
-        *(columns, rows, field),
+        *(drawn.columns, drawn.rows, drawn.field),
         shading="nearest",
         rasterized=True,
         cmap=colours,

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
+from vardax_core.calibration.plots.coarse import as_drawn
 from vardax_core.calibration.plots.fields import Z90
 from vardax_core.calibration.plots.style import (
     ANALYSIS,
@@ -103,12 +104,17 @@ def _line(axes: Axes, state: LatestState, label: str) -> None:
 
 def _maps(pair: np.ndarray, figure: FigureBase, state: LatestState, label: str) -> None:
     (row, rows), (column, columns) = state.positions.items()
+    across, along = np.meshgrid(columns, rows)
     for axes, field, title, colours in (
         (pair[0], state.mean, "analysis mean", "viridis"),
         (pair[1], state.spread, "analysis spread", "cividis"),
     ):
+        drawn = as_drawn(along, across, field)
         mesh = axes.pcolormesh(
-            columns, rows, field, shading="nearest", rasterized=True, cmap=colours
+            *(drawn.columns, drawn.rows, drawn.field),
+            shading="nearest",
+            rasterized=True,
+            cmap=colours,
         )
         dress(axes, title=title, x=column, y=row if axes is pair[0] else "", grid="")
         axes.set_aspect(state.aspect)

@@ -13,13 +13,8 @@ from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import duration_to_minutes, instant_to_minutes
 from vardax_core.methods.base import Assembly, Problem, Trained, TrainingSettings
 from vardax_core.methods.field_inputs import notes_on, observing_network
-from vardax_core.methods.fields_prior import (
-    FIT,
-    FIT_LAG,
-    FieldsPrior,
-    climatology_like,
-    inverse_model_like,
-)
+from vardax_core.methods.field_references import climatology_like, inverse_model_like
+from vardax_core.methods.fields_prior import FIT, FIT_LAG, FieldsPrior
 from vardax_core.methods.priors import Learned, Progress
 from vardax_core.training.convergence import judged
 from vardax_core.training.field_streams import FieldTrainingSettings
