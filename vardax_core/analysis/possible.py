@@ -1,6 +1,7 @@
 """What states, and ensembles of them, are possible."""
 
 import math
+from abc import abstractmethod
 from typing import Any
 
 import equinox as eqx
@@ -207,8 +208,25 @@ def drawn_where(
     return where_wanted(wanted, draw, (arrays, otherwise, time, key), otherwise)
 
 
-class Possible(eqx.Module):
-    """What the analyses of a cycle are held against.
+class AbstractRequirement(eqx.Module):
+    """What the analyses of a cycle are held against."""
+
+    @abstractmethod
+    def analysis(self, analysis: Analysis, background: Float[Array, "member *state"]) -> Analysis:
+        """Give the background in place of an analysis that must not be used.
+
+        Arguments:
+            analysis: of a step.
+            background: that it was made of.
+
+        Returns:
+            The analysis bit for bit where it may be used; else the background, with a code that
+            says why, see `unusable`.
+        """
+
+
+class Possible(AbstractRequirement):
+    """A range of values that is possible.
 
     Attributes:
         valid_range: smallest and largest possible value, unit of the state.
@@ -259,7 +277,10 @@ class Possible(eqx.Module):
 
 def unusable(analysis: Analysis) -> Bool[Array, ""]:
     """Whether a method failed, so that its analysis is none."""
-    failures = (ResultCode.NON_FINITE, ResultCode.FAILED, ResultCode.OUT_OF_RANGE)
+    failures = (
+        *(ResultCode.NON_FINITE, ResultCode.FAILED),
+        *(ResultCode.OUT_OF_RANGE, ResultCode.IMPLAUSIBLE),
+    )
     return jnp.any(jnp.stack([analysis.result == int(code) for code in failures]))
 
 
