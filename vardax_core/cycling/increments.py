@@ -12,6 +12,7 @@ from scipy import stats
 
 from vardax_core.analysis.possible import AbstractRequirement, Possible, unusable
 from vardax_core.cycling.marks import (
+    KINDS,
     MARKS,
     AbstractMark,
     Balance,
@@ -39,7 +40,7 @@ GAUSSIAN_EXCESS = 1.746
 """What the square of a standard normal beyond `RARE` exceeds the square of that by on average."""
 CAUSE = "increment_cause"
 MARKED = "increment_marks"
-"""Diagnostics of an analysis: which mark was wrong, from 1, or 0; and all of them."""
+"""Diagnostics of an analysis: number of the kind of mark that was wrong, or 0; and all marks."""
 
 
 def _quantiles(marks: int) -> Float[np.ndarray, " cycle"]:
@@ -121,7 +122,7 @@ class IncrementGuard(eqx.Module):
         """
         further: list[AbstractMark] = []
         if mask is not None and not np.all(mask):
-            further.append(Masked(np.asarray(mask, bool)))
+            further.append(Masked(jnp.asarray(mask, bool)))
         if balance:
             if not isinstance(model, AbstractBalancedModel):
                 raise ValueError(
@@ -145,10 +146,10 @@ class IncrementGuard(eqx.Module):
         )
 
     def causes(self, channels: int) -> tuple[int, ...]:
-        """The number of the kind, from 1, of each mark of states with so many channels."""
+        """The number of the kind, see `KINDS`, of each mark of states with so many channels."""
         return tuple(
-            number
-            for number, mark in enumerate(self.marks, start=1)
+            KINDS.index(type(mark)) + 1
+            for mark in self.marks
             for _ in range(channels if mark.apart else 1)
         )
 
@@ -177,8 +178,8 @@ class IncrementGuard(eqx.Module):
     ) -> Int[Array, ""]:
         """The number of the kind of mark that is furthest beyond its limit, 0 where none is."""
         kinds = self.causes(channels)
-        low = np.array([self.marks[kind - 1].low for kind in kinds])
-        high = np.array([self.marks[kind - 1].high for kind in kinds])
+        low = np.array([KINDS[kind - 1].low for kind in kinds])
+        high = np.array([KINDS[kind - 1].high for kind in kinds])
         away = (marks - expected.value) / expected.limit
         wrong = jnp.maximum(jnp.where(high, away, -1.0), jnp.where(low, -away, -1.0))
         worst = jnp.argmax(wrong)
@@ -240,7 +241,7 @@ class IncrementGuard(eqx.Module):
                 mean + weight * y,
                 (1 - weight) * (variance + weight * y**2),
                 (1 - weight) * (covariance + weight * x * y),
-                share + slow * (rare - share),
+                share + slow * (rare.astype(dtype) - share),
                 excess + slow * (jnp.where(rare, squared, 0.0) - excess),
             ]
         )

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from vardax_core.models.base import AbstractBalancedModel
@@ -168,7 +167,7 @@ class Masked(AbstractMark):
         mask: True at the points that belong to the state.
     """
 
-    mask: Bool[np.ndarray, "*grid"]
+    mask: Bool[Array, "*grid"]
     cause: ClassVar[str] = "is there where the state has no points"
 
     def of(self, made: Increment) -> Float[Array, " channel"]:
@@ -253,6 +252,12 @@ MARKS: tuple[AbstractMark, ...] = (
     *(Agreement(), Misfit(), Stale(), Standstill()),
 )
 """Those of every state."""
+
+
+KINDS: tuple[type[AbstractMark], ...] = (*map(type, MARKS), Masked, Balance)
+"""All kinds; the number of one in stores is its place here, from 1."""
+NAMES = ("none", *(kind.__name__.lower() for kind in KINDS))
+"""By these numbers."""
 
 
 def mean_of(ensemble: Float[Array, "member *state"], apart: bool) -> Float[Array, "channel *grid"]:

@@ -12,6 +12,7 @@ import xarray as xr
 from vardax_core.cycling.adaptation import SpreadState
 from vardax_core.cycling.biases import BiasState
 from vardax_core.cycling.cycle import CycleOutput, CycleProgram, CycleState
+from vardax_core.cycling.increments import IncrementState
 from vardax_core.cycling.smoother import SmoothingState
 from vardax_core.cycling.trust import TrustState
 from vardax_core.data.channels import names_of, split_by, stacked
@@ -23,13 +24,13 @@ from vardax_core.data.window import windows
 from vardax_core.experiments.forecast_inputs import ForecastInputs
 from vardax_core.experiments.record_inputs import RecordInputs
 from vardax_core.experiments.settings import ExperimentSettings
-from vardax_core.experiments.store_layout import STATION
+from vardax_core.experiments.store_layout import INCREMENT_CAUSE, STATION
 from vardax_core.observations.quality import QualityCode
 from vardax_core.store import ExperimentStore
 from vardax_core.store.experiment import NATURE_RUN, OBSERVATIONS
 
-BIAS = "bias_"
-"""Begins the names of what a store knows of biases."""
+BIAS, INCREMENTS = "bias_", "increments_"
+"""Begin the names of what a store knows of biases, and of increments."""
 
 
 class SegmentReader:
@@ -161,6 +162,7 @@ class StoredForm:
         width: columns of observations in the store, once it has those of what was read.
         mask: True at the points that belong to the state, or None for all; the others are NaN.
         of_records: what the store has of every observation, in the group `innovations`.
+        of_cycles: what it has of every cycle, in the group `diagnostics`.
     """
 
     names: tuple[str, ...]
@@ -169,6 +171,7 @@ class StoredForm:
     width: int
     mask: np.ndarray | None = None
     of_records: tuple[str, ...] = ()
+    of_cycles: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, store: ExperimentStore, recipe: Recipe, dtype: str, columns: int) -> "StoredForm":
@@ -176,8 +179,11 @@ class StoredForm:
         width = max(columns, int(store.dataset("innovations").sizes[STATION]))
         mask = frame_mask(store.dataset("analysis"), recipe.state_dims)
         names = tuple(names_of(recipe))
-        kept = tuple(str(name) for name in store.dataset("innovations").data_vars)
-        return cls(names, len(recipe.state_dims), dtype, width, mask, kept)
+        kept, cycles = (
+            tuple(str(name) for name in store.dataset(group).data_vars)
+            for group in ("innovations", "diagnostics")
+        )
+        return cls(names, len(recipe.state_dims), dtype, width, mask, kept, cycles)
 
     @property
     def widths(self) -> dict[str, int]:
@@ -208,8 +214,16 @@ class StoredForm:
                 "analysis_method": np.asarray(output.method, np.int8),
                 "trust_score": np.asarray(output.trust_score, np.float64),
                 "replaced_members": np.asarray(output.replaced_members, np.int16),
+                **self._cause(output),
             },
         }
+
+    def _cause(self, output: CycleOutput) -> dict[str, np.ndarray]:
+        if INCREMENT_CAUSE not in self.of_cycles:
+            return {}
+        cause = output.increment_cause
+        none = np.zeros(np.shape(output.method), np.int8)
+        return {INCREMENT_CAUSE: none if cause is None else np.asarray(cause, np.int8)}
 
     def _of_records(self, output: CycleOutput) -> dict[str, np.ndarray]:
         """What the store has room for: one of an earlier version has less."""
@@ -268,6 +282,8 @@ def state_arrays(state: CycleState) -> dict[str, np.ndarray]:
         optional["past_departures"] = np.asarray(state.past)
     if state.bias is not None:
         optional |= {f"{BIAS}{k}": np.asarray(v) for k, v in vars(state.bias).items()}
+    if state.increments is not None:
+        optional |= {f"{INCREMENTS}{k}": np.asarray(v) for k, v in vars(state.increments).items()}
     return {
         "ensemble": np.asarray(state.ensemble),
         "cycle": np.asarray(state.cycle),
@@ -304,7 +320,16 @@ def restore_state(arrays: Mapping[str, np.ndarray]) -> CycleState:
         smoothing=smoothing,
         past=given.get("past_departures"),
         bias=bias_of(given),
+        increments=increments_of(given),
     )
+
+
+def increments_of(arrays: Mapping[str, Any]) -> IncrementState | None:
+    """What the arrays of a state say of increments; None where an earlier version made them."""
+    names = IncrementState.__dataclass_fields__
+    if f"{INCREMENTS}count" not in arrays:
+        return None
+    return IncrementState(**{name: jnp.asarray(arrays[f"{INCREMENTS}{name}"]) for name in names})
 
 
 def bias_of(arrays: Mapping[str, Any]) -> BiasState | None:
