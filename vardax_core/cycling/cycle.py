@@ -198,8 +198,7 @@ class CycleProgram(eqx.Module):
         )
 
     def fitted(self, state: CycleState) -> CycleState:
-        """A stored state with room for the platforms that have come since, and for what an earlier
-        version did not remember."""
+        """A stored state with room for what it does not hold yet."""
         increments, bias = state.increments, state.bias
         if self.increments is not None and increments is None:
             increments = self.increments.init(state.ensemble)

@@ -24,11 +24,7 @@ from vardax_core.cycling.streams import (
 from vardax_core.data.channels import stacked
 from vardax_core.data.timeaxis import to_minutes
 from vardax_core.data.window import cycle_times
-from vardax_core.experiments.assimilate import (
-    CYCLE_GROUPS,
-    provenance,
-    segment_record,
-)
+from vardax_core.experiments.assimilate import CYCLE_GROUPS, provenance, segment_record
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.prepared import Prepared, experiment_key
 from vardax_core.experiments.segments import SegmentReader, StoredForm, restore_state
