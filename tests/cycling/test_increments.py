@@ -10,7 +10,7 @@ import pytest
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.etkf import ETKF
-from vardax_core.cycling.cycle import CycleInput, CycleProgram, scan_cycles
+from vardax_core.cycling.cycle import CycleInput, CycleProgram, run_segment
 from vardax_core.cycling.increments import FEWEST, MEMORY, IncrementGuard
 from vardax_core.cycling.marks import KINDS, NAMES
 from vardax_core.experiments.segments import restore_state, state_arrays
@@ -25,23 +25,29 @@ MODEL = Lorenz96(state_shape=(N,))
 MASK = jnp.arange(N) != 3
 
 
+FAULTS = (
+    *("none", "far", "checkerboard", "shifted"),
+    *("flipped", "nothing", "identical", "masked"),
+)
+
+
 class Faulty(AbstractAnalysisStep):
     """An ETKF that goes wrong while the window's time says so.
 
     Attributes:
-        fault: name of what goes wrong.
+        fault: number in `FAULTS` of what goes wrong.
         since: valid time in minutes of the first analysis that does.
     """
 
     operator: AbstractObservationOperator
-    fault: str = eqx.field(static=True)
+    fault: jax.Array
     since: int = eqx.field(static=True)
 
     def analyse(self, background, observations, *, key) -> Analysis:
         made = ETKF(self.operator, 1.05).analyse(background, observations, key=key)
         before = ensemble_mean(background)
         sign = jnp.where(jnp.arange(N) % 2 == 0, 1.0, -1.0)[None]
-        changed = {
+        spoilt = {
             "none": made.ensemble,
             "far": made.ensemble.at[2, 5].add(1e3),
             "checkerboard": made.ensemble + sign,
@@ -50,7 +56,8 @@ class Faulty(AbstractAnalysisStep):
             "nothing": made.ensemble + (before - made.mean)[None],
             "identical": jnp.broadcast_to(made.mean[None], made.ensemble.shape),
             "masked": made.ensemble.at[:, 3].add(1.0),
-        }[self.fault]
+        }
+        changed = jnp.stack([spoilt[name] for name in FAULTS])[self.fault]
         wrong = observations.times[-1] >= self.since
         ensemble = jnp.where(wrong, changed, made.ensemble)
         mean = jnp.where(wrong, ensemble_mean(changed), made.mean)
@@ -65,8 +72,9 @@ class Masking(AbstractAnalysisStep):
 
     def analyse(self, background, observations, *, key) -> Analysis:
         made = self.inner.analyse(background, observations, key=key)
-        fault = self.inner.fault == "masked"
-        late = fault & (observations.times[-1] >= self.inner.since)
+        late = (self.inner.fault == FAULTS.index("masked")) & (
+            observations.times[-1] >= self.inner.since
+        )
         keep = MASK | late
         return dataclasses.replace(
             made,
@@ -79,7 +87,10 @@ def program(fault, guard):
     operator = Identity((N,))
     return CycleProgram(
         model=MODEL,
-        step=Masking(Faulty(operator, fault, (FAULT + 1) * MODEL.interval), operator),
+        step=Masking(
+            Faulty(operator, jnp.asarray(FAULTS.index(fault)), (FAULT + 1) * MODEL.interval),
+            operator,
+        ),
         adaptation=None,
         score_weights=jnp.ones(N),
         spread_scale=1.0,
@@ -101,13 +112,13 @@ def inputs():
     )
     quality = jnp.zeros((CYCLES, N), jnp.int32)
     given = jax.vmap(CycleInput)(window, quality, truth, jnp.ones(CYCLES, bool))
-    return given, truth[0] + 0.5 * jax.random.normal(members, (MEMBERS, N))
+    return given, truth[:1] + 0.5 * jax.random.normal(members, (MEMBERS, N))
 
 
 def run(made, inputs, key):
     given, ensemble = inputs
     start = made.initial_state(ensemble, jnp.zeros((), jnp.int32))
-    return eqx.filter_jit(scan_cycles)(made, start, given, key=key)
+    return run_segment(made, start, given, key=key)
 
 
 def test_clean_cycles_are_bit_for_bit_those_without_a_guard(inputs, key):
