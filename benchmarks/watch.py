@@ -4,8 +4,8 @@ Clean Lorenz-96 cycles of a finite-size ETKF are looked at in every cycle by the
 `vardax_core/monitoring/whole_life.py`. Then from a cycle on the spread that is stated is 20 % too
 small, or one of two streams of observations has a bias of a quarter of its error's standard
 deviation, which the filter assimilates. Then faults are put into single cycles of three
-systems, see `benchmarks/watch_faults.py`: the guard of increments must stop all of them, and next to
-nothing else; and half of the members are lost at random in each cycle.
+systems, see `benchmarks/watching/faults.py`: the guard of increments must stop all of them, and
+next to nothing else; and half of the members are lost at random in each cycle.
 
     python benchmarks/watch.py
 """
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from twins.learning import program_of
 from twins.settings import SETTINGS
-from watch_faults import SYSTEMS, clean, cost, half_lost, stopped
+from watching.faults import SYSTEMS, clean, cost, half_lost, stopped
 
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.calibration.anytime import Biased, SpreadTooLarge, SpreadTooSmall, watch
