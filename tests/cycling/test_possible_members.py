@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -30,7 +31,7 @@ from vardax_core.types import (
 RANGE = (-10.0, 10.0)
 
 
-@pytest.mark.parametrize("lost", (1, 2, 4))
+@pytest.mark.parametrize("lost", [1, 2, 4])
 def test_mean_and_covariances_are_those_of_the_members_that_are_left(lost, key):
     ensemble = 3 + jax.random.normal(key, (8, 2, 3))
     ensemble = ensemble.at[1 : 1 + lost].set(jnp.nan)
