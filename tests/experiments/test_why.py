@@ -1,4 +1,4 @@
-"""Why an analysis is what it is: the parts sum to the increment, and refusals have their numbers."""
+"""Why an analysis is what it is: parts sum to the increment, refusals have their numbers."""
 
 import dataclasses
 
@@ -30,7 +30,8 @@ def test_the_parts_sum_to_the_increment_and_it_is_the_stored_one(cycled):
         found = explain(made, store, time, place)
         total = sum(one.contribution for one in found.entered)
         assert abs(total + found.rest - found.increment) <= 1e-5 * abs(found.increment)
-        assert found.entered and found.result == "ok"
+        assert found.entered
+        assert found.result == "ok"
         np.testing.assert_allclose(found.made, found.analysis, atol=2e-4)
         largest = [abs(one.contribution) for one in found.entered]
         assert largest == sorted(largest, reverse=True)

@@ -13,6 +13,7 @@ from vardax_core.cycling.cycle import CycleOutput, CycleState
 from vardax_core.cycling.engine import Engine, SegmentInput
 from vardax_core.cycling.pipeline import overlapped
 from vardax_core.data.errors import PeriodError
+from vardax_core.data.rejected import list_record
 from vardax_core.data.timeaxis import from_minutes, to_minutes
 from vardax_core.data.window import cycle_times
 from vardax_core.experiments.experiment import Experiment
@@ -201,7 +202,7 @@ class Assimilation:
             StorageError: if the file system refuses.
             HostForecastError: if a host model loses more than half of the members.
         """
-        made_from = {MADE_FROM: self._reader.snapshot}
+        made_from = {MADE_FROM: self._reader.snapshot, **list_record(self._reader.rejected)}
         record = {**(metadata or {}), **provenance(self.experiment, self.prepared), **made_from}
         self._state = None
         self._committed = self.store.tip().last_time

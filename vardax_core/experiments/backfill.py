@@ -22,6 +22,7 @@ from vardax_core.cycling.streams import (
     seam_between,
 )
 from vardax_core.data.channels import stacked
+from vardax_core.data.rejected import list_record
 from vardax_core.data.timeaxis import to_minutes
 from vardax_core.data.window import cycle_times
 from vardax_core.experiments.assimilate import CYCLE_GROUPS, provenance, segment_record
@@ -209,7 +210,7 @@ class Backfill:
             SupersededError: if another process runs the same streams.
             StoreBusyError, StorageError: see `Writer.append`.
         """
-        made_from = {MADE_FROM: self._reader.snapshot}
+        made_from = {MADE_FROM: self._reader.snapshot, **list_record(self._reader.rejected)}
         record = {**(metadata or {}), **provenance(self.experiment, self._prepared), **made_from}
         self._group = None
         return overlapped(

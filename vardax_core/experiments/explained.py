@@ -17,12 +17,13 @@ RULES = {
     QualityCode.OUTSIDE_DOMAIN: "it lies outside the grid or among masked points",
     QualityCode.DUPLICATE: "another value of the same observation came with it",
     QualityCode.THINNED: "another observation stands for its box",
-    QualityCode.BLACKLISTED: "its station is on the recipe's blacklist or reject list",
+    QualityCode.BLACKLISTED: "its station is on the recipe's blacklist",
     QualityCode.FAILED_OPERATOR: "its equivalent in the background cannot be computed",
     QualityCode.FIRST_GUESS: "|O-B| {departure:.4g} is beyond {limit:.4g} = {k:g} x {factor:.3g} "
     "x sqrt(HBH' {background:.4g} + R {error:.4g}), the first-guess check",
     QualityCode.NOT_ARRIVED: "it came after the cut-off",
     QualityCode.WITHHELD: "it is withheld, for verification",
+    QualityCode.REJECTED: "the reject list names it; see rejected.yaml beside the recipe",
     QualityCode.SUPERSEDED: "a later version of it took its place",
 }
 

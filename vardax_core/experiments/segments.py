@@ -18,6 +18,8 @@ from vardax_core.cycling.trust import TrustState
 from vardax_core.data.channels import names_of, split_by, stacked
 from vardax_core.data.masks import frame_mask
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.rejected import rejected_of, with_rejected
+from vardax_core.data.reports import OWN_CODE, PLATFORM
 from vardax_core.data.space import state_grid
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.data.window import windows
@@ -25,7 +27,7 @@ from vardax_core.experiments.forecast_inputs import ForecastInputs
 from vardax_core.experiments.record_inputs import RecordInputs
 from vardax_core.experiments.settings import ExperimentSettings
 from vardax_core.experiments.store_layout import INCREMENT_CAUSE, STATION
-from vardax_core.observations.quality import QualityCode
+from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.store import ExperimentStore
 from vardax_core.store.experiment import NATURE_RUN, OBSERVATIONS
 
@@ -41,6 +43,7 @@ class SegmentReader:
         settings: of the experiment; say what is in time, and the precision.
         length: cycles of a segment, padding included.
         snapshot: of the observations that are read, whatever is added to them meanwhile.
+        rejected: the reject list beside the recipe, as it was when the reader was made.
         width: columns of the observations.
         forecast: gives the backgrounds where files hold them, or None.
 
@@ -72,6 +75,7 @@ class SegmentReader:
         self.width = int(self._observations.sizes[STATION])
         if settings.cut_off is None:
             self._observations = self._observations.drop_vars("arrival_time")
+        self._platforms = tuple(str(n) for n in store.arrays("platforms").get("name", ()))
         self._truth = self._records = None
         analysis = store.dataset("analysis")
         self.forecast = None
@@ -79,6 +83,7 @@ class SegmentReader:
             self.forecast = ForecastInputs(recipe, settings, analysis)
         grid_shape = tuple(analysis.sizes[dim] for dim in recipe.state_dims)
         self._shape = recipe.state_shape(grid_shape)
+        self.rejected = rejected_of(recipe.name)
         if recipe.reported:
             grid = state_grid(analysis, recipe)
             self._records = RecordInputs(recipe, settings, grid, program, self.width, even=even)
@@ -110,6 +115,8 @@ class SegmentReader:
         rows = self._rows(times)
         dtype = np.dtype(self.settings.dtype)
         observations = self._in_precision(self._observations.isel(time=rows).load())
+        if self.rejected:
+            observations = self._without_rejected(observations)
         if self._records is not None:
             arrays = self._records.of(observations, times)
         else:
@@ -128,6 +135,22 @@ class SegmentReader:
             lambda array: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]), arrays
         )
         return padded | {"valid": np.arange(self.length) < len(times)}
+
+    def _without_rejected(self, observations: xr.Dataset) -> xr.Dataset:
+        """The same with the codes of the reject list."""
+        numbers = np.arange(observations.sizes[STATION])
+        names: tuple[str, ...] = tuple(map(str, numbers))
+        platforms = np.broadcast_to(numbers, (observations.sizes["time"], numbers.size))
+        if self.recipe.reported:
+            names = self._platforms
+            platforms = observations[PLATFORM].transpose("time", STATION).to_numpy()
+        minutes = to_minutes(observations["time"].values)
+        changed = {}
+        for key in {QUALITY_CONTROL, OWN_CODE} & set(observations):
+            before = observations[key].transpose("time", STATION)
+            found = with_rejected(before.to_numpy(), minutes, platforms, names, self.rejected)
+            changed[key] = before.copy(data=found)
+        return observations.assign(changed)
 
     def _in_precision(self, observations: xr.Dataset) -> xr.Dataset:
         name = self.recipe.observed.name
