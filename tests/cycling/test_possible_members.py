@@ -59,6 +59,7 @@ def test_where_none_is_possible_the_ensemble_stays():
     assert int(replaced) == 3
 
 
+COMPILED = eqx.filter_jit(possible_members)
 CLIMATE = Climate(jnp.asarray(0.0), jnp.asarray(2.0))
 
 
@@ -74,7 +75,7 @@ def test_with_a_climate_every_ensemble_becomes_possible(values):
     """And what was possible stays; what was beyond by less than a standard deviation of the
     climate becomes the bound, and is not counted."""
     ensemble = jnp.asarray(values)
-    repaired, replaced = possible_members(
+    repaired, replaced = COMPILED(
         ensemble, RANGE, CLIMATE, time=jnp.zeros((), jnp.int32), key=jax.random.key(0)
     )
     assert np.isfinite(repaired).all()

@@ -24,6 +24,7 @@ from vardax_core.cycling.marks import (
 from vardax_core.models.base import AbstractBalancedModel, AbstractForecastModel
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.departures import Departures
+from vardax_core.state.grids.base import Mask
 from vardax_core.types import Analysis, ResultCode, ensemble_mean, ensemble_spread
 
 FALSE_ALARMS = 1e-6
@@ -62,8 +63,8 @@ class IncrementState(eqx.Module):
     """
 
     count: Float[Array, ""]
-    predictor: Float[Array, " moment"]
-    moments: Float[Array, "moment mark"]
+    predictor: Float[Array, "2"]
+    moments: Float[Array, "5 mark"]
     usual: Float[Array, "channel *grid"]
 
 
@@ -104,7 +105,7 @@ class IncrementGuard(eqx.Module):
     def of(
         cls,
         model: AbstractForecastModel,
-        mask: Bool[np.ndarray, "*grid"] | None = None,
+        mask: Mask | None = None,
         *,
         apart: bool,
         balance: bool = False,
