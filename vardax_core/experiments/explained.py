@@ -134,8 +134,6 @@ class RecordsOfCycle:
                     value=value,
                     innovation=float(departure[column]),
                     error_sd=float(errors[column]),
-                    weight=0.0,
-                    contribution=0.0,
                     code=code,
                     rule=RULES.get(code, code.name.lower()).format(**numbers),
                 )
@@ -148,7 +146,16 @@ class RecordsOfCycle:
         return float(self._observed[self._recipe.observed.name].to_numpy()[column])
 
     def _one(
-        self, column: int, *, code: QualityCode, rule: str = "", **numbers: float
+        self,
+        column: int,
+        *,
+        code: QualityCode,
+        rule: str = "",
+        value: float,
+        innovation: float,
+        error_sd: float,
+        weight: float = 0.0,
+        contribution: float = 0.0,
     ) -> Explained:
         place: tuple[float, ...] = ()
         stream, platform = "", str(column)
@@ -168,9 +175,13 @@ class RecordsOfCycle:
             stream=stream,
             platform=platform,
             place=place,
+            value=value,
+            innovation=innovation,
+            error_sd=error_sd,
+            weight=weight,
+            contribution=contribution,
             code=code.name.lower(),
             rule=rule,
-            **numbers,
         )
 
 

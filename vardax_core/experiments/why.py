@@ -16,6 +16,7 @@ from vardax_core.cycling.given import without_bias
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.data.channels import stacked
 from vardax_core.data.errors import PeriodError
+from vardax_core.data.recipe import Recipe
 from vardax_core.data.recipe_sections import CHANNEL
 from vardax_core.data.timeaxis import to_minutes
 from vardax_core.experiments.experiment import Experiment
@@ -236,7 +237,7 @@ def _point(experiment: Experiment, store: ExperimentStore, at: tuple[float, ...]
     return point
 
 
-def _states(members: xr.Dataset, recipe) -> Float[np.ndarray, "member *state"]:
+def _states(members: xr.Dataset, recipe: Recipe) -> Float[np.ndarray, "member *state"]:
     """The members; points that do not belong to the state hold the mean of the others."""
     found = stacked(members, recipe).transpose("member", ...).to_numpy().astype(np.float64)
     return np.where(np.isfinite(found), found, np.nanmean(found))
@@ -259,7 +260,7 @@ def _problem(
     return program, one
 
 
-def _widest(array):
+def _widest(array: np.ndarray) -> np.ndarray | Array:
     """A floating-point array in double precision, where JAX has it."""
     return jnp.asarray(array, np.float64) if np.asarray(array).dtype.kind == "f" else array
 
