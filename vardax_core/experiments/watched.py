@@ -8,7 +8,10 @@ from vardax_core.experiments.experiment import Experiment
 from vardax_core.store.errors import StoreError
 from vardax_core.store.hold import hold
 from vardax_core.types import ResultCode
+from vardax_core.words import counted
 
+SAID = 3
+"""Cycles of a segment that have a sentence."""
 HOLD = "hold"
 """Of the recipe key `implausible`."""
 
@@ -23,7 +26,8 @@ def cause_of(number: int) -> str:
 
 
 def said(times: np.ndarray, output: CycleOutput) -> tuple[str, ...]:
-    """A sentence for each cycle whose own increment was not taken.
+    """A sentence for each of the first cycles whose own increment was not taken, and how many more
+    there are.
 
     Arguments:
         times: of the cycles.
@@ -32,10 +36,13 @@ def said(times: np.ndarray, output: CycleOutput) -> tuple[str, ...]:
     if output.increment_cause is None:
         return ()
     causes = np.asarray(output.increment_cause)
-    return tuple(
+    stopped = np.flatnonzero(causes)
+    found = tuple(
         f"{np.datetime64(times[at], 'm')}: {cause_of(int(causes[at]))}; it was not taken"
-        for at in np.flatnonzero(causes)
+        for at in stopped[:SAID]
     )
+    more = len(stopped) - SAID
+    return (*found, f"and {counted(more, 'cycle')} more like these") if more > 0 else found
 
 
 def hold_if_implausible(experiment: Experiment, times: np.ndarray, output: CycleOutput) -> None:

@@ -260,9 +260,9 @@ def _problem(
     return program, one
 
 
-def _widest(array: np.ndarray) -> np.ndarray | Array:
-    """A floating-point array in double precision, where JAX has it."""
-    return jnp.asarray(array, np.float64) if np.asarray(array).dtype.kind == "f" else array
+def _widest(array: np.ndarray) -> Array:
+    """The array on the device, in double precision where it is of floating point and JAX has it."""
+    return jnp.asarray(array, np.float64 if np.asarray(array).dtype.kind == "f" else None)
 
 
 def _used(observations: Observations, codes: np.ndarray, innovations: xr.Dataset) -> Observations:
