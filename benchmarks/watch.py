@@ -3,7 +3,9 @@
 Clean Lorenz-96 cycles of a finite-size ETKF are looked at in every cycle by the tests of
 `vardax_core/monitoring/whole_life.py`. Then from a cycle on the spread that is stated is 20 % too
 small, or one of two streams of observations has a bias of a quarter of its error's standard
-deviation, which the filter assimilates.
+deviation, which the filter assimilates. Then faults are put into single cycles of three
+systems, see `benchmarks/watching/faults.py`: the guard of increments must stop all of them, and
+next to nothing else; and half of the members are lost at random in each cycle.
 
     python benchmarks/watch.py
 """
@@ -18,10 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from twins.learning import program_of
 from twins.settings import SETTINGS
+from watching.faults import SYSTEMS, clean, cost, half_lost, stopped
 
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.calibration.anytime import Biased, SpreadTooLarge, SpreadTooSmall, watch
 from vardax_core.cycling.cycle import CycleInput
+from vardax_core.cycling.marks import NAMES
 from vardax_core.observations.operators import Identity
 from vardax_core.observations.quality import QualityCode
 from vardax_core.training.twin_cycles import twin_start
@@ -33,6 +37,13 @@ FALSE_ALARMS = 0.01
 BURN_IN = 200
 BIAS, SPREAD = 0.25, 0.8
 SHARE_OF_RUNS, DELAY, DATE = 0.01, 50.0, 20.0
+CLEAN = {"Lorenz-96": (8, 12500), "ERA5-like": (4, 500), "QG": (1, 2000)}
+QUICK = {"Lorenz-96": (2, 300), "ERA5-like": (2, 150), "QG": (1, 60)}
+"""Clean runs side by side, and cycles of each."""
+DRAWS = 3
+"""Cycles into which each fault is put."""
+STOPS, COST = 1.0, 0.05
+RATIO = (0.95, 1.05)
 
 
 @dataclass(frozen=True)
@@ -129,6 +140,39 @@ def first_alarm(found: list, since: int) -> tuple[float, float]:
     return first.at - since, abs(first.since - since)
 
 
+def increments(figures: dict, plan: dict, key) -> list:
+    """Bars of the guard of increments: faults that pass, clean cycles that are stopped, cost."""
+    bars, missed, put = [], [], 0
+    for name, (runs, cycles) in plan.items():
+        system = SYSTEMS[name]()
+        carry, (stops, _, _) = clean(system, system.program, runs, cycles, key)
+        number = int(np.sum(np.asarray(stops)))
+        bars.append((f"{name}: stops in {runs * cycles} clean cycles", float(number), STOPS))
+        for draw in range(DRAWS):
+            first = jax.tree.map(lambda x, n=draw % runs: x[n], carry)
+            found = stopped(system, first, jax.random.fold_in(key, draw))
+            for kind, (good, cause) in found.items():
+                right = good != (kind == "none")
+                put += kind != "none"
+                if not right:
+                    missed.append(f"{name}: {kind} ({NAMES[cause]})")
+        share = cost(system, max(50, cycles // 20), key)
+        bars.append((f"{name}: share of a cycle's time that the guard takes", share, COST))
+    figures["faults"], figures["missed"] = put, missed
+    print(f"{put} faults put in, wrong in {missed or 'none'}")
+    return [("faults that were not stopped", float(len(missed)), 0.0), *bars]
+
+
+def members(figures: dict, runs: int, cycles: int, key) -> list:
+    """Bars of the calibration where half of the members are lost in each cycle."""
+    ratio, rmse = half_lost(runs, cycles, 40, key)
+    figures["half_lost"] = {"spread_over_rmse": ratio, "rmse": rmse}
+    low, high = RATIO
+    print(f"half of 40 members lost in each cycle: spread / RMSE {ratio:.3f}, RMSE {rmse:.3f}")
+    off = abs(ratio - (low + high) / 2)
+    return [("half of the members lost: spread / RMSE, distance from 1", off, (high - low) / 2)]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a few short runs, under a minute")
@@ -175,6 +219,8 @@ def main():
         print(f"{label:34}{row[0]:>14.0f}{row[1]:>8.0f}{row[2]:>16.0f}")
         bars.append((f"{label}: median cycles until it is told", row[0], DELAY))
         bars.append((f"{label}: median error of when it began, cycles", row[2], DATE))
+    bars += increments(figures, QUICK if options.quick else CLEAN, jax.random.fold_in(key, 7))
+    bars += members(figures, *((2, 300) if options.quick else (8, 2000)), key)
     share = figures["share_of_runs_with_an_alarm"]
     print(f"{options.runs} clean runs of {options.cycles} cycles: {100 * share:.1f} % ever alarm")
     rows = [

@@ -5,35 +5,16 @@ test holds against these models.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
+
+from flows.answers_base import Answer, Number, Text
+from flows.answers_why import Explained
 
 SCHEMAS = Path(__file__).parent / "schemas"
-
-
-def _finite(value: Any) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
-def _written(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-Number = Annotated[float | None, BeforeValidator(_finite)]
-"""A finite number, or null where it cannot be said."""
-Text = Annotated[str, BeforeValidator(_written)]
-"""Also what a path or a time is written as."""
-
-
-class Answer(BaseModel):
-    """One JSON object; it has all of its keys, always."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Failed(Answer):
@@ -356,6 +337,7 @@ COMMANDS: Mapping[str, type[Answer]] = {
     "monitor": Monitored,
     "hold": Held,
     "release": Held,
+    "why": Explained,
     "open": Opened,
     "export": Exported,
     "thin": Thinned,

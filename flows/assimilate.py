@@ -24,6 +24,7 @@ from vardax_core.experiments.assimilate import (
 )
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.validation import prepare_proven
+from vardax_core.experiments.watched import ImplausibleIncrementError
 from vardax_core.store import ExperimentStore, SupersededError
 from vardax_core.words import counted
 
@@ -68,6 +69,9 @@ def assimilate(
             except SupersededError as error:
                 logger.warning("%s: superseded: %s", made.name, error)
                 return ended("superseded", done)
+            except ImplausibleIncrementError as error:
+                logger.warning("%s", error)
+                return ended(str(error), done, HELD)
             done += report.cycles
             tracker(done, len(times), {})
             logger.info("%s: %s", made.name, _line(report))

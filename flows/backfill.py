@@ -19,6 +19,7 @@ from flows.progress import Tracker, bar, track
 from flows.runners import Job, Runner, locally, on_dask
 from vardax_core.experiments.backfill import Backfill
 from vardax_core.experiments.validation import prepare_proven
+from vardax_core.experiments.watched import ImplausibleIncrementError
 from vardax_core.store import SupersededError
 from vardax_core.words import counted
 
@@ -80,6 +81,9 @@ def backfill(
     except SupersededError as error:
         logger.warning("%s: superseded: %s", made.name, error)
         return ended("superseded", 0)
+    except ImplausibleIncrementError as error:
+        logger.warning("%s", error)
+        return ended(str(error), 0, HELD)
     first, last = (str(t.astype("datetime64[m]")) for t in times[[0, -1]])
     facts: dict[str, Any] = {"streams": plan.streams, "runner": plan.runner}
     tell(COMMITTED, made, cycles=len(times), first=first, last=last, **facts)

@@ -13,6 +13,7 @@ from flows import (
     cli_operations,
     cli_stores,
     cli_study,
+    cli_why,
 )
 from flows.cli_common import ExitCode, Root, exit_codes, fail, place_of_root
 from flows.terminal import answer, reporting, show
@@ -209,7 +210,7 @@ def serve(
         fail(error, ExitCode.FAILED)
 
 
-for group in (cli_cycles, cli_data, cli_learning, cli_study, cli_operations, cli_stores):
+for group in (cli_cycles, cli_data, cli_learning, cli_study, cli_operations, cli_stores, cli_why):
     app.add_typer(group.app)
 
 

@@ -19,6 +19,8 @@ READ = (
     *("squared_error", "variance", "weight", "analysis_method", "result"),
 )
 """The diagnostics that it is made of: one number for each cycle."""
+CAUSE = "increment_cause"
+"""The one that stores of earlier versions do not have."""
 
 
 def show_cycles(experiment: Experiment, store: ExperimentStore) -> None:
@@ -45,7 +47,8 @@ def last_cycles(store: ExperimentStore, units: str) -> list[dict[str, str]]:
     Arguments:
         units: of that variable.
     """
-    last = store.dataset("diagnostics")[list(READ)].isel(time=slice(-SHOWN, None)).load()
+    kept = store.dataset("diagnostics")
+    last = kept[[*READ, *({CAUSE} & set(kept))]].isel(time=slice(-SHOWN, None)).load()
     rows = last.isel(time=slice(None, None, -1)).isel(channel=0, missing_dims="ignore")
     unit = "" if units == "1" else f" [{units}]"
 
@@ -63,6 +66,8 @@ def last_cycles(store: ExperimentStore, units: str) -> list[dict[str, str]]:
         "made by": _named(rows["analysis_method"]),
         "result": _named(rows["result"]),
     }
+    if CAUSE in rows:
+        columns["stopped by"] = _named(rows[CAUSE])
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 

@@ -14,7 +14,7 @@ from flows.parameters import ExperimentParameters
 from flows.progress import console
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.ingesting import take_observations
-from vardax_core.experiments.outdated import outdated_sentence
+from vardax_core.experiments.outdated import outdated_sentence, relisted_sentence
 from vardax_core.words import counted
 
 
@@ -53,9 +53,10 @@ def ingest_observations(
         say=lambda text: _log().info("%s: %s", experiment.name, text),
         warn=lambda text: warn(f"{experiment.name}: {text}"),
     )
-    outdated = outdated_sentence(experiment, experiment.open_store())
-    if outdated:
-        warn(f"{experiment.name}: {outdated}")
+    store = experiment.open_store()
+    for sentence in (outdated_sentence(experiment, store), relisted_sentence(experiment, store)):
+        if sentence:
+            warn(f"{experiment.name}: {sentence}")
     return new
 
 

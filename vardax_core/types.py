@@ -22,6 +22,7 @@ class ResultCode(IntEnum):
     FAILED = 4
     NOT_CONVERGED = 5
     OUT_OF_RANGE = 6
+    IMPLAUSIBLE = 7
 
 
 PAST_STATISTICS = ("departure", "chi2", "increment", "evidence")

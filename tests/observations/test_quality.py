@@ -29,6 +29,7 @@ def test_the_flag_attributes_name_every_code_once():
         "not_arrived": 9,
         "withheld": 10,
         "superseded": 11,
+        "rejected": 12,
     }
 
 

@@ -1,6 +1,8 @@
 """What states, and ensembles of them, are possible."""
 
+import functools
 import math
+from abc import abstractmethod
 from typing import Any
 
 import equinox as eqx
@@ -147,11 +149,12 @@ def possible_members(
     time: Int[Array, ""] | None = None,
     key: PRNGKeyArray | None = None,
 ) -> tuple[Float[Array, "member *state"], Int[Array, ""]]:
-    """Replace members that left the range of the possible, as a forecast that became unstable.
+    """Leave out members that left the range of the possible, as a forecast that became unstable.
 
     One such member would spoil the mean and the spread of all, in this cycle and in every later
-    one. Each becomes the mirror image of a possible member about the mean of the possible ones,
-    held in the range. Where fewer than half of the members are possible the others are drawn
+    one. It is left out: all members become the `recombined` ones of those that are possible, held
+    in the range, so that the analysis is that of the smaller ensemble, and as many members as
+    before come out of it. Where fewer than half of the members are possible the others are drawn
     from the climate instead; without a climate, an ensemble of which none is possible stays as it
     is.
 
@@ -163,30 +166,61 @@ def possible_members(
         key: for the draws; needed with a climate.
 
     Returns:
-        The members, the possible ones bit for bit, and the number of those replaced.
+        The members, bit for bit where all are possible, and the number of those left out.
     """
     members = ensemble.shape[0]
     ensemble = nearly_in_range(ensemble, valid_range, climate)
-    flat = ensemble.reshape(members, -1)
     possible = jnp.all(in_range(ensemble, valid_range).reshape(members, -1), axis=1)
     count = jnp.sum(possible, dtype=jnp.int32)
-    first_possible = jnp.argsort(~possible, stable=True).astype(jnp.int32)
-    turn = jnp.cumsum(~possible, dtype=jnp.int32) - 1
-    partner = flat[first_possible[turn % jnp.maximum(count, 1)]]
-    kept = jnp.where(possible[:, None], flat, 0.0)
-    mean = jnp.sum(kept, axis=0, keepdims=True) / jnp.maximum(count, 1).astype(flat.dtype)
-    reflected = (2 * mean - partner).reshape(ensemble.shape)
-    reflected = jnp.clip(reflected, *bounds_of(valid_range, ensemble)).reshape(members, -1)
-    mirrored = jnp.where(possible[:, None], flat, reflected)
-    repaired = jnp.where((count > 0) & (count < members), mirrored, flat)
-    repaired = repaired.reshape(ensemble.shape)
+    drawing = climate is not None and time is not None and key is not None
+    few = 2 * count < members if drawing else count == 0
+
+    def without(ensemble: Array, possible: Array) -> Array:
+        found = recombined(ensemble, possible)
+        return jnp.clip(found, *bounds_of(valid_range, found))
+
+    lost = (count < members) & ~few
+    repaired = where_wanted(lost, without, (ensemble, possible), ensemble)
     replaced = jnp.asarray(members, jnp.int32) - count
     if climate is None or time is None or key is None:
         return repaired, replaced
-    few = 2 * count < members
     drawn = drawn_where(few, climate, valid_range, repaired, time, key)
     own = (possible | ~few).reshape(-1, *(1,) * (ensemble.ndim - 1))
     return jnp.where(own, repaired, drawn), replaced
+
+
+def recombined(
+    ensemble: Float[Array, "member *state"], kept: Bool[Array, " member"]
+) -> Float[Array, "member *state"]:
+    """As many members with the mean and the covariances of those that are kept alone.
+
+    x_m = mean + sqrt((M - 1) / (K - 1)) sum_k Q_mk (x_k - mean) over the K kept ones, with an
+    orthogonal matrix Q that leaves the vector of ones as it is. The covariances (with divisors
+    M - 1 and K - 1) are then equal to rounding, and no member is another's copy.
+
+    Arguments:
+        ensemble: members, of which those that are not kept may hold anything.
+        kept: two at least.
+    """
+    members = ensemble.shape[0]
+    flat = ensemble.reshape(members, -1)
+    count = jnp.sum(kept).astype(flat.dtype)
+    mean = jnp.sum(jnp.where(kept[:, None], flat, 0.0), axis=0) / jnp.maximum(count, 1.0)
+    factor = jnp.sqrt((members - 1) / jnp.maximum(count - 1, 1.0))
+    anomalies = jnp.where(kept[:, None], flat - mean[None], 0.0)
+    mixed = jnp.asarray(_mixing(members), flat.dtype) @ anomalies
+    return (mean[None] + factor * mixed).reshape(ensemble.shape)
+
+
+@functools.lru_cache(maxsize=8)
+def _mixing(members: int) -> np.ndarray:
+    """An orthogonal matrix that leaves the vector of ones as it is and mixes all others."""
+    draw = np.random.default_rng(0)
+    start = draw.normal(size=(members, members))
+    start[:, 0] = 1.0
+    basis = np.linalg.qr(start)[0][:, 1:]
+    turn = np.linalg.qr(draw.normal(size=(members - 1, members - 1)))[0]
+    return np.full((members, members), 1 / members) + basis @ turn @ basis.T
 
 
 def drawn_where(
@@ -207,8 +241,25 @@ def drawn_where(
     return where_wanted(wanted, draw, (arrays, otherwise, time, key), otherwise)
 
 
-class Possible(eqx.Module):
-    """What the analyses of a cycle are held against.
+class AbstractRequirement(eqx.Module):
+    """What the analyses of a cycle are held against."""
+
+    @abstractmethod
+    def analysis(self, analysis: Analysis, background: Float[Array, "member *state"]) -> Analysis:
+        """Give the background in place of an analysis that must not be used.
+
+        Arguments:
+            analysis: of a step.
+            background: that it was made of.
+
+        Returns:
+            The analysis bit for bit where it may be used; else the background, with a code that
+            says why, see `unusable`.
+        """
+
+
+class Possible(AbstractRequirement):
+    """A range of values that is possible.
 
     Attributes:
         valid_range: smallest and largest possible value, unit of the state.
@@ -259,7 +310,10 @@ class Possible(eqx.Module):
 
 def unusable(analysis: Analysis) -> Bool[Array, ""]:
     """Whether a method failed, so that its analysis is none."""
-    failures = (ResultCode.NON_FINITE, ResultCode.FAILED, ResultCode.OUT_OF_RANGE)
+    failures = (
+        *(ResultCode.NON_FINITE, ResultCode.FAILED),
+        *(ResultCode.OUT_OF_RANGE, ResultCode.IMPLAUSIBLE),
+    )
     return jnp.any(jnp.stack([analysis.result == int(code) for code in failures]))
 
 

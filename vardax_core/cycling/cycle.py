@@ -12,11 +12,20 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.history import history_of
 from vardax_core.analysis.origin import Origin, needs_origin, with_origin
-from vardax_core.analysis.possible import Climate, Possible, Range, drawn_back, unusable
+from vardax_core.analysis.possible import (
+    AbstractRequirement,
+    Climate,
+    Possible,
+    Range,
+    drawn_back,
+    unusable,
+)
 from vardax_core.calibration.statistics import CycleView, Smoothed, cycle_statistics
 from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
 from vardax_core.cycling.biases import BiasCorrection, BiasState
+from vardax_core.cycling.given import with_given, without_bias
 from vardax_core.cycling.guard import Guard
+from vardax_core.cycling.increments import CAUSE, IncrementGuard, IncrementState, without_marks
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.cycling.recovery import restarted
 from vardax_core.cycling.smoother import AbstractSmoother, SmoothingState, smooth
@@ -24,7 +33,7 @@ from vardax_core.cycling.trust import TrustState
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.departures import Departures, Residuals
 from vardax_core.observations.placement import Placement, ReportedErrors, with_placement
-from vardax_core.types import Analysis, Observations, ensemble_mean
+from vardax_core.types import Analysis, Observations
 
 
 class CycleState(eqx.Module):
@@ -40,6 +49,7 @@ class CycleState(eqx.Module):
         past: means of past departures, see `DepartureHistory`, or None where the step
             does not look at them.
         bias: what is known of the biases of observations, or None where none is carried.
+        increments: what is remembered of them, or None where no guard judges them.
     """
 
     ensemble: Float[Array, "member *state"]
@@ -50,6 +60,7 @@ class CycleState(eqx.Module):
     smoothing: SmoothingState | None = None
     past: Float[Array, "statistic obs"] | None = None
     bias: BiasState | None = None
+    increments: IncrementState | None = None
 
 
 class CycleInput(eqx.Module):
@@ -66,7 +77,7 @@ class CycleInput(eqx.Module):
         background: members that are given from outside, or one state about which those of the
             model are laid; NaN where nothing is given, and None where nothing ever is.
         forecast: members as a model outside of the program made them, in place of its own; one
-            that was lost is NaN and is replaced, see `possible_members`. None for the program's.
+            that was lost is NaN and is left out, see `possible_members`. None for the program's.
     """
 
     observations: Observations
@@ -92,9 +103,11 @@ class CycleOutput(eqx.Module):
         trust_score: of the guard's monitor, NaN without a guard.
         statistics: sums for verification by the names of `SUMS`, with the channel as their first
             axis where they are of fields and a state has channels.
-        replaced_members: how many members' forecasts were impossible.
+        replaced_members: how many members' forecasts were impossible and left out.
         smoothed: what is known by now of an earlier cycle, or None without a smoother.
         correction: bias that was taken off every record, or None where none is.
+        increment_cause: number of the kind of mark by which the method's own increment was not
+            taken, see `KINDS`; 0 where it was.
     """
 
     background: Float[Array, "member *state"]
@@ -108,6 +121,7 @@ class CycleOutput(eqx.Module):
     replaced_members: Int[Array, ""]
     smoothed: Smoothed | None = None
     correction: Float[Array, " obs"] | None = None
+    increment_cause: Int[Array, ""] | None = None
 
 
 class CycleProgram(eqx.Module):
@@ -124,7 +138,7 @@ class CycleProgram(eqx.Module):
         guard: when not to trust the step and what to do then, or None.
         smoother: corrects earlier analyses by later ones beside the cycle, or None.
         valid_range: smallest and largest possible value of the state; a member with a forecast
-            beyond is replaced, see `possible_members`, and an analysis beyond is not taken, see
+            beyond is left out, see `possible_members`, and an analysis beyond is not taken, see
             `Possible`.
         channels: whether the first axis of a state is the channel, so that each is scored apart.
         reported: whether the observations are real, so that the withheld ones are what there is to
@@ -134,6 +148,7 @@ class CycleProgram(eqx.Module):
         climate: of the state; bounds the spread of analyses, see `drawn_back`, and gives members
             where there are no others. None where it is not known.
         bias: takes the biases of platforms off their records, or None.
+        increments: judges increments in state space, or None.
     """
 
     model: AbstractForecastModel
@@ -151,6 +166,7 @@ class CycleProgram(eqx.Module):
     reported: bool = eqx.field(static=True, default=False)
     errors: ReportedErrors | None = eqx.field(static=True, default=None)
     bias: BiasCorrection | None = None
+    increments: IncrementGuard | None = None
 
     @property
     def interval(self) -> int:
@@ -178,14 +194,17 @@ class CycleProgram(eqx.Module):
             if history is None
             else history.init(self.step.operator.obs_size, ensemble.dtype),
             bias=None if self.bias is None else self.bias.init(ensemble.dtype),
+            increments=None if self.increments is None else self.increments.init(ensemble),
         )
 
     def fitted(self, state: CycleState) -> CycleState:
-        """A stored state with room for the platforms that have come since."""
-        if self.bias is None:
-            return state
-        bias = self.bias.fitted(state.bias, state.ensemble.dtype)
-        return dataclasses.replace(state, bias=bias)
+        """A stored state with room for what it does not hold yet."""
+        increments, bias = state.increments, state.bias
+        if self.increments is not None and increments is None:
+            increments = self.increments.init(state.ensemble)
+        if self.bias is not None:
+            bias = self.bias.fitted(state.bias, state.ensemble.dtype)
+        return dataclasses.replace(state, bias=bias, increments=increments)
 
     def run(
         self, state: CycleState, given: CycleInput, *, key: PRNGKeyArray
@@ -203,7 +222,9 @@ class CycleProgram(eqx.Module):
         correction = None
         if self.bias is not None:
             correction = self.bias.correction(state.bias, given.observations.values.dtype)
-            given = without_bias(given, correction)
+            withheld = given.withheld and without_bias(given.withheld, correction)
+            own = without_bias(given.observations, correction)
+            given = dataclasses.replace(given, observations=own, withheld=withheld)
         purpose = functools.partial(cycle_key, key, state.cycle)
         origin = Origin(
             ensemble=state.ensemble,
@@ -214,7 +235,7 @@ class CycleProgram(eqx.Module):
             valid_range=self.valid_range,
             climate=self.climate,
         )
-        possible = Possible(self.valid_range, self.climate)
+        within = Possible(self.valid_range, self.climate)
         if given.forecast is None:
             background, replaced = origin.forecast(state.ensemble)
         else:
@@ -237,6 +258,11 @@ class CycleProgram(eqx.Module):
         if history is not None and past is not None:
             observations = dataclasses.replace(observations, past=history.standardised(past))
 
+        possible: AbstractRequirement = within
+        if self.increments is not None and state.increments is not None:
+            possible = self.increments.requirement(
+                state.increments, within, self.step.operator, departures, state.ensemble
+            )
         analysis_key = purpose(Purpose.ANALYSIS)
         method = jnp.zeros((), jnp.int32)
         trust, trust_score = state.trust, jnp.full((), jnp.nan, background.dtype)
@@ -255,9 +281,16 @@ class CycleProgram(eqx.Module):
             )
             raw, method = verdict.analysis, verdict.method
             trust, trust_score = verdict.trust, verdict.score
+        increments, cause = state.increments, None
+        if self.increments is not None and increments is not None:
+            cause = raw.diagnostics[CAUSE]
+            increments = self.increments.update(
+                increments, raw, background, departures, method == 0
+            )
+            raw = without_marks(raw)
         analysis, spread, factor = raw, state.spread, jnp.ones((), background.dtype)
         if self.adaptation is not None:
-            analysis, factor = self.adaptation.adapted(raw, state.spread, possible)
+            analysis, factor = self.adaptation.adapted(raw, state.spread, within)
             updated = self.adaptation.update(
                 state.spread,
                 step,
@@ -323,6 +356,7 @@ class CycleProgram(eqx.Module):
             replaced_members=replaced,
             smoothed=smoothed,
             correction=correction,
+            increment_cause=cause,
         )
         following = CycleState(
             ensemble=analysis.ensemble,
@@ -333,40 +367,9 @@ class CycleProgram(eqx.Module):
             smoothing=smoothing,
             past=past,
             bias=bias,
+            increments=increments,
         )
         return following, output
-
-
-def without_bias(given: CycleInput, correction: Float[Array, " obs"]) -> CycleInput:
-    """The same inputs with a correction taken off the values of every record."""
-
-    def corrected(observations: Observations) -> Observations:
-        values = observations.values - correction[None]
-        return dataclasses.replace(observations, values=values)
-
-    withheld = None if given.withheld is None else corrected(given.withheld)
-    return dataclasses.replace(given, observations=corrected(given.observations), withheld=withheld)
-
-
-def with_given(
-    background: Float[Array, "member *state"], given: Float[Array, "given *state"]
-) -> Float[Array, "member *state"]:
-    """Put members that are given in the place of the model's, wherever they are finite.
-
-    A single state is the mean about which the anomalies of the model's members are laid.
-
-    Raises:
-        ValueError: if there are several, and not as many as there are members.
-    """
-    count, members = given.shape[0], background.shape[0]
-    if count not in (1, members):
-        raise ValueError(
-            f"A forecast of {count} members is given to an ensemble of {members}; set members to "
-            f"{count}."
-        )
-    if count == 1:
-        given = given + (background - ensemble_mean(background)[None])
-    return jnp.where(jnp.isfinite(given), given, background)
 
 
 def scan_cycles(

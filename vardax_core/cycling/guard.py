@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.branches import where_wanted
-from vardax_core.analysis.possible import Possible, unusable
+from vardax_core.analysis.possible import AbstractRequirement, Possible, unusable
 from vardax_core.cycling.trust import DepartureMonitor, TrustState, departure_checks
 from vardax_core.observations.departures import Departures
 from vardax_core.types import (
@@ -64,7 +64,7 @@ class Guard(eqx.Module):
         departures: Departures,
         trust: TrustState,
         *,
-        possible: Possible = Possible(),  # noqa: B008 (frozen)
+        possible: AbstractRequirement = Possible(),  # noqa: B008 (frozen)
         key: PRNGKeyArray,
     ) -> Verdict:
         """Analyse one cycle with the first method of the chain that can be used.
@@ -123,7 +123,7 @@ class Guard(eqx.Module):
 def _if_wanted(
     wanted: Bool[Array, ""],
     fallback: AbstractAnalysisStep,
-    possible: Possible,
+    possible: AbstractRequirement,
     background: Float[Array, "member *state"],
     observations: Observations,
     key: PRNGKeyArray,

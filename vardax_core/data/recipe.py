@@ -6,7 +6,7 @@ A recipe says where observations come from; how they are assimilated belongs to 
 import hashlib
 import pathlib
 from collections.abc import Iterator
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -46,6 +46,8 @@ from vardax_core.words import faults_of
 
 ONLY_REPORTED = ("regions", "leads")
 """Keys that change no analysis, only what a report says of it; no digest has them."""
+OPERATIONAL = ("implausible",)
+"""Keys that change no analysis, only when a run ends; no digest has them."""
 
 
 class FileVariable(NamedTuple):
@@ -124,6 +126,17 @@ class Recipe(Section):
         le=100,
         description="cycles that a report forecasts from every analysis, to score the forecasts "
         "by the observations of later cycles; by default none",
+    )
+    implausible: Literal["fallback", "hold"] | None = Field(
+        default=None,
+        description="what is done where an increment is implausible: a fallback's analysis or the "
+        "background is committed in its place with the code IMPLAUSIBLE (fallback, the default), "
+        "or nothing is, and the experiment is held (hold)",
+    )
+    balance: str | None = Field(
+        default=None,
+        min_length=1,
+        description="field of the forecast model that increments must be in balance with",
     )
     screening: Screening | None = Field(
         default=None, description="quality control beyond the bounds of the variable"
@@ -298,7 +311,7 @@ class Recipe(Section):
     @property
     def digest(self) -> str:
         """SHA-256 of everything the recipe says but what only a report is made with."""
-        plain = self.model_dump_json(exclude=set(ONLY_REPORTED))
+        plain = self.model_dump_json(exclude={*ONLY_REPORTED, *OPERATIONAL})
         return hashlib.sha256(plain.encode()).hexdigest()
 
     @property

@@ -24,6 +24,8 @@ _MOVED: tuple[tuple[Path, Path], ...] = (
     (("cycle", "interval"), ("cycle_interval",)),
     (("cycle", "window"), ("window",)),
     (("cycle", "latency"), ("latency",)),
+    (("cycle", "implausible"), ("implausible",)),
+    (("cycle", "balance"), ("balance",)),
     (("verification", "burn_in"), ("burn_in",)),
     (("verification", "withheld"), ("withheld",)),
     (("verification", "regions"), ("regions",)),

@@ -24,6 +24,8 @@ LATER_SECTIONS = frozenset(
             "heights",
             "regions",
             "leads",
+            "implausible",
+            "balance",
             "further",
             "channels",
             "operator",

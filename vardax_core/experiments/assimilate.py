@@ -13,6 +13,7 @@ from vardax_core.cycling.cycle import CycleOutput, CycleState
 from vardax_core.cycling.engine import Engine, SegmentInput
 from vardax_core.cycling.pipeline import overlapped
 from vardax_core.data.errors import PeriodError
+from vardax_core.data.rejected import list_record
 from vardax_core.data.timeaxis import from_minutes, to_minutes
 from vardax_core.data.window import cycle_times
 from vardax_core.experiments.experiment import Experiment
@@ -25,6 +26,7 @@ from vardax_core.experiments.segments import (
     restore_state,
     state_arrays,
 )
+from vardax_core.experiments.watched import hold_if_implausible, said
 from vardax_core.store import ExperimentStore, SupersededError, Tip
 from vardax_core.store.experiment import OBSERVATIONS
 from vardax_core.store.store import MADE_FROM
@@ -124,9 +126,12 @@ def provenance(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def segment_record(times: np.ndarray, flagged: int, seconds: float) -> dict[str, Any]:
-    """What a commit says about its cycles."""
+def segment_record(
+    times: np.ndarray, flagged: int, seconds: float, lost: int = 0
+) -> dict[str, Any]:
+    """What a commit says about its cycles, the members that were left out of them included."""
     return {
+        **({"lost_members": lost} if lost else {}),
         "first_cycle": str(times[0].astype("datetime64[m]")),
         "last_cycle": str(times[-1].astype("datetime64[m]")),
         "cycles": len(times),
@@ -193,10 +198,11 @@ class Assimilation:
         Raises:
             StoreBusyError: if another process is writing.
             SupersededError: if another process has published these cycles meanwhile.
+            ImplausibleIncrementError: if the recipe holds the experiment at such an increment.
             StorageError: if the file system refuses.
             HostForecastError: if a host model loses more than half of the members.
         """
-        made_from = {MADE_FROM: self._reader.snapshot}
+        made_from = {MADE_FROM: self._reader.snapshot, **list_record(self._reader.rejected)}
         record = {**(metadata or {}), **provenance(self.experiment, self.prepared), **made_from}
         self._state = None
         self._committed = self.store.tip().last_time
@@ -228,10 +234,9 @@ class Assimilation:
             made = host.background(state, segment[0])
             given = self._with_forecast(self._read(segment), made.members)
             started = self._finish(self._start(segment, given))
-            lost = {"lost_members": len(made.lost)} if made.lost else {}
-            report = self._commit(started, {**record, **lost})
+            report = self._commit(started, record)
             host.clear(segment[0])
-            yield dataclasses.replace(report, warnings=made.warnings())
+            yield dataclasses.replace(report, warnings=(*made.warnings(), *report.warnings))
 
     def _with_forecast(self, given: SegmentInput, members: np.ndarray) -> SegmentInput:
         return dataclasses.replace(given, forecast=self.engine.place(members[None]))
@@ -256,6 +261,7 @@ class Assimilation:
     def _commit(self, started: _Started, record: Mapping[str, Any]) -> SegmentReport:
         times, seconds, forecast = started.times, started.seconds, self._reader.forecast
         output = on_host(started.output, len(times))
+        hold_if_implausible(self.experiment, times, output)
         flagged = int(np.sum(output.analysis.result != 0))
         before = self._committed
         with self.store.writer(wait=60.0) as writer:
@@ -271,12 +277,13 @@ class Assimilation:
                 widths=self._form.widths,
                 metadata={
                     **record,
-                    **segment_record(times, flagged, seconds),
+                    **segment_record(times, flagged, seconds, int(np.sum(output.replaced_members))),
                     **({} if forecast is None else forecast.record(times)),
                 },
             )
         self._committed = tip.last_time
-        warnings = () if forecast is None else forecast.warnings(times)
+        warnings = said(times, output)
+        warnings += () if forecast is None else forecast.warnings(times)
         return SegmentReport(times[0], times[-1], len(times), flagged, seconds, tip, warnings)
 
     def _stored_state(self, times: np.ndarray) -> CycleState:

@@ -22,13 +22,10 @@ from vardax_core.cycling.streams import (
     seam_between,
 )
 from vardax_core.data.channels import stacked
+from vardax_core.data.rejected import list_record
 from vardax_core.data.timeaxis import to_minutes
 from vardax_core.data.window import cycle_times
-from vardax_core.experiments.assimilate import (
-    CYCLE_GROUPS,
-    provenance,
-    segment_record,
-)
+from vardax_core.experiments.assimilate import CYCLE_GROUPS, provenance, segment_record
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.prepared import Prepared, experiment_key
 from vardax_core.experiments.segments import SegmentReader, StoredForm, restore_state
@@ -41,6 +38,7 @@ from vardax_core.experiments.stream_progress import (
     StreamsUnfinishedError,
     seams_of,
 )
+from vardax_core.experiments.watched import hold_if_implausible
 from vardax_core.store import ExperimentStore, SupersededError, Tip
 from vardax_core.store.store import MADE_FROM
 from vardax_core.words import counted
@@ -212,7 +210,7 @@ class Backfill:
             SupersededError: if another process runs the same streams.
             StoreBusyError, StorageError: see `Writer.append`.
         """
-        made_from = {MADE_FROM: self._reader.snapshot}
+        made_from = {MADE_FROM: self._reader.snapshot, **list_record(self._reader.rejected)}
         record = {**(metadata or {}), **provenance(self.experiment, self._prepared), **made_from}
         self._group = None
         return overlapped(
@@ -316,7 +314,7 @@ class Backfill:
         self, work: ExperimentStore, started: _Started, record: Mapping[str, Any]
     ) -> RoundReport:
         output, state = jax.tree.map(np.asarray, (started.output, started.state))
-        pieces, kept_times, flagged, spin_up = [], [], 0, 0
+        pieces, kept_times, flagged, lost, spin_up = [], [], 0, 0, 0
         seams: dict[int, np.ndarray | None] = {}
         streams = self.groups[started.round.group]
         for number, (stream, span) in enumerate(zip(streams, started.round.spans, strict=True)):
@@ -330,13 +328,15 @@ class Backfill:
             spin_up += skipped
             seams[stream.number] = self._seam_mean(stream, span, lane)
             if len(times):
+                hold_if_implausible(self.experiment, times, kept)
                 flagged += int(np.sum(kept.analysis.result != 0))
+                lost += int(np.sum(kept.replaced_members))
                 pieces.append((to_minutes(times), self._form.groups(kept)))
                 kept_times.append(times)
         together = np.sort(np.concatenate([*kept_times, np.empty(0, self._times.dtype)]))
         facts = {"cycles": 0, "flagged": 0, "compute_seconds": started.seconds}
         if len(together):
-            facts = segment_record(together, flagged, started.seconds)
+            facts = segment_record(together, flagged, started.seconds, lost)
             if self._reader.forecast is not None:
                 facts |= self._reader.forecast.record(together)
         metadata = {**record, **facts, "spin_up": spin_up}

@@ -85,8 +85,7 @@ class HostMembers:
         which = "; ".join(f"member {lost.number}: {lost.why}" for lost in self.lost)
         return (
             f"{time}: {counted(len(self.lost), 'member')} of {len(self.members)} had no forecast "
-            f"after {ATTEMPTS} attempts, and mirror images of others about their mean stand in "
-            f"({which})",
+            f"after {ATTEMPTS} attempts and left out of the analysis ({which})",
         )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vardax_core.cycling.cycle import CycleProgram
-from vardax_core.data.errors import SourceFormatError
+from vardax_core.cycling.increments import IncrementGuard
+from vardax_core.data.errors import RecipeError, SourceFormatError
 from vardax_core.data.ingest import SIMULATED, source_digest
 from vardax_core.data.observed_period import ObservedPeriod
 from vardax_core.data.recipe import Recipe
@@ -21,6 +22,7 @@ from vardax_core.experiments.problem import Learnable, prior_of, problem_of
 from vardax_core.experiments.settings import ExperimentSettings, training_digest
 from vardax_core.methods.base import AbstractLearningMethod, Problem, Trained
 from vardax_core.methods.priors import Progress
+from vardax_core.models.base import AbstractBalancedModel, AbstractForecastModel
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.training.promotion import champion, gate_provenance
 from vardax_core.training.registry import ModelNotFoundError, ModelRegistry, ModelVersion
@@ -181,12 +183,33 @@ def prepare_method(
         reported=recipe.reported,
         errors=problem.prior.reported_errors,
         bias=problem.prior.bias_correction(platforms) if platforms else None,
+        increments=increment_guard(recipe, made.forecast, grid),
     )
     versions = {} if version is None else {settings.method: version}
     hosted = recipe.host is not None and not made.own_forecast
     prepared = Prepared(program, made.climatology, settings.members, versions, hosted)
     prepared = prepared.within(*recipe.valid_range)
     return prepared.with_lag(settings.lag).in_precision(settings.precision)
+
+
+def increment_guard(
+    recipe: Recipe, model: AbstractForecastModel, grid: AbstractGrid
+) -> IncrementGuard:
+    """What judges the increments of a recipe's cycles.
+
+    Raises:
+        RecipeError: if the recipe names a balance that the forecast model does not have.
+    """
+    known = model.balance if isinstance(model, AbstractBalancedModel) else None
+    if recipe.balance not in (None, known):
+        raise RecipeError(
+            f"Recipe '{recipe.name}', cycle.balance: expected "
+            f"{'no balance' if known is None else known} with {type(model).__name__}, got "
+            f"{recipe.balance}; leave it out, or name what the model has."
+        )
+    apart = bool(recipe.channels) or len(model.state_shape) == 3
+    mask = None if grid.mask is None else np.asarray(grid.mask)
+    return IncrementGuard.of(model, mask, apart=apart, balance=recipe.balance is not None)
 
 
 def _with_what_was_learned(

@@ -1,7 +1,8 @@
-"""Cycles that were made before their observations were revised."""
+"""Cycles that were made before their observations were revised, or with another reject list."""
 
 import numpy as np
 
+from vardax_core.data.rejected import REJECT_LIST, Rejection, rejected_of
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.observed import REVISED
@@ -44,6 +45,49 @@ def outdated_cycles(experiment: Experiment, store: ExperimentStore) -> int:
             minutes = minutes[since <= minutes + duration_to_minutes(cut_off)]
         outdated |= (made > number) & np.isin(times[:, None] + offsets, minutes).any(axis=1)
     return int(outdated.sum())
+
+
+def relisted_cycles(
+    experiment: Experiment, store: ExperimentStore
+) -> tuple[int, tuple[Rejection, ...]]:
+    """How many cycles of a store were made without an entry that the reject list has now, or with
+    one that it has no longer, and the entries.
+
+    An entry concerns the cycles whose window it reaches into. Of methods that carry members those
+    that follow would differ too, and are not counted.
+    """
+    now = rejected_of(experiment.recipe.name)
+    times = to_minutes(store.dataset("analysis")["time"].values)
+    window = experiment.recipe.window
+    spacing = duration_to_minutes(window.spacing)
+    before, after = (window.times - 1) * spacing, (window.after or 0) * spacing
+    concerned, differing = np.zeros(times.size, bool), []
+    for record in store.history():
+        if MADE_FROM not in record.metadata or "first_cycle" not in record.metadata:
+            continue
+        ends = np.array([record.metadata[n] for n in ("first_cycle", "last_cycle")], "M8[m]")
+        first, last = to_minutes(ends)
+        within = (times >= first) & (times <= last)
+        then = tuple(map(Rejection.model_validate, record.metadata.get(REJECT_LIST, ())))
+        for entry in {*then} ^ {*now}:
+            since, until = entry.span
+            reached = within & (times + after >= since) & (times - before <= until)
+            concerned |= reached
+            if reached.any() and entry not in differing:
+                differing.append(entry)
+    return int(concerned.sum()), tuple(differing)
+
+
+def relisted_sentence(experiment: Experiment, store: ExperimentStore) -> str | None:
+    """What somebody who runs an experiment should know of such cycles; None without any."""
+    count, entries = relisted_cycles(experiment, store)
+    if not count:
+        return None
+    return (
+        f"{counted(count, 'cycle')} of {store.tip().cycles} were made with another reject list "
+        f"({'; '.join(entry.words for entry in entries)}); they stay as they are, and another root "
+        "makes them anew"
+    )
 
 
 def outdated_sentence(experiment: Experiment, store: ExperimentStore) -> str | None:

@@ -12,24 +12,27 @@ import xarray as xr
 from vardax_core.cycling.adaptation import SpreadState
 from vardax_core.cycling.biases import BiasState
 from vardax_core.cycling.cycle import CycleOutput, CycleProgram, CycleState
+from vardax_core.cycling.increments import IncrementState
 from vardax_core.cycling.smoother import SmoothingState
 from vardax_core.cycling.trust import TrustState
 from vardax_core.data.channels import names_of, split_by, stacked
 from vardax_core.data.masks import frame_mask
 from vardax_core.data.recipe import Recipe
+from vardax_core.data.rejected import rejected_of, with_rejected
+from vardax_core.data.reports import OWN_CODE, PLATFORM
 from vardax_core.data.space import state_grid
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.data.window import windows
 from vardax_core.experiments.forecast_inputs import ForecastInputs
 from vardax_core.experiments.record_inputs import RecordInputs
 from vardax_core.experiments.settings import ExperimentSettings
-from vardax_core.experiments.store_layout import STATION
-from vardax_core.observations.quality import QualityCode
+from vardax_core.experiments.store_layout import INCREMENT_CAUSE, STATION
+from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.store import ExperimentStore
 from vardax_core.store.experiment import NATURE_RUN, OBSERVATIONS
 
-BIAS = "bias_"
-"""Begins the names of what a store knows of biases."""
+BIAS, INCREMENTS = "bias_", "increments_"
+"""Begin the names of what a store knows of biases, and of increments."""
 
 
 class SegmentReader:
@@ -40,6 +43,7 @@ class SegmentReader:
         settings: of the experiment; say what is in time, and the precision.
         length: cycles of a segment, padding included.
         snapshot: of the observations that are read, whatever is added to them meanwhile.
+        rejected: the reject list beside the recipe, as it was when the reader was made.
         width: columns of the observations.
         forecast: gives the backgrounds where files hold them, or None.
 
@@ -71,6 +75,7 @@ class SegmentReader:
         self.width = int(self._observations.sizes[STATION])
         if settings.cut_off is None:
             self._observations = self._observations.drop_vars("arrival_time")
+        self._platforms = tuple(str(n) for n in store.arrays("platforms").get("name", ()))
         self._truth = self._records = None
         analysis = store.dataset("analysis")
         self.forecast = None
@@ -78,6 +83,7 @@ class SegmentReader:
             self.forecast = ForecastInputs(recipe, settings, analysis)
         grid_shape = tuple(analysis.sizes[dim] for dim in recipe.state_dims)
         self._shape = recipe.state_shape(grid_shape)
+        self.rejected = rejected_of(recipe.name)
         if recipe.reported:
             grid = state_grid(analysis, recipe)
             self._records = RecordInputs(recipe, settings, grid, program, self.width, even=even)
@@ -109,6 +115,8 @@ class SegmentReader:
         rows = self._rows(times)
         dtype = np.dtype(self.settings.dtype)
         observations = self._in_precision(self._observations.isel(time=rows).load())
+        if self.rejected:
+            observations = self._without_rejected(observations)
         if self._records is not None:
             arrays = self._records.of(observations, times)
         else:
@@ -127,6 +135,22 @@ class SegmentReader:
             lambda array: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]), arrays
         )
         return padded | {"valid": np.arange(self.length) < len(times)}
+
+    def _without_rejected(self, observations: xr.Dataset) -> xr.Dataset:
+        """The same with the codes of the reject list."""
+        numbers = np.arange(observations.sizes[STATION])
+        names: tuple[str, ...] = tuple(map(str, numbers))
+        platforms = np.broadcast_to(numbers, (observations.sizes["time"], numbers.size))
+        if self.recipe.reported:
+            names = self._platforms
+            platforms = observations[PLATFORM].transpose("time", STATION).to_numpy()
+        minutes = to_minutes(observations["time"].values)
+        changed = {}
+        for key in {QUALITY_CONTROL, OWN_CODE} & set(observations):
+            before = observations[key].transpose("time", STATION)
+            found = with_rejected(before.to_numpy(), minutes, platforms, names, self.rejected)
+            changed[key] = before.copy(data=found)
+        return observations.assign(changed)
 
     def _in_precision(self, observations: xr.Dataset) -> xr.Dataset:
         name = self.recipe.observed.name
@@ -161,6 +185,7 @@ class StoredForm:
         width: columns of observations in the store, once it has those of what was read.
         mask: True at the points that belong to the state, or None for all; the others are NaN.
         of_records: what the store has of every observation, in the group `innovations`.
+        of_cycles: what it has of every cycle, in the group `diagnostics`.
     """
 
     names: tuple[str, ...]
@@ -169,6 +194,7 @@ class StoredForm:
     width: int
     mask: np.ndarray | None = None
     of_records: tuple[str, ...] = ()
+    of_cycles: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, store: ExperimentStore, recipe: Recipe, dtype: str, columns: int) -> "StoredForm":
@@ -176,8 +202,11 @@ class StoredForm:
         width = max(columns, int(store.dataset("innovations").sizes[STATION]))
         mask = frame_mask(store.dataset("analysis"), recipe.state_dims)
         names = tuple(names_of(recipe))
-        kept = tuple(str(name) for name in store.dataset("innovations").data_vars)
-        return cls(names, len(recipe.state_dims), dtype, width, mask, kept)
+        kept, cycles = (
+            tuple(str(name) for name in store.dataset(group).data_vars)
+            for group in ("innovations", "diagnostics")
+        )
+        return cls(names, len(recipe.state_dims), dtype, width, mask, kept, cycles)
 
     @property
     def widths(self) -> dict[str, int]:
@@ -208,8 +237,16 @@ class StoredForm:
                 "analysis_method": np.asarray(output.method, np.int8),
                 "trust_score": np.asarray(output.trust_score, np.float64),
                 "replaced_members": np.asarray(output.replaced_members, np.int16),
+                **self._cause(output),
             },
         }
+
+    def _cause(self, output: CycleOutput) -> dict[str, np.ndarray]:
+        if INCREMENT_CAUSE not in self.of_cycles:
+            return {}
+        cause = output.increment_cause
+        none = np.zeros(np.shape(output.method), np.int8)
+        return {INCREMENT_CAUSE: none if cause is None else np.asarray(cause, np.int8)}
 
     def _of_records(self, output: CycleOutput) -> dict[str, np.ndarray]:
         """What the store has room for: one of an earlier version has less."""
@@ -270,6 +307,8 @@ def state_arrays(state: CycleState) -> dict[str, np.ndarray]:
         optional["past_departures"] = np.asarray(state.past)
     if state.bias is not None:
         optional |= {f"{BIAS}{k}": np.asarray(v) for k, v in vars(state.bias).items()}
+    if state.increments is not None:
+        optional |= {f"{INCREMENTS}{k}": np.asarray(v) for k, v in vars(state.increments).items()}
     return {
         "ensemble": np.asarray(state.ensemble),
         "cycle": np.asarray(state.cycle),
@@ -306,7 +345,16 @@ def restore_state(arrays: Mapping[str, np.ndarray]) -> CycleState:
         smoothing=smoothing,
         past=given.get("past_departures"),
         bias=bias_of(given),
+        increments=increments_of(given),
     )
+
+
+def increments_of(arrays: Mapping[str, Any]) -> IncrementState | None:
+    """What the arrays of a state say of increments; None where an earlier version made them."""
+    names = IncrementState.__dataclass_fields__
+    if f"{INCREMENTS}count" not in arrays:
+        return None
+    return IncrementState(**{name: jnp.asarray(arrays[f"{INCREMENTS}{name}"]) for name in names})
 
 
 def bias_of(arrays: Mapping[str, Any]) -> BiasState | None:

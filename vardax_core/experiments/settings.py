@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from vardax_core.data.errors import RecipeError
-from vardax_core.data.recipe import ONLY_REPORTED, Recipe
+from vardax_core.data.recipe import ONLY_REPORTED, OPERATIONAL, Recipe
 from vardax_core.data.scalars import Duration
 from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.experiments.problem import prior_of
@@ -286,7 +286,7 @@ def experiment_digest(recipe: Recipe, settings: ExperimentSettings) -> str:
             "forecast": {"timeout", "parallel"},
             "members": True,
             "methods": True,
-            **dict.fromkeys(ONLY_REPORTED, True),
+            **dict.fromkeys((*ONLY_REPORTED, *OPERATIONAL), True),
         },
     )
     return digest_of(recipe=plain, settings=settings)
@@ -294,8 +294,8 @@ def experiment_digest(recipe: Recipe, settings: ExperimentSettings) -> str:
 
 def observation_digest(recipe: Recipe) -> str:
     """Digest of all that decides the observations of a recipe, whatever is done with them."""
-    people = ("title", "attribution", "burn_in", "latency", "members", "methods")
-    apart: dict[str, Any] = dict.fromkeys((*people, "training", "cycle_interval"), True)
+    people = ("title", "attribution", "burn_in", "latency", "members", "methods", *OPERATIONAL)
+    apart: dict[str, Any] = dict.fromkeys((*people, "training", "cycle_interval", "balance"), True)
     if recipe.forecast_files is None:
         apart["forecast"] = True
     return digest_of(recipe=recipe.model_dump(mode="json", exclude=apart | {"period": {"end"}}))

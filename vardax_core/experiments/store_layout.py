@@ -16,6 +16,7 @@ from vardax_core.calibration.statistics import (
     AbstractStatistic,
     declared_sums,
 )
+from vardax_core.cycling.marks import NAMES
 from vardax_core.data.channels import channel_attributes
 from vardax_core.data.conventions import attributes_of
 from vardax_core.data.ingest import Ingested
@@ -49,6 +50,8 @@ COLUMNS = 64
 """It has a multiple of so many columns."""
 OBSERVED_DTYPE = "float32"
 """Of observations and truths as they are stored, whatever the precision of an experiment."""
+INCREMENT_CAUSE = "increment_cause"
+"""Name of the diagnostic that says which kind of mark was wrong."""
 TIMES = 512
 """Observation times of an object of an observation store, where they are small."""
 
@@ -236,8 +239,16 @@ def _diagnostics(
     found["trust_score"] = Diagnostic(
         attrs={"long_name": "distance of past departures from the usual", "units": "1"}
     )
+    found[INCREMENT_CAUSE] = Diagnostic(
+        dtype="int8",
+        attrs={
+            "long_name": "why the increment of the method itself was not taken",
+            "flag_values": list(range(len(NAMES))),
+            "flag_meanings": " ".join(NAMES),
+        },
+    )
     found["replaced_members"] = Diagnostic(
         dtype="int16",
-        attrs={"long_name": "members whose forecast was impossible and was replaced", "units": "1"},
+        attrs={"long_name": "members whose forecast was impossible and was left out", "units": "1"},
     )
     return found

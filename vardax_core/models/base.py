@@ -1,6 +1,7 @@
 """What every forecast model is."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -81,3 +82,17 @@ class AbstractForecastModel(eqx.Module):
 
         _, states = jax.lax.scan(body, (state, time), jax.random.split(key, n_steps))
         return states
+
+
+class AbstractBalancedModel(AbstractForecastModel):
+    """A model that knows a field which a state and its increments are in balance with.
+
+    Class attributes:
+        balance: by which recipes choose that field.
+    """
+
+    balance: ClassVar[str]
+
+    @abstractmethod
+    def balanced(self, state: Float[Array, "*state"]) -> Float[Array, "*state"]:
+        """The field that belongs to a state, in the unit of the model; linear in the state."""

@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from pydantic import Field
 
-from vardax_core.models.base import AbstractForecastModel
+from vardax_core.models.base import AbstractBalancedModel
 from vardax_core.models.settings import AbstractModelSettings, Axis, metres, numbered
 
 
-class QuasiGeostrophic(AbstractForecastModel):
+class QuasiGeostrophic(AbstractBalancedModel):
     """Potential vorticity of two layers under a sheared mean flow, unstable to eddies.
 
     q_1 = lap psi_1 + F1 (psi_2 - psi_1), q_2 = lap psi_2 + F2 (psi_1 - psi_2), and
@@ -40,6 +40,8 @@ class QuasiGeostrophic(AbstractForecastModel):
     Oceanic Fluid Dynamics, section 5.4; Arbic and Flierl (2004), doi:10.1175/1520-0485(2004)
     034<2257:BUGTIT>2.0.CO;2 (filter).
     """
+
+    balance: ClassVar[str] = "streamfunction"
 
     size: int = eqx.field(static=True, default=64)
     length: float = eqx.field(static=True, default=1e6)
@@ -106,6 +108,9 @@ class QuasiGeostrophic(AbstractForecastModel):
         inversion = jnp.asarray(self._inversion(), spectral.dtype)
         psi = jnp.einsum("ijlk,jlk->ilk", inversion, spectral)
         return jnp.fft.irfft2(psi, s=state.shape[-2:])
+
+    def balanced(self, state: Float[Array, "*state"]) -> Float[Array, "*state"]:
+        return self.streamfunction(state)
 
     def spectral_tendency(self, q: Array) -> Array:
         """Time derivative of the Fourier coefficients of q, per second."""

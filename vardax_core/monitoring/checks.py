@@ -21,6 +21,7 @@ FELL_BACK = (
     ResultCode.NON_FINITE,
     ResultCode.FAILED,
     ResultCode.OUT_OF_RANGE,
+    ResultCode.IMPLAUSIBLE,
 )
 
 

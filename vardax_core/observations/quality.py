@@ -23,6 +23,7 @@ class QualityCode(IntEnum):
     NOT_ARRIVED = 9
     WITHHELD = 10
     SUPERSEDED = 11
+    REJECTED = 12
 
 
 HALF_NORMAL_MEDIAN = 0.6745

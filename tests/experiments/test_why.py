@@ -1,0 +1,71 @@
+"""Why an analysis is what it is: parts sum to the increment, refusals have their numbers."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.experiments import small
+from vardax_core.data.errors import PeriodError
+from vardax_core.experiments.why import contributions, explain, place_of_observation
+from vardax_core.state.grids.base import OutsideDomainError
+
+
+@pytest.fixture(scope="module", params=["letkf", "oi"])
+def cycled(request, tmp_path_factory):
+    root = tmp_path_factory.mktemp("why")
+    made = small.experiment_of(root, request.param)
+    store = small.ingested_store(made)
+    if made.needs_training:
+        made.train(None, lambda *_: None)
+    small.catch_up(made, store, "2000-01-02T00:00")
+    return made, store
+
+
+def test_the_parts_sum_to_the_increment_and_it_is_the_stored_one(cycled):
+    made, store = cycled
+    time = store.dataset("analysis")["time"].values[-1]
+    for place in ((0.0,), (5.0,)):
+        found = explain(made, store, time, place)
+        total = sum(one.contribution for one in found.entered)
+        assert abs(total + found.rest - found.increment) <= 1e-5 * abs(found.increment)
+        assert found.entered
+        assert found.result == "ok"
+        np.testing.assert_allclose(found.made, found.analysis, atol=2e-4)
+        largest = [abs(one.contribution) for one in found.entered]
+        assert largest == sorted(largest, reverse=True)
+    again = place_of_observation(made, store, found.entered[0].id)
+    assert again[0] == time
+
+
+def test_what_is_not_there_is_refused_in_a_sentence(cycled):
+    made, store = cycled
+    time = store.dataset("analysis")["time"].values[-1]
+    with pytest.raises(PeriodError, match="there is no cycle at"):
+        explain(made, store, np.datetime64("1990-01-01"), (0.0,))
+    with pytest.raises(OutsideDomainError, match="expected 1 numbers"):
+        explain(made, store, time, (0.0, 1.0))
+    with pytest.raises(PeriodError, match="expected TIME/COLUMN"):
+        place_of_observation(made, store, "17")
+
+
+def test_parts_of_a_value_that_is_not_linear_sum_to_it():
+    """tanh(y1) + y1 y2 + y2^2 from (0, 1)."""
+
+    def value(y):
+        return jnp.tanh(y[0, 0]) + y[0, 0] * y[0, 1] + y[0, 1] ** 2
+
+    innovation = jnp.asarray([[1.5, -2.0]])
+    parts, none, whole = contributions(value, jnp.asarray([[0.0, 1.0]]), innovation)
+    assert none == 1.0
+    np.testing.assert_allclose(parts.sum(), whole - none, rtol=1e-5)
+
+
+def test_a_refused_observation_says_what_was_compared(cycled):
+    """A gross one is put among the observations that are read."""
+    made, store = cycled
+    found = explain(made, store, store.dataset("analysis")["time"].values[3], (2.0,))
+    for one in found.others:
+        assert one.rule
+    assert dataclasses.asdict(found)["time"]

@@ -1,0 +1,189 @@
+"""The observations of a cycle, with what became of each and by which rule."""
+
+import dataclasses
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float
+
+from vardax_core.data.reports import PLATFORM, STREAM
+from vardax_core.experiments.experiment import Experiment
+from vardax_core.observations.quality import HALF_NORMAL_MEDIAN, QUALITY_CONTROL, QualityCode
+from vardax_core.store import ExperimentStore
+from vardax_core.types import Observations
+
+RULES = {
+    QualityCode.GROSS_ERROR: "its value {value:g} is beyond {low:g} to {high:g}, the bounds",
+    QualityCode.OUTSIDE_DOMAIN: "it lies outside the grid or among masked points",
+    QualityCode.DUPLICATE: "another value of the same observation came with it",
+    QualityCode.THINNED: "another observation stands for its box",
+    QualityCode.BLACKLISTED: "its station is on the recipe's blacklist",
+    QualityCode.FAILED_OPERATOR: "its equivalent in the background cannot be computed",
+    QualityCode.FIRST_GUESS: "|O-B| {departure:.4g} is beyond {limit:.4g} = {k:g} x {factor:.3g} "
+    "x sqrt(HBH' {background:.4g} + R {error:.4g}), the first-guess check",
+    QualityCode.NOT_ARRIVED: "it came after the cut-off",
+    QualityCode.WITHHELD: "it is withheld, for verification",
+    QualityCode.REJECTED: "the reject list names it; see rejected.yaml beside the recipe",
+    QualityCode.SUPERSEDED: "a later version of it took its place",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Explained:
+    """An observation of the window.
+
+    Attributes:
+        id: by which a command names it: its analysis time and column.
+        stream, platform: their names or numbers, empty where there are none.
+        place: coordinates, where observations bring them.
+        value, innovation, error_sd: unit of the observations.
+        weight: change of the value per unit of the innovation.
+        contribution: to the increment, unit of the state.
+        code: quality code after the cycle.
+        rule: what was compared with what where it did not enter, empty where it did.
+    """
+
+    id: str
+    stream: str
+    platform: str
+    place: tuple[float, ...]
+    value: float
+    innovation: float
+    error_sd: float
+    weight: float
+    contribution: float
+    code: str
+    rule: str
+
+
+class RecordsOfCycle:
+    """The observations of a cycle with their names and numbers."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        store: ExperimentStore,
+        limit: float,
+        time: np.datetime64,
+        innovations: xr.Dataset,
+    ):
+        self._recipe, self._limit, self._found = experiment.recipe, limit, innovations
+        self._time = str(np.datetime64(time, "m"))
+        kept = store.dataset("observations")
+        self._observed = kept.sel(time=time).load() if time in kept["time"].values else None
+        self._platforms = experiment.platforms(store) if self._recipe.reported else ()
+        self._streams = tuple(s.name for s in self._recipe.streams or ())
+
+    def entered(
+        self,
+        parts: Float[np.ndarray, "window obs"],
+        innovation: Float[Array, "window obs"],
+        observations: Observations,
+    ) -> tuple[Explained, ...]:
+        """Those of the window that entered, with what each gave, the largest first."""
+        rows, columns = np.nonzero(np.asarray(observations.mask))
+        found = []
+        for row, column in zip(rows, columns, strict=True):
+            d = float(innovation[row, column])
+            part = float(parts[row, column])
+            found.append(
+                self._one(
+                    int(column),
+                    value=float(observations.values[row, column]),
+                    innovation=d,
+                    error_sd=float(observations.error_sd[row, column]),
+                    weight=part / d if d else 0.0,
+                    contribution=part,
+                    code=QualityCode.KEPT,
+                )
+            )
+        return tuple(sorted(found, key=lambda one: -abs(one.contribution)))
+
+    def others(self) -> tuple[Explained, ...]:
+        """Those of the analysis time that did not, with the rule."""
+        codes = self._found[QUALITY_CONTROL].to_numpy()
+        departure = self._found["background_departure"].to_numpy()
+        variance = self._found["background_equivalent_variance"].to_numpy()
+        errors = self._found["applied_error"].to_numpy() if "applied_error" in self._found else None
+        if errors is None:
+            errors = np.full(codes.size, np.nan)
+        judged = np.isin(codes, (QualityCode.KEPT, QualityCode.FIRST_GUESS))
+        z = np.abs(departure) / np.sqrt(variance + errors**2)
+        usual = np.nanmedian(z[judged]) / HALF_NORMAL_MEDIAN if judged.any() else 1.0
+        factor, k = max(float(usual), 1.0), self._limit
+        low, high = self._recipe.observed.valid_min, self._recipe.observed.valid_max
+        shown = []
+        for column in np.flatnonzero(~np.isin(codes, (QualityCode.KEPT, QualityCode.MISSING))):
+            code = QualityCode(int(codes[column]))
+            root = float(np.sqrt(variance[column] + errors[column] ** 2))
+            value = self._value(int(column))
+            numbers = {
+                "value": value,
+                "low": low,
+                "high": high,
+                "departure": abs(float(departure[column])),
+                "limit": k * factor * root,
+                "k": k,
+                "factor": factor,
+                "background": float(variance[column]),
+                "error": float(errors[column]) ** 2,
+            }
+            shown.append(
+                self._one(
+                    int(column),
+                    value=value,
+                    innovation=float(departure[column]),
+                    error_sd=float(errors[column]),
+                    code=code,
+                    rule=RULES.get(code, code.name.lower()).format(**numbers),
+                )
+            )
+        return tuple(shown)
+
+    def _value(self, column: int) -> float:
+        if self._observed is None or column >= self._observed.sizes["station"]:
+            return float("nan")
+        return float(self._observed[self._recipe.observed.name].to_numpy()[column])
+
+    def _one(
+        self,
+        column: int,
+        *,
+        code: QualityCode,
+        rule: str = "",
+        value: float,
+        innovation: float,
+        error_sd: float,
+        weight: float = 0.0,
+        contribution: float = 0.0,
+    ) -> Explained:
+        place: tuple[float, ...] = ()
+        stream, platform = "", str(column)
+        known = self._observed
+        if known is not None and column < known.sizes["station"]:
+            place = tuple(
+                float(known[dim].to_numpy()[column])
+                for dim in self._recipe.state_dims
+                if dim in known and known[dim].dims == ("station",)
+            )
+            if STREAM in known:
+                stream = _named(self._streams, known[STREAM].to_numpy()[column])
+            if PLATFORM in known:
+                platform = _named(self._platforms, known[PLATFORM].to_numpy()[column])
+        return Explained(
+            id=f"{self._time}/{column}",
+            stream=stream,
+            platform=platform,
+            place=place,
+            value=value,
+            innovation=innovation,
+            error_sd=error_sd,
+            weight=weight,
+            contribution=contribution,
+            code=code.name.lower(),
+            rule=rule,
+        )
+
+
+def _named(names: tuple[str, ...], number: int) -> str:
+    return names[int(number)] if 0 <= int(number) < len(names) else str(int(number))

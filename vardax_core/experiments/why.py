@@ -1,0 +1,293 @@
+"""Why an analysis is what it is at a place: what observations did to it, and what was refused."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float
+
+from vardax_core.analysis.history import history_of
+from vardax_core.cycling.cycle import CycleInput, CycleProgram
+from vardax_core.cycling.engine import SegmentInput
+from vardax_core.cycling.given import without_bias
+from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.data.channels import stacked
+from vardax_core.data.errors import PeriodError
+from vardax_core.data.recipe import Recipe
+from vardax_core.data.recipe_sections import CHANNEL
+from vardax_core.data.timeaxis import to_minutes
+from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.explained import Explained, RecordsOfCycle
+from vardax_core.experiments.prepared import experiment_key
+from vardax_core.experiments.segments import SegmentReader
+from vardax_core.experiments.store_layout import INCREMENT_CAUSE
+from vardax_core.experiments.watched import cause_of
+from vardax_core.observations.placement import with_placement
+from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
+from vardax_core.state.grids.base import OutsideDomainError
+from vardax_core.store import ExperimentStore
+from vardax_core.types import Observations, ensemble_mean
+
+CLOSE = 1e-5
+"""Share of an increment that the weights may miss it by."""
+NODES = (1, 4, 16, 64)
+"""Of the Gauss-Legendre rules that are tried in this order."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Why:
+    """What an analysis is made of at a place.
+
+    Attributes:
+        time: analysis time.
+        variable: name of the variable.
+        place: coordinates of the grid point.
+        background, analysis: as they are stored, means of the members, unit of the state.
+        made: the method's own analysis, made again.
+        rest: of its increment that no innovation gives.
+        method, result: which made the stored analysis, and how it ended.
+        replaced: what the fallback replaced and why, empty where nothing was replaced.
+        entered: observations that entered, those of the largest contribution first.
+        others: observations that did not.
+    """
+
+    time: str
+    variable: str
+    place: tuple[float, ...]
+    background: float
+    analysis: float
+    made: float
+    rest: float
+    method: str
+    result: str
+    replaced: str
+    entered: tuple[Explained, ...]
+    others: tuple[Explained, ...]
+
+    @property
+    def increment(self) -> float:
+        """Of the method's own analysis."""
+        return self.made - self.background
+
+
+def contributions(
+    value: Callable[[Float[Array, "window obs"]], Float[Array, ""]],
+    without: Float[Array, "window obs"],
+    innovation: Float[Array, "window obs"],
+) -> tuple[Float[np.ndarray, "window obs"], float, float]:
+    """What each innovation gives to a value of the analysis.
+
+    The integral over t from 0 to 1 of d_j dvalue/dy_j at y = H(x_b) + t d: of a linear analysis
+    the gain times the innovation; of any, the sum is value(H(x_b) + d) - value(H(x_b)).
+
+    Arguments:
+        value: of the analysis, from the observed values.
+        without: equivalents H(x_b).
+        innovation: d, 0 where nothing is used.
+
+    Returns:
+        The contributions, the value without any innovation, and that with all.
+
+    Source: Sundararajan et al. (2017), Axiomatic attribution for deep networks, section 3.
+    """
+    gradient = jax.jit(jax.grad(lambda share: value(without + share)))
+    ends = [float(jax.jit(value)(without + share * innovation)) for share in (0.0, 1.0)]
+    total = ends[1] - ends[0]
+    for count in NODES:
+        nodes, weights = np.polynomial.legendre.leggauss(count)
+        found = sum(
+            w / 2 * np.asarray(gradient((1 + t) / 2 * innovation))
+            for t, w in zip(nodes, weights, strict=True)
+        )
+        parts = np.asarray(innovation) * found
+        if abs(parts.sum() - total) <= CLOSE * abs(total):
+            break
+    return parts, ends[0], ends[1]
+
+
+def explain(
+    experiment: Experiment,
+    store: ExperimentStore,
+    time: np.datetime64,
+    at: tuple[float, ...],
+    variable: str | None = None,
+) -> Why:
+    """Say what an analysis is made of at the grid point whose cell a place is in.
+
+    The analysis is made again from the stored background and the observations, in double precision
+    where JAX has it switched on. What a method remembers of past departures is not stored of each
+    cycle and is taken to be as usual.
+
+    Arguments:
+        experiment, store: the cycles.
+        time: an analysis time.
+        at: coordinates in the order of the recipe's state_dims.
+        variable: name of a variable; by default the first.
+
+    Raises:
+        PeriodError: if there is no such cycle in the store.
+        OutsideDomainError: if there is no grid point at the place.
+        RecipeError: if there is no such variable.
+    """
+    recipe = experiment.recipe
+    chosen = recipe.variable_of(variable or recipe.variable.name)
+    number = _cycle(store, time)
+    point = _point(experiment, store, at)
+    analysis = store.dataset("analysis").isel(time=number)
+    background = _states(store.dataset("background").isel(time=number).load(), recipe)
+    cell = tuple(int(i) for i in np.unravel_index(point, background.shape[-len(at) :]))
+    index = (recipe.channels.index(chosen.name), *cell) if recipe.channels else cell
+    program, given = _problem(experiment, store, time)
+    innovations = store.dataset("innovations").isel(time=number).load()
+    codes = innovations[QUALITY_CONTROL].to_numpy()
+    observations = _used(given.observations, codes, innovations)
+    dtype = observations.values.dtype
+    members = jnp.asarray(background, dtype)
+    mean = ensemble_mean(members)
+    equivalents = jnp.broadcast_to(program.step.operator(mean)[None], observations.values.shape)
+    innovation = jnp.where(observations.mask, observations.values - equivalents, 0.0)
+    key = cycle_key(experiment_key(experiment.settings.seed), number, Purpose.ANALYSIS)
+    history = history_of(program.step)
+    if history is not None:
+        usual = history.init(codes.size, dtype)
+        observations = dataclasses.replace(observations, past=history.standardised(usual))
+
+    def value(values: Float[Array, "window obs"]) -> Float[Array, ""]:
+        window = dataclasses.replace(observations, values=values)
+        return program.step(members, window, key=key).mean[index] - mean[index]
+
+    parts, rest, made = contributions(value, equivalents, innovation)
+    shown = RecordsOfCycle(experiment, store, program.first_guess_limit, time, innovations)
+    before = float(background[(slice(None), *index)].mean())
+    entered = shown.entered(parts, innovation, observations)
+    diagnostics = store.dataset("diagnostics").isel(time=number).load()
+    field = analysis[f"{chosen.name}_mean"].transpose(..., *recipe.state_dims).to_numpy()
+    return Why(
+        time=str(np.datetime64(time, "m")),
+        variable=chosen.name,
+        place=tuple(float(x) for x in experiment.space(store).grid.points()[point]),
+        background=before,
+        analysis=float(field[cell]),
+        made=before + made,
+        rest=rest,
+        method=_meaning(diagnostics["analysis_method"]),
+        result=_meaning(diagnostics["result"]),
+        replaced=_replaced(diagnostics),
+        entered=entered,
+        others=shown.others(),
+    )
+
+
+def place_of_observation(
+    experiment: Experiment, store: ExperimentStore, name: str
+) -> tuple[np.datetime64, tuple[float, ...], str]:
+    """The analysis time, the place and the variable of an observation by its id, TIME/COLUMN.
+
+    Raises:
+        PeriodError: if there is no such observation.
+    """
+    instant, _, column = name.rpartition("/")
+    recipe, kept = experiment.recipe, store.dataset("observations")
+    try:
+        time, number = np.datetime64(instant, "ns"), int(column)
+        row = kept.sel(time=time, station=number).load()
+    except (ValueError, KeyError) as error:
+        raise PeriodError(
+            f"--observation: expected TIME/COLUMN, such as 2024-01-01T00:00/3, of an observation "
+            f"in {store.location}, got {name}; `vardax why` with --time and --at lists them."
+        ) from error
+    dims, channel = recipe.state_dims, 0
+    if recipe.channels and CHANNEL in row:
+        channel = max(int(row[CHANNEL]), 0)
+    if all(dim in row for dim in dims):
+        place = tuple(float(row[dim]) for dim in dims)
+    else:
+        grid = experiment.space(store).grid
+        place = tuple(float(x) for x in grid.points()[int(row["grid_index"]) % grid.size()])
+    return time, place, recipe.variables[channel].name
+
+
+def _cycle(store: ExperimentStore, time: np.datetime64) -> int:
+    times = to_minutes(store.dataset("analysis")["time"].values)
+    wanted = int(to_minutes(np.asarray([time]))[0])
+    found = int(np.searchsorted(times, wanted))
+    if found == times.size or times[found] != wanted:
+        near = store.dataset("analysis")["time"].values
+        span = f"those from {near[0]} to {near[-1]}" if near.size else "none"
+        raise PeriodError(
+            f"{store.location}: there is no cycle at {time}, only {span}; name one of them."
+        )
+    return found
+
+
+def _point(experiment: Experiment, store: ExperimentStore, at: tuple[float, ...]) -> int:
+    grid, dims = experiment.space(store).grid, experiment.recipe.state_dims
+    if len(at) != len(dims):
+        raise OutsideDomainError(
+            f"--at: expected {len(dims)} numbers, of {', '.join(dims)}, got {len(at)}; give those."
+        )
+    point = int(grid.cells(np.asarray([at], np.float64))[0])
+    if point < 0:
+        raise OutsideDomainError(
+            f"--at: there is no grid point at {at}; the grid spans {grid.span()}."
+        )
+    return point
+
+
+def _states(members: xr.Dataset, recipe: Recipe) -> Float[np.ndarray, "member *state"]:
+    """The members; points that do not belong to the state hold the mean of the others."""
+    found = stacked(members, recipe).transpose("member", ...).to_numpy().astype(np.float64)
+    return np.where(np.isfinite(found), found, np.nanmean(found))
+
+
+def _problem(
+    experiment: Experiment, store: ExperimentStore, time: np.datetime64
+) -> tuple[CycleProgram, CycleInput]:
+    """The program with the places of a cycle's records, and what the cycle is given."""
+    prepared = experiment.prepare(store)
+    if jax.dtypes.canonicalize_dtype(np.float64) == np.float64:
+        prepared = prepared.in_precision("float64")
+    program = prepared.program
+    reader = SegmentReader(store, experiment.recipe, experiment.settings, 1, program)
+    read = jax.tree.map(_widest, reader.read(np.asarray([time])))
+    given = SegmentInput(**read).cycles()
+    one: CycleInput = jax.tree.map(lambda x: jnp.asarray(x)[0], given)
+    if one.placement is not None:
+        program = with_placement(program, one.placement)
+    return program, one
+
+
+def _widest(array: np.ndarray) -> Array:
+    """The array on the device, in double precision where it is of floating point and JAX has it."""
+    return jnp.asarray(array, np.float64 if np.asarray(array).dtype.kind == "f" else None)
+
+
+def _used(observations: Observations, codes: np.ndarray, innovations: xr.Dataset) -> Observations:
+    """The window as the analysis saw it."""
+    width = observations.mask.shape[1]
+    kept = np.ones(width, bool)
+    kept[: codes.size] = codes[:width] == QualityCode.KEPT
+    if "bias_correction" in innovations:
+        taken = np.zeros(width)
+        known = np.nan_to_num(innovations["bias_correction"].to_numpy())
+        taken[: known.size] = known[:width]
+        observations = without_bias(observations, jnp.asarray(taken, observations.values.dtype))
+    last = observations.mask[-1] & jnp.asarray(kept)
+    return dataclasses.replace(observations, mask=observations.mask.at[-1].set(last))
+
+
+def _meaning(code: xr.DataArray) -> str:
+    values = [int(v) for v in np.atleast_1d(code.attrs["flag_values"])]
+    names = dict(zip(values, str(code.attrs["flag_meanings"]).split(), strict=True))
+    return names.get(int(code), str(int(code)))
+
+
+def _replaced(diagnostics: xr.Dataset) -> str:
+    if not int(diagnostics["analysis_method"]):
+        return ""
+    cause = int(diagnostics[INCREMENT_CAUSE]) if INCREMENT_CAUSE in diagnostics else 0
+    why = cause_of(cause) if cause else f"it ended with {_meaning(diagnostics['result'])}"
+    return f"the method's own analysis: {why}"
