@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from vardax_core.browser.look import CHOSEN, Look
 from vardax_core.browser.series import Series
-from vardax_core.browser.style import columns_of, dress, key_above, toolbar, tooltips
+from vardax_core.browser.style import WIDE, columns_of, dress, key_above, toolbar, tooltips
 
 HEIGHT = 260
 PROFILE_HEIGHT = 320
@@ -39,7 +39,11 @@ class Curves:
 
     def __init__(self, look: Look, chosen: Callable[[np.datetime64], None]):
         self.figure = figure(
-            height=HEIGHT, sizing_mode="stretch_width", x_axis_type="datetime", **toolbar()
+            height=HEIGHT,
+            sizing_mode="stretch_width",
+            x_axis_type="datetime",
+            styles=WIDE,
+            **toolbar(),
         )
         dress(self.figure, look)
         self._bands = [ColumnDataSource(_empty(BAND)) for _ in look.lines]
@@ -122,7 +126,9 @@ class Profile:
     """
 
     def __init__(self, look: Look, x: str, tapped: Callable[[float, float], None]):
-        self.figure = figure(height=PROFILE_HEIGHT, sizing_mode="stretch_width", **toolbar())
+        self.figure = figure(
+            height=PROFILE_HEIGHT, sizing_mode="stretch_width", styles=WIDE, **toolbar()
+        )
         dress(self.figure, look, x=x)
         self._members = ColumnDataSource({"xs": [], "ys": []})
         cloud = self.figure.multi_line(

@@ -12,7 +12,7 @@ from vardax_core.browser.curves import milliseconds
 from vardax_core.browser.fields import Shown, limits
 from vardax_core.browser.look import CHOSEN, PALETTES, Look
 from vardax_core.browser.series import Diagram
-from vardax_core.browser.style import bar_of_colours, dress, toolbar
+from vardax_core.browser.style import NARROW, WIDE, bar_of_colours, dress, toolbar
 
 HEIGHT = 340
 ROW = 18
@@ -34,7 +34,7 @@ class Hovmoeller:
         more = {} if ranges is None else {"x_range": ranges[0], "y_range": ranges[1]}
         self.figure = figure(
             height=HEIGHT, sizing_mode="stretch_width", min_width=340, y_axis_type="datetime",
-            **more, **toolbar(),
+            styles=NARROW, **more, **toolbar(),
         )  # fmt: skip
         dress(self.figure, look, x=x, grid=False)
         self.figure.y_range.flipped = True
@@ -64,7 +64,7 @@ class Hovmoeller:
             shown: a field of the same kind, for title, unit and colours.
             now: the date that is chosen.
         """
-        low, high = limits(Shown(found.values, "", shown.scale, shown.kind))
+        low, high = limits(Shown(found.values, "", "", shown.scale, shown.kind))
         self._mapper.update(palette=PALETTES[shown.kind], low=low, high=high)
         times = found.times.astype("datetime64[ms]").astype(np.int64).astype(float)
         step = float(times[1] - times[0]) if len(times) > 1 else 6 * 3.6e6
@@ -77,7 +77,7 @@ class Hovmoeller:
             "dh": [step * len(times)],
         }
         self.bar.title = shown.scale.label.strip(" []") or None
-        self.figure.title.text = shown.title
+        self.figure.title.text = shown.name
         self._now.location = milliseconds(now)
 
 
@@ -92,6 +92,7 @@ class CalendarPicture:
         self.figure = figure(
             x_range=FactorRange(), y_range=FactorRange(), height=200, x_axis_location="above",
             sizing_mode="stretch_width", min_width=340, tools="tap,save", toolbar_location="above",
+            styles=WIDE,
         )  # fmt: skip
         dress(self.figure, look, grid=False)
         self.figure.select_one(TapTool).behavior = "select"

@@ -25,15 +25,22 @@ class Shown:
 
     Attributes:
         values: one number for each point of the grid.
-        title: what it is, of which method, and when.
+        name: what it is, and of which method.
+        when: analysis time, for people.
         scale: the unit of the numbers, which are in it already.
         kind: what colours suit it.
     """
 
     values: Float[np.ndarray, "*state"]
-    title: str
+    name: str
+    when: str
     scale: Scale
     kind: Kind
+
+    @property
+    def title(self) -> str:
+        """What it is, of which method, and when."""
+        return f"{self.name}, {self.when}"
 
 
 def field(opened: Opened, layer: Layer, *, variable: str = "", member: int = 0) -> Shown:
@@ -52,12 +59,12 @@ def field(opened: Opened, layer: Layer, *, variable: str = "", member: int = 0) 
     scale = scale_of(opened.attributes(name))
     values = _read(opened, layer.quantity, name, number, member)
     what = f"analysis member {member}" if layer.quantity == "member" else QUANTITIES[layer.quantity]
-    title = f"{what}, {opened.label}, {_said(opened.time(number))}"
+    said = (f"{what}, {opened.label}", f"{opened.time(number).replace('T', ' ')} UTC")
     if layer.quantity in CENTRED:
-        return Shown(values, title, Scale(scale.units), "centred")
+        return Shown(values, *said, Scale(scale.units), "centred")
     if layer.quantity == "spread":
-        return Shown(values, title, Scale(scale.units), "spread")
-    return Shown(values - scale.offset, title, scale, "value")
+        return Shown(values, *said, Scale(scale.units), "spread")
+    return Shown(values - scale.offset, *said, scale, "value")
 
 
 def difference(first: Shown, second: Shown) -> Shown:
@@ -71,8 +78,9 @@ def difference(first: Shown, second: Shown) -> Shown:
             f"The fields have {first.values.shape} and {second.values.shape} points, so that they "
             "have no difference; choose two methods of one data set."
         )
-    title = f"({first.title}) less ({second.title})"
-    return Shown(first.values - second.values, title, Scale(first.scale.units), "centred")
+    when = first.when if first.when == second.when else f"{first.when} and {second.when}"
+    name = f"({first.name}) less ({second.name})"
+    return Shown(first.values - second.values, name, when, Scale(first.scale.units), "centred")
 
 
 def limits(*shown: Shown) -> tuple[float, float]:
@@ -99,10 +107,6 @@ def _outwards(low: float, high: float) -> tuple[float, float]:
     magnitude = 10.0 ** np.floor(np.log10(step))
     step = next(m for m in (1, 2, 5, 10) if m * magnitude >= step * 0.999999) * magnitude
     return float(np.floor(low / step) * step), float(np.ceil(high / step) * step)
-
-
-def _said(time: str) -> str:
-    return f"{time.replace('T', ' ')} UTC"
 
 
 def _read(opened: Opened, quantity: str, name: str, number: int, member: int) -> np.ndarray:

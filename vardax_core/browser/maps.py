@@ -14,7 +14,7 @@ from vardax_core.browser.look import CHOSEN, PALETTES, Look
 from vardax_core.browser.observed import REFUSED, USED, WITHHELD
 from vardax_core.browser.opened import Scale
 from vardax_core.browser.raster import Raster
-from vardax_core.browser.style import bar_of_colours, columns_of, dress, toolbar, tooltips
+from vardax_core.browser.style import NARROW, bar_of_colours, columns_of, dress, toolbar, tooltips
 
 MARKERS = {USED: "circle", WITHHELD: "diamond", REFUSED: "x"}
 """How observations are drawn, by what became of them."""
@@ -49,7 +49,7 @@ class Map:
         self.ranges = (x, y)
         self.figure = figure(
             x_range=x, y_range=y, sizing_mode="stretch_width", aspect_ratio=wide / high,
-            min_width=340, max_width=1000, **toolbar(),
+            min_width=340, max_width=1000, styles=NARROW, **toolbar(),
         )  # fmt: skip
         dress(self.figure, look, x=raster.x_name, y=raster.y_name, grid=False)
         self._raster = raster
@@ -148,5 +148,5 @@ class _Observations:
 
 def limits_of_departures(reach: float) -> float:
     """A round number at or beyond some departure."""
-    one = Shown(np.array([max(reach, 1e-12)]), "", scale=Scale("1"), kind="centred")
+    one = Shown(np.array([max(reach, 1e-12)]), "", "", Scale("1"), "centred")
     return limits(one)[1]

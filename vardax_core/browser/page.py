@@ -22,8 +22,7 @@ LOOK_EVERY = 15_000
 """Milliseconds between two looks for new cycles."""
 PLAY_EVERY = 700
 """Milliseconds that a date is shown while a period is played."""
-NARROW = {"flex": "1 1 360px", "min-width": "340px"}
-WIDE = {"flex": "1 1 100%"}
+BUTTONS = ("first", "previous", "pause", "play", "next", "last")
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class Page:
         self.date = pn.widgets.TextInput(name="Date (UTC)", width=170)
         self.cycle = pn.widgets.Player(
             name="Cycle", start=0, end=1, interval=PLAY_EVERY, width=420, show_loop_controls=False,
-            show_value=False, visible_buttons=["first", "previous", "pause", "play", "next", "last"],
+            show_value=False, visible_buttons=list(BUTTONS),
         )  # fmt: skip
         self.said = pn.pane.Alert("", alert_type="warning", visible=False, **wide)
         self.links = pn.pane.HTML("", **wide)
@@ -199,10 +198,7 @@ class Page:
         figures = self._stage.figures
         for name, one in figures.items():
             if name not in self._panes or self._panes[name].object is not one:
-                wide = name in ("profile", "series", "calendar")
-                self._panes[name] = pn.pane.Bokeh(
-                    one, sizing_mode="stretch_width", styles=WIDE if wide else NARROW
-                )
+                self._panes[name] = pn.pane.Bokeh(one, sizing_mode="stretch_width")
         wanted = [self._panes[name] for name in figures]
         if list(self.pictures) != wanted:
             self.pictures[:] = wanted

@@ -1,24 +1,35 @@
 """The browser as a server on this machine."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 import panel as pn
+from bokeh.models import CustomJS
 
 from vardax_core.browser.catalogue import Catalogue
 from vardax_core.browser.page import LOOK_EVERY, Links, Page
 from vardax_core.browser.view import View
 
 FOLLOW_THE_SYSTEM = """
-if (!new URLSearchParams(location.search).has("theme")
-    && matchMedia("(prefers-color-scheme: dark)").matches) {
-  location.search += (location.search ? "&" : "?") + "theme=dark"
+const said = new URLSearchParams(location.search)
+if (!said.has("theme") && matchMedia("(prefers-color-scheme: dark)").matches) {
+  said.set("theme", "dark")
+  location.search = said
 }
 """
 """Dark where the visitor's machine is dark, unless the address says otherwise."""
-STYLE = """
-#sidebar { padding: 8px }
+OTHER_THEME = """
+const said = new URLSearchParams(location.search)
+said.set("theme", said.get("theme") === "dark" ? "default" : "dark")
+location.search = said
 """
+
+
+class Sheet(pn.template.VanillaTemplate):
+    """Panel's plain page, without the letters that it fetches from elsewhere."""
+
+    _resources: ClassVar[dict[str, Any]] = {}
 
 
 def visitor(catalogue: Catalogue, start: View, links: Links) -> Callable[[], Any]:
@@ -31,21 +42,23 @@ def visitor(catalogue: Catalogue, start: View, links: Links) -> Callable[[], Any
     """
 
     def page() -> Any:
-        arguments = pn.state.session_args
-        dark = arguments.get("theme", [b"default"])[0] == b"dark"
-        query = pn.state.location.search if pn.state.location is not None else ""
+        said = pn.state.session_args
+        dark = said.get("theme", [b"default"])[0] == b"dark"
+        query = urlencode({name: values[0].decode() for name, values in said.items()})
         made = Page(catalogue, start, query, dark, links)
         pn.state.add_periodic_callback(made.look_again, period=LOOK_EVERY)
-        template = pn.template.VanillaTemplate(
+        pn.state.curdoc.js_on_event("document_ready", CustomJS(code=FOLLOW_THE_SYSTEM))
+        theme = pn.widgets.Button(name="light" if dark else "dark", width=70, align="end")
+        theme.js_on_click(code=OTHER_THEME)
+        return Sheet(
             title="vardax: analyses",
             theme="dark" if dark else "default",
+            header=[theme],
             sidebar=made.sidebar(),
             main=made.main(),
             sidebar_width=250,
             header_background="#0B3954",
         )
-        template.add_variable("vardax", "1")
-        return template
 
     return page
 

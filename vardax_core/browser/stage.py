@@ -213,10 +213,10 @@ class Stage:
                 true = truth(opened, view.variable, number) - scale.offset
         beside = None
         if second is not None and (second.kind, second.scale) == (first.kind, first.scale):
-            beside = (second.title.split(", 2")[0], second.values)
+            beside = (second.title if second.when != first.when else second.name, second.values)
         lines = Lines(
             positions=opened.along(opened.dims[0]),
-            first=(first.title.split(", 2")[0], first.values),
+            first=(first.name, first.values),
             second=beside,
             members=members,
             background=background,
@@ -224,7 +224,7 @@ class Stage:
             observations=table if first.kind == "value" else table.iloc[:0],
             units=scale.label,
         )
-        self._profile.show(lines, first.title)
+        self._profile.show(lines, first.when)
         point = view.indices
         self._profile.mark(None if point is None else float(lines.positions[point[0]]))
         layers = [view.first, *([view.second] if view.second and second is not None else [])]

@@ -11,6 +11,11 @@ from bokeh.plotting import figure
 from vardax_core.browser.look import Look
 
 
+NARROW = {"flex": "1 1 360px", "width": "auto"}
+"""Of a picture that stands beside another where there is room."""
+WIDE = {"flex": "1 1 100%", "width": "auto"}
+
+
 def toolbar() -> Mapping[str, Any]:
     """Tools to move a picture with; they stand above it while the pointer is there."""
     return {
