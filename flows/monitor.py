@@ -5,6 +5,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows.events import ALERT, tell_surely
+from flows.links import with_link
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters, MonitorParameters
 from vardax_core.experiments.experiment import Experiment
@@ -70,7 +71,7 @@ def write_pages(
         description=f"Checks of {experiment.name}",
     )
     create_markdown_artifact(
-        dashboard(experiment, store, situation, findings, book),
+        with_link(dashboard(experiment, store, situation, findings, book), experiment),
         key=f"dashboard-{experiment.key}",
         description=f"Dashboard of {experiment.name}",
     )

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
 from flows.fields import MethodName
+from flows.links import with_link
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
 from vardax_core.calibration.report import markdown_with_embedded_pictures
@@ -39,7 +40,7 @@ def write_comparison(
     result = dataclasses.replace(compare(made, primary, recent), left_out=left_out)
     if result.new:
         create_markdown_artifact(
-            markdown_with_embedded_pictures(result.markdown),
+            with_link(markdown_with_embedded_pictures(result.markdown), primary),
             key="-".join(
                 filter(None, ("calibration", primary.group_name, primary.settings.variant))
             ),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.browser import made
-from vardax_core.browser.catalogue import NothingToBrowseError, catalogue_of
+from vardax_core.browser.catalogue import catalogue_of
 from vardax_core.browser.coast import coastlines
 from vardax_core.browser.fields import Shown, difference, field, limits, quantities
 from vardax_core.browser.observed import observed
@@ -196,8 +196,6 @@ def test_the_coast_of_an_island_lies_where_it_is():
 def test_a_name_of_nothing_is_refused_in_words(root, named, said):
     with pytest.raises(ValueError, match=said):
         catalogue_of(named, root)
-    with pytest.raises(NothingToBrowseError, match="make some with `vardax run`"):
-        catalogue_of(None, root / "elsewhere")
 
 
 def test_a_catalogue_lists_experiments_and_not_their_observations(root):

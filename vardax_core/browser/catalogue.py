@@ -76,7 +76,7 @@ def catalogue_of(named: str | None, root: Path) -> tuple[Catalogue, str, str]:
         The catalogue, and the data set and the experiment to begin with, empty where any will do.
 
     Raises:
-        NothingToBrowseError: nothing is there.
+        NothingToBrowseError: the name stands for nothing.
         StoreNotFoundError: there is no store at a path.
     """
     place = location_of(default_stores() or root / "experiments")
@@ -93,11 +93,6 @@ def catalogue_of(named: str | None, root: Path) -> tuple[Catalogue, str, str]:
         return Catalogue(place, store), dataset, label
     found = Catalogue(place)
     there = found.experiments()
-    if not there:
-        raise NothingToBrowseError(
-            f"{place}: expected stores of experiments, got none; make some with `vardax run`, or "
-            "name another folder with --root."
-        )
     dataset, _, label = text.partition("/")
     if dataset and dataset not in there:
         raise NothingToBrowseError(

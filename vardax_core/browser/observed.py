@@ -58,7 +58,7 @@ def observed_between(opened: Opened, cycles: slice, variable: str = "") -> pd.Da
     there = np.isfinite(values) & _of_variable(opened, observations, number, shape)
     time, station = np.nonzero(there)
     shown = values[there] - scale_of(observations[name].attrs).offset
-    codes = departures[QUALITY_CONTROL].to_numpy().astype(int)[there]
+    codes = departures[QUALITY_CONTROL].to_numpy()[there].tolist()
     innovation, residual = (departures[key].to_numpy().astype(float)[there] for key in DEPARTURES)
     return pd.DataFrame(
         {

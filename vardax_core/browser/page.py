@@ -16,7 +16,7 @@ from vardax_core.browser.opened import NothingToShowError
 from vardax_core.browser.stage import Stage
 from vardax_core.browser.view import NOTHING, QUANTITIES, View, view_of
 from vardax_core.store import StoreError
-from vardax_core.words import counted
+from vardax_core.words import artifact_key, counted
 
 LOOK_EVERY = 15_000
 """Milliseconds between two looks for new cycles."""
@@ -39,7 +39,7 @@ class Links:
         """Names and addresses of the pages on an experiment."""
         if not self.service:
             return {}
-        key = "".join(c if c.isalnum() else "-" for c in f"{dataset}/{label}".lower())
+        key = artifact_key(f"{dataset}/{label}")
         artifacts = f"{self.service.rstrip('/')}/artifacts/key"
         return {
             "start page": f"{artifacts}/start",
@@ -146,7 +146,7 @@ class Page:
 
     def look_again(self) -> None:
         """Show cycles that were committed since."""
-        if self._stage.refresh():
+        if self._stage.refresh() or not self._stage.view.dataset:
             self.go(self._stage.view)
 
     def _say(self, *sentences: str) -> None:

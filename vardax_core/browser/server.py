@@ -1,6 +1,8 @@
 """The browser as a server on this machine."""
 
+import socket
 from collections.abc import Callable
+from secrets import token_urlsafe
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -24,6 +26,10 @@ const said = new URLSearchParams(location.search)
 said.set("theme", said.get("theme") === "dark" ? "default" : "dark")
 location.search = said
 """
+
+
+class PortError(ValueError):
+    """A port that something else listens on."""
 
 
 class Sheet(pn.template.VanillaTemplate):
@@ -82,9 +88,15 @@ def serve(
         service: address of the service that it links to; empty: none.
         secret: user:password that everyone is asked for; empty: nobody is.
         ready: called once it listens.
+
+    Raises:
+        PortError: the port is taken.
     """
+    with socket.socket() as probe:
+        if probe.connect_ex((host, port)) == 0:
+            raise PortError(f"{port} of {host} answers already; choose another.")
     user, _, password = secret.partition(":")
-    asked = {"basic_auth": {user: password}} if secret else {}
+    asked = {"basic_auth": {user: password}, "cookie_secret": token_urlsafe()} if secret else {}
     server = pn.serve(
         {"/": visitor(catalogue, start, Links(service))},
         address=host,
@@ -93,6 +105,7 @@ def serve(
         show=False,
         start=False,
         title="vardax",
+        verbose=False,
         **asked,
     )
     server.start()

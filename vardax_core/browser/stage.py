@@ -72,10 +72,15 @@ class Stage:
             NothingToBrowseError: it names a data set or a method that is not there.
         """
         there = self._catalogue.experiments()
-        dataset = view.dataset or next(iter(there), "")
+        if not there:
+            raise NothingToBrowseError(
+                f"{self._catalogue.place} holds no experiment yet; make some with `vardax run`, or "
+                "name another folder with --root."
+            )
+        dataset = view.dataset or next(iter(there))
         if dataset not in there:
             raise NothingToBrowseError(
-                f"There is no experiment of {dataset!r}; there are {', '.join(there) or 'none'}."
+                f"There is no experiment of {dataset!r}; there are {', '.join(there)}."
             )
         for label in filter(None, (view.method, view.other_method)):
             if label not in there[dataset]:

@@ -10,7 +10,6 @@ from bokeh.plotting import figure
 
 from vardax_core.browser.look import Look
 
-
 NARROW = {"flex": "1 1 360px", "width": "auto"}
 """Of a picture that stands beside another where there is room."""
 WIDE = {"flex": "1 1 100%", "width": "auto"}
