@@ -70,7 +70,7 @@ class Curves:
         """
         first = found[0][1]
         shown = {
-            "background": (f"background of {found[0][0]}", first.times, first.background),
+            "background": ("background", first.times, first.background),
             "truth": ("truth", first.times, first.truth),
         }
         for number, source in enumerate(self._bands):
@@ -78,11 +78,7 @@ class Curves:
             if number < len(found):
                 name, one = found[number]
                 source.data = {"x": one.times, "low": one.low, "high": one.high}
-                shown[f"method {number}"] = (
-                    f"analysis of {name}, 90 % band",
-                    one.times,
-                    one.mean,
-                )
+                shown[f"method {number}"] = (f"{name}, 90 % band", one.times, one.mean)
         items = [
             LegendItem(label=shown[name][0], renderers=[line.drawn])
             for name, line in self._lines.items()

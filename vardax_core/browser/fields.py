@@ -19,6 +19,10 @@ OUTSIDE = 0.2
 """Percent of the numbers at either end whose colours may be those of the limit."""
 
 
+LAST_BITS = 4
+"""Differences of so many last bits of single precision count as none."""
+
+
 @dataclass(frozen=True)
 class Shown:
     """A field to look at.
@@ -80,7 +84,22 @@ def difference(first: Shown, second: Shown) -> Shown:
         )
     when = first.when if first.when == second.when else f"{first.when} and {second.when}"
     name = f"({first.name}) less ({second.name})"
-    return Shown(first.values - second.values, name, when, Scale(first.scale.units), "centred")
+    values = less(first.values, second.values, first.scale.offset)
+    return Shown(values, name, when, Scale(first.scale.units), "centred")
+
+
+def less(
+    first: Float[np.ndarray, "*state"], second: Float[np.ndarray, "*state"], offset: float = 0.0
+) -> Float[np.ndarray, "*state"]:
+    """A difference, zero where it is no more than the last bit that a store keeps.
+
+    Arguments:
+        first, second: numbers.
+        offset: what was taken off both since they were read.
+    """
+    apart = first - second
+    bit = LAST_BITS * np.finfo(np.float32).eps * (np.abs(first) + abs(offset))
+    return np.where(np.abs(apart) <= bit, 0.0, apart)
 
 
 def limits(*shown: Shown) -> tuple[float, float]:
@@ -122,7 +141,7 @@ def _read(opened: Opened, quantity: str, name: str, number: int, member: int) ->
         case "background":
             return opened.mean("background", name, number)
         case "increment":
-            return analysis("mean") - opened.mean("background", name, number)
+            return less(analysis("mean"), opened.mean("background", name, number))
         case "member":
             if member >= opened.members:
                 raise NothingToShowError(
@@ -133,7 +152,7 @@ def _read(opened: Opened, quantity: str, name: str, number: int, member: int) ->
         case "truth":
             return truth(opened, name, number)
         case _:
-            return analysis("mean") - truth(opened, name, number)
+            return less(analysis("mean"), truth(opened, name, number))
 
 
 def truth(opened: Opened, name: str, number: int) -> Float[np.ndarray, "*state"]:

@@ -175,6 +175,7 @@ class Page:
                 control.param.update(options=options, value=value)
             self.variable.visible = len(opened.variables) > 1
             self.member.param.update(end=opened.members - 1, value=view.member)
+            self.score.visible = bool(scores)
             self.member.visible = "member" in (view.quantity, view.other)
             for control in (self.other_method, self.other_time, self.difference):
                 control.visible = view.second is not None
@@ -190,7 +191,8 @@ class Page:
         )
         pages = self._links.of(opened.dataset, opened.label)
         self.links.object = " · ".join(
-            f'<a href="{address}" target="_blank">{name}</a>' for name, address in pages.items()
+            f'<a href="{address}" target="_blank" style="color: inherit">{name}</a>'
+            for name, address in pages.items()
         )
 
     def _place(self) -> None:

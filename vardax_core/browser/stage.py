@@ -281,7 +281,10 @@ class Stage:
 
     def _show_calendar(self, opened: Opened, view: View) -> None:
         scores = self.scores()
-        if self._calendar is None or not len(scores):
+        if self._calendar is None:
+            return
+        self._calendar.figure.visible = bool(len(scores))
+        if not len(scores):
             return
         score = view.score if view.score in scores else str(next(iter(scores)))
         key = (opened.location, opened.snapshot, "calendar", view.variable, score)

@@ -33,7 +33,7 @@ def dress(drawn: figure, look: Look, *, x: str = "", y: str = "", grid: bool = T
         x, y: names of the axes.
         grid: whether lines stand behind what is drawn.
     """
-    drawn.background_fill_color = drawn.border_fill_color = look.paper
+    drawn.background_fill_color, drawn.border_fill_alpha = look.paper, 0.0
     drawn.outline_line_color = look.grid
     drawn.toolbar.logo = None
     drawn.toolbar.autohide = True

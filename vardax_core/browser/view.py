@@ -13,11 +13,11 @@ from vardax_core.words import did_you_mean
 QUANTITIES: Mapping[str, str] = {
     "analysis": "analysis mean",
     "background": "background mean",
-    "increment": "increment (analysis - background)",
+    "increment": "increment (A - B)",
     "spread": "analysis spread",
     "member": "analysis member",
     "truth": "truth",
-    "error": "error (analysis - truth)",
+    "error": "error (A - truth)",
 }
 """What can be seen of a cycle, and what it is called."""
 NOTHING = "nothing"
