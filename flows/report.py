@@ -9,6 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
+from flows.failures import tell_failure
 from flows.fields import MethodName
 from flows.links import with_link
 from flows.naming import ended, run_name, tag_run
@@ -49,7 +50,9 @@ def write_comparison(
     return result
 
 
-@flow(name="report", flow_run_name=run_name("report"), persist_result=False)
+@flow(
+    name="report", flow_run_name=run_name("report"), persist_result=False, on_failure=[tell_failure]
+)
 def report(
     experiment: ExperimentParameters,
     methods: tuple[MethodName, ...] | None = None,

@@ -25,6 +25,7 @@ from flows.environment import (
     SERVICE_VARIABLE,
     WEBHOOK_VARIABLE,
 )
+from flows.forms import bring_up_to_date
 from flows.keeper import Keeper, Pool
 from flows.links import BROWSER_VARIABLE
 from flows.processes import HOME, Processes, ServiceError, ServiceFailedError, end, left_behind
@@ -33,7 +34,7 @@ from flows.service_api import Api
 from flows.start_page import start_page
 from flows.terminal import show
 from vardax_core.data.catalogue import VARIABLE as DATASETS_VARIABLE
-from vardax_core.data.catalogue import own_folders
+from vardax_core.data.catalogue import list_recipes, own_folders
 
 DEPLOYMENTS = HOME / "deployments"
 CPU_POOLS = ("cpu", "streams")
@@ -60,6 +61,7 @@ class Service:
         cpu_workers: how many flow runs each CPU pool takes at a time.
         browse_port: where the browser of analyses listens, on this machine alone; None for the
             port after the server's.
+        datasets: names that the forms offer.
         console: where it tells what it does.
     """
 
@@ -69,7 +71,17 @@ class Service:
     database: str = ""
     cpu_workers: int = 2
     browse_port: int | None = None
+    datasets: tuple[str, ...] = ()
     console: Console = field(default_factory=Console)
+
+    def refresh_forms(self) -> None:
+        """Bring the forms up to date where a recipe has come or gone.
+
+        Raises:
+            httpx.HTTPError: the server does not answer.
+        """
+        if tuple(list_recipes()) != self.datasets:
+            self.datasets = bring_up_to_date(self.api)
 
     @property
     def url(self) -> str:
@@ -214,6 +226,7 @@ class Service:
         if os.environ.get(WEBHOOK_VARIABLE):
             keeper.processes.run("webhook of alerts", ["flows.notify"])
         keeper.start_workers()
+        self.datasets = bring_up_to_date(self.api)
         self._start_browser(keeper)
         self.api.post(
             "artifacts/", start_page(f"http://{self.host}:{self.port}", self.browser, self.root)
@@ -250,7 +263,7 @@ class Service:
                 for s in made["schedules"]
             ]
             name = f"{flows[made['flow_id']]}/{made['name']}"
-            text = (made["description"] or "").split(". ")[0]
+            text = (made["description"] or "").split("\n\n")[0].split(". ")[0]
             table.add_row(name, made["work_pool_name"], ", ".join(schedules) or "by hand", text)
         return table
 
@@ -286,6 +299,7 @@ def watch(service: Service, keeper: Keeper) -> None:
             time.sleep(2.0)
             try:
                 keeper.keep()
+                service.refresh_forms()
                 ended = service.ended_runs(after.isoformat())
             except httpx.HTTPError as error:
                 service.console.print(f"the server does not answer: {type(error).__name__}")
