@@ -274,6 +274,14 @@ class Held(Answer):
     held: bool
 
 
+class Deployed(Answer):
+    """`vardax deploy`."""
+
+    experiment: str
+    deployments: tuple[str, ...] = Field(description="As flow/deployment.")
+    seconds: float = Field(description="Between two runs.")
+
+
 class VariableEntry(Answer):
     """An array of a store."""
 
@@ -354,6 +362,7 @@ COMMANDS: Mapping[str, type[Answer]] = {
     "check": Checked,
     "init": Drafted,
     "monitor": Monitored,
+    "deploy": Deployed,
     "hold": Held,
     "release": Held,
     "open": Opened,

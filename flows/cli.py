@@ -10,6 +10,7 @@ from flows import (
     cli_browse,
     cli_cycles,
     cli_data,
+    cli_deploy,
     cli_learning,
     cli_operations,
     cli_stores,
@@ -221,6 +222,7 @@ for group in (
     cli_learning,
     cli_study,
     cli_operations,
+    cli_deploy,
     cli_stores,
 ):
     app.add_typer(group.app)

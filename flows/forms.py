@@ -7,6 +7,7 @@ the manual.
 import copy
 import os
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +30,26 @@ def manual(path: Path = MANUAL) -> Mapping[str, Any]:
     return found
 
 
-def page(description: str, flow: str, name: str, said: Mapping[str, Any]) -> str:
+def page(
+    description: str,
+    flow: str,
+    name: str,
+    said: Mapping[str, Any],
+    schedules: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """The manual page of a deployment, in Markdown.
 
     Arguments:
         description: what it does.
         flow, name: of the deployment.
         said: what `manual` gives.
+        schedules: of the deployment, as the server gives them.
     """
     about = said["flows"][flow]
     failures = "\n".join(f"- *{seen}*: {repair}" for seen, repair in about["failures"].items())
     texts = (
         description.split(f"\n\n**{PARTS[1]}**")[0].strip(),
-        said["when"].get(name, BY_HAND),
+        said["when"].get(name) or _when(schedules),
         about["reads"],
         about["writes"],
         f"\n{failures}",
@@ -49,6 +57,12 @@ def page(description: str, flow: str, name: str, said: Mapping[str, Any]) -> str
     first, *others = texts
     rest = [f"**{part}** {text}" for part, text in zip(PARTS[1:], others, strict=True)]
     return "\n\n".join([first, *rest])
+
+
+def _when(schedules: Sequence[Mapping[str, Any]]) -> str:
+    intervals = [one["schedule"].get("interval") for one in schedules if one["active"]]
+    found = [f"Every {timedelta(seconds=float(one))} hours." for one in intervals if one]
+    return " ".join(found) or BY_HAND
 
 
 def with_data_sets(schema: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -79,7 +93,9 @@ def bring_up_to_date(api: Api) -> tuple[str, ...]:
         if flow not in said["flows"]:
             continue
         changed = {
-            "description": page(made["description"] or "", flow, made["name"], said),
+            "description": page(
+                made["description"] or "", flow, made["name"], said, made["schedules"]
+            ),
             "parameter_openapi_schema": with_data_sets(made["parameter_openapi_schema"], names),
         }
         if any(made[key] != value for key, value in changed.items()):

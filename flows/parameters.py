@@ -246,7 +246,7 @@ class TargetParameters(Form):
 
 
 class BackfillParameters(TargetParameters):
-    """How a period is cut into streams, and who runs them. Only cycles that are missing are made."""
+    """How a period is cut into streams, and who runs them; only missing cycles are made."""
 
     dry_run: bool = Field(
         False,
