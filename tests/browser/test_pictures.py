@@ -8,6 +8,7 @@ from vardax_core.browser.catalogue import NothingToBrowseError, catalogue_of
 from vardax_core.browser.look import Look
 from vardax_core.browser.stage import Stage
 from vardax_core.browser.view import View
+from vardax_core.store import thin
 
 EVERY = ("used", "withheld", "refused")
 
@@ -102,6 +103,15 @@ def test_what_is_not_there_is_said(stage, tmp_path):
     nothing = Stage(catalogue_of(None, tmp_path)[0], Look(), lambda view: None)
     with pytest.raises(NothingToBrowseError, match="make some with `vardax run`"):
         nothing.show(View(), EVERY)
+
+
+def test_of_thinned_members_there_is_no_mean(tmp_path):
+    store = made.make(tmp_path)
+    assert thin(store, np.datetime64("2019-03-01T12:00"), members=1) == 2
+    stage = Stage(catalogue_of(None, tmp_path)[0], Look(), lambda view: None)
+    stage.show(View(time="2019-03-01T06:00"), EVERY)
+    assert "only 1 of 3 members are kept" in stage.messages[0]
+    assert "first" in stage.figures
 
 
 def test_new_cycles_are_found(tmp_path):
