@@ -96,11 +96,19 @@ def bring_up_to_date(api: Api) -> tuple[str, ...]:
             "description": page(
                 made["description"] or "", flow, made["name"], said, made["schedules"]
             ),
-            "parameter_openapi_schema": with_data_sets(made["parameter_openapi_schema"], names),
+            "parameter_openapi_schema": with_data_sets(
+                made["parameter_openapi_schema"], sorted({*names, *_own(made["parameters"])})
+            ),
         }
         if any(made[key] != value for key, value in changed.items()):
             api.request("PATCH", f"deployments/{made['id']}", changed)
     return tuple(names)
+
+
+def _own(parameters: Mapping[str, Any]) -> set[str]:
+    """Data sets that a deployment is made for, whether there is a recipe or not."""
+    forms = [form for form in parameters.values() if isinstance(form, dict)]
+    return {form[DATASET] for form in forms if DATASET in form}
 
 
 def main() -> None:

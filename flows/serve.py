@@ -33,6 +33,7 @@ from flows.root_lock import root_lock
 from flows.service_api import Api
 from flows.start_page import start_page
 from flows.terminal import show
+from vardax_core.data import RecipeError
 from vardax_core.data.catalogue import VARIABLE as DATASETS_VARIABLE
 from vardax_core.data.catalogue import list_recipes, own_folders
 
@@ -80,7 +81,11 @@ class Service:
         Raises:
             httpx.HTTPError: the server does not answer.
         """
-        if tuple(list_recipes()) != self.datasets:
+        try:
+            there = tuple(list_recipes())
+        except RecipeError:  # every run says so
+            return
+        if there != self.datasets:
             self.datasets = bring_up_to_date(self.api)
 
     @property

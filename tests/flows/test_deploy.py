@@ -19,6 +19,7 @@ BASE = {
     "work_pool_name": "cpu",
     "concurrency_limit": 1,
     "schedules": [],
+    "parameters": {"experiment": {"dataset": "gone"}},
     "parameter_openapi_schema": {"properties": {"dataset": {"type": "string"}}},
 }
 
@@ -78,7 +79,8 @@ def test_forms_are_written_once():
     ((verb, path, changed),) = server.sent
     assert (verb, path) == ("PATCH", "deployments/1")
     fields = changed["parameter_openapi_schema"]["properties"]
-    assert fields["dataset"]["enum"] == list(names)
+    # A deployment whose recipe was taken away can still be looked at.
+    assert fields["dataset"]["enum"] == sorted([*names, "gone"])
     assert "lorenz96" in names
     server = Server(BASE | changed)
     bring_up_to_date(server)
