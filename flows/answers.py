@@ -255,6 +255,14 @@ class Held(Answer):
     held: bool
 
 
+class Deployed(Answer):
+    """`vardax deploy`."""
+
+    experiment: str
+    deployments: tuple[str, ...] = Field(description="As flow/deployment.")
+    seconds: float = Field(description="Between two runs.")
+
+
 class VariableEntry(Answer):
     """An array of a store."""
 
@@ -335,6 +343,7 @@ COMMANDS: Mapping[str, type[Answer]] = {
     "check": Checked,
     "init": Drafted,
     "monitor": Monitored,
+    "deploy": Deployed,
     "hold": Held,
     "release": Held,
     "why": Explained,

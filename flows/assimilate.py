@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.cycles_page import show_cycles
 from flows.events import COMMITTED, tell
+from flows.failures import tell_failure
 from flows.hold import HELD, hold_of
 from flows.ingest import ingest_observations, warn
 from flows.naming import ended, run_name, say_period, tag_run
@@ -25,7 +26,7 @@ from vardax_core.experiments.assimilate import (
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.validation import prepare_proven
 from vardax_core.experiments.watched import ImplausibleIncrementError
-from vardax_core.store import ExperimentStore, SupersededError
+from vardax_core.store import ExperimentStore, StoreNotFoundError, SupersededError
 from vardax_core.words import counted
 
 
@@ -35,7 +36,12 @@ def commit_segment(reports: Iterator[SegmentReport], label: str) -> SegmentRepor
     return next(reports)
 
 
-@flow(name="assimilate", flow_run_name=run_name("assimilate"), persist_result=False)
+@flow(
+    name="assimilate",
+    flow_run_name=run_name("assimilate"),
+    persist_result=False,
+    on_failure=[tell_failure],
+)
 def assimilate(
     experiment: ExperimentParameters,
     target: TargetParameters = TargetParameters(),  # noqa: B008 (frozen)
@@ -101,14 +107,20 @@ def tell_commit(experiment: Experiment, report: SegmentReport) -> None:
     tell(COMMITTED, experiment, **facts)
 
 
+def due_until(made: Experiment, target: TargetParameters) -> datetime:
+    """Last analysis time that is due at the scheduled start of this run; that of a demonstration
+    whose store is not there yet is its first."""
+    try:
+        created = made.open_store().history()[-1].written_at
+    except StoreNotFoundError:
+        created = runtime.flow_run.scheduled_start_time
+    latency = made.settings.latency(made.recipe)
+    return target.instant(made.recipe, runtime.flow_run.scheduled_start_time, created, latency)
+
+
 def due_cycles(made: Experiment, store: ExperimentStore, target: TargetParameters) -> np.ndarray:
     """Analysis times that are due at the scheduled start of this run and not in the store."""
-    last = target.instant(
-        made.recipe,
-        runtime.flow_run.scheduled_start_time,
-        store.history()[-1].written_at,
-        made.settings.latency(made.recipe),
-    )
+    last = due_until(made, target)
     if last < made.recipe.period.start:
         return np.empty(0, "datetime64[m]")
     target_time = from_minutes(np.asarray([instant_to_minutes(last)]))[0]

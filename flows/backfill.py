@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect import flow, get_run_logger, runtime
+from prefect.artifacts import create_markdown_artifact
 
-from flows.assimilate import available_until, due_cycles
+from flows.assimilate import available_until, due_cycles, due_until
 from flows.cycles_page import show_cycles
 from flows.events import COMMITTED, tell
+from flows.failures import tell_failure
 from flows.hold import HELD, hold_of
 from flows.ingest import ingest_observations
 from flows.naming import ended, run_name, say_period, tag_run
@@ -18,6 +20,7 @@ from flows.pool import in_pool
 from flows.progress import Tracker, bar, track
 from flows.runners import Job, Runner, locally, on_dask
 from vardax_core.experiments.backfill import Backfill
+from vardax_core.experiments.estimate import estimate
 from vardax_core.experiments.validation import prepare_proven
 from vardax_core.experiments.watched import ImplausibleIncrementError
 from vardax_core.store import SupersededError
@@ -28,7 +31,12 @@ ROWS = 32
 """Up to so many streams each have a bar of their own; of more, groups have."""
 
 
-@flow(name="backfill", flow_run_name=run_name("backfill"), persist_result=False)
+@flow(
+    name="backfill",
+    flow_run_name=run_name("backfill"),
+    persist_result=False,
+    on_failure=[tell_failure],
+)
 def backfill(
     experiment: ExperimentParameters,
     plan: BackfillParameters = BackfillParameters(),  # noqa: B008 (frozen)
@@ -43,6 +51,15 @@ def backfill(
     logger = get_run_logger()
     made = experiment.experiment()
     plan.check(made.recipe)
+    if plan.dry_run:
+        found = estimate(made, due_until(made, plan))
+        create_markdown_artifact(
+            f"# What a backfill of {made.name} would do\n\n{found}, in "
+            f"{counted(plan.streams, 'stream')}.\n",
+            key=f"dry-run-{made.key}",
+            description=f"What a backfill of {made.name} would do",
+        )
+        return ended(f"dry run: {found}", 0)
     if reason := hold_of(made):
         logger.warning("%s: %s", made.name, reason)
         return ended(reason, 0, HELD)

@@ -4,12 +4,18 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows.data_parameters import CheckParameters
+from flows.failures import tell_failure
 from flows.naming import begin_run, ended
 from vardax_core.calibration.report import markdown_with_embedded_pictures
 from vardax_core.experiments.checkup import check_up
 
 
-@flow(name="check", flow_run_name="check-{about.dataset}", persist_result=False)
+@flow(
+    name="check",
+    flow_run_name="check-{about.dataset}",
+    persist_result=False,
+    on_failure=[tell_failure],
+)
 def check(about: CheckParameters) -> str:
     """Say in words and pictures what a data set's files hold; fail if it cannot be run.
 

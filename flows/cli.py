@@ -7,8 +7,10 @@ from rich.table import Table
 
 from flows import (
     answers,
+    cli_browse,
     cli_cycles,
     cli_data,
+    cli_deploy,
     cli_learning,
     cli_operations,
     cli_stores,
@@ -189,6 +191,10 @@ def serve(
     workers: Annotated[
         int, typer.Option("--workers", help="Flow runs on CPUs at a time.", min=1)
     ] = 2,
+    browse_port: Annotated[
+        int | None,
+        typer.Option("--browse-port", help="Where the browser of analyses listens [--port + 1]."),
+    ] = None,
 ) -> None:
     """Start the server, the work pools, the deployments and the workers; stop them with Ctrl-C.
 
@@ -198,7 +204,7 @@ def serve(
     from flows.root_lock import RootBusyError
     from flows.serve import Service, watch
 
-    service = Service(place_of_root(root), host, port, database, workers)
+    service = Service(place_of_root(root), host, port, database, workers, browse_port)
     try:
         with service.running() as keeper:
             watch(service, keeper)
@@ -210,7 +216,17 @@ def serve(
         fail(error, ExitCode.FAILED)
 
 
-for group in (cli_cycles, cli_data, cli_learning, cli_study, cli_operations, cli_stores, cli_why):
+for group in (
+    cli_browse,
+    cli_cycles,
+    cli_data,
+    cli_learning,
+    cli_study,
+    cli_operations,
+    cli_deploy,
+    cli_stores,
+    cli_why,
+):
     app.add_typer(group.app)
 
 

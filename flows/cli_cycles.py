@@ -31,7 +31,7 @@ from flows.cli_common import (
     prepare,
 )
 from flows.cli_tables import tell_comparison
-from flows.terminal import answer, console, reporting
+from flows.terminal import answer, console, reporting, say
 
 app = typer.Typer()
 
@@ -204,6 +204,9 @@ def backfill(
     lag: Lag = 0,
     precision: Precision = "float32",
     until: Until = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
     """Run every cycle that is not in the store yet, in streams that run side by side."""
@@ -242,6 +245,14 @@ def backfill(
             }
         )
         plan.check(parameters.recipe())
+        if dry_run:
+            from vardax_core.experiments.estimate import estimate
+
+            say(
+                str(estimate(parameters.experiment(), plan.until or parameters.recipe().period.end))
+            )
+            _answer(parameters, 0)
+            return
         reason = held_since(parameters)
         if reason is not None:
             _answer(parameters, 0, held=reason)

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
+from flows.links import address_of
 from flows.progress import if_the_server_answers
 from vardax_core.calibration.plots.style import short
 from vardax_core.calibration.score_definitions import divide
@@ -33,6 +34,13 @@ def show_cycles(experiment: Experiment, store: ExperimentStore) -> None:
             key=f"cycles-{experiment.key}",
             description=f"Last cycles of {experiment.name}. `vardax open {place}`",
         )
+        if address := address_of(experiment):
+            create_link_artifact(
+                link=address,
+                link_text="The analyses, cycle by cycle",
+                key=f"browse-{experiment.key}",
+                description=f"Analyses of {experiment.name}",
+            )
         create_link_artifact(
             link=link,
             link_text=place,

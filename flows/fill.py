@@ -2,6 +2,7 @@
 
 from prefect import flow, get_run_logger, runtime
 
+from flows.failures import tell_failure
 from flows.hold import HELD, hold_of
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters, ShareParameters
@@ -11,7 +12,7 @@ from vardax_core.store import SupersededError
 from vardax_core.words import counted
 
 
-@flow(name="fill", flow_run_name=run_name("fill"), persist_result=False)
+@flow(name="fill", flow_run_name=run_name("fill"), persist_result=False, on_failure=[tell_failure])
 def fill(experiment: ExperimentParameters, share: ShareParameters) -> int:
     """Run a group of streams on the work branch of its backfill, from where it stands."""
     tag_run(experiment)

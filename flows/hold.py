@@ -3,6 +3,7 @@
 from prefect import flow, get_run_logger
 
 from flows import events
+from flows.failures import tell_failure
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
 from vardax_core.experiments.experiment import Experiment
@@ -20,7 +21,7 @@ def hold_of(experiment: Experiment) -> str | None:
     return None if found is None else f"{found}; `vardax release` lets it go on"
 
 
-@flow(name="hold", flow_run_name=run_name("hold"), persist_result=False)
+@flow(name="hold", flow_run_name=run_name("hold"), persist_result=False, on_failure=[tell_failure])
 def hold(experiment: ExperimentParameters, reason: str) -> str:
     """Keep every run from adding cycles to an experiment; one at work stops after its segment."""
     tag_run(experiment)
@@ -31,7 +32,12 @@ def hold(experiment: ExperimentParameters, reason: str) -> str:
     return ended(str(found), found.reason)
 
 
-@flow(name="release", flow_run_name=run_name("release"), persist_result=False)
+@flow(
+    name="release",
+    flow_run_name=run_name("release"),
+    persist_result=False,
+    on_failure=[tell_failure],
+)
 def release(experiment: ExperimentParameters) -> bool:
     """Let a held experiment go on; the next run catches up."""
     tag_run(experiment)

@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import MissingContextError
 from prefect.logging.loggers import LoggingAdapter
 
+from flows.failures import tell_failure
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
 from flows.progress import console
@@ -60,7 +61,9 @@ def ingest_observations(
     return new
 
 
-@flow(name="ingest", flow_run_name=run_name("ingest"), persist_result=False)
+@flow(
+    name="ingest", flow_run_name=run_name("ingest"), persist_result=False, on_failure=[tell_failure]
+)
 def ingest(experiment: ExperimentParameters) -> int:
     """Load a recipe's observations, check them and write them to the store that all its methods
     read."""

@@ -4,11 +4,14 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows.data_parameters import DraftParameters
+from flows.failures import tell_failure
 from flows.naming import begin_run, ended
 from vardax_core.data.drafts.write import write_draft
 
 
-@flow(name="init", flow_run_name="init-{draft.name}", persist_result=False)
+@flow(
+    name="init", flow_run_name="init-{draft.name}", persist_result=False, on_failure=[tell_failure]
+)
 def init(draft: DraftParameters) -> str:
     """Look at files of observations, and write a recipe and a card that can be run.
 

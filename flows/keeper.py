@@ -17,6 +17,7 @@ from flows.service_api import Api
 from flows.watchdog import LOOK, Watchdog, Worker, worker_name
 
 SERVER = "server"
+BROWSER = "browser"
 START_UP = 180.0
 """Seconds until a server answers at the latest."""
 ENDS = 3
@@ -106,6 +107,14 @@ class Keeper:
                 more = made.variables.get(name, {})
                 self.processes.start(f"worker-{name}", command, **more)
 
+    def start_browser(self, command: Sequence[str]) -> None:
+        """Start the browser of analyses.
+
+        Arguments:
+            command: its module and arguments.
+        """
+        self.processes.start(BROWSER, list(command))
+
     def keep(self) -> None:
         """Start again what has ended, and now and then look for runs without a process.
 
@@ -130,7 +139,7 @@ class Keeper:
         """
         runs = [pid for pids in runs_at_work(self.root).values() for pid in pids]
         names = [f"worker-{name}" for pool in self.pools.values() for name in pool.workers]
-        self.processes.stop(names, runs)
+        self.processes.stop([*names, BROWSER], runs)
         if SERVER in self.processes.since():
             self._watchdog.api = dataclasses.replace(self.api, seconds=FAREWELL)
             with contextlib.suppress(httpx.HTTPError):

@@ -5,6 +5,8 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows.events import ALERT, tell_surely
+from flows.failures import tell_failure
+from flows.links import with_link
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters, MonitorParameters
 from vardax_core.experiments.experiment import Experiment
@@ -70,13 +72,18 @@ def write_pages(
         description=f"Checks of {experiment.name}",
     )
     create_markdown_artifact(
-        dashboard(experiment, store, situation, findings, book),
+        with_link(dashboard(experiment, store, situation, findings, book), experiment),
         key=f"dashboard-{experiment.key}",
         description=f"Dashboard of {experiment.name}",
     )
 
 
-@flow(name="monitor", flow_run_name=run_name("monitor"), persist_result=False)
+@flow(
+    name="monitor",
+    flow_run_name=run_name("monitor"),
+    persist_result=False,
+    on_failure=[tell_failure],
+)
 def monitor(
     experiment: ExperimentParameters,
     target: MonitorParameters = MonitorParameters(),  # noqa: B008 (frozen)

@@ -246,8 +246,12 @@ class TargetParameters(Form):
 
 
 class BackfillParameters(TargetParameters):
-    """How a period is cut into streams, and who runs them."""
+    """How a period is cut into streams, and who runs them; only missing cycles are made."""
 
+    dry_run: bool = Field(
+        False,
+        description="Only say what would be done: cycles that are missing, and what they take.",
+    )
     streams: int = Field(8, ge=1, le=4096, description="Streams that the period is cut into.")
     overlap: int = Field(
         200, ge=0, description="Cycles of spin-up before the cycles that a stream keeps."

@@ -9,7 +9,9 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
+from flows.failures import tell_failure
 from flows.fields import MethodName
+from flows.links import with_link
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
 from vardax_core.calibration.report import markdown_with_embedded_pictures
@@ -39,7 +41,7 @@ def write_comparison(
     result = dataclasses.replace(compare(made, primary, recent), left_out=left_out)
     if result.new:
         create_markdown_artifact(
-            markdown_with_embedded_pictures(result.markdown),
+            with_link(markdown_with_embedded_pictures(result.markdown), primary),
             key="-".join(
                 filter(None, ("calibration", primary.group_name, primary.settings.variant))
             ),
@@ -48,7 +50,9 @@ def write_comparison(
     return result
 
 
-@flow(name="report", flow_run_name=run_name("report"), persist_result=False)
+@flow(
+    name="report", flow_run_name=run_name("report"), persist_result=False, on_failure=[tell_failure]
+)
 def report(
     experiment: ExperimentParameters,
     methods: tuple[MethodName, ...] | None = None,

@@ -5,6 +5,7 @@ import dataclasses
 from prefect import flow
 
 from flows.assimilate import assimilate
+from flows.failures import tell_failure
 from flows.fields import MethodName
 from flows.ingest import ingest
 from flows.naming import called, ended, run_name, tag_run
@@ -30,7 +31,7 @@ class RunSummary:
     changed: bool
 
 
-@flow(name="run", flow_run_name=run_name("run"), persist_result=False)
+@flow(name="run", flow_run_name=run_name("run"), persist_result=False, on_failure=[tell_failure])
 def run(
     experiment: ExperimentParameters,
     methods: tuple[MethodName, ...] | None = None,

@@ -1,7 +1,9 @@
 """The service on one machine: server, work pools, deployments and workers, started and stopped."""
 
+import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -23,13 +25,17 @@ from flows.environment import (
     SERVICE_VARIABLE,
     WEBHOOK_VARIABLE,
 )
+from flows.forms import bring_up_to_date
 from flows.keeper import Keeper, Pool
+from flows.links import BROWSER_VARIABLE
 from flows.processes import HOME, Processes, ServiceError, ServiceFailedError, end, left_behind
 from flows.root_lock import root_lock
 from flows.service_api import Api
+from flows.start_page import start_page
 from flows.terminal import show
+from vardax_core.data import RecipeError
 from vardax_core.data.catalogue import VARIABLE as DATASETS_VARIABLE
-from vardax_core.data.catalogue import own_folders
+from vardax_core.data.catalogue import list_recipes, own_folders
 
 DEPLOYMENTS = HOME / "deployments"
 CPU_POOLS = ("cpu", "streams")
@@ -54,6 +60,9 @@ class Service:
         host, port: where the server listens.
         database: address of a Postgres database; SQLite in the root if empty.
         cpu_workers: how many flow runs each CPU pool takes at a time.
+        browse_port: where the browser of analyses listens, on this machine alone; None for the
+            port after the server's.
+        datasets: names that the forms offer.
         console: where it tells what it does.
     """
 
@@ -62,12 +71,34 @@ class Service:
     port: int = 4200
     database: str = ""
     cpu_workers: int = 2
+    browse_port: int | None = None
+    datasets: tuple[str, ...] = ()
     console: Console = field(default_factory=Console)
+
+    def refresh_forms(self) -> None:
+        """Bring the forms up to date where a recipe has come or gone.
+
+        Raises:
+            httpx.HTTPError: the server does not answer.
+        """
+        try:
+            there = tuple(list_recipes())
+        except RecipeError:  # every run says so
+            return
+        if there != self.datasets:
+            self.datasets = bring_up_to_date(self.api)
 
     @property
     def url(self) -> str:
         """Address of the API."""
         return f"http://{self.host}:{self.port}/api"
+
+    @property
+    def browser(self) -> str | None:
+        """Address of the browser of analyses; None where its library is not installed."""
+        if importlib.util.find_spec("panel") is None:
+            return None
+        return f"http://127.0.0.1:{self.browse_port or self.port + 1}"
 
     @property
     def logs(self) -> Path:
@@ -88,6 +119,7 @@ class Service:
             "PREFECT_SERVER_UI_API_URL": "/api",
             "PREFECT_SERVER_LOG_RETRYABLE_ERRORS": "true",
             SERVICE_VARIABLE: str(self.root),
+            BROWSER_VARIABLE: self.browser or "",
             # In memory, a server that is started again would end the runs at work: their leases
             # are lost.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
@@ -199,6 +231,30 @@ class Service:
         if os.environ.get(WEBHOOK_VARIABLE):
             keeper.processes.run("webhook of alerts", ["flows.notify"])
         keeper.start_workers()
+        self.datasets = bring_up_to_date(self.api)
+        self._start_browser(keeper)
+        self.api.post(
+            "artifacts/", start_page(f"http://{self.host}:{self.port}", self.browser, self.root)
+        )
+
+    def _start_browser(self, keeper: Keeper) -> None:
+        """Start the browser of analyses, unless it cannot work."""
+        if self.browser is None:
+            self.console.print(
+                "no browser of analyses: pip install 'vardax-core[browse]'", style="dim"
+            )
+            return
+        port = self.browser.rpartition(":")[2]
+        command = ["flows.cli", "browse", "--port", port, "--root", str(self.root)]
+        command += ["--service", f"http://{self.host}:{self.port}"]
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", int(port))) == 0:
+                self.console.print(
+                    f"[bold yellow]warning[/]: no browser of analyses: port {port} answers "
+                    "already; choose another with --browse-port."
+                )
+                return
+        keeper.start_browser(command)
 
     def describe(self) -> Table:
         """What is served, at a glance."""
@@ -212,7 +268,7 @@ class Service:
                 for s in made["schedules"]
             ]
             name = f"{flows[made['flow_id']]}/{made['name']}"
-            text = (made["description"] or "").split(". ")[0]
+            text = (made["description"] or "").split("\n\n")[0].split(". ")[0]
             table.add_row(name, made["work_pool_name"], ", ".join(schedules) or "by hand", text)
         return table
 
@@ -238,6 +294,8 @@ def watch(service: Service, keeper: Keeper) -> None:
     try:
         show(service.describe())
         service.console.print(f"browse:  http://{service.host}:{service.port}")
+        if service.browser is not None:
+            service.console.print(f"analyses: {service.browser}")
         service.console.print(f"root:    {service.root}", soft_wrap=True)
         service.console.print(f"logs:    {service.logs}", soft_wrap=True)
         service.console.print("stop:    Ctrl-C")
@@ -246,6 +304,7 @@ def watch(service: Service, keeper: Keeper) -> None:
             time.sleep(2.0)
             try:
                 keeper.keep()
+                service.refresh_forms()
                 ended = service.ended_runs(after.isoformat())
             except httpx.HTTPError as error:
                 service.console.print(f"the server does not answer: {type(error).__name__}")

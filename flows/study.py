@@ -5,6 +5,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows.backfill import backfill
+from flows.failures import tell_failure
 from flows.naming import called, ended, run_name, tag_run
 from flows.parameters import BackfillParameters, ExperimentParameters, StudyParameters
 from flows.progress import track
@@ -30,7 +31,9 @@ def write_study(cases: tuple[ExperimentParameters, ...], experiment: ExperimentP
     return study
 
 
-@flow(name="study", flow_run_name=run_name("study"), persist_result=False)
+@flow(
+    name="study", flow_run_name=run_name("study"), persist_result=False, on_failure=[tell_failure]
+)
 def study(
     experiment: ExperimentParameters,
     matrix: StudyParameters = StudyParameters(),  # noqa: B008 (frozen)

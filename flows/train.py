@@ -5,6 +5,7 @@ import logging
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from flows.failures import tell_failure
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
 from flows.progress import console, track
@@ -26,7 +27,9 @@ def train_method(experiment: Experiment, parameters: ExperimentParameters) -> Mo
     return version
 
 
-@flow(name="train", flow_run_name=run_name("train"), persist_result=False)
+@flow(
+    name="train", flow_run_name=run_name("train"), persist_result=False, on_failure=[tell_failure]
+)
 def train(experiment: ExperimentParameters) -> str | None:
     """Train the analysis of an experiment and store its weights in the model registry."""
     tag_run(experiment)

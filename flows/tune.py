@@ -4,6 +4,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from flows.failures import tell_failure
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
 from flows.progress import track
@@ -40,7 +41,7 @@ def try_candidates(experiment: ExperimentParameters) -> Tuned:
 FINALISTS = 4
 
 
-@flow(name="tune", flow_run_name=run_name("tune"), persist_result=False)
+@flow(name="tune", flow_run_name=run_name("tune"), persist_result=False, on_failure=[tell_failure])
 def tune(experiment: ExperimentParameters) -> Tuned:
     """Find the settings with which a method errs least in trial cycles, and keep them for its
     runs under this root."""

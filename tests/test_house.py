@@ -21,6 +21,7 @@ LAYERS = (
     ("experiments",),
     ("monitoring",),
     ("notebook",),
+    ("browser",),
 )
 """From the ground up; what stands in one line may use each other."""
 NAMING = {"models", "methods", "kinds"}

@@ -24,6 +24,11 @@ def counted(number: SupportsFloat, noun: str, plural: str | None = None) -> str:
     return f"{shown} {noun if number == 1 else plural or noun + 's'}"
 
 
+def artifact_key(name: str) -> str:
+    """A name as a key: small letters and digits, parted by '-'."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower())
+
+
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """A clause that offers the nearest known word, empty when none is near."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)

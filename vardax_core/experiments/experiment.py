@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,7 +48,7 @@ from vardax_core.store import (
 from vardax_core.store.experiment import GRID, OBSERVATIONS
 from vardax_core.store.store import OBSERVATION_STORE
 from vardax_core.training.registry import ModelRegistry, ModelVersion
-from vardax_core.words import counted
+from vardax_core.words import artifact_key, counted
 
 
 class LagError(ValueError):
@@ -106,7 +105,7 @@ class Experiment:
     @property
     def key(self) -> str:
         """Name of the experiment, for keys of artifacts."""
-        return re.sub(r"[^a-z0-9]+", "-", self.name.lower())
+        return artifact_key(self.name)
 
     @property
     def store_location(self) -> Location:

@@ -83,6 +83,14 @@ class Location(abc.ABC):
         """A place further down."""
 
     @abc.abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Names of the folders that lie directly below, sorted; none where there is no such place.
+
+        Raises:
+            StorageError: the place cannot be asked.
+        """
+
+    @abc.abstractmethod
     def beside(self, name: str) -> "Location":
         """The place of this name in the same folder."""
 
@@ -152,6 +160,11 @@ class LocalLocation(Location):
 
     def below(self, *names: str) -> "LocalLocation":
         return LocalLocation(self.path.joinpath(*names))
+
+    def names(self) -> tuple[str, ...]:
+        with storage_errors(self, "read"):
+            there = self.path.iterdir() if self.path.is_dir() else ()
+            return tuple(sorted(one.name for one in there if one.is_dir()))
 
     def beside(self, name: str) -> "LocalLocation":
         # A link to the store may lie elsewhere than what it is a link to.
@@ -225,6 +238,11 @@ class S3Location(Location):
 
     def below(self, *names: str) -> "S3Location":
         return S3Location(self.bucket, "/".join((self.prefix, *names)))
+
+    def names(self) -> tuple[str, ...]:
+        with storage_errors(self, "read"):
+            found = obstore.list_with_delimiter(self._objects(), f"{self.prefix}/")
+        return tuple(sorted(one.rstrip("/").rpartition("/")[2] for one in found["common_prefixes"]))
 
     def beside(self, name: str) -> "S3Location":
         return S3Location(self.bucket, "/".join((*self.prefix.split("/")[:-1], name)))

@@ -122,6 +122,18 @@ def write_gate_report(
     return GateReport(passed, target / REPORT, target / PAGE, hashlib.sha256(text).hexdigest())
 
 
+def found_in_words(result: GateResult) -> str:
+    """The numbers of a gate in a clause that explains itself."""
+    if result.p_value is not None:
+        return (
+            f"a right posterior would show as much in {100 * result.p_value:.2g} % of all "
+            "validations"
+        )
+    if math.isnan(result.statistic):
+        return "it could not be measured"
+    return f"{short(result.statistic)} where the limit is {short(result.threshold)}"
+
+
 def _page(
     passed: bool,
     results: Sequence[GateResult],
@@ -140,9 +152,7 @@ def _page(
         [
             result.name,
             "passed" if result.passed else "**failed**",
-            "-" if result.p_value is None else f"{result.p_value:.2g}",
-            short(result.statistic),
-            short(result.threshold),
+            found_in_words(result),
             str(result.n),
         ]
         for result in results
@@ -164,7 +174,7 @@ def _page(
     parts = [
         f"# {title}",
         verdict,
-        table(["gate", "verdict", "p (corrected)", "statistic", "threshold", "pairs"], rows),
+        table(["gate", "verdict", "what was found", "cases"], rows),
         said,
         shown,
         f"## Worst parts\n\n{strata}" if strata else "",

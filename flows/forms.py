@@ -1,0 +1,120 @@
+"""What forms and pages of deployments show beside their fields: the data sets that are there, and
+the manual.
+
+`python -m flows.forms` brings those of the server that `PREFECT_API_URL` names up to date.
+"""
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from flows.environment import AUTH_VARIABLE
+from flows.service_api import Api
+from vardax_core.data.catalogue import list_recipes
+from vardax_core.data.yamlfile import read_yaml
+from vardax_core.paths import home
+
+MANUAL = home() / "deployments" / "manual.yaml"
+PARTS = ("What it does", "When", "Reads", "Writes", "If it fails")
+"""Of every page of the manual."""
+DATASET = "dataset"
+BY_HAND = "By hand: fill in the form of a custom run."
+
+
+def manual(path: Path = MANUAL) -> Mapping[str, Any]:
+    """What the manual says, by flow, and when deployments are run."""
+    found: Mapping[str, Any] = read_yaml(path.read_text(encoding="utf-8"))
+    return found
+
+
+def page(
+    description: str,
+    flow: str,
+    name: str,
+    said: Mapping[str, Any],
+    schedules: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The manual page of a deployment, in Markdown.
+
+    Arguments:
+        description: what it does.
+        flow, name: of the deployment.
+        said: what `manual` gives.
+        schedules: of the deployment, as the server gives them.
+    """
+    about = said["flows"][flow]
+    failures = "\n".join(f"- *{seen}*: {repair}" for seen, repair in about["failures"].items())
+    texts = (
+        description.split(f"\n\n**{PARTS[1]}**")[0].strip(),
+        said["when"].get(name) or _when(schedules),
+        about["reads"],
+        about["writes"],
+        f"\n{failures}",
+    )
+    first, *others = texts
+    rest = [f"**{part}** {text}" for part, text in zip(PARTS[1:], others, strict=True)]
+    return "\n\n".join([first, *rest])
+
+
+def _when(schedules: Sequence[Mapping[str, Any]]) -> str:
+    intervals = [one["schedule"].get("interval") for one in schedules if one["active"]]
+    found = [f"Every {timedelta(seconds=float(one))} hours." for one in intervals if one]
+    return " ".join(found) or BY_HAND
+
+
+def with_data_sets(schema: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """A form's schema whose fields of data sets are choices of those that are there.
+
+    Arguments:
+        schema: of the parameters of a flow.
+        names: of all recipes.
+    """
+    found = copy.deepcopy(dict(schema))
+    for one in [found, *found.get("definitions", {}).values()]:
+        field = one.get("properties", {}).get(DATASET)
+        if field is not None:
+            field["enum"] = list(names)
+    return found
+
+
+def bring_up_to_date(api: Api) -> tuple[str, ...]:
+    """Write the manual and the data sets into every deployment; the names of the data sets.
+
+    Raises:
+        httpx.HTTPError: the server does not answer, or refuses.
+    """
+    said, names = manual(), list_recipes()
+    flows = {flow["id"]: flow["name"] for flow in api.all("flows/filter", {})}
+    for made in api.all("deployments/filter", {}):
+        flow = flows.get(made["flow_id"])
+        if flow not in said["flows"]:
+            continue
+        changed = {
+            "description": page(
+                made["description"] or "", flow, made["name"], said, made["schedules"]
+            ),
+            "parameter_openapi_schema": with_data_sets(
+                made["parameter_openapi_schema"], sorted({*names, *_own(made["parameters"])})
+            ),
+        }
+        if any(made[key] != value for key, value in changed.items()):
+            api.request("PATCH", f"deployments/{made['id']}", changed)
+    return tuple(names)
+
+
+def _own(parameters: Mapping[str, Any]) -> set[str]:
+    """Data sets that a deployment is made for, whether there is a recipe or not."""
+    forms = [form for form in parameters.values() if isinstance(form, dict)]
+    return {form[DATASET] for form in forms if DATASET in form}
+
+
+def main() -> None:
+    """Bring the deployments of the server up to date."""
+    bring_up_to_date(Api(os.environ["PREFECT_API_URL"], os.environ.get(AUTH_VARIABLE, "")))
+
+
+if __name__ == "__main__":
+    main()

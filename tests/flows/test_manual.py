@@ -1,0 +1,93 @@
+"""The manual page of every deployment, choices of forms, and what a failed run says."""
+
+import pytest
+import yaml
+
+from flows.failures import failure_page, split
+from flows.forms import PARTS, manual, page, with_data_sets
+from flows.serve import DEPLOYMENTS
+from flows.start_page import start_page
+from tests.browser import made
+
+FILE = yaml.safe_load((DEPLOYMENTS / "prefect.yaml").read_text())
+SAID = manual()
+
+
+@pytest.mark.parametrize("one", FILE["deployments"], ids=lambda one: one["name"])
+def test_every_deployment_has_a_manual_page_with_every_part(one):
+    flow = one["entrypoint"].rpartition(":")[2]
+    text = page(one["description"], flow, one["name"], SAID)
+    assert text.startswith(one["description"].strip())
+    for part in PARTS[1:]:
+        assert text.count(f"**{part}**") == 1
+    assert "\n- *" in text
+    for cron in one.get("schedules", ()):
+        assert one["name"] in SAID["when"], cron
+    # Written again, as every start of the service does, it stays as it is.
+    assert page(text, flow, one["name"], SAID) == text
+
+
+def test_the_manual_is_about_deployments_that_are_there():
+    names = {one["name"] for one in FILE["deployments"]}
+    flows = {one["entrypoint"].rpartition(":")[2] for one in FILE["deployments"]}
+    assert set(SAID["when"]) <= names
+    assert set(SAID["flows"]) == flows
+
+
+def test_a_form_offers_the_data_sets_that_are_there():
+    from flows.backfill import backfill
+
+    schema = backfill.parameters.model_dump()
+    found = with_data_sets(schema, ["ring", "sea"])
+    assert found["definitions"]["ExperimentParameters"]["properties"]["dataset"]["enum"] == [
+        "ring",
+        "sea",
+    ]
+    assert "enum" not in schema["definitions"]["ExperimentParameters"]["properties"]["dataset"]
+    described = [
+        field.get("description")
+        for form in found["definitions"].values()
+        for field in form.get("properties", {}).values()
+    ]
+    assert all(described)
+
+
+@pytest.mark.parametrize(
+    ("flow", "message", "kind", "repair"),
+    [
+        (
+            "assimilate",
+            "Flow run encountered an exception: UnprovenModelError: no report of x passed.",
+            "UnprovenModelError",
+            "validate/validate",
+        ),
+        (
+            "backfill",
+            "Flow run encountered an exception: vardax_core.data.errors.PeriodError: until 1999",
+            "PeriodError",
+            "Choose one that the message names",
+        ),
+        (
+            "report",
+            "Flow run encountered an exception: RecipeError: Unknown data set 'x'.",
+            "RecipeError",
+            "run it again",
+        ),
+        ("report", "something else", "", "Nobody expected this"),
+    ],
+)
+def test_a_failed_run_says_what_happened_and_what_to_do(flow, message, kind, repair):
+    assert split(message)[0] == kind
+    text = failure_page(flow, message, "abc")
+    assert repair in text
+    assert "Traceback" not in text
+    assert "Flow run encountered" not in text
+    assert "/deployments/deployment/abc/run" in text
+
+
+def test_the_start_page_links_to_every_experiment(tmp_path):
+    made.make(tmp_path, "one-cut-off-3h", shape=(12,), dataset="ring")
+    found = start_page("http://127.0.0.1:4200", "http://127.0.0.1:4201", tmp_path)["data"]
+    assert "http://127.0.0.1:4201/?dataset=ring&method=one-cut-off-3h" in found
+    assert "/artifacts/key/dashboard-ring-one-cut-off-3h" in found
+    assert "There is no experiment" in start_page("http://x", None, tmp_path / "none")["data"]
