@@ -6,7 +6,7 @@ import equinox as eqx
 from pydantic import Field
 
 from vardax_core.analysis.base import AbstractAnalysisStep
-from vardax_core.methods.amortized import fields, records, transform
+from vardax_core.methods.amortized import fields, grids, records, transform
 from vardax_core.methods.base import (
     AbstractLearningMethod,
     Assembly,
@@ -22,11 +22,12 @@ from vardax_core.training.registry import Factories
 
 
 class AmortizedMethod(AbstractLearningMethod):
-    """Where a model simulates, a network transforms the ensemble locally, trained in its own cycle;
-    where fields of the past are known, one corrects an interpolation in space and time; where
-    observations are real, one corrects their local interpolation.
+    """Where a model simulates, a network transforms the ensemble locally, trained in its own cycle:
+    on a ring it gives the gains, on other grids what a local transform with a climatological
+    covariance leaves to choose. Where fields of the past are known, one corrects an interpolation
+    in space and time; where observations are real, one corrects their local interpolation.
 
-    All settings are of the transform.
+    The radius is of the transform on grids, all other settings are of that on a ring.
     """
 
     name: ClassVar[str] = "amortized"
@@ -34,6 +35,7 @@ class AmortizedMethod(AbstractLearningMethod):
     source: ClassVar[str] = "vardax"
     place: ClassVar[int] = 90
     half_precision: ClassVar[bool] = True
+    channels: ClassVar[bool] = True
 
     first_guess: Literal["filter", "none"] = Field(
         "filter",
@@ -50,36 +52,60 @@ class AmortizedMethod(AbstractLearningMethod):
         "state; by default half of that of the observations, or of the climate if that is less",
     )
 
+    radius: float | None = Field(
+        None,
+        gt=0,
+        description="on grids, half-width of the taper about which the network chooses, in the "
+        "grid's unit of distance; by default that of letkf",
+    )
+
     def usual(self, prior: AbstractPrior) -> bool:
         return not prior.reported
 
     def lacks(self, prior: AbstractPrior) -> str | None:
-        if prior.simulates:
-            return transform.lacks(prior, self.reach)
-        if self.chosen:
-            what = "real observations" if prior.reported else "fields"
+        if prior.recipe.channels and not prior.simulates:
             return (
-                f"its settings {', '.join(self.chosen)} are of the transform where a model "
-                f"simulates, and here it learns from {what}; leave them out"
+                "it takes states of several variables only where a model simulates so far, and "
+                f"these hold {len(prior.recipe.channels)}: {', '.join(prior.recipe.channels)}"
             )
-        return None
+        if not prior.simulates:
+            what = "real observations" if prior.reported else "fields"
+            return self._unwanted(
+                tuple(self.chosen),
+                f"the transform where a model simulates, and here it learns from {what}",
+            )
+        if on_grid(prior):
+            ring = tuple(name for name in self.chosen if name != "radius")
+            return self._unwanted(ring, "the transform on a ring, and the states are on a grid")
+        radius = ("radius",) if self.radius is not None else ()
+        return transform.lacks(prior, self.reach) or self._unwanted(
+            radius, "the transform on a grid, and the states are on a ring"
+        )
+
+    def _unwanted(self, names: tuple[str, ...], where: str) -> str | None:
+        if not names:
+            return None
+        return f"its settings {', '.join(names)} are of {where}; leave them out"
 
     def needs_points(self, prior: AbstractPrior) -> bool:
-        return not prior.simulates
+        return not prior.simulates or on_grid(prior)
 
     def carries_members(self, prior: AbstractPrior) -> bool:
         return prior.simulates
 
     def fallbacks(self, prior: AbstractPrior) -> tuple[str, ...]:
-        return transform.FALLBACKS if prior.simulates else ()
+        return transform.FALLBACKS if prior.simulates and prior.ring else ()
 
     def reference(self, problem: Problem) -> AbstractAnalysisStep | None:
         # Where the network corrects no filter, none is near enough to the best response.
-        return finite_size_filter(problem.operator) if self.first_guess == "filter" else None
+        corrects = self.first_guess == "filter" and not on_grid(problem.prior)
+        return finite_size_filter(problem.operator) if corrects else None
 
     def usual_steps(self, prior: AbstractPrior) -> int:
         if prior.reported:
             return records.USUAL_STEPS
+        if on_grid(prior):
+            return grids.USUAL_STEPS
         return transform.USUAL_STEPS if prior.simulates else fields.USUAL_STEPS
 
     def memory(self, prior: AbstractPrior, points: int) -> float:
@@ -101,6 +127,8 @@ class AmortizedMethod(AbstractLearningMethod):
             return fields.learn(problem.prior, training, progress)
         if isinstance(problem.prior, ReportedPrior):
             return records.learn(problem, training, progress)
+        if on_grid(problem.prior):
+            return grids.learn(problem, self.radius, training, progress)
         return transform.learn(problem, self.shape, training, progress)
 
     def build(self, problem: Problem, trained: Trained | None) -> Assembly:
@@ -109,12 +137,20 @@ class AmortizedMethod(AbstractLearningMethod):
             return fields.build(problem, trained)
         if isinstance(problem.prior, ReportedPrior):
             return records.build(problem, trained)
+        if on_grid(problem.prior):
+            return grids.build(problem, self.radius, trained)
         return transform.build(problem, self.shape, trained)
 
     @property
     def factories(self) -> Factories:
         return {
             transform.FACTORY: transform.build_network,
+            grids.FACTORY: grids.build_network,
             fields.FACTORY: fields.analysis_like,
             records.FACTORY: records.correction_like,
         }
+
+
+def on_grid(prior: AbstractPrior) -> bool:
+    """Whether a model simulates on a grid where points near each other are alike."""
+    return prior.simulates and prior.local and not prior.ring
