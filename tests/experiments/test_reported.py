@@ -129,6 +129,7 @@ def test_methods_that_cannot_say_so():
     assert lack_of(recipe, "letkf") is None
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_digest(stores, place):
     made = experiment(place / "again", "interpolation")
     learnable = made.training_run()

@@ -219,6 +219,7 @@ ROW = st.tuples(st.integers(0, 3), st.integers(3, 6), st.integers(0, 2))
 """Buoy, day and value."""
 
 
+@pytest.mark.slow
 @settings(
     max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

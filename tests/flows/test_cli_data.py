@@ -91,6 +91,7 @@ def test_a_form_takes_no_path(wrong):
         DraftParameters(name="mine", files=(wrong,))
 
 
+@pytest.mark.slow
 @pytest.mark.flows
 def test_both_flows_leave_pages(place):
     with prefect_test_harness(server_startup_timeout=120):

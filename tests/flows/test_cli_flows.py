@@ -93,6 +93,7 @@ class TestFlows:
         refused(vardax(*backfill, *address), ExitCode.WRONG_INPUT, *told)
         assert "30 cycles committed" in vardax(*backfill).stdout
 
+    @pytest.mark.slow
     def test_an_experiment_through_busy_hours_and_a_full_disk(self, vardax, tmp_path, monkeypatch):
         assimilate = ("assimilate", "small", "-m", "climatology")
         path = tmp_path / "root" / "experiments" / "small" / "climatology"

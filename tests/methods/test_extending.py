@@ -1,6 +1,7 @@
 """The page on a method of one's own, run as it is written: from its package to its scores."""
 
 import numpy as np
+import pytest
 
 from tests.experiments import small
 from tests.extending import Page, installed
@@ -10,6 +11,7 @@ from vardax_core.experiments.stored_statistics import stored_statistics
 PAGE = Page("method")
 
 
+@pytest.mark.slow
 def test_the_method_of_the_page_is_run_with_its_settings(tmp_path):
     with installed(tmp_path, PAGE.block("python"), PAGE.block("toml")):
         found = {}

@@ -1,6 +1,7 @@
 """The page on a model of one's own, run as it is written: cycled by a filter, from its recipe."""
 
 import numpy as np
+import pytest
 import yaml
 
 from tests.experiments import small
@@ -14,6 +15,7 @@ from vardax_core.models.registry import registered_models
 PAGE = Page("model")
 
 
+@pytest.mark.slow
 def test_the_model_of_the_page_is_cycled_from_a_recipe(tmp_path):
     with installed(tmp_path, PAGE.block("python"), PAGE.block("toml")):
         assert "pendulum" in registered_models()

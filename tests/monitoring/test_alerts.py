@@ -40,6 +40,7 @@ def look(made, store, until, book):
     return findings, *advance(book, findings, situation)
 
 
+@pytest.mark.slow
 def test_an_outage_raises_one_alert_and_its_end_clears_it(twin):
     made, store = twin
     book, told = AlertBook(), []
