@@ -17,6 +17,7 @@ from vardax_core.analysis.amortized.heads.base import (
 )
 from vardax_core.analysis.amortized.posterior import HeadMismatchError
 from vardax_core.analysis.amortized.scaling import AffineScaling, ConstantDataError
+from vardax_core.analysis.amortized.support import EVERYWHERE, AbstractSupport
 
 BATCH, WINDOW, SIZE = 3, 2, 4
 
