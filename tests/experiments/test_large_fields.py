@@ -59,7 +59,7 @@ def test_interpolation_of_stations_knows_its_error(tmp_path, monkeypatch):
     step = made.prepare(store).program.step
     rows, count = 2, 10
     times = jnp.arange(rows, dtype=jnp.int32) * 180
-    values = jnp.where(jnp.arange(count)[None] == 4, 25.0, jnp.full((rows, count), jnp.nan))
+    values = jnp.full((rows, count), jnp.nan, jnp.float32).at[:, 4].set(25.0)
     first = step.inner.climatology.mean_at(times[-1])
     background = jnp.broadcast_to(first, (4, *first.shape))
 
@@ -99,7 +99,7 @@ def test_a_local_reference_has_no_covariance_of_all_points(tmp_path, monkeypatch
     # The field forgets itself in 18 hours and over 4 degrees, about 450 km.
     covariance = known.local_covariance.covariance
     assert float(covariance.variance()) == pytest.approx(1.0, rel=0.5)
-    zero, day = jnp.zeros(()), jnp.asarray(1080.0)
+    zero, day = jnp.zeros((), jnp.float32), jnp.asarray(1080.0, jnp.float32)
     kept = covariance(zero, day) / covariance.variance()
     assert float(kept) == pytest.approx(math.exp(-1), abs=0.2)
 

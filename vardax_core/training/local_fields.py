@@ -13,8 +13,9 @@ from vardax_core.training.covariance_fit import CovarianceFit, fit_covariance
 from vardax_core.training.covariogram import start_values
 from vardax_core.training.withheld import calibration_of, predict_withheld, withheld_neighbours
 
-PATCHES, PLACES = 8, 400
-"""Parts of the grid that stations are taken from, and stations of all of them."""
+PATCHES, PLACES, FEWEST = 8, 400, 64
+"""Parts of the grid that stations are taken from, stations of all of them, and those that are taken
+to be there at least."""
 RECORDS = 12_000
 """Of which a covariance is fitted, about."""
 RUN = 8
@@ -74,7 +75,7 @@ def _places(
     grid: AbstractGrid, inside: Int[np.ndarray, " point"], stations: int, key: PRNGKeyArray
 ) -> Int[np.ndarray, " place"]:
     """Points of some patches of a random observing network, ascending."""
-    drawn = np.asarray(jax.random.permutation(key, jnp.asarray(inside)))[:stations]
+    drawn = np.asarray(jax.random.permutation(key, jnp.asarray(inside)))[: max(stations, FEWEST)]
     if drawn.size <= PLACES:
         return np.sort(drawn)
     straight = grid.embedded(grid.points()[drawn])

@@ -1,5 +1,6 @@
 """The local interpolation of what stations at points of the grid see in a window."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -58,7 +59,8 @@ class StationInterpolation(AbstractAnalysisStep):
             np.repeat(offsets == 0, count),
             unplaced.search,
         )
-        return cls(operator, unplaced.placed(placement), error_factor)
+        on_device = jax.tree.map(jnp.asarray, placement)
+        return cls(operator, unplaced.placed(on_device), error_factor)
 
     def analyse(
         self,
