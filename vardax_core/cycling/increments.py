@@ -311,6 +311,7 @@ class PlausibleIncrement(AbstractRequirement):
             innovation=used(departures.innovation),
             equivalent=used(found),
             count=jnp.maximum(jnp.sum(departures.used), 1).astype(change.dtype),
+            refused=jnp.sum(departures.rejected).astype(change.dtype),
         )
 
     def analysis(self, analysis: Analysis, background: Float[Array, "member *state"]) -> Analysis:
