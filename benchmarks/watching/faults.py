@@ -20,7 +20,7 @@ from vardax_core.models.quasi_geostrophic import QuasiGeostrophic
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.operators import Identity, PointSampling
 from vardax_core.training.twin_cycles import twin_program
-from vardax_core.types import Analysis, Observations, ResultCode, ensemble_mean, ensemble_spread
+from vardax_core.types import Analysis, Observations, ensemble_mean, ensemble_spread
 
 KINDS = (
     *("member", "checkerboard", "shifted", "unit", "flipped", "frozen"),
@@ -304,7 +304,7 @@ def stopped(system: System, carry, key) -> dict[str, tuple[bool, int]]:
         used = output.departures.used
         last = jnp.arange(used.size) >= used.size - used.size // 2
         seen = jnp.any(used & last)
-        return output.analysis.result == int(ResultCode.IMPLAUSIBLE), seen, output.increment_cause
+        return output.method > 0, seen, output.increment_cause
 
     found = {}
     for kind in ("none", *system.kinds):

@@ -18,6 +18,7 @@ from vardax_core.cycling.marks import (
     Balance,
     Increment,
     Masked,
+    by_channel,
     mean_of,
     normalisation,
 )
@@ -143,7 +144,7 @@ class IncrementGuard(eqx.Module):
             count=jnp.zeros((), dtype),
             predictor=jnp.zeros((2,), dtype),
             moments=jnp.broadcast_to(jnp.asarray(rows, dtype)[:, None], (len(rows), number)),
-            usual=jnp.zeros(shape, dtype),
+            usual=jnp.ones(shape, dtype),
         )
 
     def causes(self, channels: int) -> tuple[int, ...]:
@@ -153,6 +154,12 @@ class IncrementGuard(eqx.Module):
             for mark in self.marks
             for _ in range(channels if mark.apart else 1)
         )
+
+    def usual(self, state: IncrementState) -> Float[Array, "channel *grid"]:
+        """What is usual at each place, drawn to the mean of its channel by the weight of `FEWEST`
+        cycles."""
+        mean = by_channel(state.usual).reshape(-1, *(1,) * (state.usual.ndim - 1))
+        return (state.count * state.usual + FEWEST * mean) / (state.count + FEWEST)
 
     def measured(self, made: Increment) -> Float[Array, " mark"]:
         """All marks of an increment."""
@@ -298,12 +305,13 @@ class PlausibleIncrement(AbstractRequirement):
         return Increment(
             normalised=channels(change) / scale,
             narrowing=(channels(spread) / scale) ** 2,
-            usual=self.state.usual,
+            usual=self.guard.usual(self.state),
             moved=(channels(before) - self.last) / scale,
             plain=channels(change),
             innovation=used(departures.innovation),
             equivalent=used(found),
             count=jnp.maximum(jnp.sum(departures.used), 1).astype(change.dtype),
+            refused=jnp.sum(departures.rejected).astype(change.dtype),
         )
 
     def analysis(self, analysis: Analysis, background: Float[Array, "member *state"]) -> Analysis:

@@ -32,6 +32,7 @@ class Increment(eqx.Module):
         innovation, equivalent: O-B, and the same of the increment, over the root of HBH' + R; zero
             where no observation is used.
         count: observations that are used, at least 1.
+        refused: observations that the first-guess check refused.
     """
 
     normalised: Float[Array, "channel *grid"]
@@ -42,6 +43,7 @@ class Increment(eqx.Module):
     innovation: Float[Array, " obs"]
     equivalent: Float[Array, " obs"]
     count: Float[Array, ""]
+    refused: Float[Array, ""]
 
     @property
     def misfit(self) -> Float[Array, ""]:
@@ -222,6 +224,16 @@ class Misfit(AbstractMark):
         return logarithm(made.misfit)
 
 
+class Refused(AbstractMark):
+    """log of the share of the observations that the first-guess check refused, one more counted."""
+
+    cause: ClassVar[str] = "is made while many more observations than usual are refused"
+    apart: ClassVar[bool] = False
+
+    def of(self, made: Increment) -> Float[Array, ""]:
+        return jnp.log1p(made.refused) - jnp.log1p(made.count + made.refused)
+
+
 class Stale(AbstractMark):
     """log of the distance of the analysis from the last one over that of the background."""
 
@@ -249,7 +261,7 @@ class Standstill(AbstractMark):
 
 MARKS: tuple[AbstractMark, ...] = (
     *(Size(), Place(), Roughness(), Narrowing(), Widening()),
-    *(Agreement(), Misfit(), Stale(), Standstill()),
+    *(Agreement(), Misfit(), Refused(), Stale(), Standstill()),
 )
 """Those of every state."""
 

@@ -104,12 +104,11 @@ class RecordsOfCycle:
         codes = self._found[QUALITY_CONTROL].to_numpy()
         departure = self._found["background_departure"].to_numpy()
         variance = self._found["background_equivalent_variance"].to_numpy()
-        errors = self._found["applied_error"].to_numpy() if "applied_error" in self._found else None
-        if errors is None:
-            errors = np.full(codes.size, np.nan)
+        errors = self._errors(codes.size)
         judged = np.isin(codes, (QualityCode.KEPT, QualityCode.FIRST_GUESS))
         z = np.abs(departure) / np.sqrt(variance + errors**2)
-        usual = np.nanmedian(z[judged]) / HALF_NORMAL_MEDIAN if judged.any() else 1.0
+        judged &= np.isfinite(z)
+        usual = np.median(z[judged]) / HALF_NORMAL_MEDIAN if judged.any() else 1.0
         factor, k = max(float(usual), 1.0), self._limit
         low, high = self._recipe.observed.valid_min, self._recipe.observed.valid_max
         shown = []
@@ -139,6 +138,15 @@ class RecordsOfCycle:
                 )
             )
         return tuple(shown)
+
+    def _errors(self, columns: int) -> Float[np.ndarray, " column"]:
+        """Standard deviations as the analysis took them, or as they were stated."""
+        stated = f"{self._recipe.observed.name}_error"
+        for dataset, name in ((self._found, "applied_error"), (self._observed, stated)):
+            if dataset is not None and name in dataset:
+                values = dataset[name].to_numpy()[:columns].astype(float)
+                return np.append(values, np.full(columns - values.size, np.nan))
+        return np.full(columns, np.nan)
 
     def _value(self, column: int) -> float:
         if self._observed is None or column >= self._observed.sizes["station"]:
