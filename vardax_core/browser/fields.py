@@ -9,7 +9,7 @@ from jaxtyping import Float
 from vardax_core.browser.opened import NothingToShowError, Opened, Scale, scale_of
 from vardax_core.browser.view import QUANTITIES, Layer
 
-Kind = Literal["value", "spread", "centred"]
+Colouring = Literal["value", "spread", "centred"]
 CENTRED = ("increment", "error")
 """Quantities whose middle is zero."""
 STEPS = 20
@@ -32,14 +32,14 @@ class Shown:
         name: what it is, and of which method.
         when: analysis time, for people.
         scale: the unit of the numbers, which are in it already.
-        kind: what colours suit it.
+        colouring: what colours suit it.
     """
 
     values: Float[np.ndarray, "*state"]
     name: str
     when: str
     scale: Scale
-    kind: Kind
+    colouring: Colouring
 
     @property
     def title(self) -> str:
