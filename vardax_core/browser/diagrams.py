@@ -64,8 +64,8 @@ class Hovmoeller:
             shown: a field of the same kind, for title, unit and colours.
             now: the date that is chosen.
         """
-        low, high = limits(Shown(found.values, "", "", shown.scale, shown.kind))
-        self._mapper.update(palette=PALETTES[shown.kind], low=low, high=high)
+        low, high = limits(Shown(found.values, "", "", shown.scale, shown.colouring))
+        self._mapper.update(palette=PALETTES[shown.colouring], low=low, high=high)
         times = found.times.astype("datetime64[ms]").astype(np.int64).astype(float)
         step = float(times[1] - times[0]) if len(times) > 1 else 6 * 3.6e6
         width = float(found.positions[1] - found.positions[0]) if len(found.positions) > 1 else 1.0

@@ -108,12 +108,12 @@ def limits(*shown: Shown) -> tuple[float, float]:
     finite = [one.values[np.isfinite(one.values)] for one in shown]
     values = np.concatenate([one.ravel() for one in finite]) if finite else np.empty(0)
     if not values.size:
-        return (-1.0, 1.0) if shown[0].kind == "centred" else (0.0, 1.0)
+        return (-1.0, 1.0) if shown[0].colouring == "centred" else (0.0, 1.0)
     low, high = (float(v) for v in np.percentile(values, [OUTSIDE, 100 - OUTSIDE]))
-    if shown[0].kind == "centred":
+    if shown[0].colouring == "centred":
         reach = _outwards(0.0, max(abs(low), abs(high), 1e-12))[1]
         return -reach, reach
-    if shown[0].kind == "spread":
+    if shown[0].colouring == "spread":
         return 0.0, _outwards(0.0, max(high, 1e-12))[1]
     return _outwards(low, high)
 

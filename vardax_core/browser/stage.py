@@ -188,7 +188,7 @@ class Stage:
         fates: tuple[str, ...],
     ) -> None:
         pair = [first] if second is None else [first, second]
-        alike = len({(one.kind, one.scale) for one in pair}) == 1
+        alike = len({(one.colouring, one.scale) for one in pair}) == 1
         point = view.indices
         units = scale_of(opened.attributes(view.variable)).units
         for one, drawn in zip(pair, self._maps, strict=True):
@@ -209,7 +209,7 @@ class Stage:
         number, scale = opened.number(view.time), first.scale
         members = np.empty((0, len(first.values)))
         background = true = np.empty(0)
-        if first.kind == "value":
+        if first.colouring == "value":
             if view.quantity in WITH_MEMBERS:
                 values = opened.analysis[view.variable].isel(time=number).to_numpy()
                 members = values.astype(float) - scale.offset
@@ -217,7 +217,10 @@ class Stage:
             if opened.group("nature_run") is not None:
                 true = truth(opened, view.variable, number) - scale.offset
         beside = None
-        if second is not None and (second.kind, second.scale) == (first.kind, first.scale):
+        if second is not None and (second.colouring, second.scale) == (
+            first.colouring,
+            first.scale,
+        ):
             beside = (second.title if second.when != first.when else second.name, second.values)
         lines = Lines(
             positions=opened.along(opened.dims[0]),
@@ -226,7 +229,7 @@ class Stage:
             members=members,
             background=background,
             truth=true,
-            observations=table if first.kind == "value" else table.iloc[:0],
+            observations=table if first.colouring == "value" else table.iloc[:0],
             units=scale.label,
         )
         self._profile.show(lines, first.when)
