@@ -65,6 +65,14 @@ class Page:
         if not view.dataset:
             view = view.changed(dataset=start.dataset, method=start.method)
         self.go(view)
+        pn.state.onload(self._settle)
+
+    def _settle(self) -> None:
+        """Put the slider where it belongs: on a new page it is drawn before it knows its end."""
+        self._filling, value = True, self.cycle.value
+        self.cycle.value = 0
+        self.cycle.value = value
+        self._filling = False
 
     def _controls(self) -> None:
         def select(name: str) -> pn.widgets.Select:
