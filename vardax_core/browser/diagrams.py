@@ -154,7 +154,7 @@ class CalendarPicture:
         """Mark the box of a date."""
         times = np.array(found.times, "datetime64[m]")
         number = int(np.searchsorted(times, now, side="right")) - 1
-        box = {"row": [], "column": []}
+        box: dict[str, list[str]] = {"row": [], "column": []}
         if number >= 0:
             box = {"row": [found.row[number]], "column": [found.column[number]]}
         self._here.data = box

@@ -185,8 +185,8 @@ class Page:
             self.member.param.update(end=opened.members - 1, value=view.member)
             self.score.visible = bool(scores)
             self.member.visible = "member" in (view.quantity, view.other)
-            for control in (self.other_method, self.other_time, self.difference):
-                control.visible = view.second is not None
+            for beside in (self.other_method, self.other_time, self.difference):
+                beside.visible = view.second is not None
             self.difference.value = view.difference
             self.other_time.value = view.other_time
             self.cycle.param.update(end=max(len(opened.times) - 1, 1), value=number)
