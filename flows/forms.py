@@ -89,7 +89,7 @@ def bring_up_to_date(api: Api) -> tuple[str, ...]:
     said, names = manual(), list_recipes()
     flows = {flow["id"]: flow["name"] for flow in api.all("flows/filter", {})}
     for made in api.all("deployments/filter", {}):
-        flow = flows.get(made["flow_id"])
+        flow = flows.get(made["flow_id"], "")
         if flow not in said["flows"]:
             continue
         changed = {

@@ -3,12 +3,14 @@
 import logging
 
 from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows.failures import tell_failure
 from flows.naming import ended, run_name, tag_run
 from flows.parameters import ExperimentParameters
 from flows.progress import console, track
+from flows.training_page import Course, training_page
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.training.convergence import verdicts_of
 from vardax_core.training.registry import ModelVersion
@@ -21,9 +23,17 @@ def train_method(experiment: Experiment, parameters: ExperimentParameters) -> Mo
     if experiment.trained_version(training_run) is not None:
         return None
     with track(f"train {experiment.name}", experiment.training_steps) as tracker:
-        version = experiment.train(training_run, tracker)
+        course = Course(tracker)
+        version = experiment.train(training_run, course)
     for note in version.manifest["metadata"].get("notes", []):
         get_run_logger().warning("%s: %s", experiment.name, note)
+    said = [words for _, words in verdicts_of(version.manifest["metadata"])]
+    about = {"version": version.path.name, "sha256": version.sha256}
+    create_markdown_artifact(
+        training_page(f"Training of {experiment.name}", course, said, about),
+        key=f"training-{experiment.key}",
+        description=f"Training of {experiment.name}",
+    )
     return version
 
 

@@ -96,7 +96,7 @@ def test_a_field_is_that_of_the_store_in_the_units_of_people(opened, root):
     layer = Layer("two", "", "analysis")
     less = difference(field(opened, Layer("one", "", "analysis")), field(other, layer))
     np.testing.assert_allclose(less.values, 1.5, atol=1e-4)
-    assert less.kind == "centred"
+    assert less.colouring == "centred"
 
 
 def test_a_box_shows_the_point_that_a_click_on_it_finds(opened):

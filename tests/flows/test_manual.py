@@ -7,6 +7,7 @@ from flows.failures import failure_page, split
 from flows.forms import PARTS, manual, page, with_data_sets
 from flows.serve import DEPLOYMENTS
 from flows.start_page import start_page
+from flows.training_page import Course, training_page
 from tests.browser import made
 
 FILE = yaml.safe_load((DEPLOYMENTS / "prefect.yaml").read_text())
@@ -91,3 +92,19 @@ def test_the_start_page_links_to_every_experiment(tmp_path):
     assert "http://127.0.0.1:4201/?dataset=ring&method=one-cut-off-3h" in found
     assert "/artifacts/key/dashboard-ring-one-cut-off-3h" in found
     assert "There is no experiment" in start_page("http://x", None, tmp_path / "none")["data"]
+
+
+def test_the_page_of_a_training_shows_its_course():
+    told = []
+    course = Course(lambda *values: told.append(values))
+    course(0, 10, {})
+    course(5, 10, {"loss": 3.0})
+    course(10, 10, {"loss": 2.0, "spread": 1.0})
+    assert len(told) == 3
+    assert course.steps == [5, 10]
+    assert course.figures["loss"] == [3.0, 2.0]
+    text = training_page("Training of x", course, ["It came to its end."], {"version": "0001"})
+    assert "| loss | 3.000 | 2.000 | 2.000 |" in text
+    assert "It came to its end." in text
+    assert "data:image/png;base64," in text
+    assert "data:image" not in training_page("x", Course(lambda *_: None), [], {})

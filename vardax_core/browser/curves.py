@@ -23,7 +23,7 @@ BAND = ("x", "low", "high")
 
 def milliseconds(time: np.datetime64) -> float:
     """A time as Bokeh counts it."""
-    return float(np.datetime64(time, "ms").astype(np.int64))
+    return float(time.astype("datetime64[ms]").astype(np.int64))
 
 
 def _empty(names: Sequence[str]) -> dict[str, list]:

@@ -9,7 +9,7 @@ from bokeh.plotting import figure
 
 from vardax_core.browser.calendar import Calendar
 from vardax_core.browser.curves import milliseconds
-from vardax_core.browser.fields import Shown, limits
+from vardax_core.browser.fields import Shown
 from vardax_core.browser.look import CHOSEN, PALETTES, Look
 from vardax_core.browser.series import Diagram
 from vardax_core.browser.style import NARROW, WIDE, bar_of_colours, dress, toolbar
@@ -56,16 +56,19 @@ class Hovmoeller:
         self.figure.add_layout(self._now)
         self.figure.on_event(Tap, lambda event: tapped(event.x, np.datetime64(int(event.y), "ms")))
 
-    def show(self, found: Diagram, shown: Shown, now: np.datetime64) -> None:
+    def show(
+        self, found: Diagram, shown: Shown, now: np.datetime64, colours: tuple[float, float]
+    ) -> None:
         """Draw a period.
 
         Arguments:
             found: the numbers.
-            shown: a field of the same kind, for title, unit and colours.
+            shown: a field of the same kind, for title, unit and palette.
             now: the date that is chosen.
+            colours: limits of the colours.
         """
-        low, high = limits(Shown(found.values, "", "", shown.scale, shown.kind))
-        self._mapper.update(palette=PALETTES[shown.kind], low=low, high=high)
+        low, high = colours
+        self._mapper.update(palette=PALETTES[shown.colouring], low=low, high=high)
         times = found.times.astype("datetime64[ms]").astype(np.int64).astype(float)
         step = float(times[1] - times[0]) if len(times) > 1 else 6 * 3.6e6
         width = float(found.positions[1] - found.positions[0]) if len(found.positions) > 1 else 1.0
@@ -96,6 +99,7 @@ class CalendarPicture:
         )  # fmt: skip
         dress(self.figure, look, grid=False)
         self.figure.select_one(TapTool).behavior = "select"
+        self.figure.xaxis.major_label_text_font_size = "9px"
         self._mapper = LinearColorMapper(palette=PALETTES["spread"], nan_color=look.nothing)
         names = ("row", "column", "value", "time")
         self._boxes = ColumnDataSource({name: [] for name in names})
@@ -150,7 +154,7 @@ class CalendarPicture:
         """Mark the box of a date."""
         times = np.array(found.times, "datetime64[m]")
         number = int(np.searchsorted(times, now, side="right")) - 1
-        box = {"row": [], "column": []}
+        box: dict[str, list[str]] = {"row": [], "column": []}
         if number >= 0:
             box = {"row": [found.row[number]], "column": [found.column[number]]}
         self._here.data = box

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from vardax_core.browser.opened import NothingToShowError, Opened, Scale, scale_of
 from vardax_core.browser.view import QUANTITIES, Layer
 
-Kind = Literal["value", "spread", "centred"]
+Colouring = Literal["value", "spread", "centred"]
 CENTRED = ("increment", "error")
 """Quantities whose middle is zero."""
 STEPS = 20
@@ -32,14 +32,14 @@ class Shown:
         name: what it is, and of which method.
         when: analysis time, for people.
         scale: the unit of the numbers, which are in it already.
-        kind: what colours suit it.
+        colouring: what colours suit it.
     """
 
     values: Float[np.ndarray, "*state"]
     name: str
     when: str
     scale: Scale
-    kind: Kind
+    colouring: Colouring
 
     @property
     def title(self) -> str:
@@ -108,12 +108,12 @@ def limits(*shown: Shown) -> tuple[float, float]:
     finite = [one.values[np.isfinite(one.values)] for one in shown]
     values = np.concatenate([one.ravel() for one in finite]) if finite else np.empty(0)
     if not values.size:
-        return (-1.0, 1.0) if shown[0].kind == "centred" else (0.0, 1.0)
+        return (-1.0, 1.0) if shown[0].colouring == "centred" else (0.0, 1.0)
     low, high = (float(v) for v in np.percentile(values, [OUTSIDE, 100 - OUTSIDE]))
-    if shown[0].kind == "centred":
+    if shown[0].colouring == "centred":
         reach = _outwards(0.0, max(abs(low), abs(high), 1e-12))[1]
         return -reach, reach
-    if shown[0].kind == "spread":
+    if shown[0].colouring == "spread":
         return 0.0, _outwards(0.0, max(high, 1e-12))[1]
     return _outwards(low, high)
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 from bokeh.palettes import RdBu11, cividis, interp_palette, viridis
 
-from vardax_core.browser.fields import Kind
+from vardax_core.browser.fields import Colouring
 from vardax_core.calibration.plots.style import BACKGROUND, OKABE_ITO
 
 SHADES = 255
 CHOSEN = "#E8178A"
 """The chosen point and date; no palette has it."""
-PALETTES: dict[Kind, tuple[str, ...]] = {
+PALETTES: dict[Colouring, tuple[str, ...]] = {
     "value": viridis(SHADES),
     "spread": cividis(SHADES),
     "centred": interp_palette(RdBu11, SHADES),

@@ -32,7 +32,6 @@ class Map:
 
     Attributes:
         figure: of Bokeh.
-        kind: of the field that it was made for; another kind has other colours.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class Map:
             shown: the field.
             colours: limits of its colours.
         """
-        palette = PALETTES[shown.kind]
+        palette = PALETTES[shown.colouring]
         self._mapper.update(palette=palette, low=colours[0], high=colours[1])
         boxes = self._raster.boxes(shown.values).astype("f4")
         self._image.data = {"image": [boxes]}

@@ -135,10 +135,9 @@ class Opened:
     def along(self, dim: str) -> Float[np.ndarray, " point"]:
         """Coordinate along a dimension of the state, counted from 0 where it has no numbers."""
         known = self.analysis.coords.get(dim)
-        numbers = known is not None and known.ndim == 1 and known.dtype.kind in "iuf"
-        return np.asarray(
-            known.to_numpy() if numbers else np.arange(self.analysis.sizes[dim]), float
-        )
+        if known is None or known.ndim != 1 or known.dtype.kind not in "iuf":
+            return np.arange(self.analysis.sizes[dim], dtype=float)
+        return np.asarray(known.to_numpy(), float)
 
     def variable(self, name: str) -> str:
         """The variable of a name, the first for an empty one.

@@ -65,6 +65,14 @@ class Page:
         if not view.dataset:
             view = view.changed(dataset=start.dataset, method=start.method)
         self.go(view)
+        pn.state.onload(self._settle)
+
+    def _settle(self) -> None:
+        """Put the slider where it belongs: on a new page it is drawn before it knows its end."""
+        self._filling, value = True, self.cycle.value
+        self.cycle.value = 0
+        self.cycle.value = value
+        self._filling = False
 
     def _controls(self) -> None:
         def select(name: str) -> pn.widgets.Select:
@@ -177,8 +185,8 @@ class Page:
             self.member.param.update(end=opened.members - 1, value=view.member)
             self.score.visible = bool(scores)
             self.member.visible = "member" in (view.quantity, view.other)
-            for control in (self.other_method, self.other_time, self.difference):
-                control.visible = view.second is not None
+            for beside in (self.other_method, self.other_time, self.difference):
+                beside.visible = view.second is not None
             self.difference.value = view.difference
             self.other_time.value = view.other_time
             self.cycle.param.update(end=max(len(opened.times) - 1, 1), value=number)

@@ -94,14 +94,14 @@ def series(opened: Opened, number: int, point: Sequence[int], variable: str = ""
         return np.asarray(array.to_numpy(), float)
 
     mean, spread = (
-        read(opened.analysis[f"{name}_{which}"].isel(time=cycles, **where))
+        read(opened.analysis[f"{name}_{which}"].isel({"time": cycles, **where}))
         for which in ("mean", "spread")
     )
     with_ensembles = around(opened, number, ensembles=1)
     background = np.empty(0)
     held = opened.group("background")
     if held is not None and with_ensembles == cycles:
-        background = read(held[name].isel(time=cycles, **where).mean("member", skipna=False))
+        background = read(held[name].isel({"time": cycles, **where}).mean("member", skipna=False))
     truth = np.empty(0)
     known = opened.group("nature_run")
     if known is not None:
@@ -158,6 +158,8 @@ def _place(opened: Opened, point: Sequence[int]) -> str:
 
 def _at(opened: Opened, cycles: slice, point: Sequence[int], name: str) -> pd.DataFrame:
     """The observations that lie in the box of a point."""
+    middle: tuple[float, ...]
+    halves: tuple[float, ...]
     if len(opened.dims) == 1:
         at = opened.along(opened.dims[0])
         half = (abs(float(at[1] - at[0])) if len(at) > 1 else 1.0) / 2

@@ -1,5 +1,6 @@
 """The pictures of a view: which there are, what they show, and what they are drawn again for."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -188,11 +189,10 @@ class Stage:
         fates: tuple[str, ...],
     ) -> None:
         pair = [first] if second is None else [first, second]
-        alike = len({(one.kind, one.scale) for one in pair}) == 1
         point = view.indices
         units = scale_of(opened.attributes(view.variable)).units
-        for one, drawn in zip(pair, self._maps, strict=True):
-            drawn.show(one, limits(*(pair if alike else [one])))
+        for one, drawn, colours in zip(pair, self._maps, _colours(pair), strict=True):
+            drawn.show(one, colours)
             drawn.observe(table, fates, units)
             drawn.mark(None if point is None else opened.raster.place(point))
 
@@ -209,7 +209,7 @@ class Stage:
         number, scale = opened.number(view.time), first.scale
         members = np.empty((0, len(first.values)))
         background = true = np.empty(0)
-        if first.kind == "value":
+        if first.colouring == "value":
             if view.quantity in WITH_MEMBERS:
                 values = opened.analysis[view.variable].isel(time=number).to_numpy()
                 members = values.astype(float) - scale.offset
@@ -217,7 +217,10 @@ class Stage:
             if opened.group("nature_run") is not None:
                 true = truth(opened, view.variable, number) - scale.offset
         beside = None
-        if second is not None and (second.kind, second.scale) == (first.kind, first.scale):
+        if second is not None and (second.colouring, second.scale) == (
+            first.colouring,
+            first.scale,
+        ):
             beside = (second.title if second.when != first.when else second.name, second.values)
         lines = Lines(
             positions=opened.along(opened.dims[0]),
@@ -226,7 +229,7 @@ class Stage:
             members=members,
             background=background,
             truth=true,
-            observations=table if first.kind == "value" else table.iloc[:0],
+            observations=table if first.colouring == "value" else table.iloc[:0],
             units=scale.label,
         )
         self._profile.show(lines, first.when)
@@ -238,8 +241,13 @@ class Stage:
         if view.difference and len(found) == 2 and found[0].values.shape == found[1].values.shape:
             less = found[0].values - found[1].values
             found[1] = type(found[0])(found[0].times, less, found[0].positions)
-        for diagram, one, drawn in zip(found, shown, self._diagrams, strict=True):
-            drawn.show(diagram, one, opened.times[number])
+        periods = [
+            dataclasses.replace(one, values=diagram.values)
+            for diagram, one in zip(found, shown, strict=True)
+        ]
+        colours = _colours(periods)
+        for diagram, one, drawn, own in zip(found, shown, self._diagrams, colours, strict=True):
+            drawn.show(diagram, one, opened.times[number], own)
 
     def _diagram(self, view: View, layer: Layer) -> Any:
         opened = self.opened(view.dataset, layer.method)
@@ -310,6 +318,12 @@ class Stage:
         nearest = int(np.argmin(np.abs(opened.along(opened.dims[0]) - x)))
         number = int(np.argmin(np.abs(opened.times - time.astype("datetime64[m]"))))
         self._go(self.view.changed(point=str(nearest), time=opened.time(number)))
+
+
+def _colours(pair: list[Shown]) -> list[tuple[float, float]]:
+    """Limits of the colours of one or two fields: the same for both where they are of one kind."""
+    alike = len({(one.colouring, one.scale) for one in pair}) == 1
+    return [limits(*(pair if alike else [one])) for one in pair]
 
 
 def _numbered(pictures: list[Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Estimate:
         if not self.cycles:
             return f"nothing to do: {counted(self.there, 'cycle')} are in the store already"
         size = "an unknown size" if self.bytes is None else f"about {self.bytes / 1e6:.1f} MB"
-        first, last = (str(np.datetime64(time, "m")) for time in (self.first, self.last))
+        first, last = (str(time)[:16] for time in (self.first, self.last))
         return (
             f"{counted(self.cycles, 'cycle')} from {first} to {last}, {size}; "
             f"{counted(self.there, 'cycle')} are in the store and stay as they are"
