@@ -149,7 +149,7 @@ class World:
             keys = jnp.stack([jax.random.fold_in(key, d) for d in days])
             (truth, ensemble), row = days_on(self.model, step, truth, ensemble, stacked, keys)
             rows.append(jax.tree.map(np.asarray, row))
-            if (first + CHUNK) % EVERY < CHUNK:
+            if (first + CHUNK) % EVERY < CHUNK or first + CHUNK >= cycles:
                 ahead.append(jax.tree.map(np.asarray, forecasts(self.model, truth, ensemble)))
         rows = jax.tree.map(lambda *x: np.concatenate(x), *rows)
         return rows | {"ahead": jax.tree.map(lambda *x: np.stack(x), *ahead)}

@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests.experiments import fields, reported, small
+from tests.experiments import fields, layers, reported, small
 from tests.methods import runs
 from vardax_core.analysis.local.covariance import SpaceTimeCovariance
 from vardax_core.data import Recipe, ingest
 from vardax_core.data.observed_period import observed_period
 from vardax_core.data.space import simulated_grid, state_grid
 from vardax_core.experiments.problem import prior_of, problem_of
+from vardax_core.methods.amortized import grids
 from vardax_core.methods.base import (
     AbstractLearningMethod,
     Problem,
@@ -64,7 +65,7 @@ class Kind:
     problem: Callable[[Path], Problem]
 
 
-def _ring(recipe: Callable[[], Recipe]) -> Kind:
+def _simulated(recipe: Callable[[], Recipe]) -> Kind:
     def problem(folder: Path) -> Problem:
         made = recipe()
         return problem_of(made, prior_of(made), simulated_grid(made), MEMBERS)
@@ -109,26 +110,33 @@ def _records(folder: Path) -> Problem:
 
 
 KINDS = {
-    "ring": _ring(small.recipe),
-    "window": _ring(lambda: runs.recipe(cycles=4, times=3)),
+    "ring": _simulated(small.recipe),
+    "window": _simulated(lambda: runs.recipe(cycles=4, times=3)),
     "records": Kind(reported.recipe, _records),
     "fields": Kind(fields.recipe, _fields),
     "local": Kind(fields.recipe, functools.partial(_fields, locally=True)),
+    "plane": _simulated(layers.recipe),
 }
 
 
 def cases() -> list[tuple[str, str]]:
     """Every method with the first kind that it fits, one that learns with the first of each prior
-    that it learns from, and the interpolation, which has another step for fields, with these."""
+    that it learns from, on a ring and elsewhere, and the interpolation, which has another step for
+    fields, with these."""
     found = [("interpolation", "local")]
     for name, method in registered_methods().items():
         fitting = [k for k, kind in KINDS.items() if _fits(name, kind.recipe())]
         assert fitting, f"no problem of these laws fits the method {name}; add one to KINDS"
-        priors = {type(prior_of(KINDS[k].recipe())): k for k in reversed(fitting)}
+        priors = {_prior(KINDS[k].recipe()): k for k in reversed(fitting)}
         found += [
             (name, k) for k in (fitting if method.learns else fitting[:1]) if k in priors.values()
         ]
     return found
+
+
+def _prior(recipe: Recipe) -> tuple[type, bool]:
+    prior = prior_of(recipe)
+    return type(prior), prior.simulates and prior.ring
 
 
 def _fits(name: str, recipe: Recipe) -> bool:
@@ -138,6 +146,7 @@ def _fits(name: str, recipe: Recipe) -> bool:
 def shorten_learning(setattr_) -> None:
     """Laws hold for any weights."""
     small.shorten_training(setattr_)
+    setattr_(grids, "SETTLED", 6)
     setattr_(learning, "STREAMS", 24)
     setattr_(learning, "CYCLES", 24)
 
@@ -173,7 +182,9 @@ def _problem(kind: str, folder: Path) -> Problem:
 def _states(climatology: Climatology, time: jax.Array) -> jax.Array:
     nothing = jnp.zeros((MEMBERS + 1, *climatology.state_shape), climatology.mean.dtype)
     draws = jax.random.normal(jax.random.key(5), nothing.shape, nothing.dtype)
-    return climatology.forecast(nothing, time, key=jax.random.key(4)) + 0.1 * draws
+    usual = jnp.sqrt(jnp.mean(jnp.sum(climatology.square_root**2, axis=-1)))
+    noise = 0.1 * jnp.minimum(usual, 1.0) * draws
+    return climatology.forecast(nothing, time, key=jax.random.key(4)) + noise
 
 
 def _placement(problem: Problem, search):

@@ -196,10 +196,11 @@ class GridTransformStep(AbstractAnalysisStep):
         usual = jnp.where(precision > 0, gaspari_cohn(distances, self.half_width), 0.0)
         wide = jnp.where(precision > 0, gaspari_cohn(distances, WIDEST * self.half_width), 0.0)
         inputs = self._inputs(own, variance, anomalies, innovations, channels, usual, wide)
-        count = jnp.sum(wide)
-        choices = self.network(inputs, count / (1 + count))
+        choices = self.network(inputs)
         weights = gaspari_cohn(distances / choices.widening, self.half_width)
         weights = jnp.where(precision > 0, weights, 0.0)
+        count = jnp.sum(weights)
+        choices = choices.fading(count / (1 + count))
 
         # A root has no slope at zero, and one without a weight needs none.
         taper = jnp.where(weights > 0, jnp.sqrt(jnp.where(weights > 0, weights, 1.0)), 0.0)

@@ -40,6 +40,14 @@ class Choices(NamedTuple):
     relaxation: Float[Array, " channel"]
     after: Float[Array, " channel"]
 
+    def fading(self, seen: Float[Array, ""]) -> "Choices":
+        """The same with inflations that end where no record counts.
+
+        Arguments:
+            seen: 0 there, towards 1 where many records count.
+        """
+        return self._replace(inflation=self.inflation**seen, after=seen * self.after)
+
 
 class TransformNetwork(AbstractNetwork):
     """Dense layers from what is seen at a point to what is chosen there; the same at all points.
@@ -82,12 +90,11 @@ class TransformNetwork(AbstractNetwork):
         parts = ((*made, last), roots, jnp.zeros(channels), spread)
         return cls(*jax.tree.map(lambda x: x.astype(jnp.float32), parts))
 
-    def __call__(self, inputs: Float[Array, "channel input"], seen: Float[Array, ""]) -> Choices:
+    def __call__(self, inputs: Float[Array, "channel input"]) -> Choices:
         """Choose at a point.
 
         Arguments:
             inputs: what is seen there.
-            seen: 0 where there is no record in reach, up to 1.
         """
         hidden = jnp.clip(inputs, -LIMIT, LIMIT).astype(self.roots.dtype)
         for matrix, bias in self.layers[:-1]:
@@ -98,10 +105,10 @@ class TransformNetwork(AbstractNetwork):
         after = jnp.tanh(out[:, 4] + self.offsets.astype(out.dtype))
         return Choices(
             widening=WIDEST ** jnp.tanh(common[0]),
-            inflation=LARGEST ** (seen * jnp.tanh(common[1])),
+            inflation=LARGEST ** jnp.tanh(common[1]),
             share=jax.nn.sigmoid(common[2] + SHARE),
             relaxation=jax.nn.sigmoid(out[:, 3] + RELAXATION),
-            after=seen * after,
+            after=after,
         )
 
     def covariance(

@@ -60,7 +60,8 @@ class AmortizedMethod(AbstractLearningMethod):
     )
 
     def usual(self, prior: AbstractPrior) -> bool:
-        return not prior.reported
+        # The gates of a transform on a grid take an hour of cycles.
+        return not prior.reported and not on_grid(prior)
 
     def lacks(self, prior: AbstractPrior) -> str | None:
         if prior.recipe.channels and not prior.simulates:
