@@ -68,7 +68,7 @@ class RecordsOfCycle:
         innovations: xr.Dataset,
     ):
         self._recipe, self._limit, self._found = experiment.recipe, limit, innovations
-        self._time = str(np.datetime64(time, "m"))
+        self._time = str(time.astype("datetime64[m]"))
         kept = store.dataset("observations")
         self._observed = kept.sel(time=time).load() if time in kept["time"].values else None
         self._platforms = experiment.platforms(store) if self._recipe.reported else ()

@@ -176,12 +176,12 @@ def explain(
 
     parts, rest, made = contributions(value, equivalents, innovation)
     shown = RecordsOfCycle(experiment, store, program.first_guess_limit, time, innovations)
-    before = float(background[(slice(None), *index)].mean())
+    before = float(np.mean([member[index] for member in background]))
     entered = shown.entered(parts, innovation, observations)
     diagnostics = store.dataset("diagnostics").isel(time=number).load()
     field = analysis[f"{chosen.name}_mean"].transpose(..., *recipe.state_dims).to_numpy()
     return Why(
-        time=str(np.datetime64(time, "m")),
+        time=str(time.astype("datetime64[m]")),
         variable=chosen.name,
         place=tuple(float(x) for x in experiment.space(store).grid.points()[point]),
         background=before,
@@ -221,7 +221,7 @@ def place_of_observation(
         place = tuple(float(row[dim]) for dim in dims)
     else:
         grid = experiment.space(store).grid
-        place = tuple(float(x) for x in grid.points()[int(row["grid_index"]) % grid.size()])
+        place = tuple(float(x) for x in grid.points()[int(row["grid_index"]) % grid.size])
     return time, place, recipe.variables[channel].name
 
 
