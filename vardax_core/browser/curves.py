@@ -49,7 +49,7 @@ class Curves:
         self._bands = [ColumnDataSource(_empty(BAND)) for _ in look.lines]
         for source, colour in zip(self._bands, look.lines, strict=True):
             self.figure.varea(*BAND, source=source, fill_alpha=0.25, fill_color=colour)
-        styles = {
+        styles: dict[str, dict[str, Any]] = {
             "background": {"line_color": look.background, "line_dash": "dashed"},
             "truth": {"line_color": look.ink},
             **{f"method {n}": {"line_color": c, "line_width": 2} for n, c in enumerate(look.lines)},
@@ -131,7 +131,7 @@ class Profile:
             "xs", "ys", source=self._members, line_color=look.lines[0], line_alpha=0.3
         )
         self._cloud = LegendItem(label="members", renderers=[cloud])
-        styles = {
+        styles: dict[str, dict[str, Any]] = {
             "background": {"line_color": look.background, "line_dash": "dashed"},
             "truth": {"line_color": look.ink, "line_width": 1.5},
             "second": {"line_color": look.lines[1], "line_width": 2},
