@@ -286,8 +286,9 @@ def main():
     options = parser.parse_args()
     options.candidates, options.settle, options.points = TUNED, 40, 512
     if options.quick:
-        options.size, options.members, options.runs, options.cycles = 16, 8, 1, 10
-        options.burn_in, options.steps, options.tuning, options.settle = 10, 4, 6, 4
+        options.size, options.members, options.runs, options.cycles = 16, 8, 1, 6
+        options.burn_in, options.steps, options.tuning, options.settle = 4, 2, 4, 2
+        options.large_runs = 0
         options.candidates, options.points = [(4.0, 0.2)], 16
 
     def say(text: str) -> None:
@@ -298,6 +299,8 @@ def main():
     network = learned(world, half_width, options, say)
     rows, bars = {}, []
     worlds = [("two tracks", world, False, options.runs), ("drawn anew", world, True, options.runs)]
+    if options.quick:
+        worlds = worlds[:1]
     if options.large_runs:
         large = World(2 * options.size, options, 48)
         worlds.append(

@@ -92,7 +92,9 @@ FAMILIES = {
             measured=(10, 100),
         ),
         {
-            "sd 1, N = 5": Case(QUARTER, 5, letkf=2.635),
+            "sd 1, N = 5": Case(
+                QUARTER, 5, None, 2.635, radii=(2.0, 2.5, 3.0), inflations=(1.05, 1.1, 1.2, 1.3)
+            ),
             "sd 1, N = 10": Case(QUARTER, 10, 1.04, 2.020, 1.47),
             "sd 1, N = 20": Case(QUARTER, 20, None, 1.577, 1.36),
             "sd 1, N = 40": Case(QUARTER, 40, 0.98, 1.396, 1.25, **LONG),

@@ -100,11 +100,17 @@ def field(page: Page, label: str) -> Locator:
     return page.locator(f".schema-form-property:has({header})").last
 
 
+def choose(page: Page, label: str, value: str) -> None:
+    """Take one of the values that a property of the form offers."""
+    field(page, label).locator(".p-select, .p-combobox").first.click()
+    page.locator(".p-select-option").filter(has_text=value).first.click()
+
+
 def start(page: Page, url: str, flow: str, name: str, **numbers: int) -> str:
     """Fill in the form of a deployment and submit it; the identifier of the run."""
     found = httpx.get(f"{url}/api/deployments/name/{flow}/{name}", timeout=60)
     page.goto(f"{url}/deployments/deployment/{found.json()['id']}/run")
-    field(page, "Dataset").locator("textarea").fill(DATASET)
+    choose(page, "Dataset", DATASET)
     for label, value in numbers.items():
         field(page, label).locator("input").fill(str(value))
     shot(page, f"{flow}-form")
