@@ -44,6 +44,8 @@ DRAWS = 3
 """Cycles into which each fault is put."""
 STOPS, COST = 1.0, 0.05
 RATIO = (0.95, 1.05)
+SIZES = (40, 80)
+"""Members of which half are lost."""
 
 
 @dataclass(frozen=True)
@@ -165,12 +167,18 @@ def increments(figures: dict, plan: dict, key) -> list:
 
 def members(figures: dict, runs: int, cycles: int, key) -> list:
     """Bars of the calibration where half of the members are lost in each cycle."""
-    ratio, rmse = half_lost(runs, cycles, 40, key)
-    figures["half_lost"] = {"spread_over_rmse": ratio, "rmse": rmse}
     low, high = RATIO
-    print(f"half of 40 members lost in each cycle: spread / RMSE {ratio:.3f}, RMSE {rmse:.3f}")
-    off = abs(ratio - (low + high) / 2)
-    return [("half of the members lost: spread / RMSE, distance from 1", off, (high - low) / 2)]
+    bars = []
+    for size in SIZES:
+        ratio, rmse = half_lost(runs, cycles, size, key)
+        figures[f"half_lost_of_{size}"] = {"spread_over_rmse": ratio, "rmse": rmse}
+        print(
+            f"half of {size} members lost in each cycle: spread / RMSE {ratio:.3f}, RMSE {rmse:.3f}"
+        )
+        off = abs(ratio - (low + high) / 2)
+        name = f"half of {size} members lost: spread / RMSE, distance from 1"
+        bars.append((name, off, (high - low) / 2))
+    return bars
 
 
 def main():

@@ -45,6 +45,29 @@ def test_mean_and_covariances_are_those_of_the_members_that_are_left(lost, key):
     assert apart.min() > 0.1
 
 
+@pytest.mark.parametrize("lost", [1, 3])
+def test_a_lost_forecast_is_what_a_linear_model_would_have_made_of_its_analysis(lost, key):
+    """Nine members of a state of five numbers of very different units: any lost one lies in the
+    span of the others. What is kept stays to the bit."""
+    k_state, k_model, k_away = jax.random.split(key, 3)
+    units = jnp.asarray([[1.0, 1e-5, 300.0, 1.0, 1.0]])
+    analyses = units * (3 + jax.random.normal(k_state, (9, 5)))
+    model = jax.random.normal(k_model, (5, 5))
+    forecasts = (analyses / units) @ model.T * units
+    given = forecasts.at[2 : 2 + lost].set(jnp.nan)
+    wide = (-1e6, 1e6)
+    found, replaced = possible_members(given, wide, before=analyses)
+    assert int(replaced) == lost
+    np.testing.assert_allclose(found / units, forecasts / units, rtol=0, atol=2e-3)
+    left = np.delete(np.arange(9), np.arange(2, 2 + lost))
+    np.testing.assert_array_equal(found[left], forecasts[left])
+    # Analyses that say nothing of one another: the members that are left give the covariance.
+    apart = 3 + jax.random.normal(k_away, (4, 400))
+    other, _ = possible_members(apart.at[1].set(jnp.inf), wide, before=apart[::-1])
+    rest = np.delete(np.asarray(apart), 1, axis=0)
+    assert 0.5 < np.std(other[1] - rest.mean(axis=0)) / rest.std(axis=0, ddof=1).mean() < 2
+
+
 def test_possible_members_stay_bit_for_bit(key):
     ensemble = jax.random.normal(key, (7, 3, 2))
     repaired, replaced = possible_members(ensemble, RANGE)

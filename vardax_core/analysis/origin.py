@@ -54,11 +54,12 @@ class Origin(eqx.Module):
     def possible(
         self, forecast: Float[Array, "member *state"]
     ) -> tuple[Float[Array, "member *state"], Int[Array, ""]]:
-        """Replace the members of a forecast that are impossible or not there, and count them."""
+        """Estimate the members of a forecast that are impossible or not there, and count them."""
         return possible_members(
             forecast,
             self.valid_range,
             self.climate,
+            before=self.ensemble,
             time=self.time + self.steps * self.model.interval,
             key=jax.random.fold_in(self.key, self.steps),
         )

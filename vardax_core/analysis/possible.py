@@ -18,6 +18,8 @@ from vardax_core.types import Analysis, ResultCode, ensemble_mean, ensemble_spre
 
 RARE = 1e-9
 """Probability, at a point, that members drawn from the climate spread wider than is allowed."""
+RIDGE = 1e-5
+"""Of the mean square of members' anomalies, below which a direction is not told from rounding."""
 LEAST_ALLOWED = 2.0
 """Times the climate's standard deviation that any ensemble may spread."""
 
@@ -146,22 +148,24 @@ def possible_members(
     valid_range: Range,
     climate: Climate | None = None,
     *,
+    before: Float[Array, "member *state"] | None = None,
     time: Int[Array, ""] | None = None,
     key: PRNGKeyArray | None = None,
 ) -> tuple[Float[Array, "member *state"], Int[Array, ""]]:
     """Leave out members that left the range of the possible, as a forecast that became unstable.
 
     One such member would spoil the mean and the spread of all, in this cycle and in every later
-    one. It is left out: all members become the `recombined` ones of those that are possible, held
-    in the range, so that the analysis is that of the smaller ensemble, and as many members as
-    before come out of it. Where fewer than half of the members are possible the others are drawn
-    from the climate instead; without a climate, an ensemble of which none is possible stays as it
-    is.
+    one. It is left out, and what it might have been is `estimated` from those that are possible
+    and the analyses of all; without these all members become the `recombined` ones of those that
+    are possible. Either is held in the range. Where fewer than half of the members are possible
+    the others are drawn from the climate instead; without a climate, an ensemble of which none is
+    possible stays as it is.
 
     Arguments:
         ensemble: the members.
         valid_range: smallest and largest possible value, unit of the state.
         climate: whence members are drawn, or None.
+        before: analyses that the members are forecasts from, if they are known.
         time: for which, in minutes since `MINUTES_EPOCH`; needed with a climate.
         key: for the draws; needed with a climate.
 
@@ -175,18 +179,63 @@ def possible_members(
     drawing = climate is not None and time is not None and key is not None
     few = 2 * count < members if drawing else count == 0
 
-    def without(ensemble: Array, possible: Array) -> Array:
+    def without(ensemble: Array, possible: Array, before: Array | None) -> Array:
         found = recombined(ensemble, possible)
+        if before is not None:
+            found = estimated(ensemble, possible, before, found)
         return jnp.clip(found, *bounds_of(valid_range, found))
 
     lost = (count < members) & ~few
-    repaired = where_wanted(lost, without, (ensemble, possible), ensemble)
+    repaired = where_wanted(lost, without, (ensemble, possible, before), ensemble)
     replaced = jnp.asarray(members, jnp.int32) - count
     if climate is None or time is None or key is None:
         return repaired, replaced
     drawn = drawn_where(few, climate, valid_range, repaired, time, key)
     own = (possible | ~few).reshape(-1, *(1,) * (ensemble.ndim - 1))
     return jnp.where(own, repaired, drawn), replaced
+
+
+def estimated(
+    ensemble: Float[Array, "member *state"],
+    kept: Bool[Array, " member"],
+    before: Float[Array, "member *state"],
+    otherwise: Float[Array, "member *state"],
+) -> Float[Array, "member *state"]:
+    """Estimate the forecasts of lost members by the linear relation of their analyses.
+
+    With anomalies a of analyses and f of forecasts about the means of the K members that are kept,
+    a lost member m is f_m = sum_k w_mk f_k + r_m o_m, where sum_k w_mk a_k is nearest to a_m in
+    units of the spread of every point, r_m^2 is the share of |a_m|^2 that it leaves, and o_m the
+    anomaly of `otherwise`. Where the forecast is linear and a_m lies in the span of the others,
+    nothing is lost but rounding: the members of an analysis that was made of K others do.
+
+    Arguments:
+        ensemble: forecasts, of which those that are not kept may hold anything.
+        kept: two at least; they stay as they are.
+        before: the analyses that they are from.
+        otherwise: forecasts that have nothing to do with the lost members.
+    """
+    members = ensemble.shape[0]
+    now, past = ensemble.reshape(members, -1), before.reshape(members, -1)
+    known = kept[:, None].astype(now.dtype)
+    count = jnp.sum(known)
+    mean = jnp.sum(jnp.where(known > 0, now, 0.0), axis=0) / count
+    forecasts = jnp.where(known > 0, now - mean[None], 0.0)
+    past = past - jnp.sum(known * past, axis=0)[None] / count
+    spread = jnp.sqrt(jnp.sum(known * past**2, axis=0) / (count - 1))
+    past = past / jnp.where(spread > 0, spread, 1.0)[None]
+    given = known * past
+    gram = given @ given.T
+    level = RIDGE * jnp.trace(gram) / count + jnp.finfo(now.dtype).tiny
+    factor = jax.scipy.linalg.cho_factor(gram + level * jnp.eye(members, dtype=now.dtype))
+    weights = jax.scipy.linalg.cho_solve(factor, given @ past.T).T
+    size = jnp.sum(past**2, axis=1)
+    missed = jnp.sum((past - weights @ given) ** 2, axis=1) / jnp.where(size > 0, size, 1.0)
+    share = jnp.where(size > 0, jnp.sqrt(jnp.clip(missed, 0.0, 1.0)), 1.0)
+    other = otherwise.reshape(members, -1)
+    found = mean[None] + weights @ forecasts + share[:, None] * (other - mean[None])
+    found = jnp.where(jnp.isfinite(found), found, other)
+    return jnp.where(known > 0, now, found).reshape(ensemble.shape)
 
 
 def recombined(
