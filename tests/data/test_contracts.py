@@ -57,7 +57,7 @@ def doubled_time(data):
 FAULTS = {
     wild_value: "kept values of t2m must be finite and from 200",
     kept_nan: "kept values of t2m must be finite",
-    unknown_code: "quality_control: .*must be a quality code from 0 to 11",
+    unknown_code: "quality_control: .*must be a quality code from 0 to 12",
     error_of_zero: "t2m_error: .*must be finite and positive",
     missing_error: "t2m_error",
     in_celsius: "t2m: .*expected 'K', got 'degC'",
@@ -104,6 +104,6 @@ def test_all_faults_are_listed_at_once_and_shortly(ingested):
         "The observations dataset breaks its contract:",
         "  t2m: attribute mismatch 'units': expected 'K', got 'degC'",
         "  t2m_error: must be finite and positive",
-        "  quality_control: must be a quality code from 0 to 11",
+        "  quality_control: must be a quality code from 0 to 12",
         "Correct the source, or what wrote this dataset.",
     ]

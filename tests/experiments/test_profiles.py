@@ -131,6 +131,6 @@ def test_what_files_cannot_serve_is_refused_in_a_sentence():
     assert lack_of(recipe, "letkf") is None
     assert lack_of(recipe, "interpolation") is None
     assert "forecasts again" in str(lack_of(recipe, "ietkf"))
-    assert "one variable" in str(lack_of(recipe, "amortized"))
+    assert "several variables only where a model simulates" in str(lack_of(recipe, "amortized"))
     assert recipe.observed.units == "1"
     assert jax.config.jax_enable_x64

@@ -104,7 +104,9 @@ def _line(axes: Axes, state: LatestState, label: str) -> None:
 
 def _maps(pair: np.ndarray, figure: FigureBase, state: LatestState, label: str) -> None:
     (row, rows), (column, columns) = state.positions.items()
-    across, along = np.meshgrid(columns, rows)
+    along, across = rows, columns
+    if rows.ndim == 1:
+        along, across = np.meshgrid(rows, columns, indexing="ij")
     for axes, field, title, colours in (
         (pair[0], state.mean, "analysis mean", "viridis"),
         (pair[1], state.spread, "analysis spread", "cividis"),
