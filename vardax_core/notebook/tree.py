@@ -70,7 +70,7 @@ def _divided(diagnostics: xr.Dataset, analysis: xr.Dataset) -> xr.Dataset:
     """The diagnostics with scores in place of sums; those of an earlier version have none."""
     others = diagnostics.drop_vars([name for name in SUMS if name in diagnostics])
     try:
-        return others.merge(cycle_scores(diagnostics, analysis))
+        return others.merge(cycle_scores(diagnostics, analysis), join="outer")
     except StructureError as error:
         return others.assign_attrs(comment=str(error))
 
