@@ -49,6 +49,7 @@ def test_the_package_is_short():
     assert sum(len(path.read_text().splitlines()) for path in PACKAGE.glob("*.*")) < 150
 
 
+@pytest.mark.slow
 @pytest.mark.flows
 @pytest.mark.timeout(600)
 def test_model_operator_and_method_are_run_through_gates_to_a_report(vardax, folder):

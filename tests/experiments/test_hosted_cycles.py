@@ -22,6 +22,7 @@ def cycled(made):
     return store, small.catch_up(made, store)
 
 
+@pytest.mark.slow
 def test_the_command_of_the_page_gives_what_the_same_model_within_vardax_gives(
     tmp_path, monkeypatch
 ):

@@ -36,6 +36,7 @@ def cycled(folder, method, monkeypatch, dense):
     return made, store, scores
 
 
+@pytest.mark.slow
 def test_a_filter_on_a_large_grid_is_that_on_a_small_one(tmp_path, monkeypatch):
     """What is learned without the covariance of all points is the same for who takes none."""
     made, small_store, _ = cycled(tmp_path / "small", LETKF, monkeypatch, 10**6)

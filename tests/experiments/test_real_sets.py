@@ -13,7 +13,6 @@ from tests.support import ROOT, real_data_dir
 SETS = {
     "med-adt": ("interpolation", "2014-05-17T12:00"),
     "ireland-t2m-extremes": ("interpolation", "2019-03-10T06:00"),
-    "ireland-t2m-minima": ("interpolation", "2019-03-10T06:00"),
     "alboran-sst": ("interpolation", "2017-05-16T00:00"),
     "era5-levels": ("letkf", "2017-01-02T12:00"),
 }

@@ -124,6 +124,7 @@ def test_a_method_that_is_not_there_is_refused(vardax):
     refused(vardax("run", "lorenz63", "-m", "letkf"), ExitCode.WRONG_INPUT, *told)
 
 
+@pytest.mark.slow
 def test_a_setting_of_a_method_is_given_by_name(vardax, tmp_path):
     command = ("assimilate", "small", "-m", "letkf", "--set", "radius=3", "--set", "inflation=1.1")
     result = vardax(*command)

@@ -127,6 +127,7 @@ def test_a_density_that_knows_the_bounds_draws_nothing_outside(bounds, written):
     assert (bounds is None) == (draws.min() < 0)
 
 
+@pytest.mark.slow
 def test_bounds_are_a_setting_of_the_method(tmp_path):
     """Bounds that the truth never comes near: the state is as good, and all members are inside."""
     made = runs.recipe(cycles=16, size=6)

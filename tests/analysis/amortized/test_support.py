@@ -70,7 +70,7 @@ def test_a_uniform_draw_becomes_gaussian_and_the_edge_stays_finite():
 
 
 @pytest.mark.parametrize(
-    "kind", ["regression", "flow", pytest.param("score", marks=pytest.mark.slow)]
+    "kind", ["regression", *(pytest.param(k, marks=pytest.mark.slow) for k in ("flow", "score"))]
 )
 def test_no_mass_is_outside_and_the_density_integrates_to_one(kind, key):
     """By the midpoint rule over the box; the ends of the box carry less than the tolerance."""
@@ -89,7 +89,16 @@ def test_no_mass_is_outside_and_the_density_integrates_to_one(kind, key):
     assert abs(sd[0] / draws.std() - 1) < 0.15
 
 
-@pytest.mark.parametrize("head", [ConditionalFlowHead, RegressionHead, ScoreDiffusionHead])
+@pytest.mark.parametrize(
+    "head",
+    [
+        RegressionHead,
+        *(
+            pytest.param(h, marks=pytest.mark.slow)
+            for h in (ConditionalFlowHead, ScoreDiffusionHead)
+        ),
+    ],
+)
 def test_draws_on_a_simplex_add_up_to_one(head, key):
     made = head(2, (2,), hidden_dim=8, support=Simplex(), key=key)
     draws = np.asarray(made.sample(jnp.ones(2), key, 100))
@@ -106,6 +115,7 @@ def test_spread_is_carried_by_the_slope():
     np.testing.assert_allclose(found, np.abs(moved), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_truncated_posterior_is_learned_with_its_mass_inside(key):
     """Uniform on [-1, 1] with an error of 0.5, beside the exact posterior by quadrature."""
     prior_key, noise_key, fit_key = jax.random.split(key, 3)
