@@ -249,6 +249,9 @@ def _diagnostics(
     )
     found["replaced_members"] = Diagnostic(
         dtype="int16",
-        attrs={"long_name": "members whose forecast was impossible and was estimated", "units": "1"},
+        attrs={
+            "long_name": "members whose forecast was impossible and was estimated",
+            "units": "1",
+        },
     )
     return found
