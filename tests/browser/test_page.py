@@ -15,7 +15,7 @@ from tests.browser import made
 from tests.flows.test_server import free_port, wait_for
 from tests.operations.test_browser import SHOTS, install
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ladder, pytest.mark.timeout(900)]
 
 PATIENCE = 300.0
 """Seconds for anything; it takes three on two quiet cores."""

@@ -26,7 +26,11 @@ def ran(request, tmp_path):
     """Root, method, and what two equal runs printed."""
     name, (method, until) = request.param, SETS[request.param]
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "VARDAX_"))}
-    environment = inherited | {"PYTHONPATH": str(ROOT), "VARDAX_DATA_DIR": str(real_data_dir())}
+    environment = inherited | {
+        "PYTHONPATH": str(ROOT),
+        "VARDAX_DATA_DIR": str(real_data_dir()),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
+    }
     words = [sys.executable, "-m", "tests.short_cli", "run", name, "-m", method]
     words += ["--methods", method, "--until", until, "--root", str(tmp_path / "root")]
     printed = []

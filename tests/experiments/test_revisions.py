@@ -223,7 +223,13 @@ ROW = st.tuples(st.integers(0, 3), st.integers(3, 6), st.integers(0, 2))
 @settings(
     max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(st.lists(st.lists(ROW, min_size=1, max_size=5), min_size=1, max_size=3))
+@given(
+    st.lists(
+        st.lists(ROW, min_size=1, max_size=5, unique_by=lambda row: row[:2]),
+        min_size=1,
+        max_size=3,
+    )
+)
 def test_files_one_by_one_and_all_at_once_give_the_same_records(place, files):
     data = place / "data"
     for path in data.glob("buoys-[2-9].csv"):
