@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import subprocess
 
 import pytest
 
@@ -17,3 +18,19 @@ def real_data_dir() -> pathlib.Path:
             f"The ERA5 test files are not in {folder}; export VARDAX_DATA_DIR=/path/to/them."
         )
     return folder
+
+
+def execute(command: list[str] | str, place: pathlib.Path, environment: dict[str, str]) -> str:
+    """What a command prints that must succeed, run in a folder."""
+    done = subprocess.run(
+        command,
+        cwd=place,
+        env=environment,
+        shell=isinstance(command, str),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout

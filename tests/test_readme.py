@@ -12,7 +12,6 @@ import re
 import shlex
 import shutil
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -22,7 +21,7 @@ import yaml
 from typer.testing import CliRunner
 
 from flows.cli import app
-from tests.support import ROOT, real_data_dir
+from tests.support import ROOT, execute, real_data_dir
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", README, re.DOTALL)
@@ -78,21 +77,6 @@ def shortened(command: str, port: str) -> str:
     command = re.sub(r"^vardax\b", f"{sys.executable} -m tests.short_cli", command)
     command = command.replace(" vardax ", f" {sys.executable} -m tests.short_cli ")
     return command.replace(":4200", f":{port}")
-
-
-def execute(command: list[str] | str, place: Path, environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        command,
-        cwd=place,
-        env=environment,
-        shell=isinstance(command, str),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def test_the_readme_has_its_two_commands_and_more():

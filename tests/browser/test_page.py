@@ -23,10 +23,7 @@ PATIENCE = 300.0
 
 @pytest.fixture(scope="module")
 def chromium():
-    try:
-        return install("chromium")
-    except AssertionError as missing:
-        pytest.skip(str(missing))
+    return install("chromium")
 
 
 @pytest.fixture(scope="module")

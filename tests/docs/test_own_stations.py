@@ -3,31 +3,15 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import ROOT, execute
 
 PAGE = (ROOT / "docs" / "own-stations.md").read_text()
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", PAGE, re.DOTALL)
-
-
-def execute(command, folder, environment):
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        shell=isinstance(command, str),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 @pytest.mark.slow

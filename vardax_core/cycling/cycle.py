@@ -77,7 +77,7 @@ class CycleInput(eqx.Module):
         background: members that are given from outside, or one state about which those of the
             model are laid; NaN where nothing is given, and None where nothing ever is.
         forecast: members as a model outside of the program made them, in place of its own; one
-            that was lost is NaN and is left out, see `possible_members`. None for the program's.
+            that was lost is NaN and is estimated, see `possible_members`. None for the program's.
     """
 
     observations: Observations
@@ -103,7 +103,7 @@ class CycleOutput(eqx.Module):
         trust_score: of the guard's monitor, NaN without a guard.
         statistics: sums for verification by the names of `SUMS`, with the channel as their first
             axis where they are of fields and a state has channels.
-        replaced_members: how many members' forecasts were impossible and left out.
+        replaced_members: how many members' forecasts were impossible and estimated.
         smoothed: what is known by now of an earlier cycle, or None without a smoother.
         correction: bias that was taken off every record, or None where none is.
         increment_cause: number of the kind of mark by which the method's own increment was not
@@ -138,7 +138,7 @@ class CycleProgram(eqx.Module):
         guard: when not to trust the step and what to do then, or None.
         smoother: corrects earlier analyses by later ones beside the cycle, or None.
         valid_range: smallest and largest possible value of the state; a member with a forecast
-            beyond is left out, see `possible_members`, and an analysis beyond is not taken, see
+            beyond is estimated, see `possible_members`, and an analysis beyond is not taken, see
             `Possible`.
         channels: whether the first axis of a state is the channel, so that each is scored apart.
         reported: whether the observations are real, so that the withheld ones are what there is to
