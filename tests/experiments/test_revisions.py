@@ -225,7 +225,7 @@ ROW = st.tuples(st.integers(0, 3), st.integers(3, 6), st.integers(0, 2))
 )
 @given(
     st.lists(
-        st.lists(ROW, min_size=1, max_size=5, unique_by=lambda row: row[:2]),
+        st.lists(ROW, min_size=1, max_size=5),
         min_size=1,
         max_size=3,
     )

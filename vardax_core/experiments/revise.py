@@ -1,6 +1,7 @@
 """Revisions of real observations: what came, or was corrected, after its time had been taken."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -84,7 +85,8 @@ def revised(
     A record that the store lacks gets a column of its own in the row of its time, and no column
     changes its record. Versions of one observation follow each other as they arrived; of two that
     arrived in the same minute, one that the files no longer have was replaced by one that they
-    have. A version that says what the one before it, or the one after it, says is none.
+    have. A version that says what the one before it, or the one after it, says is none; records
+    that arrived together and differ are one version.
 
     Arguments:
         recipe: of the observations.
@@ -94,9 +96,7 @@ def revised(
     """
     there, given = (np.nonzero(c[QUALITY_CONTROL] != QualityCode.MISSING) for c in (stored, read))
     kept, new = _versions(recipe, stored, there), _versions(recipe, read, given)
-    same = np.isin(new["exact"], kept["exact"]) | (
-        ~new["superseded"] & np.isin(new["told"], kept["told"][~kept["superseded"]])
-    )
+    same = np.isin(new["exact"], kept["exact"]) | (~new["superseded"] & _says_the_same(new, kept))
     touched = np.unique(new["identity"][~same])
     late_ids = np.setdiff1d(touched, kept["identity"])
     added: list[tuple[int, int]] = []
@@ -106,13 +106,13 @@ def revised(
     added += list(zip(given[0][late].tolist(), given[1][late].tolist(), strict=True))
     of_both = np.setdiff1d(touched, late_ids)
     for group in _grouped(of_both, (kept, there, False), (new, given, True)):
-        versions = _without_repeats(group)
-        fresh = [version.at for version in versions if version.read]
+        steps = _without_repeats(_in_steps(group))
+        fresh = [version.at for step in steps for version in step if version.read]
         if not fresh:
             continue
         corrected += len(fresh)
         added += fresh
-        for version, outcome in _settled(versions, stored, read):
+        for version, outcome in _settled(steps, stored, read):
             settled[version.read, version.at] = outcome
     if not added:
         return None
@@ -137,6 +137,17 @@ def _versions(
         "told": told,
         "exact": mixed(told ^ arrival.view(np.uint64)),
     }
+
+
+def _says_the_same(new: dict[str, np.ndarray], kept: dict[str, np.ndarray]) -> np.ndarray:
+    """Whether of each record's observation the last version says what it has said before."""
+    identities = np.unique(new["identity"])
+    last = np.zeros((2, len(identities)), np.uint64)
+    for said, versions in zip(last, (new, kept), strict=True):
+        of = ~versions["superseded"] & np.isin(versions["identity"], identities)
+        at = np.searchsorted(identities, versions["identity"][of])
+        np.add.at(said, at, versions["told"][of])
+    return (last[0] == last[1])[np.searchsorted(identities, new["identity"])]
 
 
 def _grouped(
@@ -164,33 +175,37 @@ def _grouped(
         for version in versions:
             version.rank = said.get((version.arrival, version.content), version.rank)
         versions.sort(key=lambda v: (v.arrival, v.rank, v.content, v.read))
-        yield versions
+        yield [
+            version
+            for n, version in enumerate(versions)
+            if n == 0
+            or (versions[n - 1].arrival, versions[n - 1].content)
+            != (version.arrival, version.content)
+        ]
 
 
-def _without_repeats(versions: Sequence[_Version]) -> list[_Version]:
-    """Versions without those that say what one beside them says; what is stored stays."""
-    left: list[_Version] = []
-    for version in versions:
-        if not left or left[-1].content != version.content:
-            left.append(version)
-        elif not version.read:
-            if left[-1].read:
-                left.pop()
-            left.append(version)
-    return left
+def _in_steps(versions: Sequence[_Version]) -> list[list[_Version]]:
+    """What arrived together, in order."""
+    steps = itertools.groupby(versions, key=lambda v: (v.arrival, v.rank))
+    return [list(step) for _, step in steps]
+
+
+def _without_repeats(steps: Sequence[list[_Version]]) -> list[list[_Version]]:
+    """Steps without those that say what the one before them says; what is stored stays."""
+    left: list[list[_Version]] = []
+    for step in steps:
+        if left and {v.content for v in left[-1]} == {v.content for v in step}:
+            if all(version.read for version in step):
+                continue
+            left[-1] = [version for version in left[-1] if not version.read]
+        left.append(step)
+    return [step for step in left if step]
 
 
 def _settled(
-    versions: Sequence[_Version], stored: Columns, read: Columns
+    steps: Sequence[list[_Version]], stored: Columns, read: Columns
 ) -> Iterable[tuple[_Version, tuple[int, int, int]]]:
     """Of each version its code, its own code, and when it was superseded."""
-    steps: list[list[_Version]] = []
-    for version in versions:
-        key = (version.arrival, version.rank)
-        if steps and (steps[-1][0].arrival, steps[-1][0].rank) == key:
-            steps[-1].append(version)
-        else:
-            steps.append([version])
     for number, step in enumerate(steps):
         own = {id(v): int((read if v.read else stored)[OWN_CODE][v.at]) for v in step}
         contradict = sum(code in GOOD for code in own.values()) > 1

@@ -101,6 +101,17 @@ def test_values_that_contradict_each_other_are_not_used():
     assert found.conflicting == 2
 
 
+@pytest.mark.parametrize("settled", [5.0, 6.0])
+def test_a_later_value_settles_a_contradiction_whichever_it_repeats(settled):
+    both = [(0, "a", 1, 5.0, 1), (0, "a", 1, 6.0, 1)]
+    found = resolve(records([*both, (0, "a", 1, settled, 2)]))
+    assert found.current.value.tolist() == [settled]
+    assert found.current.code.tolist() == [QualityCode.KEPT]
+    assert found.superseded.value.tolist() == [5.0, 6.0]
+    again = resolve(records([*both, *((*row[:4], 2) for row in both)]))
+    assert (again.repeated, again.conflicting, len(again.superseded)) == (2, 2, 0)
+
+
 def test_a_gross_error_does_not_contradict_a_good_value():
     both = records([(0, "a", 1, 5.0, 1), (0, "a", 1, 99.0, 1)])
     code = np.array([QualityCode.KEPT, QualityCode.GROSS_ERROR], np.int8)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from vardax_core.data.streams.records import Records
+from vardax_core.data.streams.records import Records, mixed
 from vardax_core.observations.quality import QualityCode
 
 
@@ -58,33 +58,47 @@ def superseded_times(current: Records, superseded: Records, *, named: bool = Tru
 def resolve(records: Records) -> Versions:
     """Find the versions of each observation: records of one platform, time, place and level.
 
-    Of versions in the order of their arrival the last is used. One that only repeats the version
-    before it changes nothing, so that it counts as known since that arrived.
+    What arrived together is one version, of which several records that differ contradict each
+    other. Of versions in the order of their arrival the last is used. One that only repeats the
+    version before it changes nothing, so that it counts as known since that arrived.
     """
     ordered = records.in_order()
     if not len(ordered):
         return Versions(ordered, ordered, 0, ordered, ordered, ordered)
     same = _equal_to_previous(ordered, "time", "platform", "place", "level")
-    repeats = same & _equal_to_previous(ordered, "value", "error_sd", "code")
-    kept, again = ordered.taken(~repeats), ordered.taken(repeats)
+    together = same & _equal_to_previous(ordered, "arrival")
+    twice = together & _equal_to_previous(ordered, "value", "error_sd", "code")
+    version = np.cumsum(~together) - 1
+    begins = np.flatnonzero(~together)
+    said = np.add.reduceat(np.where(twice, np.uint64(0), _contents(ordered)), begins)
+    again = same[begins] & np.r_[False, said[1:] == said[:-1]]
+    repeats = twice | again[version]
+    kept, repeated = ordered.taken(~repeats), ordered.taken(repeats)
 
-    same = same[~repeats]
-    group = np.cumsum(~same) - 1
-    ends = np.r_[np.flatnonzero(~same)[1:], len(kept)] - 1
-    latest = kept.arrival == kept.arrival[ends][group]
-    together = np.cumsum(~same | np.r_[True, kept.arrival[1:] != kept.arrival[:-1]]) - 1
+    version, same = version[~repeats], same[~repeats]
+    last = np.r_[np.flatnonzero(~same)[1:], len(kept)] - 1
+    latest = version == version[last][np.cumsum(~same) - 1]
     usable = kept.code == QualityCode.KEPT
-    conflict = usable & (np.bincount(together, weights=usable)[together] > 1)
+    conflict = usable & (np.bincount(version, weights=usable)[version] > 1)
     code = np.where(conflict, np.int8(QualityCode.DUPLICATE), kept.code).astype(np.int8)
     marked = dataclasses.replace(kept, code=code)
     return Versions(
         current=marked.taken(latest).tidied(),
         superseded=marked.taken(~latest).tidied(),
-        repeated=len(again),
-        first_repeated=again.taken(np.arange(min(1, len(again)))),
+        repeated=len(repeated),
+        first_repeated=repeated.taken(np.arange(min(1, len(repeated)))),
         first_superseded=kept.taken(np.flatnonzero(~latest)[:1]),
         first_conflicting=marked.taken(np.flatnonzero(conflict & latest)[:1]),
     )
+
+
+def _contents(records: Records) -> np.ndarray:
+    """A number for each record of what it says, whose sums tell sets of them apart, uint64."""
+    bits = records.code.astype(np.uint64)
+    for column in (records.value, records.error_sd):
+        column = np.where(np.isnan(column), np.nan, column + 0.0)
+        bits = mixed(bits ^ column.view(np.uint64))
+    return bits
 
 
 def _equal_to_previous(records: Records, *names: str) -> np.ndarray:
