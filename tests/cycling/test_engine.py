@@ -77,6 +77,7 @@ def test_one_chain_is_the_scan_and_its_state_may_be_handed_on():
     inputs = SegmentInput(**engine.place(given(0)))
     expected_state, expected = run_segment(PROGRAM, start(0), inputs.cycles(), key=KEY)
     following, kept, output = engine.start(engine.place_state(start(0)), inputs)
+    expected, output = jax.tree.map(lambda x: x[:-1], (expected, output))  # without padding
     for one, other in zip(
         jax.tree.leaves((expected_state, expected)), jax.tree.leaves((kept, output)), strict=True
     ):

@@ -373,7 +373,12 @@ class CycleProgram(eqx.Module):
 
 
 def scan_cycles(
-    program: CycleProgram, state: CycleState, given: CycleInput, *, key: PRNGKeyArray
+    program: CycleProgram,
+    state: CycleState,
+    given: CycleInput,
+    *,
+    key: PRNGKeyArray,
+    skips: bool = False,
 ) -> tuple[CycleState, CycleOutput]:
     """Run the cycles of one segment in one scan.
 
@@ -386,10 +391,21 @@ def scan_cycles(
         state: before the first cycle of the segment.
         given: stacked inputs of all cycles, padding included.
         key: the experiment's key.
+        skips: whether the padding is passed over instead of computed, and its output zero. To ask
+            costs a GPU more than most cycles, and streams side by side are computed in any case.
     """
 
+    def cycle(state: CycleState, one: CycleInput) -> tuple[CycleState, CycleOutput]:
+        return program.run(state, one, key=key)
+
+    def nothing(state: CycleState, one: CycleInput) -> tuple[CycleState, CycleOutput]:
+        _, output = jax.eval_shape(cycle, state, one)
+        return state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), output)
+
     def body(state: CycleState, one: CycleInput) -> tuple[CycleState, CycleOutput]:
-        following, output = program.run(state, one, key=key)
+        if skips:
+            return jax.lax.cond(one.valid, cycle, nothing, state, one)
+        following, output = cycle(state, one)
         kept = jax.tree.map(lambda new, old: jnp.where(one.valid, new, old), following, state)
         return kept, output
 

@@ -132,7 +132,8 @@ class Engine:
         leaves, structure = jax.tree.flatten(((self._arrays, given, self._key), state))
         shapes = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) for x in leaves)
         batched = self.streams is not None
-        return _compiled(*self._static, batched, self._sharding, shapes, structure)
+        skips = not batched and self.devices[0].platform == "cpu"
+        return _compiled(*self._static, batched, skips, self._sharding, shapes, structure)
 
     def start(
         self, state: CycleState, given: SegmentInput
@@ -157,6 +158,7 @@ def _compiled(
     leaves: tuple,
     structure: Any,
     batched: bool,
+    skips: bool,
     sharding: NamedSharding | None,
     shapes: tuple[jax.ShapeDtypeStruct, ...],
     arguments: Any,
@@ -164,7 +166,8 @@ def _compiled(
     static = jax.tree.unflatten(structure, leaves)
 
     def one(arrays, given: SegmentInput, key: PRNGKeyArray, state: CycleState):
-        return scan_cycles(eqx.combine(arrays, static), state, given.cycles(), key=key)
+        program = eqx.combine(arrays, static)
+        return scan_cycles(program, state, given.cycles(), key=key, skips=skips)
 
     def segment(fixed, state: CycleState):
         arrays, given, key = fixed
