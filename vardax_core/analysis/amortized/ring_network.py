@@ -44,7 +44,8 @@ class RingConvolution(eqx.Module):
 
 def ring_neighbours(x: Float[Array, "n *rest"], reach: int) -> Float[Array, "n tap *rest"]:
     """The values at i - reach, ..., i + reach for every point i of a ring."""
-    return jnp.stack([jnp.roll(x, -shift, axis=0) for shift in range(-reach, reach + 1)], axis=1)
+    n, around = x.shape[0], jnp.pad(x, [(reach, reach)] + [(0, 0)] * (x.ndim - 1), mode="wrap")
+    return jnp.stack([around[tap : tap + n] for tap in range(2 * reach + 1)], axis=1)
 
 
 def in_blocks(
