@@ -65,9 +65,15 @@ def pytest_collection_finish():
     gc.set_threshold(20_000, 20, 20)
 
 
+_forgotten_at = 0.0
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs():
     """Compiled programs of many modules would fill the memory."""
     yield
-    if psutil.Process().memory_info().rss > 2.5e9:
+    global _forgotten_at
+    held = psutil.Process().memory_info().rss
+    if held > max(2.5e9, _forgotten_at + 5e8):
         jax.clear_caches()
+        _forgotten_at = psutil.Process().memory_info().rss

@@ -71,7 +71,7 @@ def environment(place):
 
 
 def shortened(command: str, port: str) -> str:
-    command = re.sub(r"^(.*\bvardax (?:run|report|monitor) .*)$", r"\1 --steps 600", command)
+    command = re.sub(r"^(.*\bvardax (?:run|report|monitor) .*)$", r"\1 --steps 200", command)
     command = re.sub(r"^(.*\bvardax run .*)$", r"\1 --override 'a short training'", command)
     command = re.sub(r"^(.* era5-t2m-uk .*)$", r"\1 --method oi --methods oi", command)
     command = re.sub(r"^vardax\b", f"{sys.executable} -m tests.short_cli", command)

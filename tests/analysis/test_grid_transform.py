@@ -103,6 +103,7 @@ def test_out_of_reach_the_members_stay_bit_for_bit(step, key):
     assert changed[..., ~far].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("members", [2, 5, 40])
 def test_one_set_of_weights_serves_any_number_of_members(step, members, key):
     background, window = case(step, members)

@@ -77,6 +77,7 @@ def expected_factor(believed):
     return np.sqrt(np.diag(error)[~rest].sum() / np.diag(claimed)[~rest].sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("believed", [0.4, 1.0, 2.5])
 def test_factor_converges_to_the_ratio_of_true_and_claimed_spread(believed):
     factors = cycle_factors(believed)

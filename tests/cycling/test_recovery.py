@@ -124,7 +124,9 @@ ENSEMBLES = {
 }
 
 
-@pytest.mark.parametrize("method", ["oi", "etkf", "iterative", "amortized"])
+@pytest.mark.parametrize(
+    "method", ["oi", "etkf", "iterative", pytest.param("amortized", marks=pytest.mark.slow)]
+)
 def test_from_any_state_the_chain_comes_back_within_100_cycles(method):
     """The RMSE of the cycles after is that of a chain that began from climatology, within a fifth
     of the observation error; a filter that has lost its truth has four of them."""

@@ -124,6 +124,7 @@ def backfilled(run, tmp_path_factory):
     return made, store
 
 
+@pytest.mark.slow
 def test_later_analyses_improve_the_layer_that_is_observed(backfilled):
     _, store = backfilled
     recipe, smoothed = layers.recipe(), store.dataset("smoothed").load()
@@ -140,6 +141,7 @@ def test_later_analyses_improve_the_layer_that_is_observed(backfilled):
     assert error[1][0] < error[0][0]
 
 
+@pytest.mark.slow
 def test_a_backfilled_store_is_watched_and_shown(backfilled):
     made, store = backfilled
     now = datetime.datetime(2000, 2, 1, tzinfo=datetime.UTC)
@@ -149,6 +151,7 @@ def test_a_backfilled_store_is_watched_and_shown(backfilled):
     assert figure is not None
 
 
+@pytest.mark.slow
 def test_an_export_holds_every_layer(backfilled, tmp_path):
     _, store = backfilled
     assert "analysis" in export(store, tmp_path / "out.zarr")

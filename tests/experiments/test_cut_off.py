@@ -50,6 +50,7 @@ def stores(tmp_path_factory, ingested):
     return {hours: cycled(made_with(root, hours), ingested) for hours in (2, 6, None)}
 
 
+@pytest.mark.slow
 def test_an_early_run_uses_what_had_arrived(stores):
     codes = stores[2].dataset("innovations")["quality_control"].values
     late = codes == QualityCode.NOT_ARRIVED

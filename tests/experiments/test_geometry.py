@@ -142,6 +142,7 @@ def test_a_store_records_that_points_count_by_area_where_areas_differ():
     assert weighting_record(REGION) == {"score_weights": "area"}
 
 
+@pytest.mark.slow
 def test_scores_of_a_globe_count_points_by_their_area_and_say_so(tmp_path):
     globe = LatLon.from_degrees(np.linspace(90, -90, 13), np.arange(0, 360, 30.0))
     rougher = 1 + 4 * np.sin(np.deg2rad(globe.latitude.points))[:, None] ** 4

@@ -51,7 +51,7 @@ def prepared(root, folder, method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["letkf", "amortized"])
+@pytest.mark.parametrize("method", [pytest.param("letkf", marks=pytest.mark.ladder), "amortized"])
 def test_kill_9_in_the_middle_of_a_member_and_a_rerun(tmp_path, start, method, monkeypatch):
     small.shorten_training(monkeypatch.setattr)
     whole, killed = tmp_path / "whole", tmp_path / "killed"

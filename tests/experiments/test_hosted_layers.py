@@ -26,6 +26,7 @@ def recipe():
     return validate_recipe(values, "layers")
 
 
+@pytest.mark.slow
 def test_each_variable_is_given_to_the_model_and_taken_from_it(tmp_path):
     made = Experiment(recipe(), ExperimentSettings(method="letkf", members=6), tmp_path / "root")
     store = small.ingested_store(made)

@@ -49,6 +49,7 @@ def test_a_filter_on_a_large_grid_is_that_on_a_small_one(tmp_path, monkeypatch):
         np.testing.assert_allclose(two, one, atol=1e-5 * fields.SD)
 
 
+@pytest.mark.slow
 def test_interpolation_of_stations_knows_its_error(tmp_path, monkeypatch):
     """It learns by itself whatever the size, and beats the climatology by far."""
     made, store, scores = cycled(tmp_path / "run", "interpolation", monkeypatch, 10**6)

@@ -74,6 +74,7 @@ def test_a_network_computes_in_the_type_of_its_weights(network, shape, key):
     assert 2**-11 < error < 10 * 2**-8
 
 
+@pytest.mark.ladder
 @pytest.mark.slow
 def test_a_network_in_half_precision_cycles_and_is_proved_as_such(tmp_path, observed):
     made = small.experiment_of(tmp_path, "amortized", precision="bfloat16")

@@ -42,6 +42,7 @@ def run(tmp_path_factory):
     return truth, made, stores, said, errors, written
 
 
+@pytest.mark.slow
 def test_each_background_is_the_latest_forecast_that_had_arrived(run):
     _, made, stores, said, _, _ = run
     found = stacked(stores["etkf"].dataset("background").load(), profiles.recipe())
@@ -54,6 +55,7 @@ def test_each_background_is_the_latest_forecast_that_had_arrived(run):
     assert not any(one.warnings for one in said["etkf"])
 
 
+@pytest.mark.slow
 def test_all_three_are_the_exact_answer_of_the_members_covariance(run):
     """The Kalman filter's, with B of all points of all variables as the members have it."""
     _, _, stores, _, errors, _ = run
@@ -90,6 +92,7 @@ def test_all_three_are_the_exact_answer_of_the_members_covariance(run):
         np.testing.assert_allclose(spread[day].ravel(), np.sqrt(variance), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_seen_of_one_variable_improves_the_others(run):
     """In units of their errors all three have the same waves, so that all are improved alike."""
     truth, _, stores, _, _, _ = run
@@ -103,6 +106,7 @@ def test_what_is_seen_of_one_variable_improves_the_others(run):
     assert (after < 0.5 * before).all(), after / before
 
 
+@pytest.mark.slow
 def test_the_interpolation_leaves_what_is_not_observed(run):
     _, _, stores, _, _, _ = run
     store = stores["interpolation"]
@@ -113,6 +117,7 @@ def test_the_interpolation_leaves_what_is_not_observed(run):
     assert float(change) > 0.1
 
 
+@pytest.mark.slow
 def test_observations_and_scores_are_of_their_channel(run):
     _, _, stores, _, _, written = run
     observations = stores["etkf"].dataset("observations").load()

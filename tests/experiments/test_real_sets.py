@@ -21,7 +21,12 @@ SETS = {
 pytestmark = [pytest.mark.slow, pytest.mark.flows, pytest.mark.timeout(900)]
 
 
-@pytest.fixture(params=SETS)
+LONG = ("med-adt", "ireland-t2m-extremes")
+
+
+@pytest.fixture(
+    params=[pytest.param(n, marks=pytest.mark.ladder if n in LONG else ()) for n in SETS]
+)
 def ran(request, tmp_path):
     """Root, method, and what two equal runs printed."""
     name, (method, until) = request.param, SETS[request.param]

@@ -54,6 +54,7 @@ def stores(place):
     return {name: (experiment(root, name), run(experiment(root, name))) for name in METHODS}
 
 
+@pytest.mark.slow
 def test_what_is_withheld_is_predicted_with_an_honest_spread(stores):
     experiments = [made for made, _ in stores.values()]
     found = compare(experiments, experiments[-1])
@@ -75,6 +76,7 @@ def test_what_is_withheld_is_predicted_with_an_honest_spread(stores):
     assert worst.startswith("| drifters/b")
 
 
+@pytest.mark.slow
 def test_a_store_says_where_every_observation_was_and_what_became_of_it(stores):
     _made, store = stores["interpolation"]
     location = store.location
@@ -106,6 +108,7 @@ def _exported(store, location):
     return target
 
 
+@pytest.mark.slow
 def test_a_platform_is_withheld_as_a_whole_and_by_its_name(stores):
     _, store = stores["climatology"]
     observed = store.dataset("observations")
@@ -115,6 +118,7 @@ def test_a_platform_is_withheld_as_a_whole_and_by_its_name(stores):
     assert not held & set(platforms[codes == QualityCode.KEPT])
 
 
+@pytest.mark.slow
 def test_land_has_no_analysis(stores):
     for _, store in stores.values():
         mean = store.dataset("analysis")["sst_mean"].to_numpy()

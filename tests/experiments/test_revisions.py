@@ -96,6 +96,7 @@ def records(store):
     return sorted(zip(rows.tolist(), [str(platforms[n]) for n in numbers], *found, strict=True))
 
 
+@pytest.mark.slow
 def test_early_and_late_runs_use_what_they_could_know(place):
     early = experiment(place / "root", cut_off=datetime.timedelta(hours=3))
     late = experiment(place / "root")

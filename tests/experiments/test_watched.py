@@ -29,6 +29,7 @@ def experiment_of(root, **recipe):
     return dataclasses.replace(made, recipe=validate_recipe(values, "small"))
 
 
+@pytest.mark.slow
 def test_it_is_committed_as_implausible_with_the_background_and_the_cause(suspicious, tmp_path):
     made = experiment_of(tmp_path)
     store = small.ingested_store(made)

@@ -12,7 +12,7 @@ from vardax_core.experiments.why import contributions, explain, place_of_observa
 from vardax_core.state.grids.base import OutsideDomainError
 
 
-@pytest.fixture(scope="module", params=["letkf", "oi"])
+@pytest.fixture(scope="module", params=["letkf", pytest.param("oi", marks=pytest.mark.slow)])
 def cycled(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("why")
     made = small.experiment_of(root, request.param)

@@ -42,6 +42,7 @@ def store(tmp_path_factory, ingested):
     return cycled(tmp_path_factory.mktemp("withheld"), ingested)
 
 
+@pytest.mark.slow
 def test_they_are_compared_and_not_used(tmp_path, ingested, store):
     codes = ingested.observations["quality_control"].values
     hidden = (codes == QualityCode.WITHHELD).all(axis=0)

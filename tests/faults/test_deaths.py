@@ -109,6 +109,7 @@ def chain_digest(tmp_path_factory, observed):
     return content_digest(store)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", [2, 4])
 def test_runs_at_once_leave_one_gapless_chain(tmp_path, observed, chain_digest, runs):
     made = small.experiment_of(tmp_path, "etkf")

@@ -186,6 +186,7 @@ def test_fuzzed_recipes(values):
     a_recipe_is_refused_by_name_or_can_be_ingested(values)
 
 
+@pytest.mark.slow
 def test_fuzzed_observations(tmp_path, observed):
     numbers = iter(range(10**9))
 

@@ -45,6 +45,7 @@ class TestFlows:
             (lambda f: f, ("PeriodError", "covers 2019-03-01T00:00 to 2019-03-01T05:00")),
         ],
     )
+    @pytest.mark.slow
     def test_a_source_at_fault_leaves_no_store(self, vardax, tmp_path, field, fault, told):
         path = tmp_path / "given.nc"
         fault(field).to_netcdf(path)

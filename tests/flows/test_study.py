@@ -37,6 +37,7 @@ def vardax(*words, root):
     return CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
 
 
+@pytest.mark.ladder
 @pytest.mark.slow
 def test_methods_and_seeds_are_run_and_set_beside_each_other(tmp_path):
     root = tmp_path / "root"

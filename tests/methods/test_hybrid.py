@@ -69,6 +69,7 @@ def test_a_weight_that_is_no_share_is_refused(weight):
         HybridStep(ETKF(lg.operator()), lg.background_covariance(), weight)
 
 
+@pytest.mark.ladder
 @pytest.mark.slow
 def test_with_few_members_it_is_better_than_either_end(tmp_path):
     """Six members on a ring of twelve points: what they know of the flow is worth a quarter of the

@@ -63,6 +63,7 @@ def test_an_outage_raises_one_alert_and_its_end_clears_it(twin):
     assert not book.active
 
 
+@pytest.mark.slow
 def test_an_outage_between_two_looks_is_seen(twin):
     made, store = twin
     outage.run_to(made, store, outage.BEFORE)

@@ -38,6 +38,7 @@ def orderly(tmp_path_factory):
     return content_digest(store)
 
 
+@pytest.mark.slow
 def test_a_chain_goes_on_from_its_backup_to_the_same_bits(tmp_path, orderly):
     made = small.experiment_of(tmp_path / "root", "etkf")
     store = small.ingested_store(made)

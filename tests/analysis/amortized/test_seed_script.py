@@ -13,6 +13,7 @@ HEADS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head_type", list(HEADS))
 def test_a_seed_style_script_runs(head_type):
     batch_size, window, n = 3, 2, 4

@@ -70,7 +70,12 @@ def test_a_uniform_draw_becomes_gaussian_and_the_edge_stays_finite():
 
 
 @pytest.mark.parametrize(
-    "kind", ["regression", *(pytest.param(k, marks=pytest.mark.slow) for k in ("flow", "score"))]
+    "kind",
+    [
+        "regression",
+        pytest.param("flow", marks=pytest.mark.slow),
+        pytest.param("score", marks=pytest.mark.ladder),
+    ],
 )
 def test_no_mass_is_outside_and_the_density_integrates_to_one(kind, key):
     """By the midpoint rule over the box; the ends of the box carry less than the tolerance."""
