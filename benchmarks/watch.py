@@ -134,10 +134,12 @@ def evidence(life: Life, run: int) -> list:
 
 
 def first_alarm(found: list, since: int) -> tuple[float, float]:
-    """Cycles from a fault to the first alarm after it, and by how much its beginning is missed."""
+    """Cycles from a fault to the first alarm after it, and by how much its beginning is missed; all
+    that there were where nothing alarms."""
     alarms = [alarm for one in found for alarm in one.alarms if alarm.at >= since]
     if not alarms:
-        return np.inf, np.inf
+        never = float(len(found[0].log10) - since)
+        return never, never
     first = min(alarms, key=lambda alarm: alarm.at)
     return first.at - since, abs(first.since - since)
 

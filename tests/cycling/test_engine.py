@@ -15,9 +15,10 @@ from tests.cycling.test_cycle import KEY, MEMBERS, MODEL, PROGRAM, N
 from tests.support import ROOT
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
-from vardax_core.cycling.cycle import CycleProgram, run_segment
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.engine import Engine, SegmentInput, usable_devices
 from vardax_core.cycling.pipeline import overlapped
+from vardax_core.cycling.scan import run_segment
 from vardax_core.cycling.threads import TooFewThreadsError, require_threads
 from vardax_core.observations.operators import Identity
 from vardax_core.observations.quality import QualityCode

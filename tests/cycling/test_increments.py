@@ -10,9 +10,10 @@ import pytest
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.etkf import ETKF
-from vardax_core.cycling.cycle import CycleInput, CycleProgram, run_segment
-from vardax_core.cycling.increments import FEWEST, MEMORY, IncrementGuard
+from vardax_core.cycling.cycle import CycleInput, CycleProgram
+from vardax_core.cycling.increments import FEWEST, MARKED, MEMORY, SQUARES, IncrementGuard
 from vardax_core.cycling.marks import KINDS, NAMES
+from vardax_core.cycling.scan import run_segment
 from vardax_core.experiments.segments import restore_state, state_arrays
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.models.quasi_geostrophic import QuasiGeostrophic
@@ -178,8 +179,9 @@ def learned(guard, state, marks):
     background = jnp.zeros((MEMBERS, N)).at[0].set(1.0)
     departures = Departures.of(Identity((N,)), background, window)
     mean = ensemble_mean(background)
-    made = Analysis(background, mean, mean, jnp.asarray(0), {"increment_marks": marks})
-    return guard.update(state, made, background, departures, jnp.asarray(True))
+    diagnostics = {MARKED: marks, SQUARES: jnp.zeros((1, N))}
+    made = Analysis(background, mean, mean, jnp.asarray(0), diagnostics)
+    return guard.update(state, made, departures, jnp.asarray(True))
 
 
 def test_nothing_is_judged_before_enough_is_known(inputs):

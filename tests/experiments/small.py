@@ -72,7 +72,7 @@ def shorten_segments(setattr_=setattr, length: int = SEGMENT) -> None:
 def shorten_training(setattr_=setattr) -> None:
     """What is measured on a trained transform is measured on fewer twins: cycles take most of the
     time of a training of so few steps."""
-    setattr_(transform, "SPREAD_PLAN", TwinPlan(streams=8, cycles=30, spin_up=30))
+    setattr_(transform, "TRIAL_PLAN", TwinPlan(streams=8, cycles=30, spin_up=30))
     setattr_(transform, "SPREAD_TRIALS", 2)
     setattr_(transform, "SPREAD_REPEATS", 1)
     monitored = functools.partial(TwinPlan, cycles=260, spin_up=40, attractor=200)

@@ -173,9 +173,10 @@ def test_an_untrained_method_says_what_to_train(tmp_path, observed):
 def test_a_training_leaves_its_verdicts_beside_its_weights(root):
     version = small.experiment_of(root, "amortized").trained_version(None)
     metadata = version.manifest["metadata"]
-    (finished, words), (_, spread) = verdicts_of(metadata)
+    (finished, words), (_, share), (_, spread) = verdicts_of(metadata)
     assert not finished
     assert words == "Training of 20 steps is too short to tell whether it is done."
+    assert share.startswith("In cycles of its own")
     assert f"{small.MEMBERS} members" in spread
     before, after = (metadata["spread"][when][0]["ratio"] for when in ("before", "after"))
     assert abs(np.log(after)) <= abs(np.log(before))

@@ -16,8 +16,8 @@ from vardax_core.cycling.cycle import (
     CycleOutput,
     CycleProgram,
     CycleState,
-    scan_cycles,
 )
+from vardax_core.cycling.scan import scan_cycles
 from vardax_core.cycling.threads import require_threads
 from vardax_core.observations.placement import Placement
 from vardax_core.observations.quality import QualityCode

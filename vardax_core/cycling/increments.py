@@ -41,8 +41,9 @@ RARE = 2.0
 GAUSSIAN_EXCESS = 1.746
 """What the square of a standard normal beyond `RARE` exceeds the square of that by on average."""
 CAUSE = "increment_cause"
-MARKED = "increment_marks"
-"""Diagnostics of an analysis: number of the kind of mark that was wrong, or 0; and all marks."""
+MARKED, SQUARES = "increment_marks", "increment_squares"
+"""Diagnostics of an analysis: number of the kind of mark that was wrong, or 0; all marks; and the
+squares of the increment over the background's spread."""
 
 
 def _quantiles(marks: int) -> Float[np.ndarray, " cycle"]:
@@ -147,6 +148,12 @@ class IncrementGuard(eqx.Module):
             usual=jnp.ones(shape, dtype),
         )
 
+    @property
+    def mask(self) -> Bool[Array, "*grid"] | None:
+        """True at the points that belong to the state; None for all."""
+        masks = [mark.mask for mark in self.marks if isinstance(mark, Masked)]
+        return masks[0] if masks else None
+
     def causes(self, channels: int) -> tuple[int, ...]:
         """The number of the kind, see `KINDS`, of each mark of states with so many channels."""
         return tuple(
@@ -219,7 +226,6 @@ class IncrementGuard(eqx.Module):
         self,
         state: IncrementState,
         analysis: Analysis,
-        background: Float[Array, "member *state"],
         departures: Departures,
         taken: Bool[Array, ""],
     ) -> IncrementState:
@@ -228,7 +234,7 @@ class IncrementGuard(eqx.Module):
         Arguments:
             state: before it.
             analysis: with the marks of the method's own.
-            background, departures: of the cycle.
+            departures: of the cycle.
             taken: whether the analysis is the method's own.
         """
         marks, dtype = analysis.diagnostics[MARKED], state.count.dtype
@@ -255,9 +261,7 @@ class IncrementGuard(eqx.Module):
         )
         about, spread = state.predictor
         predictor = jnp.stack([about + weight * x, (1 - weight) * (spread + weight * x**2)])
-        change = analysis.mean - ensemble_mean(background)
-        change = change if self.apart else change[None]
-        squares = (change / normalisation(background, self.apart)) ** 2
+        squares = analysis.diagnostics[SQUARES]
         following = IncrementState(
             count=number,
             predictor=predictor,
@@ -289,29 +293,26 @@ class PlausibleIncrement(AbstractRequirement):
     def increment(self, analysis: Analysis, background: Float[Array, "member *state"]) -> Increment:
         """Set an analysis beside its background."""
         departures, apart = self.departures, self.guard.apart
-        scale = normalisation(background, apart)
         before = ensemble_mean(background)
         change = analysis.mean - before
         spread = ensemble_spread(analysis.ensemble)
         found = self.operator(analysis.mean) - self.operator(before)
         root = jnp.sqrt(departures.expected_variance)
 
-        def used(values: Float[Array, " obs"]) -> Float[Array, " obs"]:
-            return jnp.where(departures.used, values / root, 0.0)
-
         def channels(field: Float[Array, "*state"]) -> Float[Array, "channel *grid"]:
             return field if apart else field[None]
 
-        return Increment(
-            normalised=channels(change) / scale,
-            narrowing=(channels(spread) / scale) ** 2,
-            usual=self.guard.usual(self.state),
-            moved=(channels(before) - self.last) / scale,
+        return Increment.of(
             plain=channels(change),
-            innovation=used(departures.innovation),
-            equivalent=used(found),
-            count=jnp.maximum(jnp.sum(departures.used), 1).astype(change.dtype),
-            refused=jnp.sum(departures.rejected).astype(change.dtype),
+            scale=normalisation(background, apart),
+            spread=channels(spread),
+            away=channels(before) - self.last,
+            usual=self.guard.usual(self.state),
+            mask=self.guard.mask,
+            innovation=departures.innovation / root,
+            equivalent=found / root,
+            used=departures.used,
+            refused=departures.rejected,
         )
 
     def analysis(self, analysis: Analysis, background: Float[Array, "member *state"]) -> Analysis:
@@ -338,6 +339,7 @@ class PlausibleIncrement(AbstractRequirement):
                 **held.diagnostics,
                 CAUSE: cause,
                 MARKED: jnp.where(judged, marks, jnp.nan),
+                SQUARES: made.squares,
             },
             background=held.background,
         )
@@ -345,5 +347,6 @@ class PlausibleIncrement(AbstractRequirement):
 
 def without_marks(analysis: Analysis) -> Analysis:
     """The analysis without the marks that are of no use after the cycle."""
-    kept = {name: value for name, value in analysis.diagnostics.items() if name != MARKED}
+    left_out = (MARKED, SQUARES)
+    kept = {name: value for name, value in analysis.diagnostics.items() if name not in left_out}
     return dataclasses.replace(analysis, diagnostics=kept)

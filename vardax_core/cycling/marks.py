@@ -1,7 +1,6 @@
 """What an increment is judged by: one number, or one for each channel, that is steady while all is
 well."""
 
-import functools
 from abc import abstractmethod
 from typing import ClassVar
 
@@ -21,39 +20,108 @@ OPPOSED = 10.0
 
 
 class Increment(eqx.Module):
-    """One analysis beside its background, by channel.
+    """What one analysis does to its background, as the numbers that marks are made of.
 
     Attributes:
-        normalised: increment of the mean over the background's spread.
-        narrowing: variance of the analysis members over that of the background's.
-        usual: what is usually the square of `normalised` at each place.
-        moved: background minus the last analysis, over the background's spread.
-        plain: increment of the mean, unit of the state.
-        innovation, equivalent: O-B, and the same of the increment, over the root of HBH' + R; zero
-            where no observation is used.
+        energy: mean of the squares of the increment of the mean over the background's spread, by
+            channel; so are the next five.
+        roughness: mean of the squares of its second differences, summed over the axes.
+        place: largest of its squares over what is usual at its place.
+        narrowing, widest: mean, and largest, of the analysis members' variance over that of the
+            background's.
+        hidden: mean of its squares over the points that do not belong to the state.
+        moved, left: mean square of the distance of the background, and of the analysis, from the
+            last analysis, over the background's spread.
+        misfit: mean square of the normalised innovations of the observations that are used.
+        agreement: correlation of the innovations and what the increment is at the observations.
         count: observations that are used, at least 1.
         refused: observations that the first-guess check refused.
+        plain: increment of the mean, unit of the state.
+        squares: of the increment of the mean over the background's spread.
     """
 
-    normalised: Float[Array, "channel *grid"]
-    narrowing: Float[Array, "channel *grid"]
-    usual: Float[Array, "channel *grid"]
-    moved: Float[Array, "channel *grid"]
-    plain: Float[Array, "channel *grid"]
-    innovation: Float[Array, " obs"]
-    equivalent: Float[Array, " obs"]
+    energy: Float[Array, " channel"]
+    roughness: Float[Array, " channel"]
+    place: Float[Array, " channel"]
+    narrowing: Float[Array, " channel"]
+    widest: Float[Array, " channel"]
+    hidden: Float[Array, " channel"]
+    moved: Float[Array, ""]
+    left: Float[Array, ""]
+    misfit: Float[Array, ""]
+    agreement: Float[Array, ""]
     count: Float[Array, ""]
     refused: Float[Array, ""]
+    plain: Float[Array, "channel *grid"]
+    squares: Float[Array, "channel *grid"]
 
-    @property
-    def misfit(self) -> Float[Array, ""]:
-        """Mean square of the normalised innovations."""
-        return jnp.sum(self.innovation**2) / self.count
+    @classmethod
+    def of(
+        cls,
+        plain: Float[Array, "channel *grid"],
+        scale: Float[Array, "channel *grid"],
+        spread: Float[Array, "channel *grid"],
+        away: Float[Array, "channel *grid"],
+        usual: Float[Array, "channel *grid"],
+        mask: Bool[Array, "*grid"] | None,
+        innovation: Float[Array, " obs"],
+        equivalent: Float[Array, " obs"],
+        used: Bool[Array, " obs"],
+        refused: Bool[Array, " obs"],
+    ) -> "Increment":
+        """Reduce fields and departures in few passes, which is what small states cost.
 
-    @property
-    def energy(self) -> Float[Array, " channel"]:
-        """Mean square of the normalised increment of each channel."""
-        return by_channel(self.normalised**2)
+        Arguments:
+            plain: increment of the mean, unit of the state.
+            scale: the background's spread, see `normalisation`.
+            spread: of the analysis members.
+            away: background minus the last analysis.
+            usual: what is usually the square of the normalised increment at each place.
+            mask: True at the points that belong to the state, None for all.
+            innovation, equivalent: O-B, and the increment there, over the root of HBH' + R.
+            used, refused: which observations are.
+        """
+        x, moved = plain / scale, away / scale
+        squares, narrowing = x**2, (spread / scale) ** 2
+        hidden = jnp.zeros_like(x) if mask is None else jnp.where(mask[None], 0.0, squares)
+        fields = (squares, _second_differences(x), narrowing, hidden, moved**2, (moved + x) ** 2)
+        means = jnp.mean(_flat(*fields), axis=2)
+        mean_usual = by_channel(usual).reshape(-1, *(1,) * (usual.ndim - 1))
+        least = LEAST_SPREAD * mean_usual + jnp.finfo(usual.dtype).tiny
+        place, widest = jnp.max(_flat(squares / (usual + least), narrowing), axis=2)
+        d, h = (jnp.where(used, value, 0.0) for value in (innovation, equivalent))
+        both = [d * d, h * h, h * d, used.astype(d.dtype), refused.astype(d.dtype)]
+        dd, hh, hd, count, number = jnp.sum(jnp.stack(both), axis=1)
+        count, size = jnp.maximum(count, 1.0), jnp.sqrt(dd * hh)
+        return cls(
+            energy=means[0],
+            roughness=means[1],
+            place=place,
+            narrowing=means[2],
+            widest=widest,
+            hidden=means[3],
+            moved=jnp.mean(means[4]),
+            left=jnp.mean(means[5]),
+            misfit=dd / count,
+            agreement=hd / (size + jnp.finfo(size.dtype).tiny),
+            count=count,
+            refused=number,
+            plain=plain,
+            squares=squares,
+        )
+
+
+def _second_differences(x: Float[Array, "channel *grid"]) -> Float[Array, "channel *grid"]:
+    """Squares of second differences along each axis of the grid, summed, whose mean over the grid
+    is that over the points that have both neighbours."""
+    total = jnp.zeros_like(x)
+    for axis in range(1, x.ndim):
+        length = x.shape[axis]
+        if length > 2:
+            inside = [(1, 1) if a == axis else (0, 0) for a in range(x.ndim)]
+            part = jnp.pad(jnp.diff(x, n=2, axis=axis) ** 2, inside)
+            total = total + length / (length - 2) * part
+    return total
 
 
 def normalisation(
@@ -76,9 +144,9 @@ def by_channel(field: Float[Array, "channel *grid"]) -> Float[Array, " channel"]
     return jnp.mean(field.reshape(len(field), -1), axis=1)
 
 
-def highest(field: Float[Array, "channel *grid"]) -> Float[Array, " channel"]:
-    """Largest value on the grid."""
-    return jnp.max(field.reshape(len(field), -1), axis=1)
+def _flat(*fields: Float[Array, "channel *grid"]) -> Float[Array, "field channel point"]:
+    """Several fields in one array, which is reduced at once."""
+    return jnp.stack(fields).reshape(len(fields), len(fields[0]), -1)
 
 
 def logarithm(energy: Float[Array, "*any"]) -> Float[Array, "*any"]:
@@ -122,11 +190,7 @@ class Place(AbstractMark):
     cause: ClassVar[str] = "is larger than usual at a place"
 
     def of(self, made: Increment) -> Float[Array, " channel"]:
-        usual = by_channel(made.usual).reshape(-1, *(1,) * (made.usual.ndim - 1))
-        least = LEAST_SPREAD * usual + jnp.finfo(usual.dtype).tiny
-        return logarithm(highest(made.normalised**2 / (made.usual + least))) - logarithm(
-            made.misfit
-        )
+        return logarithm(made.place) - logarithm(made.misfit)
 
 
 class Roughness(AbstractMark):
@@ -136,11 +200,7 @@ class Roughness(AbstractMark):
     cause: ClassVar[str] = "has too much of its energy at the scale of the grid"
 
     def of(self, made: Increment) -> Float[Array, " channel"]:
-        x = made.normalised
-        axes = [axis for axis in range(1, x.ndim) if x.shape[axis] > 2]
-        parts = [by_channel(jnp.diff(x, n=2, axis=axis) ** 2) for axis in axes]
-        energy = functools.reduce(jnp.add, parts, jnp.zeros_like(made.energy))
-        return logarithm(energy) - logarithm(made.energy)
+        return logarithm(made.roughness) - logarithm(made.energy)
 
 
 class Narrowing(AbstractMark):
@@ -150,7 +210,7 @@ class Narrowing(AbstractMark):
     low: ClassVar[bool] = True
 
     def of(self, made: Increment) -> Float[Array, " channel"]:
-        return logarithm(by_channel(made.narrowing))
+        return logarithm(made.narrowing)
 
 
 class Widening(AbstractMark):
@@ -159,7 +219,7 @@ class Widening(AbstractMark):
     cause: ClassVar[str] = "takes a member far from the others at a place"
 
     def of(self, made: Increment) -> Float[Array, " channel"]:
-        return logarithm(highest(made.narrowing))
+        return logarithm(made.widest)
 
 
 class Masked(AbstractMark):
@@ -173,8 +233,7 @@ class Masked(AbstractMark):
     cause: ClassVar[str] = "is there where the state has no points"
 
     def of(self, made: Increment) -> Float[Array, " channel"]:
-        hidden = by_channel(jnp.where(self.mask[None], 0.0, made.normalised**2))
-        return jnp.log(hidden / (made.energy + jnp.finfo(hidden.dtype).tiny) + NOTHING)
+        return jnp.log(made.hidden / (made.energy + jnp.finfo(made.energy.dtype).tiny) + NOTHING)
 
 
 class Balance(AbstractMark):
@@ -207,11 +266,7 @@ class Agreement(AbstractMark):
     apart: ClassVar[bool] = False
 
     def of(self, made: Increment) -> Float[Array, ""]:
-        h, d = made.equivalent, made.innovation
-        size = jnp.sqrt(jnp.sum(h**2) * jnp.sum(d**2))
-        return OPPOSED * jnp.minimum(
-            jnp.sum(h * d) / (size + jnp.finfo(size.dtype).tiny), jnp.zeros_like(size)
-        )
+        return OPPOSED * jnp.minimum(made.agreement, jnp.zeros_like(made.agreement))
 
 
 class Misfit(AbstractMark):
@@ -243,8 +298,7 @@ class Stale(AbstractMark):
     apart: ClassVar[bool] = False
 
     def of(self, made: Increment) -> Float[Array, ""]:
-        there = jnp.mean((made.moved + made.normalised) ** 2) + NOTHING
-        return jnp.log(there) - jnp.log(jnp.mean(made.moved**2) + NOTHING)
+        return jnp.log(made.left + NOTHING) - jnp.log(made.moved + NOTHING)
 
 
 class Standstill(AbstractMark):
@@ -256,7 +310,7 @@ class Standstill(AbstractMark):
     apart: ClassVar[bool] = False
 
     def of(self, made: Increment) -> Float[Array, ""]:
-        return jnp.log(jnp.mean(made.moved**2) + NOTHING)
+        return jnp.log(made.moved + NOTHING)
 
 
 MARKS: tuple[AbstractMark, ...] = (

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -15,7 +14,8 @@ from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.training.observing import AbstractObservingSystem
 from vardax_core.training.root_finding import NORMAL_95, find_root
-from vardax_core.training.twin_cycles import TwinPlan, climate_range, cycle_twins, twin_program
+from vardax_core.training.twin_cycles import TwinPlan
+from vardax_core.training.twin_scores import Twins
 
 LEAST_SHARE = 0.75
 """Of the streams that must stay near their truths."""
@@ -143,7 +143,7 @@ def calibrate_spread(
     """
     search_key, check_key = jax.random.split(key)
     sizes = tuple(sizes) or (plan.members,)
-    twins = _Twins(model, observing, near, plan, repeats)
+    twins = Twins(model, observing, near, plan)
     worst: dict[float, float] = {}
 
     def shifted(moved: float) -> LocalTransformStep:
@@ -151,7 +151,7 @@ def calibrate_spread(
         return eqx.tree_at(lambda s: s.network.last.bias, step, bias.at[-2].add(moved))
 
     def ratios(moved: float, k: PRNGKeyArray) -> tuple[SpreadRatio, ...]:
-        return tuple(twins.ratio(shifted(moved), members, k) for members in sizes)
+        return tuple(_measured(twins, shifted(moved), n, repeats, k) for n in sizes)
 
     def middle(moved: float) -> tuple[float, float]:
         worst[moved] = math.nan
@@ -188,58 +188,30 @@ def _worst(ratios: tuple[SpreadRatio, ...]) -> float:
     return max(abs(r.log) for r in ratios)
 
 
-class _Twins(NamedTuple):
-    """What a measurement is made on."""
+def _measured(
+    twins: Twins, step: LocalTransformStep, members: int, repeats: int, key: PRNGKeyArray
+) -> SpreadRatio:
+    """The ratio of an analysis, repeated as often as its noise needs.
 
-    model: AbstractForecastModel
-    observing: AbstractObservingSystem
-    near: Float[Array, "*state"]
-    plan: TwinPlan
-    repeats: int
-
-    def ratio(self, step: LocalTransformStep, members: int, key: PRNGKeyArray) -> SpreadRatio:
-        """The ratio of an analysis, repeated as often as its noise needs.
-
-        Raises:
-            LostStreamsError: if too many streams lose their truth.
-        """
-        plan, found = self.plan._replace(members=members), np.empty((0, 2))
-        for number in range(self.repeats):
-            k = jax.random.fold_in(key, number)
-            new = _streams(step, self.model, self.observing, self.near, plan, key=k)
-            found = np.concatenate([found, np.asarray(new, np.float64)])
-            near_truth = np.isfinite(found).all(axis=1) & (found[:, 1] < step.scale**2)
-            if near_truth.sum() < LEAST_SHARE * len(found):
-                raise LostStreamsError(
-                    f"calibrate_spread: {near_truth.sum()} of {len(found)} streams stayed within "
-                    f"the climate's standard deviation of their truth with {members} members, "
-                    f"{LEAST_SHARE:.0%} are needed; train the analysis longer."
-                )
-            ratio = _ratio(members, found[near_truth])
-            if NORMAL_95 * ratio.error <= max(TOLERANCE, 0.5 * abs(ratio.log)):
-                break
-        return ratio
-
-
-@eqx.filter_jit
-def _streams(
-    step: LocalTransformStep,
-    model: AbstractForecastModel,
-    observing: AbstractObservingSystem,
-    near: Float[Array, "*state"],
-    plan: TwinPlan,
-    *,
-    key: PRNGKeyArray,
-) -> Float[Array, "stream 2"]:
-    """Mean variance and mean squared error of each of new twins."""
-    valid_range = climate_range(step.centre, step.scale)
-    program = twin_program(model, step, valid_range=valid_range, dtype=near.dtype)
-
-    def look(memory, truth, given, output):
-        found = output.statistics
-        return memory, jnp.stack([found["variance"] / found["weight"], found["rmse"] ** 2])
-
-    return cycle_twins(program, observing, near, plan, look, key=key).mean(axis=1)
+    Raises:
+        LostStreamsError: if too many streams lose their truth.
+    """
+    twins = twins._replace(plan=twins.plan._replace(members=members))
+    found = np.empty((0, 2))
+    for number in range(repeats):
+        new = twins.scores(step, jax.random.fold_in(key, number))
+        found = np.concatenate([found, np.stack([new.variance, new.squared_error], axis=1)])
+        near_truth = np.isfinite(found).all(axis=1) & (found[:, 1] < step.scale**2)
+        if near_truth.sum() < LEAST_SHARE * len(found):
+            raise LostStreamsError(
+                f"calibrate_spread: {near_truth.sum()} of {len(found)} streams stayed within "
+                f"the climate's standard deviation of their truth with {members} members, "
+                f"{LEAST_SHARE:.0%} are needed; train the analysis longer."
+            )
+        ratio = _ratio(members, found[near_truth])
+        if NORMAL_95 * ratio.error <= max(TOLERANCE, 0.5 * abs(ratio.log)):
+            break
+    return ratio
 
 
 def _ratio(members: int, streams: Float[np.ndarray, "stream 2"]) -> SpreadRatio:

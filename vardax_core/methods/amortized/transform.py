@@ -22,13 +22,15 @@ from vardax_core.methods.optimal_interpolation import interpolation
 from vardax_core.methods.priors import AbstractPrior, Learned, Progress
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.training.convergence import judged
+from vardax_core.training.kept_share import keep_best_share
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy, typical_nearness
 from vardax_core.training.spread_calibration import calibrate_spread
 from vardax_core.training.trusted_cycles import calibrated_monitor
 from vardax_core.training.twin_cycles import TwinPlan
 
 FACTORY = "ring-network"
-SPREAD_PLAN = TwinPlan(streams=32, cycles=120, spin_up=60)
+TRIAL_PLAN = TwinPlan(streams=32, cycles=120, spin_up=60)
+"""Twins on which a trained analysis is scored, to choose what is kept of it and its spread."""
 SPREAD_TRIALS, SPREAD_REPEATS = 5, 2
 """Moves tried after training, and measurements of each, if the noise needs them."""
 USUAL_STEPS = 3600
@@ -77,7 +79,8 @@ def untrained(
 def learn(
     problem: Problem, shape: TransformShape, training: TrainingSettings, progress: Progress
 ) -> Learned:
-    """Train the transform in its own cycle, and make its spread its error.
+    """Train the transform in its own cycle, keep of it what is better than its first guess there,
+    and make its spread its error.
 
     Raises:
         ValueError: if the trained analysis loses its truths.
@@ -99,12 +102,23 @@ def learn(
         key=run_key,
         progress=lambda done, loss, rmse: progress(done, total, {"loss": loss, "rmse": rmse}),
     )
+    kept = {}
+    if shape.first_guess:
+        step, share = keep_best_share(
+            step,
+            model,
+            problem.observing,
+            start,
+            TRIAL_PLAN._replace(members=problem.members, start_sd=2 * nearness),
+            key=jax.random.fold_in(monitor_key, 2),
+        )
+        kept = {"share": share.numbers()}
     step, spread = calibrate_spread(
         step,
         model,
         problem.observing,
         start,
-        SPREAD_PLAN._replace(members=problem.members, start_sd=2 * nearness),
+        TRIAL_PLAN._replace(members=problem.members, start_sd=2 * nearness),
         trials=SPREAD_TRIALS,
         repeats=SPREAD_REPEATS,
         key=jax.random.fold_in(monitor_key, 1),
@@ -129,6 +143,7 @@ def learn(
             "depth": 1 + len(step.network.middle),
         },
         {
+            **kept,
             "spread": spread.numbers(),
             "monitor": monitor.numbers(),
             "convergence": judged(plan.looks, curve[:, 0].tolist()).numbers(),

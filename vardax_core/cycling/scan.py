@@ -1,0 +1,52 @@
+"""Cycles of a segment in one scan."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
+
+from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram, CycleState
+
+
+def scan_cycles(
+    program: CycleProgram,
+    state: CycleState,
+    given: CycleInput,
+    *,
+    key: PRNGKeyArray,
+    skips: bool = False,
+) -> tuple[CycleState, CycleOutput]:
+    """Run the cycles of one segment in one scan.
+
+    A cycle gives the same bits wherever a segment is cut, because every segment has the same
+    length: the last one is padded with cycles that are not `valid`, which leave the state as it
+    was and whose output is to be dropped.
+
+    Arguments:
+        program: the method.
+        state: before the first cycle of the segment.
+        given: stacked inputs of all cycles, padding included.
+        key: the experiment's key.
+        skips: whether the padding is passed over instead of computed, and its output zero. To ask
+            costs a GPU more than most cycles, and streams side by side are computed in any case.
+    """
+
+    def cycle(state: CycleState, one: CycleInput) -> tuple[CycleState, CycleOutput]:
+        return program.run(state, one, key=key)
+
+    def nothing(state: CycleState, one: CycleInput) -> tuple[CycleState, CycleOutput]:
+        _, output = jax.eval_shape(cycle, state, one)
+        return state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), output)
+
+    def body(state: CycleState, one: CycleInput) -> tuple[CycleState, CycleOutput]:
+        if skips:
+            return jax.lax.cond(one.valid, cycle, nothing, state, one)
+        following, output = cycle(state, one)
+        kept = jax.tree.map(lambda new, old: jnp.where(one.valid, new, old), following, state)
+        return kept, output
+
+    return jax.lax.scan(body, state, given)
+
+
+run_segment = eqx.filter_jit(scan_cycles)
+"""`scan_cycles`, compiled."""
