@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 import panel as pn
 from bokeh.models import CustomJS
-from panel.io.resources import LOCAL_DIST
 
 from vardax_core.browser.catalogue import Catalogue
 from vardax_core.browser.page import LOOK_EVERY, Links, Page
@@ -51,8 +50,6 @@ def visitor(catalogue: Catalogue, start: View, links: Links) -> Callable[[], Any
     def page() -> Any:
         said = pn.state.session_args
         dark = said.get("theme", [b"default"])[0] == b"dark"
-        # Styles of what is made before the page is sent would be asked of a foreign address.
-        pn.state.curdoc.template_variables["dist_url"] = LOCAL_DIST
         query = urlencode({name: values[0].decode() for name, values in said.items()})
         made = Page(catalogue, start, query, dark, links)
         pn.state.add_periodic_callback(made.look_again, period=LOOK_EVERY)
