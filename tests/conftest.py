@@ -74,6 +74,7 @@ def _forget_programs():
     yield
     global _forgotten_at
     held = psutil.Process().memory_info().rss
-    if held > max(2.5e9, _forgotten_at + 5e8):
+    short = psutil.virtual_memory().available < 4e9
+    if held > 2.5e9 and (short or held > _forgotten_at + 5e8):
         jax.clear_caches()
         _forgotten_at = psutil.Process().memory_info().rss

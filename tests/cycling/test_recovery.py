@@ -126,7 +126,8 @@ ENSEMBLES = {
 
 
 @pytest.mark.parametrize(
-    "method", ["oi", "etkf", "iterative", pytest.param("amortized", marks=pytest.mark.slow)]
+    "method",
+    ["etkf", "iterative", *(pytest.param(m, marks=pytest.mark.slow) for m in ("oi", "amortized"))],
 )
 def test_from_any_state_the_chain_comes_back_within_100_cycles(method):
     """The RMSE of the cycles after is that of a chain that began from climatology, within a fifth

@@ -65,6 +65,7 @@ def test_any_part_of_a_period_has_the_same_cells():
     assert part.equals(whole.sel(time=part["time"]))
 
 
+@pytest.mark.slow
 def test_cells_are_cycled(tmp_path):
     made = Experiment(binned(), ExperimentSettings(method="etkf", members=small.MEMBERS), tmp_path)
     store = small.ingested_store(made)

@@ -152,6 +152,7 @@ def test_another_width_is_another_plan(tmp_path, observed):
     assert len({started(made, store, 3, width).branch for width in widths}) == 3
 
 
+@pytest.mark.slow
 def test_a_backfill_that_was_overtaken_is_superseded(tmp_path, observed):
     made, store = made_for(tmp_path, observed)
     slow, fast = started(made, store), started(made, made.open_store())
@@ -173,6 +174,7 @@ def test_a_backfill_that_was_overtaken_is_superseded(tmp_path, observed):
     assert left == [stream.length for stream in third.plan]
 
 
+@pytest.mark.slow
 def test_streams_that_died_between_their_table_and_their_publication(tmp_path, observed, whole):
     made, store = made_for(tmp_path, observed)
     work = started(made, store)
@@ -190,6 +192,7 @@ def test_streams_that_died_between_their_table_and_their_publication(tmp_path, o
     assert content_digest(made.open_store()) == content_digest(whole[1])
 
 
+@pytest.mark.slow
 def test_a_second_backfill_follows_the_first(tmp_path, observed):
     made, store = made_for(tmp_path, observed)
     prepared = made.prepare(store)

@@ -35,6 +35,7 @@ def run(tmp_path_factory):
     return ingested, dict(zip(METHODS, stores, strict=True)), compare(made, made[1])
 
 
+@pytest.mark.slow
 def test_a_store_has_one_variable_for_each_channel(run):
     _, stores, _ = run
     store, grid = stores["letkf"], ("y", "x")
@@ -51,6 +52,7 @@ def test_a_store_has_one_variable_for_each_channel(run):
         assert found["q2"].attrs["units"] == "s-1"
 
 
+@pytest.mark.slow
 def test_the_truth_is_read_back_as_it_was_ingested(run):
     ingested, stores, _ = run
     recipe, stored = layers.recipe(), stores["letkf"].dataset("nature_run").load()
@@ -59,6 +61,7 @@ def test_the_truth_is_read_back_as_it_was_ingested(run):
     np.testing.assert_array_equal(stacked(stored, recipe), given.sel(time=stored["time"]))
 
 
+@pytest.mark.slow
 def test_observations_say_their_channel_and_are_of_it(run):
     ingested, stores, _ = run
     found = stores["letkf"].dataset("observations").load()
@@ -70,6 +73,7 @@ def test_observations_say_their_channel_and_are_of_it(run):
     assert float(errors.std()) == pytest.approx(1.0, abs=0.08)
 
 
+@pytest.mark.slow
 def test_the_diagnostics_are_those_of_the_stored_fields(run):
     _, stores, _ = run
     store = stores["letkf"]
@@ -82,6 +86,7 @@ def test_the_diagnostics_are_those_of_the_stored_fields(run):
     assert found["chi2"].dims == ("time",)
 
 
+@pytest.mark.slow
 def test_what_is_seen_of_one_layer_improves_both(run):
     _, stores, _ = run
     error = {
@@ -91,6 +96,7 @@ def test_what_is_seen_of_one_layer_improves_both(run):
     assert (error["letkf"] < 0.7 * error["climatology"]).all(), error
 
 
+@pytest.mark.slow
 def test_the_report_scores_each_layer(run):
     _, stores, written = run
     text = written.markdown.read_text()

@@ -62,6 +62,7 @@ def test_an_early_run_uses_what_had_arrived(stores):
     assert (stores[2].dataset("observations")["quality_control"] == QualityCode.KEPT).all()
 
 
+@pytest.mark.slow
 def test_a_late_run_uses_what_came_since(stores):
     names = ("analysis", "background", "innovations", "diagnostics", "state")
     late, whole, early = (groups_digest(stores[hours], names) for hours in (6, None, 2))
@@ -69,6 +70,7 @@ def test_a_late_run_uses_what_came_since(stores):
     assert early != whole
 
 
+@pytest.mark.slow
 def test_each_is_an_experiment_of_its_own(stores):
     paths = {store.path.name for store in stores.values()}
     assert paths == {"etkf-cut-off-120min", "etkf-cut-off-360min", "etkf"}
@@ -86,6 +88,7 @@ def test_more_late_stations_than_stations_are_refused():
         ingest(late_recipe(13))
 
 
+@pytest.mark.slow
 def test_what_is_ingested_in_pieces_is_what_is_ingested_at_once(tmp_path, stores):
     made = made_with(tmp_path, 2)
     start = made.recipe.period.start

@@ -40,7 +40,8 @@ def test_grib_and_netcdf_give_the_same_observations_to_the_packing(sources):
     assert (netcdf["quality_control"][:, 81:] == QualityCode.WITHHELD).all()
 
 
-@pytest.mark.parametrize("method", ["oi", pytest.param("amortized", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["oi", "amortized"])
 def test_a_few_training_steps_and_half_a_day_of_cycles(tmp_path, netcdf, method):
     settings = ExperimentSettings(method=method, members=10, training=TrainingSettings(steps=10))
     made = Experiment(RECIPE, settings, tmp_path)

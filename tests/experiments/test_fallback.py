@@ -76,6 +76,7 @@ def trial(step, fallback):
     return try_fallbacks(program, ["other"], climatology, FixedNetwork(1.0), 0.1, plan, key=key)
 
 
+@pytest.mark.slow
 def test_a_worse_fallback_is_not_chosen_and_a_better_one_is():
     found = trial(FiniteSizeETKF, BackgroundOnly)
     assert found.chosen == ALONE

@@ -95,6 +95,7 @@ def test_sums_are_those_of_the_stored_fields_and_reach_the_report(through):
     assert len(rows) == 3
 
 
+@pytest.mark.slow
 def test_an_interrupted_chain_ends_like_one_that_ran_through(made, through):
     cut = filled(made, "2000-01-03T12:00")
     small.catch_up(made, cut)

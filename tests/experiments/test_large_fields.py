@@ -86,6 +86,7 @@ def test_what_needs_all_covariances_is_refused_by_memory_alone():
         require_memory(other.recipe, other.settings, (241, 281), available=6e9)
 
 
+@pytest.mark.slow
 def test_a_local_reference_has_no_covariance_of_all_points(tmp_path, monkeypatch):
     path = tmp_path / "field.nc"
     fields.field(cadence=360).to_netcdf(path)

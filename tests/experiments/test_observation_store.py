@@ -105,6 +105,7 @@ def test_every_segment_says_what_it_was_made_from(run):
     assert compare(run, run[1]).markdown.exists()
 
 
+@pytest.mark.slow
 def test_a_store_that_holds_them_itself_is_cycled_and_reported_alike(run, tmp_path):
     made = small.experiment_of(tmp_path, "etkf")
     ingested = ingest(made.recipe)
@@ -157,6 +158,7 @@ def test_a_double_precision_experiment_reads_the_same_numbers(run, tmp_path):
     assert store.dataset("innovations")["background_departure"].dtype == np.float64
 
 
+@pytest.mark.slow
 def test_what_was_ingested_is_there_whole_or_not_at_all_after_a_kill(tmp_path):
     program = (
         "import os, signal, sys\n"

@@ -16,6 +16,7 @@ from vardax_core.experiments.prepared import PrecisionError
 from vardax_core.experiments.settings import ExperimentSettings
 
 
+@pytest.mark.slow
 def test_a_cycle_in_double_precision_is_one_from_end_to_end(tmp_path, observed):
     made = small.experiment_of(tmp_path, "etkf", precision="float64")
     store = small.ingested_store(made, observed)

@@ -48,6 +48,7 @@ def test_it_is_committed_as_implausible_with_the_background_and_the_cause(suspic
     assert {"stopped by"} <= last_cycles(store, "1")[0].keys()
 
 
+@pytest.mark.slow
 def test_it_holds_an_experiment_whose_recipe_wants_that(suspicious, tmp_path):
     made = experiment_of(tmp_path, implausible="hold")
     assert made.digest == experiment_of(tmp_path).digest

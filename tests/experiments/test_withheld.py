@@ -64,6 +64,7 @@ def test_they_are_compared_and_not_used(tmp_path, ingested, store):
     np.testing.assert_allclose(moved, np.broadcast_to(100.0 * hidden, moved.shape), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_their_scores_are_those_of_the_departures(store, ingested):
     hidden = (ingested.observations["quality_control"].values == QualityCode.WITHHELD).all(axis=0)
     innovations = store.dataset("innovations").load()

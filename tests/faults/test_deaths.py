@@ -138,6 +138,7 @@ def test_runs_at_once_leave_one_gapless_chain(tmp_path, observed, chain_digest, 
     assert content_digest(made.open_store()) == chain_digest
 
 
+@pytest.mark.slow
 def test_calls_in_any_order_leave_the_content_of_one(tmp_path, observed, chain_digest):
     made = small.experiment_of(tmp_path, "etkf")
     store = small.ingested_store(made, observed)
@@ -146,6 +147,7 @@ def test_calls_in_any_order_leave_the_content_of_one(tmp_path, observed, chain_d
     assert content_digest(store) == chain_digest
 
 
+@pytest.mark.slow
 def test_storage_that_goes_away_and_comes_back(tmp_path, observed, chain_digest):
     made = small.experiment_of(tmp_path, "etkf")
     store = small.ingested_store(made, observed)
@@ -166,6 +168,7 @@ def test_storage_that_goes_away_and_comes_back(tmp_path, observed, chain_digest)
     assert content_digest(again) == chain_digest
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_changes_nothing(tmp_path, observed, chain_digest, monkeypatch):
     made = small.experiment_of(tmp_path, "etkf")
     store = small.ingested_store(made, observed)
@@ -175,6 +178,7 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, observed, chain_digest, mo
     assert content_digest(store) == chain_digest
 
 
+@pytest.mark.slow
 def test_a_writer_that_stays_is_named_and_nothing_is_lost(tmp_path, observed, chain_digest):
     made = small.experiment_of(tmp_path, "etkf")
     store = small.ingested_store(made, observed)

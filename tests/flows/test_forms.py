@@ -118,6 +118,7 @@ PLANS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(name=st.sampled_from(sorted(FORMS)), experiment=CHOICES, plan=PLANS)
 @settings(max_examples=150, deadline=None)
 def test_a_form_is_taken_or_refused_in_words(name, experiment, plan):

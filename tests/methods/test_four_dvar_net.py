@@ -66,6 +66,7 @@ def test_rows_of_a_nature_run_are_observation_times():
     np.testing.assert_allclose(again, states[0, 6], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_window_of_too_few_rows_is_one_whose_first_rows_are_not_observed(key):
     posterior = network_like(**NetShape(3, 8, 4, 2)._asdict())
     operator = PointSampling(jnp.arange(0, 8, 2), (8,))

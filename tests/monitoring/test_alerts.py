@@ -74,6 +74,7 @@ def test_an_outage_between_two_looks_is_seen(twin):
     assert [c.now.check for c in changes] == ["observations"]
 
 
+@pytest.mark.slow
 def test_a_fault_that_lasts_does_not_become_the_usual(tmp_path):
     """After 16 days without a third of the stations, the median of the last 20 days is that of
     the fault; the limit of the alert is the one from before it."""

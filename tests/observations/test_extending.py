@@ -1,6 +1,7 @@
 """The page on an operator of one's own, run as it is written: from its recipe to an analysis."""
 
 import numpy as np
+import pytest
 import yaml
 
 from tests.experiments import small
@@ -16,6 +17,7 @@ from vardax_core.state.grids import Plane
 PAGE = Page("operator")
 
 
+@pytest.mark.slow
 def test_the_operator_of_the_page_is_what_members_are_compared_by(tmp_path):
     with installed(tmp_path, PAGE.block("python"), PAGE.block("toml")):
         (stream,) = yaml.safe_load(PAGE.block("yaml"))["observations"]

@@ -132,6 +132,7 @@ def test_a_fold_is_not_fitted_on_its_own_block(period):
     assert not np.allclose(folds.statistics.covariances[1], other.statistics.covariances[1])
 
 
+@pytest.mark.slow
 def test_a_stream_holds_the_truth_of_its_times(period, key):
     fields, times = period
     folds = fit_folds(fields, times, GRID, SETTINGS)

@@ -81,6 +81,7 @@ class InUnit(AbstractForecastModel):
         return self.unit * self.model.step(state / self.unit, time, key=key)
 
 
+@pytest.mark.slow
 def test_another_unit_trains_the_same_network(key):
     """Nothing in a training is a number in the unit of the state. Powers of two round alike."""
     unit = 2.0**-12
@@ -139,6 +140,7 @@ def test_other_scores_train_as_well(score, key):
     assert trained < untouched
 
 
+@pytest.mark.slow
 def test_sizes_natures_and_observing_systems_share_the_streams(key):
     natures = (MODEL, Lorenz96(forcing=9.0, state_shape=(12,)))
     systems = (NETWORK, FixedNetwork(0.5, every=3))
@@ -158,6 +160,7 @@ def test_sizes_natures_and_observing_systems_share_the_streams(key):
         train_on_policy(step, MODEL, systems, short, natures=natures, key=key)
 
 
+@pytest.mark.slow
 def test_neighbouring_streams_are_observed_by_different_systems(key):
     systems = (FixedNetwork(1.0), FixedNetwork(0.5, every=3))
     step = untrained(None)

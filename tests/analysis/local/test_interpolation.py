@@ -128,6 +128,7 @@ def test_out_of_reach_nothing_changes_bit_for_bit():
     assert float(jnp.abs(found.increment[3:]).min()) > 0
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     places=arrays(np.float32, (30, 3), elements=st.floats(-50, 50, width=32)),

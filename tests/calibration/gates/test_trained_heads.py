@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 import vardax_core as vardax
 from vardax_core.calibration.gates.base import run_gates
@@ -54,6 +55,7 @@ def results(rank, trained_with=ERROR_SD):
     return {r.name: r for r in run_gates(gates_for(context), context)}
 
 
+@pytest.mark.slow
 def test_a_diagonal_head_on_a_correlated_posterior_fails():
     found = results(rank=0)
     assert found["coordinates"].passed, found["coordinates"].message
@@ -61,6 +63,7 @@ def test_a_diagonal_head_on_a_correlated_posterior_fails():
     assert not found["density coverage"].passed
 
 
+@pytest.mark.slow
 def test_its_low_rank_sibling_passes():
     failed = [r.message for r in results(rank=1).values() if not r.passed]
     assert not failed
