@@ -98,14 +98,15 @@ def test_weights_are_gated_before_they_cycle(made):
     prepare_proven(made, made.open_store())
 
 
-def test_a_network_that_says_nothing_cycles_as_the_interpolation_bit_for_bit(made, place):
+def test_a_network_that_says_nothing_cycles_as_the_interpolation(made, place):
+    """They are two programs, whose last bit the compiler may round another way."""
     other = experiment(place / "root", "interpolation")
     other.train(other.training_run(), lambda *_: None)
     plain = cycled(other)
     prepared = made.prepare(cycled_store(made, place / "first"))
     silent = jax.tree.map(jnp.zeros_like, prepared.program.step.network)
     same = cycled(made, prepared, silent, place / "silent")
-    np.testing.assert_array_equal(same, plain)
+    np.testing.assert_allclose(same, plain, rtol=2 * np.finfo(np.float32).eps)
     matrix, bias = silent.layers[-1]
     wider = eqx.tree_at(lambda n: n.layers[-1], silent, (matrix, bias.at[0].set(0.5)))
     wide = cycled(made, prepared, wider, place / "wide")
