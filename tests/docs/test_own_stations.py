@@ -14,7 +14,7 @@ PAGE = (ROOT / "docs" / "own-stations.md").read_text()
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", PAGE, re.DOTALL)
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 @pytest.mark.timeout(1200)
 def test_every_block_runs_in_order_and_says_what_the_page_says(tmp_path):
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "VARDAX_"))}

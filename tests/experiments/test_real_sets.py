@@ -18,15 +18,10 @@ SETS = {
 }
 """Method and last analysis time."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.flows, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ladder, pytest.mark.flows, pytest.mark.timeout(900)]
 
 
-LONG = ("med-adt", "ireland-t2m-extremes")
-
-
-@pytest.fixture(
-    params=[pytest.param(n, marks=pytest.mark.ladder if n in LONG else ()) for n in SETS]
-)
+@pytest.fixture(params=SETS)
 def ran(request, tmp_path):
     """Root, method, and what two equal runs printed."""
     name, (method, until) = request.param, SETS[request.param]

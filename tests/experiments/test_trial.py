@@ -81,7 +81,7 @@ def test_a_training_period_that_is_too_short_does_not_pass(tmp_path):
     assert "hold 4 cycles, of 8 that are needed" in result.message
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 def test_weights_go_to_work_after_their_trial_and_damaged_ones_do_not(trained):
     version = validation.trained(trained, path=real_data_dir() / FILE)
     with pytest.raises(UnprovenModelError, match="no gate report"):

@@ -15,7 +15,6 @@ from vardax_core.experiments.tuning import (
     tuned_path,
 )
 
-pytestmark = pytest.mark.slow
 
 PLAN = TuningPlan(streams=(2, 3), cycles=(20, 30), spin_up=10)
 
@@ -27,6 +26,7 @@ def tuned(tmp_path_factory):
     return made, tune(made, PLAN, say=said.append), said
 
 
+@pytest.mark.ladder
 def test_the_best_is_kept_with_the_score_of_every_candidate(tuned):
     made, found, said = tuned
     kept = json.loads(tuned_path(made).read_text())
@@ -40,6 +40,7 @@ def test_the_best_is_kept_with_the_score_of_every_candidate(tuned):
     assert found.record["streams"] == 3
 
 
+@pytest.mark.ladder
 def test_tuned_settings_are_for_their_recipe_and_size_alone(tuned):
     made, found, _ = tuned
     other = small.experiment_of(made.root, "enkf", members=small.MEMBERS + 1)
@@ -49,6 +50,7 @@ def test_tuned_settings_are_for_their_recipe_and_size_alone(tuned):
     assert tuned_options(again) == found.options
 
 
+@pytest.mark.ladder
 def test_runs_under_the_root_use_them_unless_told_otherwise(tuned, tmp_path, monkeypatch):
     made, found, _ = tuned
     path = tmp_path / "datasets" / "small" / "recipe.yaml"

@@ -61,6 +61,7 @@ def test_kill_9_of_a_backfill_and_then_a_rerun(
     assert digest == backfill_digest
 
 
+@pytest.mark.ladder
 @pytest.mark.slow
 def test_groups_that_commit_at_once_where_nobody_locks(tmp_path, s3, monkeypatch):
     small.shorten_segments(monkeypatch.setattr, backfill_twin.SEGMENT)

@@ -156,7 +156,7 @@ def place(tmp_path, monkeypatch):
         yield tmp_path / "root" / "experiments" / "small"
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 @pytest.mark.flows
 def test_a_report_s_methods_are_set_beside_the_experiment_s_own(place):
     """Also twice, and where one has no cycle and another was not run."""

@@ -25,7 +25,7 @@ def cycled(tmp_path_factory):
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 @pytest.mark.parametrize("method", ["4dvar", "weak-4dvar"])
 def test_the_window_is_worth_more_than_its_last_row(method, cycled):
     """Four rows for one: with the same background covariance the error falls by a fifth (.48 to
