@@ -15,7 +15,6 @@ from vardax_core.experiments.tuning import (
     tuned_path,
 )
 
-
 PLAN = TuningPlan(streams=(2, 3), cycles=(20, 30), spin_up=10)
 
 
