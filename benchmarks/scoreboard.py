@@ -64,7 +64,7 @@ def rows_of(kept: list[dict]) -> list[tuple[str, ...]]:
     return [
         (
             " ".join((one["name"], *one["options"])),
-            bar["name"],
+            bar["name"].replace("|", "\\|"),
             _shown(bar["value"]),
             _shown(bar["bar"]),
             "yes" if bar["pass"] else "**no**",
