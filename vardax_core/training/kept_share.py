@@ -28,14 +28,14 @@ class KeptShare:
     Attributes:
         share: that of the lowest score, none where this is no lower than that of the first guess
             on twins that did not choose it.
-        tried: each share with its CRPS, unit of the state; None where it is not finite.
+        tried: each share with its CRPS, unit of the state.
         gain: by how much the CRPS of the share is lower than that of the first guess on further
             twins, as a fraction of the latter; 0 where none is kept.
         error: standard error of `gain`, from the differences among streams.
     """
 
     share: float
-    tried: tuple[tuple[float, float | None], ...]
+    tried: tuple[tuple[float, float], ...]
     gain: float
     error: float
 
@@ -91,21 +91,23 @@ def keep_best_share(
         )
     choice_key, check_key = jax.random.split(key)
     twins = Twins(model, observing, near, plan)
-    found = {share: twins.scores(_scaled(step, share), choice_key).crps for share in SHARES}
-    means = {share: float(np.mean(scores)) for share, scores in found.items()}
-    best = min(SHARES, key=lambda share: means[share] if math.isfinite(means[share]) else math.inf)
+
+    def crps(share: float, k: PRNGKeyArray) -> Float[np.ndarray, " stream"]:
+        # A stream without a finite score has lost its truth, and is as good as the climate.
+        found = twins.scores(_scaled(step, share), k).crps
+        return np.where(np.isfinite(found), found, step.scale)
+
+    tried = {share: float(np.mean(crps(share, choice_key))) for share in SHARES}
+    best = min(SHARES, key=tried.__getitem__)
     gain = error = 0.0
     if best:
-        before, after = (
-            twins.scores(_scaled(step, share), check_key).crps for share in (0.0, best)
-        )
+        before, after = (crps(share, check_key) for share in (0.0, best))
         saved = before - after
         gain = float(saved.mean() / before.mean())
         error = float(saved.std(ddof=1) / math.sqrt(len(saved)) / before.mean())
         if not gain > 0:
             best = gain = error = 0.0
-    tried = tuple((s, m if math.isfinite(m) else None) for s, m in means.items())
-    return _scaled(step, best), KeptShare(best, tried, gain, error)
+    return _scaled(step, best), KeptShare(best, tuple(tried.items()), gain, error)
 
 
 def _scaled(step: LocalTransformStep, share: float) -> LocalTransformStep:
