@@ -34,7 +34,7 @@ class MethodResult:
     Attributes:
         name: what the reader calls it.
         statistics: statistics of each cycle, from `statistics_dataset`.
-        microseconds_per_cycle: time of one analysis cycle, or None if not measured.
+        microseconds_per_cycle: time of a cycle in the fastest segment, or None if not measured.
         result_codes: `ResultCode` of each cycle.
         makers: what made each analysis, or None where the method has no fallbacks.
         channels: statistics of every variable of the state by its name; none where it has one.

@@ -87,10 +87,50 @@ class Guard(eqx.Module):
         out = jnp.asarray(int(ResultCode.OUT_OF_DISTRIBUTION), own.result.dtype)
         failed = unusable(own)
         reason = jnp.where(trusted | nothing | failed, own.result, out)
-        chosen = _plain(own)
-        method = jnp.zeros((), jnp.int32)
-        doubted = ~nothing & ~trusted & ~failed
-        failed = failed & ~nothing
+        failed, doubted = failed & ~nothing, ~nothing & ~trusted & ~failed
+        replaceable = True if self.better is None else jnp.any(self.better)
+        arrays, static = eqx.partition((self, possible), eqx.is_array)
+
+        def otherwise(arrays, background, observations, key, own, failed, doubted):
+            guard, possible = eqx.combine(arrays, static)
+            return guard._instead(possible, background, observations, key, own, failed, doubted)
+
+        plain = _plain(own)
+        chosen, method = where_wanted(
+            failed | (doubted & replaceable),
+            otherwise,
+            (arrays, background, observations, key, plain, failed, doubted),
+            (plain, jnp.zeros((), jnp.int32)),
+        )
+        analysis = Analysis(
+            ensemble=chosen.ensemble,
+            mean=chosen.mean,
+            spread=chosen.spread,
+            result=reason,
+            diagnostics=own.diagnostics,
+            background=own.background,
+        )
+        return Verdict(analysis, method, self.monitor.score(following), following)
+
+    def _instead(
+        self,
+        possible: AbstractRequirement,
+        background: Float[Array, "member *state"],
+        observations: Observations,
+        key: PRNGKeyArray,
+        own: Analysis,
+        failed: Bool[Array, ""],
+        doubted: Bool[Array, ""],
+    ) -> tuple[Analysis, Int[Array, ""]]:
+        """The first analysis of the chain that can be used, and its number.
+
+        Arguments:
+            possible, background, observations, key: see `judge`.
+            own: the method's analysis.
+            failed: whether it cannot be used.
+            doubted: whether it can, and the monitor does not trust it.
+        """
+        chosen, method = own, jnp.zeros((), jnp.int32)
         for number, fallback in enumerate(self.fallbacks, start=1):
             better = True if self.better is None else self.better[number - 1]
             wanted = failed | (doubted & better)
@@ -108,16 +148,7 @@ class Guard(eqx.Module):
         )
         wanted = failed | doubted if self.better is None else failed
         chosen = jax.tree.map(lambda a, b: jnp.where(wanted, a, b), resort, chosen)
-        method = jnp.where(wanted, len(self.fallbacks) + 1, method)
-        analysis = Analysis(
-            ensemble=chosen.ensemble,
-            mean=chosen.mean,
-            spread=chosen.spread,
-            result=reason,
-            diagnostics=own.diagnostics,
-            background=own.background,
-        )
-        return Verdict(analysis, method, self.monitor.score(following), following)
+        return chosen, jnp.where(wanted, len(self.fallbacks) + 1, method)
 
 
 def _if_wanted(

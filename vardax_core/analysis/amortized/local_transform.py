@@ -162,12 +162,18 @@ class LocalTransformStep(AbstractRememberingStep):
         observed, error_sd = seen.weights, seen.error_sd
 
         gain = jnp.where(observed > 0, guess_spread**2 / (guess_spread**2 + error_sd**2), 0.0)
-        influence = jnp.max(ring_neighbours(gain, self.reach), axis=1)
+        near = ring_neighbours(jnp.stack([gain, residual, spread], axis=1), self.reach)
+        gains, departures, spreads = near[..., 0], near[..., 1], near[..., 2]
+        influence = jnp.max(gains, axis=1)
         anomalies = guess - guess_mean[None]
 
         normalised = (background - mean[None]) / spread[None]
+        correlation = None
+        if self.regression:
+            correlation = self._correlations(normalised)
         features = self._features(
-            normalised,
+            self._lag_correlations(normalised, correlation),
+            background.shape[0],
             mean,
             spread,
             guess_mean,
@@ -182,11 +188,9 @@ class LocalTransformStep(AbstractRememberingStep):
             known = self._of_the_past(background, spread, observations, self.history.size)
             features = jnp.concatenate([features, known], axis=1)
         taps = 2 * self.reach + 1
-        gains = ring_neighbours(gain, self.reach)
-        if self.regression:
-            correlation = self._correlations(normalised)
+        if correlation is not None:
             out = self.network(jnp.concatenate([features, correlation], axis=1))
-            regressed = correlation * spread[:, None] / ring_neighbours(spread, self.reach)
+            regressed = correlation * spread[:, None] / spreads
             mean_gain = (out[:, :taps] + out[:, 2 * taps : 3 * taps] * regressed) * gains
             anomaly_gain = (out[:, taps : 2 * taps] + out[:, 3 * taps : -2] * regressed) * gains
         else:
@@ -195,7 +199,6 @@ class LocalTransformStep(AbstractRememberingStep):
         inflation = jnp.exp(influence * jnp.tanh(out[:, -2]))
         bias = influence * out[:, -1] * guess_spread
 
-        departures = ring_neighbours(residual, self.reach)
         correction = jnp.sum(mean_gain * departures, axis=1) + bias
         furthest = jnp.max(jnp.abs(departures), axis=1)
         new_mean = guess_mean + jnp.clip(correction, -furthest, furthest)
@@ -238,6 +241,23 @@ class LocalTransformStep(AbstractRememberingStep):
             return block(normalised.T)
         return in_blocks(block, self.reach, normalised.T)
 
+    def _lag_correlations(
+        self, normalised: Float[Array, "member n"], correlation: Float[Array, "n tap"] | None
+    ) -> Float[Array, "n lag"]:
+        """The members' correlation of every point with the next `CORRELATION_LAGS` ones.
+
+        Arguments:
+            normalised: anomalies over their spread.
+            correlation: with all points in reach, where it is known.
+        """
+        if correlation is not None and self.reach >= CORRELATION_LAGS:
+            return correlation[:, self.reach + 1 :][:, :CORRELATION_LAGS]
+        products = [
+            jnp.sum(normalised * jnp.roll(normalised, -lag, axis=1), axis=0)
+            for lag in range(1, CORRELATION_LAGS + 1)
+        ]
+        return jnp.stack(products, axis=1) / (normalised.shape[0] - 1)
+
     def _combined(
         self, anomalies: Float[Array, "member n"], gain: Float[Array, "n tap"]
     ) -> Float[Array, "member n"]:
@@ -253,7 +273,8 @@ class LocalTransformStep(AbstractRememberingStep):
 
     def _features(
         self,
-        normalised: Float[Array, "member n"],
+        lags: Float[Array, "n lag"],
+        members: int,
         mean: Float[Array, " n"],
         spread: Float[Array, " n"],
         guess_mean: Float[Array, " n"],
@@ -264,11 +285,6 @@ class LocalTransformStep(AbstractRememberingStep):
         gain: Float[Array, " n"],
         observed: Float[Array, " n"],
     ) -> Float[Array, "n feature"]:
-        members = normalised.shape[0]
-        lags = [
-            jnp.sum(normalised * jnp.roll(normalised, -lag, axis=1), axis=0) / (members - 1)
-            for lag in range(1, CORRELATION_LAGS + 1)
-        ]
         expected = jnp.sqrt(spread**2 + error_sd**2)
         increment = guess_mean - mean
         features = [
@@ -284,9 +300,9 @@ class LocalTransformStep(AbstractRememberingStep):
             jnp.where(observed > 0, 1.0, 0.0).astype(mean.dtype),
             jnp.log(error_sd / self.scale) * jnp.sign(observed),
             (jnp.sign(observed) * (innovation / expected) ** 2 - 1.0) / 3.0,
-            *lags,
         ]
+        parts = [jnp.stack(features, axis=-1), lags]
         if self.counts:
-            features.append(jnp.full_like(mean, 2 / math.sqrt(members)))
-        seen = jnp.clip(jnp.stack(features, axis=-1), -10.0, 10.0)
+            parts.append(jnp.full_like(mean, 2 / math.sqrt(members))[:, None])
+        seen = jnp.clip(jnp.concatenate(parts, axis=1), -10.0, 10.0)
         return jnp.concatenate([seen, self.static.astype(seen.dtype)], axis=1)
