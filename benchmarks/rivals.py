@@ -85,11 +85,11 @@ FAMILIES = {
             certainty=None,
             reach=8,
             nearness=1.5,
-            sizes=(5, 10, 40, 100),
+            sizes=(10, 40),
             systems=(QUARTER, PRECISE, SCATTERED, SCATTERED),
             counts=True,
             calibration=(16, 600, 2),
-            measured=(10, 100),
+            measured=(10, 40),
         ),
         {
             "sd 1, N = 5": Case(

@@ -237,8 +237,12 @@ class LocalTransformStep(AbstractRememberingStep):
             around = ring_neighbours(x, self.reach)
             return jnp.sum(around * x[:, None], axis=2) / (normalised.shape[0] - 1)
 
-        if normalised.shape[1] <= BLOCK:
-            return block(normalised.T)
+        n = normalised.shape[1]
+        if n <= BLOCK:
+            around = jnp.pad(normalised, [(0, 0), (self.reach, self.reach)], mode="wrap")
+            taps = range(2 * self.reach + 1)
+            sums = [jnp.sum(normalised * around[:, t : t + n], axis=0) for t in taps]
+            return jnp.stack(sums, axis=1) / (normalised.shape[0] - 1)
         return in_blocks(block, self.reach, normalised.T)
 
     def _lag_correlations(
@@ -262,9 +266,11 @@ class LocalTransformStep(AbstractRememberingStep):
         self, anomalies: Float[Array, "member n"], gain: Float[Array, "n tap"]
     ) -> Float[Array, "member n"]:
         """The sum of the neighbours' anomalies, each times its gain."""
-        if gain.shape[0] <= BLOCK:
-            neighbours = jax.vmap(lambda a: ring_neighbours(a, self.reach))(anomalies)
-            return jnp.sum(gain[None] * neighbours, axis=2)
+        n = gain.shape[0]
+        if n <= BLOCK:
+            around = jnp.pad(anomalies, [(0, 0), (self.reach, self.reach)], mode="wrap")
+            taps = range(2 * self.reach + 1)
+            return sum(gain[:, t][None] * around[:, t : t + n] for t in taps)
 
         def block(a: Float[Array, "block member"], g: Float[Array, "block tap"]) -> Array:
             return jnp.sum(g[..., None] * ring_neighbours(a, self.reach), axis=1)
