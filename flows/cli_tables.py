@@ -91,7 +91,9 @@ def _show_scores(parameters, comparison) -> None:
         show(_channel_table(comparison.channels))
     if said := gain(comparison.scores, parameters.method):
         say(said.replace("**", ""))
-    console.print(f"{by.words} µs: forecast, analysis and verification, in the fastest segment.", style="dim")
+    console.print(
+        f"{by.words} µs: forecast, analysis and verification, in the fastest segment.", style="dim"
+    )
 
 
 def _figure(value: float, decimals: int) -> str:

@@ -37,7 +37,6 @@ from vardax_core.observations.placement import ReportedErrors
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.training.covariance_fit import CovarianceFit, fit_covariance
-from vardax_core.training.covariogram import start_values
 from vardax_core.training.registry import Factories
 from vardax_core.training.slots import UnfitPeriodError, slot_means
 from vardax_core.training.withheld import calibration_of, predict_withheld, withheld_neighbours
@@ -243,8 +242,7 @@ class ReportedPrior(AbstractPrior):
         )
         groups = withheld_groups(records)
         sides = self._sides(records)
-        start = start_values(eqx.tree_at(lambda r: r.platform, records, jnp.asarray(groups)))
-        fit = fit_covariance(records, groups=groups, start=start, thinned=sides, key=fit_key)
+        fit = fit_covariance(records, groups=groups, thinned=sides, key=fit_key)
         progress(1, 3, {})
         fit = _calibrated(fit, records, groups, sides, take_key)
         errors = find_errors(

@@ -12,17 +12,13 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.local.covariance import Shape, SpaceTimeCovariance
 from vardax_core.analysis.local.interpolation import LocalRecords, local_system
-from vardax_core.training.covariogram import Start, start_values
+from vardax_core.training.covariogram import PAIRED, Start, start_values
 from vardax_core.training.root_finding import NORMAL_95
+from vardax_core.training.score_search import Look, search
 from vardax_core.training.withheld import Calibration, speed_of, withheld_neighbours
 
-SEARCHED = 50.0
-"""Factor by which a parameter may leave its start."""
-STEPS = 60
-ENOUGH = 1e-4
-"""Improvement of the mean score by a step below which the search ends."""
-PRIOR_SD = 2.0
-"""Of the logarithm of a parameter about its start, as one further observation."""
+STARTS = 3
+"""Covariograms that a search may begin at, where there are more records than one is made of."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +143,8 @@ def fit_covariance(
         records: innovations of a training period, with the errors that are known; the usable
             ones count.
         groups: withheld together; platforms by default.
-        start: where the search begins; found from the covariogram by default.
+        start: where the search begins; by default the best of `STARTS` covariograms, each of other
+            records, by what it predicts of those that are withheld.
         components: their number, where `start` is not given.
         space, time: shape of the correlations, where `start` is not given.
         most: neighbours of a prediction.
@@ -162,126 +159,86 @@ def fit_covariance(
         al. (2011), Statistica Sinica 21, on the intervals of a composite likelihood.
     """
     groups = np.asarray(records.platform) if groups is None else groups
-    if start is None:
-        start = start_values(records, components=components, space=space, time=time)
     usable = jax.random.permutation(key, jnp.asarray(np.flatnonzero(np.asarray(records.mask))))
     chosen = np.sort(np.asarray(usable)[:targets])
-    neighbours = withheld_neighbours(
-        records, chosen, groups, speed=speed_of(start.covariance), most=most, thinned=thinned
-    )
-    layout = _Layout.of(start)
-    data = (jnp.asarray(chosen), jnp.asarray(neighbours.indices), jnp.asarray(neighbours.near))
-    dtype = records.innovations.dtype
-
-    def moments(moved: Float[Array, " parameter"]) -> Float[Array, "2 target"]:
-        covariance, nugget, shared = layout.at(moved)
-        error = jnp.sqrt(records.error_sd**2 + nugget.astype(dtype) ** 2)
-        own = eqx.tree_at(
-            lambda r: (r.error_sd, r.shared_sd),
-            records,
-            (error, jnp.full_like(records.shared_sd, shared.astype(dtype))),
-        )
-        return _moments(own, *data, covariance)
-
-    @jax.jit
-    def with_slopes(moved: Float[Array, " parameter"]) -> tuple[Array, Array]:
-        found, pushed = jax.linearize(moments, moved)
-        return found, jax.vmap(pushed, out_axes=-1)(jnp.eye(len(moved), dtype=moved.dtype))
-
-    def look(moved: Float[np.ndarray, " parameter"]) -> _Look:
-        found = (np.asarray(x, np.float64) for x in with_slopes(jnp.asarray(moved, dtype)))
-        return _Look.of(moved, *found)
-
-    before = look(np.zeros(len(layout.names)))
-    best, converged = _search(look, before)
-    covariance, nugget, shared = layout.at(jnp.asarray(best.moved, dtype))
+    starts = [start]
+    if start is None:
+        apart = eqx.tree_at(lambda r: r.platform, records, jnp.asarray(groups, jnp.int32))
+        draws = STARTS if usable.size > PAIRED else 1
+        starts = [
+            start_values(apart, components=components, space=space, time=time, seed=draw)
+            for draw in range(draws)
+        ]
+    attempts = [
+        _Attempt.of(records, groups, one, chosen, most, thinned)
+        for one in starts
+        if one is not None
+    ]
+    begun = min(attempts, key=lambda a: a.before.score)
+    best, converged = search(begun.look, begun.before)
+    covariance, nugget, shared = begun.layout.at(jnp.asarray(best.moved, records.innovations.dtype))
     return CovarianceFit(
         covariance=covariance,
         nugget_sd=float(nugget),
         shared_sd=float(shared),
-        parameters=layout.parameters(best.moved, best.standard_errors(groups[chosen])),
-        score_before=before.score,
+        parameters=begun.layout.parameters(best.moved, best.standard_errors(groups[chosen])),
+        score_before=begun.before.score,
         score=best.score,
         count=len(chosen),
         converged=converged,
     )
 
 
-class _Look(NamedTuple):
-    """The score of records at some parameters, drawn towards the start, and its derivatives.
+class _Attempt(NamedTuple):
+    """Where a search begins, and how it looks around.
 
     Attributes:
-        moved: logarithms of the parameters over their start.
-        score: mean negative log density.
-        total: of all records together, what draws back included.
-        slopes: of each record's negative log density.
-        curvature: expected second derivative of the total.
+        layout: what is searched for.
+        look: at the logarithms of the parameters over their start.
+        before: at the start.
     """
 
-    moved: Float[np.ndarray, " parameter"]
-    score: float
-    total: float
-    slopes: Float[np.ndarray, "target parameter"]
-    curvature: Float[np.ndarray, "parameter parameter"]
+    layout: "_Layout"
+    look: Callable[[Float[np.ndarray, " parameter"]], Look]
+    before: Look
 
     @classmethod
     def of(
         cls,
-        moved: Float[np.ndarray, " parameter"],
-        found: Float[np.ndarray, "2 target"],
-        by: Float[np.ndarray, "2 target parameter"],
-    ) -> "_Look":
-        departure, variance = found
-        if not np.all(variance > 0):
-            return cls(moved, np.inf, np.inf, by[0], np.eye(len(moved)))
-        density = 0.5 * (np.log(2 * np.pi * variance) + departure**2 / variance)
-        slopes = by[0] * (departure / variance)[:, None]
-        slopes += by[1] * (0.5 * (variance - departure**2) / variance**2)[:, None]
-        of_mean, of_variance = by[0] / np.sqrt(variance)[:, None], by[1] / variance[:, None]
-        curvature = of_mean.T @ of_mean + 0.5 * of_variance.T @ of_variance
-        curvature += np.eye(len(moved)) / PRIOR_SD**2
-        total = float(density.sum() + 0.5 * np.sum((moved / PRIOR_SD) ** 2))
-        return cls(moved, float(density.mean()), total, slopes, curvature)
+        records: LocalRecords,
+        groups: Int[np.ndarray, " obs"],
+        start: Start,
+        chosen: Int[np.ndarray, " target"],
+        most: int,
+        thinned: tuple[float, ...],
+    ) -> "_Attempt":
+        neighbours = withheld_neighbours(
+            records, chosen, groups, speed=speed_of(start.covariance), most=most, thinned=thinned
+        )
+        layout = _Layout.of(start)
+        data = (jnp.asarray(chosen), jnp.asarray(neighbours.indices), jnp.asarray(neighbours.near))
+        dtype = records.innovations.dtype
 
-    @property
-    def gradient(self) -> Float[np.ndarray, " parameter"]:
-        return self.slopes.sum(axis=0) + self.moved / PRIOR_SD**2
+        def moments(moved: Float[Array, " parameter"]) -> Float[Array, "2 target"]:
+            covariance, nugget, shared = layout.at(moved)
+            error = jnp.sqrt(records.error_sd**2 + nugget.astype(dtype) ** 2)
+            own = eqx.tree_at(
+                lambda r: (r.error_sd, r.shared_sd),
+                records,
+                (error, jnp.full_like(records.shared_sd, shared.astype(dtype))),
+            )
+            return _moments(own, *data, covariance)
 
-    def standard_errors(
-        self, groups: Int[np.ndarray, " target"]
-    ) -> Float[np.ndarray, " parameter"]:
-        """Of the logarithms: curvature and differences among groups, in the form of a sandwich."""
-        _, number = np.unique(groups, return_inverse=True)
-        sums = np.stack([np.bincount(number, column) for column in self.slopes.T], axis=1)
-        count = len(sums)
-        spread = sums.T @ sums * count / max(count - 1, 1)
-        spread += np.eye(len(self.moved)) / PRIOR_SD**2
-        inverse = np.linalg.inv(self.curvature)
-        return np.sqrt(np.diagonal(inverse @ spread @ inverse))
+        @jax.jit
+        def with_slopes(moved: Float[Array, " parameter"]) -> tuple[Array, Array]:
+            found, pushed = jax.linearize(moments, moved)
+            return found, jax.vmap(pushed, out_axes=-1)(jnp.eye(len(moved), dtype=moved.dtype))
 
+        def look(moved: Float[np.ndarray, " parameter"]) -> Look:
+            found = (np.asarray(x, np.float64) for x in with_slopes(jnp.asarray(moved, dtype)))
+            return Look.of(moved, *found)
 
-def _search(
-    look: Callable[[Float[np.ndarray, " parameter"]], _Look], start: _Look
-) -> tuple[_Look, bool]:
-    """Minimise by steps of Levenberg and Marquardt with the expected curvature.
-
-    Source: Nocedal and Wright (2006), Numerical Optimization, section 10.3.
-    """
-    best, damping, reach = start, 1e-2, np.log(SEARCHED)
-    for _ in range(STEPS):
-        damped = best.curvature + damping * np.diag(np.diagonal(best.curvature))
-        step = -np.linalg.solve(damped, best.gradient)
-        moved = np.clip(best.moved + np.clip(step, -1.5, 1.5), -reach, reach)
-        if -best.gradient @ (moved - best.moved) < ENOUGH * len(best.slopes):
-            return best, True
-        tried = look(moved)
-        if tried.total < best.total:
-            best, damping = tried, max(damping / 4, 1e-6)
-        elif damping > 1e6:
-            return best, True
-        else:
-            damping *= 8
-    return best, False
+        return cls(layout, look, look(np.zeros(len(layout.names))))
 
 
 def _moments(

@@ -26,6 +26,9 @@ from vardax_core.state.grids import AbstractGrid
 
 Z90 = 1.6448536269514722
 
+FEW_STATIONS = 300
+"""More than these are drawn as smaller dots, so that the field is seen between them."""
+
 
 @dataclass(frozen=True)
 class FieldPanel:
@@ -148,6 +151,7 @@ def maps(panel: FieldPanel, *, units: str = "1", variable: str = "state") -> Fig
         ),
     )
     meshes = []
+    size = min(1.0, (FEW_STATIONS / max(len(panel.stations), 1)) ** 0.5)
     for row, drawn in zip(axes, pictures, strict=True):
         for ax, (title, field, scale) in zip(row, drawn, strict=True):
             mesh = map_axes(ax, grid, field, *scale)
@@ -155,10 +159,10 @@ def maps(panel: FieldPanel, *, units: str = "1", variable: str = "state") -> Fig
             if len(panel.stations):
                 ax.plot(
                     *(panel.stations[:, 1], panel.stations[:, 0], "o"),
-                    markersize=2.4,
+                    markersize=2.4 * size,
                     markerfacecolor="white",
                     markeredgecolor="black",
-                    markeredgewidth=0.5,
+                    markeredgewidth=0.5 * size,
                 )
             meshes.append(mesh)
     for group, mesh, label, extend, long in (
