@@ -3,8 +3,8 @@
 Every format holds the same observations at random places and seconds from 5000 stations, each with
 an error of its own. Each is read in a process of its own, so that its peak of memory is its own.
 
-Last, the Parquet goes into a store by the command line: read, placed on a grid, sorted into
-observation times, checked and committed.
+Last, the Parquet goes into a store: read, placed on a grid, sorted into observation times, checked
+and committed.
 
     python benchmarks/ingest.py --quick
     python benchmarks/ingest.py
@@ -28,7 +28,6 @@ import xarray as xr
 import yaml
 
 from vardax_core.observations.quality import QualityCode
-from vardax_core.store import ExperimentStore
 
 COUNT, QUICK = 1_000_000, 20_000
 SECONDS, GIGABYTES = 60.0, 2.0
@@ -98,21 +97,22 @@ def read(folder, name):
 
 
 def store(folder):
-    """Print the seconds and gigabytes that `vardax ingest` takes, and the records of the store."""
+    """Print the seconds and gigabytes that a store takes, and the records in it."""
     (folder / "datasets" / "day").mkdir(parents=True)
     (folder / "datasets" / "day" / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
-    named = {"VARDAX_DATA_DIR": folder, "VARDAX_DATASETS_DIR": folder / "datasets"}
-    command = [sys.executable, "-c", "from flows.cli import app; app()", "ingest", "day"]
+    os.environ |= {"VARDAX_DATA_DIR": str(folder), "VARDAX_DATASETS_DIR": str(folder / "datasets")}
+    from vardax_core.data import ingest, load_recipe
+    from vardax_core.experiments.experiment import Experiment
+    from vardax_core.experiments.settings import default_settings
+
     begin = time.perf_counter()
-    subprocess.run(
-        [*command, "-m", "climatology", "--root", str(folder / "root")],
-        env=os.environ | {name: str(path) for name, path in named.items()},
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    recipe = load_recipe("day")
+    experiment = Experiment(recipe, default_settings(recipe, "climatology"), folder / "root")
+    found = ingest(recipe)
+    made = experiment.create_store(found)
+    experiment.append_observations(made, found)
     seconds = time.perf_counter() - begin
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    made = ExperimentStore.open(folder / "root" / "experiments" / "day" / "climatology")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     codes = made.dataset("observations")["quality_control"].to_numpy()
     records = int(np.sum(codes != QualityCode.MISSING))
     print(json.dumps({"seconds": seconds, "gigabytes": peak, "records": records}))
