@@ -20,11 +20,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sbi_tasks import TASKS, c2st, draw_in_support
+from sbi_tasks import TASKS, c2st, draw
 
 from vardax_core.analysis.amortized.config import AmortizedConfig
 from vardax_core.analysis.amortized.encoders import IdentityObsEncoder
 from vardax_core.analysis.amortized.posterior import AmortizedPosterior
+from vardax_core.analysis.amortized.support import box
 from vardax_core.training.fit import FitSettings, fit
 from vardax_core.training.preparation import linear_start, standardised
 from vardax_core.training.simulations import (
@@ -200,12 +201,17 @@ def main():
     figures["flow"] = flow_training(theta, x, test, target, settings, jax.random.fold_in(key, 3))
     start = time.perf_counter()
     score = fit_simulations(
-        theta, x, head_type="score", settings=score_settings, key=jax.random.fold_in(key, 4)
+        theta,
+        x,
+        head_type="score",
+        support=box(-task.bound, task.bound),
+        settings=score_settings,
+        key=jax.random.fold_in(key, 4),
     ).posterior
     figures["score"] = score_sampling(score, observed, options.samples)
     figures["score"]["training_seconds"] = time.perf_counter() - start
     draws = [
-        draw_in_support(score, o, task.bound, options.samples, jax.random.fold_in(key, 50 + i))
+        np.asarray(draw(score, o, jax.random.fold_in(key, 50 + i), options.samples))
         for i, o in enumerate(observed)
     ]
     figures["score"]["c2st"] = mean_c2st(draws, observed, options.samples)

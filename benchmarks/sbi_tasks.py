@@ -216,7 +216,8 @@ def c2st(reference, samples, seed=1, n_jobs=1):
 
 
 @eqx.filter_jit
-def _draw(posterior, data, key, n):
+def draw(posterior, data, key, n):
+    """`n` draws of the parameters given the data of one simulation."""
     return posterior.sample(simulation_batch(None, data[None]), key, n)[0]
 
 
@@ -246,7 +247,7 @@ def evaluate(task_name, head_type, budget, *, n_observations, n_samples, setting
     scores, outside = [], 0.0
     for i, x in enumerate(observed):
         k = jax.random.fold_in(key, 100 + i)
-        draws = np.asarray(_draw(result.posterior, x, k, n_samples))
+        draws = np.asarray(draw(result.posterior, x, k, n_samples))
         outside = max(outside, float((np.abs(draws) > task.bound).any(axis=1).mean()))
         exact = task.posterior(rng, np.asarray(x), n_samples)
         scores.append(c2st(exact, draws, n_jobs=n_jobs))
