@@ -268,8 +268,10 @@ class LocalTransformStep(AbstractRememberingStep):
         n = gain.shape[0]
         if n <= BLOCK:
             around = jnp.pad(anomalies, [(0, 0), (self.reach, self.reach)], mode="wrap")
-            taps = range(2 * self.reach + 1)
-            return sum(gain[:, t][None] * around[:, t : t + n] for t in taps)
+            total = gain[:, 0][None] * around[:, :n]
+            for tap in range(1, 2 * self.reach + 1):
+                total = total + gain[:, tap][None] * around[:, tap : tap + n]
+            return total
 
         def block(a: Float[Array, "block member"], g: Float[Array, "block tap"]) -> Array:
             return jnp.sum(g[..., None] * ring_neighbours(a, self.reach), axis=1)
