@@ -123,6 +123,7 @@ def fit_covariance(
     *,
     groups: Int[np.ndarray, " obs"] | None = None,
     start: Start | None = None,
+    errors_known: bool = False,
     components: int = 2,
     space: Shape = "matern32",
     time: Shape = "exponential",
@@ -145,6 +146,7 @@ def fit_covariance(
         groups: withheld together; platforms by default.
         start: where the search begins; by default the best of `STARTS` covariograms, each of other
             records, by what it predicts of those that are withheld.
+        errors_known: whether records have no error beside the given one.
         components: their number, where `start` is not given.
         space, time: shape of the correlations, where `start` is not given.
         most: neighbours of a prediction.
@@ -161,19 +163,17 @@ def fit_covariance(
     groups = np.asarray(records.platform) if groups is None else groups
     usable = jax.random.permutation(key, jnp.asarray(np.flatnonzero(np.asarray(records.mask))))
     chosen = np.sort(np.asarray(usable)[:targets])
-    starts = [start]
-    if start is None:
+    if start is not None:
+        starts = [start]
+    else:
         apart = eqx.tree_at(lambda r: r.platform, records, jnp.asarray(groups, jnp.int32))
-        draws = STARTS if usable.size > PAIRED else 1
         starts = [
             start_values(apart, components=components, space=space, time=time, seed=draw)
-            for draw in range(draws)
+            for draw in range(STARTS if usable.size > PAIRED else 1)
         ]
-    attempts = [
-        _Attempt.of(records, groups, one, chosen, most, thinned)
-        for one in starts
-        if one is not None
-    ]
+    if errors_known:
+        starts = [one._replace(nugget_sd=0.0, shared_sd=0.0) for one in starts]
+    attempts = [_Attempt.of(records, groups, one, chosen, most, thinned) for one in starts]
     begun = min(attempts, key=lambda a: a.before.score)
     best, converged = search(begun.look, begun.before)
     covariance, nugget, shared = begun.layout.at(jnp.asarray(best.moved, records.innovations.dtype))

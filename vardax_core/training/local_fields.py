@@ -10,7 +10,6 @@ from vardax_core.analysis.local.interpolation import LocalRecords
 from vardax_core.models.climatology import Climatology, slot_of
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.training.covariance_fit import CovarianceFit, fit_covariance
-from vardax_core.training.covariogram import start_values
 from vardax_core.training.withheld import calibration_of, predict_withheld, withheld_neighbours
 
 PATCHES, PLACES, FEWEST = 8, 400, 64
@@ -60,9 +59,7 @@ def fit_local_covariance(
     sd = np.linalg.norm(np.asarray(climatology.square_root), axis=-1)
     places = _places(grid, np.flatnonzero(sd > 0), stations, place_key)
     records = _records(fields, times, climatology, sd, grid, places, error_sd, error_key)
-    # The errors are known, and stations share none.
-    start = start_values(records)._replace(nugget_sd=0.0, shared_sd=0.0)
-    fit = fit_covariance(records, start=start, most=NEAR, key=fit_key)
+    fit = fit_covariance(records, errors_known=True, most=NEAR, key=fit_key)
     usable = jnp.asarray(np.flatnonzero(np.asarray(records.mask)))
     order = np.asarray(jax.random.permutation(calibration_key, usable))
     chosen, groups = np.sort(order[:CALIBRATED]), np.asarray(records.platform)
