@@ -31,6 +31,7 @@ from vardax_core.analysis.variational.covariance import DenseCovariance
 from vardax_core.analysis.variational.optimal_interpolation import OptimalInterpolation
 from vardax_core.cycling.cycle import CycleInput
 from vardax_core.cycling.guard import Guard
+from vardax_core.cycling.keys import cycle_keys
 from vardax_core.cycling.trust import CHECKS
 from vardax_core.methods.priors import free_run_climatology
 from vardax_core.models.lorenz96 import Lorenz96, Lorenz96Settings
@@ -102,7 +103,7 @@ def cycles_of(program, truth, values, start, key):
         one = jnp.ones((1, N))
         window = Observations(value[None], one > 0, one, state.time[None] + program.interval)
         given = CycleInput(window, jnp.zeros(N, jnp.int32), true, jnp.asarray(True))
-        state, output = program.run(state, given, key=k_cycle)
+        state, output = program.run(state, given, keys=cycle_keys(k_cycle, state.cycle))
         return state, (output.statistics["rmse"], output.trust_score, output.method)
 
     return jax.lax.scan(body, state, (truth, values))[1]

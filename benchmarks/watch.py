@@ -25,6 +25,7 @@ from watching.faults import SYSTEMS, clean, cost, half_lost, stopped
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.calibration.anytime import Biased, SpreadTooLarge, SpreadTooSmall, watch
 from vardax_core.cycling.cycle import CycleInput
+from vardax_core.cycling.keys import cycle_keys
 from vardax_core.cycling.marks import NAMES
 from vardax_core.observations.operators import Identity
 from vardax_core.observations.quality import QualityCode
@@ -96,7 +97,7 @@ def cycled(runs: int, cycles: int, *, bias_from: int | None, key) -> Life:
             )
             quality = jnp.full((n,), int(QualityCode.KEPT))
             given = CycleInput(window, quality, truth, jnp.asarray(True))
-            state, output = program.run(state, given, key=k_cycle)
+            state, output = program.run(state, given, keys=cycle_keys(k_cycle, state.cycle))
             analysis, departures = output.analysis, output.departures
             expected = departures.variance + departures.error_sd**2
 

@@ -15,6 +15,7 @@ from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.cycling.cycle import CycleInput, CycleProgram
 from vardax_core.cycling.increments import IncrementGuard
+from vardax_core.cycling.keys import cycle_keys
 from vardax_core.models.base import AbstractBalancedModel, AbstractForecastModel
 from vardax_core.models.quasi_geostrophic import QuasiGeostrophic
 from vardax_core.observations.base import AbstractObservationOperator
@@ -265,7 +266,7 @@ def advance(system: System, program: CycleProgram, carry, number, key):
     for_truth, for_error = jax.random.split(jax.random.fold_in(key, number))
     truth = program.model.step(truth, state.time, key=for_truth)
     given = observed(system, truth, state.time + program.interval, for_error)
-    state, output = program.run(state, given, key=key)
+    state, output = program.run(state, given, keys=cycle_keys(key, state.cycle))
     return (truth, state), output
 
 
@@ -300,7 +301,9 @@ def stopped(system: System, carry, key) -> dict[str, tuple[bool, int]]:
         still = jnp.where(frozen, state.ensemble, jnp.nan)
         given = dataclasses.replace(given, background=still)
         step = dataclasses.replace(program.step, fault=fault)
-        _, output = dataclasses.replace(program, step=step).run(state, given, key=key)
+        _, output = dataclasses.replace(program, step=step).run(
+            state, given, keys=cycle_keys(key, state.cycle)
+        )
         used = output.departures.used
         last = jnp.arange(used.size) >= used.size - used.size // 2
         seen = jnp.any(used & last)

@@ -12,6 +12,7 @@ from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.etkf import ETKF
 from vardax_core.cycling.cycle import CycleInput, CycleProgram
 from vardax_core.cycling.guard import Guard
+from vardax_core.cycling.keys import cycle_keys
 from vardax_core.cycling.trust import CHECKS, DepartureMonitor
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.base import AbstractObservationOperator
@@ -131,7 +132,9 @@ def test_a_guarded_cycle_that_trusts_itself_is_the_cycle_without_a_guard(case, k
     outputs = []
     for program in (plain, guarded):
         state = program.initial_state(background, jnp.zeros((), jnp.int32))
-        outputs.append(eqx.filter_jit(program.run)(state, given, key=key)[1])
+        outputs.append(
+            eqx.filter_jit(program.run)(state, given, keys=cycle_keys(key, state.cycle))[1]
+        )
     ensembles = [o.analysis.ensemble for o in outputs]
     np.testing.assert_allclose(*ensembles, rtol=1e-10)
     assert np.isnan(outputs[0].trust_score)

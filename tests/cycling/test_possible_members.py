@@ -18,6 +18,7 @@ from vardax_core.analysis.possible import (
     possible_members,
 )
 from vardax_core.cycling.cycle import CycleInput, CycleProgram
+from vardax_core.cycling.keys import cycle_keys
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
 from vardax_core.types import (
@@ -133,10 +134,10 @@ def test_a_lost_member_does_not_end_the_chain(key):
     truth = jnp.full(n, 2.4)
     window = Observations(truth[None], one > 0, one, jnp.zeros(1, jnp.int32))
     one_cycle = CycleInput(window, jnp.zeros(n, jnp.int32), truth, jnp.asarray(True))
-    state, output = eqx.filter_jit(program.run)(start, one_cycle, key=key)
+    state, output = eqx.filter_jit(program.run)(start, one_cycle, keys=cycle_keys(key, start.cycle))
     assert int(output.replaced_members) == 1
     assert np.isfinite(state.ensemble).all()
-    _, output = eqx.filter_jit(program.run)(state, one_cycle, key=key)
+    _, output = eqx.filter_jit(program.run)(state, one_cycle, keys=cycle_keys(key, state.cycle))
     assert int(output.replaced_members) == 0
 
 

@@ -21,6 +21,7 @@ from vardax_core.analysis.variational.optimal_interpolation import OptimalInterp
 from vardax_core.cycling.adaptation import SpreadAdaptation
 from vardax_core.cycling.cycle import CycleInput, CycleProgram
 from vardax_core.cycling.guard import Guard
+from vardax_core.cycling.keys import cycle_keys
 from vardax_core.cycling.scan import run_segment
 from vardax_core.cycling.trust import CHECKS, DepartureMonitor
 from vardax_core.methods.priors import free_run_climatology
@@ -203,7 +204,7 @@ def one_cycle(program, ensemble):
     truth, values = nature()
     state = program.initial_state(ensemble, jnp.zeros((), jnp.int32))
     one = jax.tree.map(lambda leaf: leaf[0], given(truth, values))
-    return program.run(state, one, key=KEY)[1]
+    return program.run(state, one, keys=cycle_keys(KEY, state.cycle))[1]
 
 
 def test_an_impossible_analysis_is_not_taken():

@@ -7,7 +7,7 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.history import history_of
@@ -26,7 +26,7 @@ from vardax_core.cycling.biases import BiasCorrection, BiasState
 from vardax_core.cycling.given import with_given, without_bias
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.increments import CAUSE, IncrementGuard, IncrementState, without_marks
-from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.cycling.keys import Purpose
 from vardax_core.cycling.recovery import restarted
 from vardax_core.cycling.smoother import AbstractSmoother, SmoothingState, smooth
 from vardax_core.cycling.trust import TrustState
@@ -207,29 +207,28 @@ class CycleProgram(eqx.Module):
         return dataclasses.replace(state, bias=bias, increments=increments)
 
     def run(
-        self, state: CycleState, given: CycleInput, *, key: PRNGKeyArray
+        self, state: CycleState, given: CycleInput, *, keys: Key[Array, " purpose"]
     ) -> tuple[CycleState, CycleOutput]:
         """One cycle: forecast, quality control, analysis, verification.
 
         Arguments:
             state: as the last cycle left it.
             given: observations and truth of this one.
-            key: the experiment's key; the cycle's keys are folded from it.
+            keys: of this cycle, see `cycle_keys`.
         """
         if given.placement is not None:
             placed = with_placement(self, given.placement)
-            return placed.run(state, dataclasses.replace(given, placement=None), key=key)
+            return placed.run(state, dataclasses.replace(given, placement=None), keys=keys)
         correction = None
         if self.bias is not None:
             correction = self.bias.correction(state.bias, given.observations.values.dtype)
             withheld = given.withheld and without_bias(given.withheld, correction)
             own = without_bias(given.observations, correction)
             given = dataclasses.replace(given, observations=own, withheld=withheld)
-        purpose = functools.partial(cycle_key, key, state.cycle)
         origin = Origin(
             ensemble=state.ensemble,
             time=state.time,
-            key=purpose(Purpose.FORECAST),
+            key=keys[Purpose.FORECAST],
             model=self.model,
             steps=self.forecast_steps,
             valid_range=self.valid_range,
@@ -263,7 +262,7 @@ class CycleProgram(eqx.Module):
             possible = self.increments.requirement(
                 state.increments, within, self.step.operator, departures, state.ensemble
             )
-        analysis_key = purpose(Purpose.ANALYSIS)
+        analysis_key = keys[Purpose.ANALYSIS]
         method = jnp.zeros((), jnp.int32)
         trust, trust_score = state.trust, jnp.full((), jnp.nan, background.dtype)
         if guard is None or trust is None:
@@ -295,7 +294,7 @@ class CycleProgram(eqx.Module):
                 background,
                 observations,
                 departures,
-                key=purpose(Purpose.ADAPTATION),
+                key=keys[Purpose.ADAPTATION],
             )
             spread = jax.tree.map(
                 lambda new, old: jnp.where(unusable(raw), old, new), updated, state.spread
@@ -311,7 +310,7 @@ class CycleProgram(eqx.Module):
                 valid_range=self.valid_range,
                 operator=self.step.operator,
                 time=state.time + self.interval,
-                key=purpose(Purpose.INITIAL),
+                key=keys[Purpose.INITIAL],
             )
 
         residuals = departures.residuals(self.step.operator, analysis.mean, analysis.ensemble)
@@ -320,7 +319,7 @@ class CycleProgram(eqx.Module):
         bias = state.bias
         if self.bias is not None and bias is not None and correction is not None:
             ours = (step, background, observations, departures)
-            apart = functools.partial(self.bias.without_own, *ours, key=purpose(Purpose.BIAS))
+            apart = functools.partial(self.bias.without_own, *ours, key=keys[Purpose.BIAS])
             apart = jax.lax.cond(given.valid, apart, lambda: departures)
             time = state.time + self.interval
             bias = self.bias.update(bias, apart, correction, time, self.interval)
@@ -336,7 +335,7 @@ class CycleProgram(eqx.Module):
             analysis=analysis,
             departures=departures,
             residuals=residuals,
-            key=purpose(Purpose.VERIFICATION),
+            key=keys[Purpose.VERIFICATION],
             smoothed=smoothed,
             spread_scale=self.spread_scale,
             channels=self.channels,

@@ -3,7 +3,8 @@
 from enum import IntEnum
 
 import jax
-from jaxtyping import Array, Int, PRNGKeyArray
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Key, PRNGKeyArray
 
 
 class Purpose(IntEnum):
@@ -25,3 +26,9 @@ def cycle_key(
 ) -> PRNGKeyArray:
     """The key of one purpose in one cycle, folded from the experiment's key."""
     return jax.random.fold_in(jax.random.fold_in(experiment, cycle), int(purpose))
+
+
+def cycle_keys(experiment: PRNGKeyArray, cycle: int | Int[Array, ""]) -> Key[Array, " purpose"]:
+    """The keys of one cycle for every purpose, by its number: those of `cycle_key`."""
+    own = jax.random.fold_in(experiment, cycle)
+    return jax.vmap(lambda purpose: jax.random.fold_in(own, purpose))(jnp.arange(len(Purpose)))

@@ -3,9 +3,10 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Key, PRNGKeyArray
 
 from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram, CycleState
+from vardax_core.cycling.keys import cycle_keys
 
 
 def scan_cycles(
@@ -31,21 +32,31 @@ def scan_cycles(
             costs a GPU more than most cycles, and streams side by side are computed in any case.
     """
 
-    def cycle(state: CycleState, one: CycleInput) -> tuple[CycleState, CycleOutput]:
-        return program.run(state, one, key=key)
+    numbers = state.cycle + jnp.arange(given.valid.shape[0], dtype=state.cycle.dtype)
+    keys = jax.vmap(lambda number: cycle_keys(key, number))(numbers)
 
-    def nothing(state: CycleState, one: CycleInput) -> tuple[CycleState, CycleOutput]:
-        _, output = jax.eval_shape(cycle, state, one)
+    def cycle(
+        state: CycleState, one: CycleInput, keys: Key[Array, " purpose"]
+    ) -> tuple[CycleState, CycleOutput]:
+        return program.run(state, one, keys=keys)
+
+    def nothing(
+        state: CycleState, one: CycleInput, keys: Key[Array, " purpose"]
+    ) -> tuple[CycleState, CycleOutput]:
+        _, output = jax.eval_shape(cycle, state, one, keys)
         return state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), output)
 
-    def body(state: CycleState, one: CycleInput) -> tuple[CycleState, CycleOutput]:
+    def body(
+        state: CycleState, at: tuple[CycleInput, Key[Array, " purpose"]]
+    ) -> tuple[CycleState, CycleOutput]:
+        one, keys = at
         if skips:
-            return jax.lax.cond(one.valid, cycle, nothing, state, one)
-        following, output = cycle(state, one)
+            return jax.lax.cond(one.valid, cycle, nothing, state, one, keys)
+        following, output = cycle(state, one, keys)
         kept = jax.tree.map(lambda new, old: jnp.where(one.valid, new, old), following, state)
         return kept, output
 
-    return jax.lax.scan(body, state, given)
+    return jax.lax.scan(body, state, (given, keys))
 
 
 run_segment = eqx.filter_jit(scan_cycles)

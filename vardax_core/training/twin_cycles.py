@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.possible import Climate
 from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
+from vardax_core.cycling.keys import cycle_keys
 from vardax_core.models.attractor import spin_up
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.quality import QualityCode
@@ -186,7 +187,7 @@ def cycle_twin(
         window = Observations(values[None], mask[None], sd[None], now)
         quality = jnp.where(mask, int(QualityCode.KEPT), int(QualityCode.MISSING))
         given = CycleInput(window, quality, truth, jnp.asarray(True))
-        state, output = program.run(state, given, key=k_method)
+        state, output = program.run(state, given, keys=cycle_keys(k_method, state.cycle))
         memory, kept = look(memory, truth, given, output)
         return (truth, state, memory), kept
 
