@@ -204,12 +204,13 @@ class LocalTransformStep(AbstractRememberingStep):
 
         contracted = anomalies - self._combined(anomalies, anomaly_gain)
         transformed = inflation[None] * contracted
-        growth = (ensemble_spread(transformed) + floor) / guess_spread
-        ensemble = new_mean[None] + transformed / jnp.maximum(growth / math.e, 1.0)[None]
+        new_spread = ensemble_spread(transformed)
+        beyond = jnp.maximum((new_spread + floor) / (math.e * guess_spread), 1.0)
+        ensemble = new_mean[None] + transformed / beyond[None]
         return Analysis(
             ensemble=ensemble,
             mean=new_mean,
-            spread=ensemble_spread(ensemble),
+            spread=new_spread / beyond,
             result=jnp.asarray(int(ResultCode.OK), jnp.int32),
             diagnostics={"mean_inflation": jnp.mean(inflation)},
         )
