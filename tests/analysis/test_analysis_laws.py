@@ -18,9 +18,9 @@ from vardax_core.analysis.ensemble.inflation import (
 )
 from vardax_core.analysis.ensemble.letkf import LETKF
 from vardax_core.analysis.ensemble.localization import plane_network
-from vardax_core.analysis.variational.four_dvar import IncrementalFourDVar, StrongFourDVar
+from vardax_core.analysis.variational.four_dvar import StrongFourDVar
 from vardax_core.analysis.variational.hybrid_step import HybridStep
-from vardax_core.analysis.variational.minimisers import QuasiNewton
+from vardax_core.analysis.variational.minimisers import GaussNewtonCG, QuasiNewton
 from vardax_core.analysis.variational.optimal_interpolation import OptimalInterpolation
 from vardax_core.analysis.variational.three_dvar import ThreeDVar
 from vardax_core.analysis.variational.weak_four_dvar import WeakFourDVar
@@ -47,7 +47,9 @@ STEPS = {
     "strong_four_dvar": lambda h, b: StrongFourDVar(
         h, persistence(), b, minimiser=QuasiNewton(tolerance=1e-9)
     ),
-    "incremental_four_dvar": lambda h, b: IncrementalFourDVar(h, persistence(), b),
+    "incremental_four_dvar": lambda h, b: StrongFourDVar(
+        h, persistence(), b, minimiser=GaussNewtonCG()
+    ),
     "weak_four_dvar": lambda h, b: WeakFourDVar(
         h, persistence(), b, b, minimiser=QuasiNewton(tolerance=1e-9)
     ),

@@ -11,7 +11,7 @@ import pytest
 
 from tests.analysis import linear_gaussian as lg
 from vardax_core.analysis.variational.covariance import DenseCovariance
-from vardax_core.analysis.variational.four_dvar import IncrementalFourDVar, StrongFourDVar
+from vardax_core.analysis.variational.four_dvar import StrongFourDVar
 from vardax_core.analysis.variational.minimisers import (
     GaussNewtonCG,
     MinimiserEnd,
@@ -78,7 +78,7 @@ STEPS = {
     "strong": lambda: StrongFourDVar(
         lg.operator(), model(), lg.background_covariance(), minimiser=PRECISE
     ),
-    "incremental": lambda: IncrementalFourDVar(
+    "incremental": lambda: StrongFourDVar(
         lg.operator(), model(), lg.background_covariance(), minimiser=GaussNewtonCG(tolerance=1e-12)
     ),
     "weak": lambda: WeakFourDVar(
@@ -252,7 +252,7 @@ def test_an_early_stop_is_told(key):
 
 def test_a_divergence_is_told(key):
     """Near x = 0 a square seems to need a step of 8 / 1.04 to reach 4, and overshoots."""
-    step = IncrementalFourDVar(
+    step = StrongFourDVar(
         square((1,)),
         LinearModel(jnp.eye(1), (1,)),
         DenseCovariance.from_matrix(jnp.eye(1), (1,)),
@@ -294,7 +294,7 @@ def test_parts_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="the model steps states of shape"):
         StrongFourDVar(lg.operator(), Lorenz96(), good)
     with pytest.raises(ValueError, match="steps_per_row must be >= 1"):
-        IncrementalFourDVar(lg.operator(), model(), good, steps_per_row=0)
+        StrongFourDVar(lg.operator(), model(), good, steps_per_row=0)
     with pytest.raises(ValueError, match="Q acts on states of shape"):
         WeakFourDVar(lg.operator(), model(), good, other)
     with pytest.raises(ValueError, match="n_modes must be None or >= 1"):

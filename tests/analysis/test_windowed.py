@@ -8,8 +8,8 @@ import pytest
 
 from vardax_core.analysis.origin import Origin, needs_origin, with_origin
 from vardax_core.analysis.variational.covariance import DenseCovariance
-from vardax_core.analysis.variational.four_dvar import IncrementalFourDVar, StrongFourDVar
-from vardax_core.analysis.variational.minimisers import QuasiNewton
+from vardax_core.analysis.variational.four_dvar import StrongFourDVar
+from vardax_core.analysis.variational.minimisers import GaussNewtonCG, QuasiNewton
 from vardax_core.analysis.variational.three_dvar import ThreeDVar
 from vardax_core.analysis.variational.weak_four_dvar import WeakFourDVar
 from vardax_core.analysis.variational.windowed import WindowedFourDVar
@@ -52,7 +52,7 @@ def step_of(name, model=MODEL):
     if name == "weak":
         return WeakFourDVar(OPERATOR, model, B, Q, steps_per_row=PER_ROW, minimiser=CLOSE)
     if name == "incremental":
-        return IncrementalFourDVar(OPERATOR, model, B, steps_per_row=PER_ROW)
+        return StrongFourDVar(OPERATOR, model, B, steps_per_row=PER_ROW, minimiser=GaussNewtonCG())
     return StrongFourDVar(OPERATOR, model, B, steps_per_row=PER_ROW, minimiser=CLOSE)
 
 

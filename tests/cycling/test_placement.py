@@ -17,7 +17,6 @@ from vardax_core.observations.linear import interpolation
 from vardax_core.observations.placement import (
     PlacedPoints,
     Search,
-    needs_placement,
     place,
     search_of,
 )
@@ -128,11 +127,10 @@ def test_records_of_other_times_are_found_by_a_search_that_counts_minutes():
     assert set(np.unique(now.nearest)) == {-1, 0}
 
 
-def test_only_what_is_placed_needs_a_placement():
+def test_only_what_is_placed_has_a_search():
     _fixed, placed = STEPS["letkf"]
-    assert needs_placement(placed)
     assert search_of(placed) == Search(2 * HALF_WIDTH, 7)
-    assert not needs_placement(ETKF(interpolation(GRID, PLACES)))
+    assert search_of(ETKF(interpolation(GRID, PLACES))) is None
     other = dataclasses.replace(placed.network, half_width=1.0)
     with pytest.raises(ValueError, match="searches its observations once"):
         search_of((placed, other))

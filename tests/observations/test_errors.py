@@ -10,7 +10,7 @@ from vardax_core.observations.errors import (
     DiagonalErrorModel,
     StateDependentErrorModel,
 )
-from vardax_core.observations.networks import seen_in_rows, swath, track
+from vardax_core.observations.networks import swath, track
 
 pytestmark = pytest.mark.ladder
 
@@ -86,18 +86,6 @@ def test_a_swath_lies_on_both_sides_of_its_track():
     assert points.shape == (3, 5, 2)
     np.testing.assert_allclose(points[1, :, 1], np.ones(5), atol=1e-12)
     np.testing.assert_allclose(points[1, :, 0], [-1.0, -0.5, 0.0, 0.5, 1.0], atol=1e-12)
-
-
-def test_a_point_is_seen_in_the_row_nearest_in_time():
-    seen = seen_in_rows(np.array([-40.0, 10.0, 29.0, 31.0, 170.0]), np.array([0.0, 60.0, 120.0]))
-    np.testing.assert_array_equal(
-        seen,
-        [
-            [False, True, True, False, False],
-            [False, False, False, True, False],
-            [False, False, False, False, False],
-        ],
-    )
 
 
 def test_a_track_without_points_is_refused():

@@ -8,7 +8,6 @@ from vardax_core.observations.quality import QualityCode
 from vardax_core.observations.screening import (
     ScreeningError,
     flag_blacklisted,
-    flag_duplicates,
     flag_outside,
     flag_thinned,
     flag_unlike_neighbours,
@@ -38,17 +37,6 @@ def test_blacklisted_stations_and_places_outside_are_flagged_and_codes_stay():
     unit_square = Plane.from_axes(np.array([0.0, 1.0]), np.array([1.0, 0.0]))
     found = flag_outside(codes(*4 * [KEPT]), places, unit_square)
     assert names(found) == ["KEPT", "KEPT", "OUTSIDE_DOMAIN", "OUTSIDE_DOMAIN"]
-
-
-def test_of_duplicates_the_last_to_arrive_stays():
-    found = flag_duplicates(
-        codes(KEPT, KEPT, KEPT, KEPT, int(QualityCode.GROSS_ERROR)),
-        station=np.array([7, 7, 7, 8, 7]),
-        minutes=np.array([0, 0, 60, 0, 0]),
-        arrival=np.array([5, 9, 5, 5, 99]),
-    )
-    # The last one is flagged already and takes nobody's place.
-    assert names(found) == ["DUPLICATE", "KEPT", "KEPT", "KEPT", "GROSS_ERROR"]
 
 
 def test_thinning_keeps_the_most_accurate_of_each_box_and_the_first_of_equals():

@@ -13,7 +13,6 @@ beginnings).
 import abc
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -325,8 +324,3 @@ def _end(factors: Float[np.ndarray, " time"], since: int, at: int) -> int | None
         return None
     stop = at - since + int(lost[0])
     return since + int(np.argmax(total[: stop + 1])) + 1
-
-
-def shared_rate(false_alarms: float, tests: Sequence[object]) -> float:
-    """The rate of each of several tests, of which any may alarm."""
-    return false_alarms / max(len(tests), 1)

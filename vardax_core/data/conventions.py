@@ -4,11 +4,6 @@ from vardax_core.data.recipe import Recipe
 from vardax_core.data.recipe_sections import Variable
 
 
-def variable_attributes(recipe: Recipe) -> dict[str, str]:
-    """Attributes of the recipe's first variable."""
-    return attributes_of(recipe.variable)
-
-
 def attributes_of(variable: Variable) -> dict[str, str]:
     """Attributes of a variable."""
     attrs = {"long_name": variable.long_name, "units": variable.units}

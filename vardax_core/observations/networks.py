@@ -1,7 +1,7 @@
 """Observing networks that move: tracks and swaths in space, and when their points are seen."""
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 
 def track(
@@ -50,21 +50,3 @@ def swath(
     count = int(half_width // spacing)
     across = spacing * np.arange(-count, count + 1)
     return centre[:, None, :] + across[None, :, None] * normal[:, None, :]
-
-
-def seen_in_rows(
-    point_times: Float[np.ndarray, " obs"], row_times: Float[np.ndarray, " window"]
-) -> Bool[np.ndarray, "window obs"]:
-    """Which row of the window each point belongs to: the one nearest in time.
-
-    A point further from every row than half the widest gap between rows belongs to none.
-
-    Arguments:
-        point_times: when the instrument passes each point, minutes.
-        row_times: valid times of the window's rows, minutes, increasing.
-    """
-    point_times, row_times = np.asarray(point_times), np.asarray(row_times)
-    distance = np.abs(point_times[None, :] - row_times[:, None])
-    reach = np.max(np.diff(row_times)) / 2 if len(row_times) > 1 else np.inf
-    nearest = np.argmin(distance, axis=0)[None, :] == np.arange(len(row_times))[:, None]
-    return nearest & (distance <= reach)

@@ -176,11 +176,6 @@ def with_placement(tree: Tree, placement: Placement) -> Tree:
     return jax.tree.map(told, tree, is_leaf=_is_placed)
 
 
-def needs_placement(tree: PyTree) -> bool:
-    """Whether any of the parts depends on where records are."""
-    return any(map(_is_placed, jax.tree.leaves(tree, is_leaf=_is_placed)))
-
-
 def search_of(tree: PyTree) -> Search | None:
     """The search that the parts have in common; None if none of them wants one.
 

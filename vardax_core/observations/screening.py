@@ -58,31 +58,6 @@ def flag_outside(
     return _with(codes, ~grid.contains(places), QualityCode.OUTSIDE_DOMAIN)
 
 
-def flag_duplicates(
-    codes: Codes,
-    station: Int[np.ndarray, " _"],
-    minutes: Int[np.ndarray, " _"],
-    arrival: Int[np.ndarray, " _"],
-) -> Codes:
-    """Flag all but one of the kept reports of one station and valid time, as DUPLICATE.
-
-    The one that arrived last stays, which corrects the others; of those that arrived together the
-    first in the arrays.
-
-    Raises:
-        ScreeningError: if the arrays differ in length.
-    """
-    _check_sizes(codes, station=station, minutes=minutes, arrival=arrival)
-    usable = np.flatnonzero(codes == int(QualityCode.KEPT))
-    order = usable[np.lexsort((usable, -arrival[usable], minutes[usable], station[usable]))]
-    again = np.zeros(order.size, bool)
-    same = (station[order][1:] == station[order][:-1]) & (minutes[order][1:] == minutes[order][:-1])
-    again[1:] = same
-    chosen = np.zeros(codes.size, bool)
-    chosen[order[again]] = True
-    return _with(codes, chosen, QualityCode.DUPLICATE)
-
-
 def flag_thinned(
     codes: Codes,
     places: Float[np.ndarray, "_ coordinate"],

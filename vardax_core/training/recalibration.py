@@ -1,7 +1,6 @@
 """One factor on the spread of a posterior, fitted on held-out data and checked on other data."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import equinox as eqx
 import jax
@@ -35,10 +34,6 @@ class Recalibration:
     chi2_after: float
     log_prob_before: float
     log_prob_after: float
-
-    def as_metadata(self) -> dict[str, Any]:
-        """The numbers as a JSON object."""
-        return asdict(self)
 
 
 def recalibrated(

@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.local.covariance import TWICE_SMOOTHNESS, Shape, SpaceTimeCovariance
 from vardax_core.analysis.local.interpolation import (
@@ -150,10 +150,3 @@ def conditional_members(
         least = jnp.finfo(dtype).tiny
         draws = draws * (jnp.sqrt(estimate.variance) / jnp.maximum(found, least))[None]
     return estimate.increment[None] + draws
-
-
-def in_reach(
-    records: LocalRecords, indices: Int[Array, "target near"], near: Bool[Array, "target near"]
-) -> Bool[Array, " target"]:
-    """Which targets have a usable neighbour."""
-    return jnp.any(near & records.mask[indices], axis=1)

@@ -9,7 +9,6 @@ from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.variational.covariance import AbstractBackgroundCovariance
 from vardax_core.analysis.variational.minimisers import (
     AbstractVariationalMinimiser,
-    GaussNewtonCG,
     QuasiNewton,
 )
 from vardax_core.analysis.variational.window_cost import (
@@ -50,46 +49,13 @@ def strong_simulation(
     return simulate
 
 
-def _strong_analysis(
-    operator: AbstractObservationOperator,
-    model: AbstractForecastModel,
-    covariance: AbstractBackgroundCovariance,
-    steps_per_row: int,
-    minimiser: AbstractVariationalMinimiser,
-    n_modes: int | None,
-    errors: AbstractErrorModel,
-    background: Float[Array, "member *state"],
-    observations: Observations,
-    *,
-    key: PRNGKeyArray,
-) -> Analysis:
-    model_key, key = jax.random.split(key)
-    simulate = strong_simulation(
-        model,
-        covariance,
-        ensemble_mean(background),
-        observations,
-        steps_per_row,
-        key=model_key,
-    )
-    return variational_analysis(
-        simulate,
-        covariance.rank,
-        operator,
-        errors,
-        minimiser,
-        n_modes,
-        forecast_to_end(model, background, observations, steps_per_row, key=model_key),
-        observations,
-        key=key,
-    )
-
-
 class StrongFourDVar(AbstractAnalysisStep):
     """Fits one model trajectory to a window of observations.
 
     Minimises |v|^2 / 2 + sum_k |R^-1/2 (y_k - H(x_k))|^2 / 2 with x_0 = xb + L v, B = L L', and
-    x_k the model's forecast from x_0; gradients come from the adjoint of the whole window.
+    x_k the model's forecast from x_0; gradients come from the adjoint of the whole window. With
+    `GaussNewtonCG` it is the incremental 4D-Var: each outer loop linearises model and H about the
+    latest trajectory, and conjugate gradients minimise the quadratic cost in v.
 
     The background is valid at the FIRST row of the window, the analysis at its last; with a
     window of one row the two coincide and the method is a 3D-Var. The rows are spaced by
@@ -105,7 +71,8 @@ class StrongFourDVar(AbstractAnalysisStep):
         errors: observation error model R; one that depends on the state is taken at the
             background.
 
-    Source: Le Dimet and Talagrand (1986), doi:10.1111/j.1600-0870.1986.tb00459.x
+    Source: Le Dimet and Talagrand (1986), doi:10.1111/j.1600-0870.1986.tb00459.x; Courtier et al.
+        (1994), doi:10.1002/qj.49712051912
     """
 
     operator: AbstractObservationOperator
@@ -131,75 +98,18 @@ class StrongFourDVar(AbstractAnalysisStep):
         *,
         key: PRNGKeyArray,
     ) -> Analysis:
-        return _strong_analysis(
+        model_key, key = jax.random.split(key)
+        mean, per_row = ensemble_mean(background), self.steps_per_row
+        return variational_analysis(
+            strong_simulation(
+                self.model, self.covariance, mean, observations, per_row, key=model_key
+            ),
+            self.covariance.rank,
             self.operator,
-            self.model,
-            self.covariance,
-            self.steps_per_row,
+            self.errors,
             self.minimiser,
             self.n_modes,
-            self.errors,
-            background,
-            observations,
-            key=key,
-        )
-
-
-class IncrementalFourDVar(AbstractAnalysisStep):
-    """A strong-constraint 4D-Var solved as a sequence of linear ones.
-
-    Each outer loop linearises model and H about the latest trajectory; the quadratic cost in the
-    control variable is minimised by conjugate gradients.
-
-    The background is valid at the FIRST row of the window, the analysis at its last; with a
-    window of one row the two coincide and the method is a 3D-Var. The rows are spaced by
-    `steps_per_row` steps of the model.
-
-    Attributes:
-        operator: observation operator H, the same for every row.
-        model: forecast model; a stochastic one is held to one realisation of its noise.
-        covariance: background error covariance B at the first row.
-        steps_per_row: model steps from one row to the next.
-        minimiser: how the cost is minimised.
-        n_modes: directions in which the posterior is narrowed, found by Lanczos; None for all.
-        errors: observation error model R; one that depends on the state is taken at the
-            background.
-
-    Source: Courtier et al. (1994), doi:10.1002/qj.49712051912
-    """
-
-    operator: AbstractObservationOperator
-    model: AbstractForecastModel
-    covariance: AbstractBackgroundCovariance
-    steps_per_row: int = eqx.field(static=True, default=1)
-    minimiser: GaussNewtonCG = GaussNewtonCG()
-    n_modes: int | None = eqx.field(static=True, default=None)
-    errors: AbstractErrorModel = DiagonalErrorModel()
-
-    def __check_init__(self):
-        check_covariance(
-            "IncrementalFourDVar", "B", self.covariance.state_shape, self.operator.state_shape
-        )
-        check_window_step(
-            "IncrementalFourDVar", self.operator, self.model, self.steps_per_row, self.n_modes
-        )
-
-    def analyse(
-        self,
-        background: Float[Array, "member *state"],
-        observations: Observations,
-        *,
-        key: PRNGKeyArray,
-    ) -> Analysis:
-        return _strong_analysis(
-            self.operator,
-            self.model,
-            self.covariance,
-            self.steps_per_row,
-            self.minimiser,
-            self.n_modes,
-            self.errors,
-            background,
+            forecast_to_end(self.model, background, observations, per_row, key=model_key),
             observations,
             key=key,
         )

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.origin import AbstractIterativeStep, Origin
 from vardax_core.analysis.possible import unusable
-from vardax_core.analysis.variational.four_dvar import IncrementalFourDVar, StrongFourDVar
+from vardax_core.analysis.variational.four_dvar import StrongFourDVar
 from vardax_core.analysis.variational.weak_four_dvar import WeakFourDVar
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.types import Analysis, Observations, ensemble_mean, ensemble_spread
@@ -26,7 +26,7 @@ class WindowedFourDVar(AbstractIterativeStep):
         origin: set by the cycle.
     """
 
-    step: StrongFourDVar | IncrementalFourDVar | WeakFourDVar
+    step: StrongFourDVar | WeakFourDVar
     origin: Origin | None = None
 
     @property

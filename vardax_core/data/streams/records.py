@@ -108,10 +108,6 @@ class Records:
             self, **{name: getattr(self, name)[index] for name in (*PER_RECORD, "row")}
         )
 
-    def names_of_platforms(self) -> np.ndarray:
-        """Give the name of each record's platform."""
-        return np.array(self.platforms, object)[self.platform]
-
     def identities(self, *, named: bool = True) -> Int[np.ndarray, " record"]:
         """A number for each record that its versions share: what was observed when, where, by whom.
 
