@@ -12,6 +12,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Programs here run for milliseconds and would compile for seconds.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# The lines of source that every operation came from take a tenth of the time of a compilation.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # As every command does for the small states of these tests: other threads, other last bits.
 os.environ.setdefault("PJRT_NPROC", "1")
 # XLA stops at a flag that it does not know, so the version must be one that has it.
@@ -62,7 +64,7 @@ def pytest_collection_finish():
     """Modules and tests stay to the end, so that no collection of garbage need look at them."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(100_000, 20, 20)
 
 
 _forgotten_at = 0.0
