@@ -91,7 +91,9 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "etkf" else n for n in STEPS]
+)
 def test_the_order_and_the_padding_of_records_do_not_matter(name):
     fixed, placed = STEPS[name]
     values = RNG.normal(size=(CYCLES, 7))

@@ -75,7 +75,7 @@ def test_every_method_runs_to_the_end_and_scores_are_finite(done, method):
     assert diagnostics["analysis_method"].attrs["flag_meanings"].split()[0] == method
 
 
-@pytest.mark.parametrize("method", ["etkf", "amortized"])
+@pytest.mark.parametrize("method", ["etkf", pytest.param("amortized", marks=pytest.mark.slow)])
 def test_three_calls_leave_the_content_of_one(root, done, observed, method):
     made = small.experiment_of(root, method)
     store = small.ingested_store(made, observed)

@@ -56,6 +56,7 @@ def test_other_streams_are_quiet_and_other_errors_are_not(usual):
     assert np.all(largest(shifted) > monitor.threshold)
 
 
+@pytest.mark.slow
 def test_one_call_gives_the_same_monitor(usual):
     small = SIZE._replace(streams=12, cycles=160, spin_up=20)
     made = [

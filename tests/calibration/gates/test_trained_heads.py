@@ -69,6 +69,7 @@ def test_its_low_rank_sibling_passes():
     assert not failed
 
 
+@pytest.mark.slow
 def test_a_model_trained_on_another_observation_error_fails():
     found = results(1, 1.0)
     assert not found["coordinates"].passed
