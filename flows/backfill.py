@@ -54,8 +54,9 @@ def backfill(
     if plan.dry_run:
         found = estimate(made, due_until(made, plan))
         create_markdown_artifact(
-            f"# What a backfill of {made.name} would do\n\n{found}, in "
-            f"{counted(plan.streams, 'stream')}.\n",
+            f"# What a backfill of {made.name} would do\n\n{found}.\n\n"
+            f"It would run in {counted(plan.streams, 'stream')}, each with a spin-up of "
+            f"{counted(plan.overlap, 'cycle')}.\n",
             key=f"dry-run-{made.key}",
             description=f"What a backfill of {made.name} would do",
         )

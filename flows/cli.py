@@ -186,7 +186,12 @@ def serve(
     ] = "127.0.0.1",
     database: Annotated[
         str,
-        typer.Option("--database", help="Address of a Postgres database [SQLite in the root]."),
+        typer.Option(
+            "--postgres",
+            "--database",
+            help="Address of a Postgres database, postgresql://user:password@host/name [SQLite in "
+            "the root].",
+        ),
     ] = "",
     workers: Annotated[
         int, typer.Option("--workers", help="Flow runs on CPUs at a time.", min=1)

@@ -77,7 +77,7 @@ def monitor(
             called(monitor_flow, parameters, target)
         book = read_book(store.location)
         situation, findings = look(made, store, target, book)
-        table = Table("check", "found", "soft limits", "hard limits", "cycle", title=made.name)
+        table = Table("check", "found", "warning unless", "error unless", "cycle", title=made.name)
         for finding in findings:
             value = finding.shown
             table.add_row(

@@ -68,7 +68,7 @@ def last_cycles(store: ExperimentStore, units: str) -> list[dict[str, str]]:
         "analysis time": [str(time)[:16] for time in rows["time"].to_numpy()],
         "observations": [f"{count:.0f}" for count in rows["observations"].to_numpy()],
         f"O-B rms{unit}": ratio("squared_innovation", "observations", root=True),
-        "chi2": ratio("chi2", "observations"),
+        "chi2 (1 is right)": ratio("chi2", "observations"),
         f"RMSE{unit}": ratio("squared_error", "weight", root=True),
         f"spread{unit}": ratio("variance", "weight", root=True),
         "made by": _named(rows["analysis_method"]),

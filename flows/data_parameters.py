@@ -34,7 +34,7 @@ class DraftParameters(Form):
 class CheckParameters(Form):
     """A data set to look at."""
 
-    dataset: str = Field("lorenz96", description="Name of a recipe; `vardax datasets` lists them.")
+    dataset: str = Field("lorenz96", description="What is looked at; `vardax datasets` lists all.")
     root: Root = Field(
         default_factory=default_root,
         description="Folder of models, stores and reports; if empty, VARDAX_ROOT or .vardax.",

@@ -17,9 +17,13 @@ from vardax_core.methods.registry import method_of, registered_methods
 from vardax_core.paths import local_path, path_or_url
 from vardax_core.store.location import location_of
 
+ADVANCED = "advanced"
+"""Where a form has the fields that few fill in."""
+
 
 class Form(BaseModel):
-    """Parameters of a flow; a field that is left empty takes its default."""
+    """Parameters of a flow; a field that is left empty takes its default. Those that few fill in
+    may stand by themselves under `advanced`, as in the forms of the service."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,6 +32,9 @@ class Form(BaseModel):
     def _empty_is_default(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
+        apart = values.get(ADVANCED)
+        if isinstance(apart, dict):
+            values = {**{k: v for k, v in values.items() if k != ADVANCED}, **apart}
         return {name: value for name, value in values.items() if not is_empty(value)}
 
 

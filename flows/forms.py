@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.environment import AUTH_VARIABLE
+from flows.fields import ADVANCED
 from flows.service_api import Api
 from vardax_core.data.catalogue import list_recipes
 from vardax_core.data.yamlfile import read_yaml
@@ -21,6 +22,14 @@ MANUAL = home() / "deployments" / "manual.yaml"
 PARTS = ("What it does", "When", "Reads", "Writes", "If it fails")
 """Of every page of the manual."""
 DATASET = "dataset"
+BASIC: Mapping[str, tuple[str, ...]] = {
+    "ExperimentParameters": (DATASET, "method"),
+    "TargetParameters": ("until",),
+    "BackfillParameters": ("until", "dry_run", "streams"),
+    "MonitorParameters": ("as_of",),
+}
+"""Fields that a form begins with, by the name of the model; the others stand under advanced."""
+MORE = "What is seldom changed; leave None for what is usual, or choose 'more fields'."
 BY_HAND = "By hand: fill in the form of a custom run."
 
 
@@ -80,6 +89,76 @@ def with_data_sets(schema: Mapping[str, Any], names: Sequence[str]) -> dict[str,
     return found
 
 
+def with_advanced(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A form's schema whose fields that few fill in stand under `advanced`, closed at first.
+
+    They may still be given beside the others, as those who call the server do; what is no field
+    of the form is refused.
+
+    Arguments:
+        schema: of the parameters of a flow.
+    """
+    found = copy.deepcopy(dict(schema))
+    found["additionalProperties"] = False
+    models = found.get("definitions", {})
+    for name in BASIC.keys() & models.keys():
+        fields = models[name]["properties"]
+        few = {key: fields.pop(key) for key in [*fields] if key not in (*BASIC[name], ADVANCED)}
+        if not few:
+            continue
+        models[f"{name}Advanced"] = {
+            "title": "more fields",
+            "type": "object",
+            "additionalProperties": False,
+            "properties": few,
+        }
+        fields[ADVANCED] = {
+            "title": ADVANCED.capitalize(),
+            "description": MORE,
+            "anyOf": [{"$ref": f"#/definitions/{name}Advanced"}, {"type": "null"}],
+            "default": None,
+        }
+        models[name]["patternProperties"] = {f"^{key}$": value for key, value in few.items()}
+    for field in found.get("properties", {}).values():
+        if isinstance(field.get("default"), dict):
+            field["default"] = _apart(field["default"], _few(field, models))
+    return found
+
+
+def as_in_form(parameters: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a deployment, laid out as its form has them.
+
+    Arguments:
+        parameters: in JSON types.
+        schema: what `with_advanced` gives.
+    """
+    fields, models = schema.get("properties", {}), schema.get("definitions", {})
+    return {
+        name: _apart(value, _few(fields.get(name, {}), models), keep=True)
+        if isinstance(value, dict)
+        else value
+        for name, value in parameters.items()
+    }
+
+
+def _few(field: Mapping[str, Any], models: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields under `advanced` of a parameter."""
+    name = field.get("$ref", "").rpartition("/")[2]
+    found: Mapping[str, Any] = models.get(f"{name}Advanced", {}).get("properties", {})
+    return found
+
+
+def _apart(
+    values: Mapping[str, Any], few: Mapping[str, Any], *, keep: bool = False
+) -> dict[str, Any]:
+    """Values without those of a few fields, which are kept under `advanced` if that is asked."""
+    others = {key: value for key, value in values.items() if key not in few}
+    moved = {key: value for key, value in values.items() if key in few}
+    if not (keep and moved):
+        return others
+    return {**others, ADVANCED: {**(values.get(ADVANCED) or {}), **moved}}
+
+
 def bring_up_to_date(api: Api) -> tuple[str, ...]:
     """Write the manual and the data sets into every deployment; the names of the data sets.
 
@@ -92,13 +171,16 @@ def bring_up_to_date(api: Api) -> tuple[str, ...]:
         flow = flows.get(made["flow_id"], "")
         if flow not in said["flows"]:
             continue
+        schema = with_data_sets(
+            made["parameter_openapi_schema"], sorted({*names, *_own(made["parameters"])})
+        )
+        schema = with_advanced(schema)
         changed = {
             "description": page(
                 made["description"] or "", flow, made["name"], said, made["schedules"]
             ),
-            "parameter_openapi_schema": with_data_sets(
-                made["parameter_openapi_schema"], sorted({*names, *_own(made["parameters"])})
-            ),
+            "parameter_openapi_schema": schema,
+            "parameters": as_in_form(made["parameters"], schema),
         }
         if any(made[key] != value for key, value in changed.items()):
             api.request("PATCH", f"deployments/{made['id']}", changed)

@@ -39,7 +39,9 @@ DEMONSTRATION_CYCLE = timedelta(minutes=1)
 class DatasetParameters(Form):
     """A data set, and where to find and keep its files."""
 
-    dataset: str = Field("lorenz96", description="Name of a recipe; `vardax datasets` lists them.")
+    dataset: str = Field(
+        "lorenz96", description="What is assimilated; `vardax datasets` lists all."
+    )
     station_draw: int | None = Field(
         None, ge=0, description="Another random draw of the stations, for recipes that draw them."
     )
@@ -65,12 +67,12 @@ class DatasetParameters(Form):
 
 
 class ExperimentParameters(DatasetParameters):
-    """A data set and how it is assimilated; empty fields take the data set's defaults."""
+    """A data set and how it is assimilated; what is left empty is as usual for the data set."""
 
     method: MethodName = Field(  # type: ignore[assignment]
         default=None,
-        description="Analysis method; empty: the one of highest skill that is usual for the data "
-        "set (`vardax methods --dataset NAME`).",
+        description="How it is assimilated; empty: the best of the data set's usual methods, which "
+        "`vardax methods --dataset NAME` lists.",
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
@@ -190,7 +192,7 @@ class TargetParameters(Form):
 
     until: Instant | None = Field(
         None,
-        description="Last analysis time to reach (UTC); empty for the end of the recipe's period.",
+        description="Last analysis time to reach (UTC); None: the end of the data set's period.",
     )
     follow: Literal["period", "schedule", "demonstration"] = Field(
         "period",
@@ -252,15 +254,17 @@ class BackfillParameters(TargetParameters):
         False,
         description="Only say what would be done: cycles that are missing, and what they take.",
     )
-    streams: int = Field(8, ge=1, le=4096, description="Streams that the period is cut into.")
+    streams: int = Field(
+        8, ge=1, le=4096, description="Parts of the period that are made side by side."
+    )
     overlap: int = Field(
-        200, ge=0, description="Cycles of spin-up before the cycles that a stream keeps."
+        200, ge=0, description="Cycles of spin-up that a stream makes first and does not keep."
     )
     group: int | None = Field(
         None,
         ge=1,
         le=4096,
-        description="Streams that run side by side in one program, and that one worker takes; "
+        description="Streams that run in one program, and that one worker takes; "
         "empty: half of them. It is part of the plan, as groups of another size round differently.",
     )
     runner: Literal["local", "dask", "pool"] = Field(

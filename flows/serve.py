@@ -48,6 +48,10 @@ CONTROL_QUERY = 3
 """Seconds between two looks of its worker for runs."""
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 STOPS = (signal.SIGINT, signal.SIGTERM)
+POSTGRES = ("postgres", "postgresql")
+"""Schemes in which addresses of databases are usually given."""
+DRIVEN = "postgresql+asyncpg"
+"""The scheme that Prefect wants, which names the driver."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -58,7 +62,8 @@ class Service:
     Attributes:
         root: folder of models, stores, reports, logs, and of the server's database.
         host, port: where the server listens.
-        database: address of a Postgres database; SQLite in the root if empty.
+        database: address of a Postgres database, postgresql://user:password@host/name; SQLite in
+            the root if empty.
         cpu_workers: how many flow runs each CPU pool takes at a time.
         browse_port: where the browser of analyses listens, on this machine alone; None for the
             port after the server's.
@@ -125,7 +130,9 @@ class Service:
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
         }
         if self.database:
-            settings["PREFECT_API_DATABASE_CONNECTION_URL"] = self.database
+            scheme, _, place = self.database.partition("://")
+            driven = DRIVEN if scheme in POSTGRES else scheme
+            settings["PREFECT_API_DATABASE_CONNECTION_URL"] = f"{driven}://{place}"
         secret = os.environ.get(AUTH_VARIABLE, "")
         if secret:
             settings["PREFECT_SERVER_API_AUTH_STRING"] = secret
@@ -136,8 +143,15 @@ class Service:
         """Refuse what cannot work, warn of what is not safe.
 
         Raises:
-            ServiceError: the port is taken, the password has no user, or the webhook is no URL.
+            ServiceError: the port is taken, the password has no user, the webhook is no URL, or the
+                database no Postgres.
         """
+        scheme = self.database.partition("://")[0]
+        if self.database and scheme not in (*POSTGRES, DRIVEN):
+            raise ServiceError(
+                "--postgres: expected an address such as postgresql://user:password@host/name, got "
+                f"one that begins with {scheme[:20]!r}."
+            )
         webhook = os.environ.get(WEBHOOK_VARIABLE, "")
         if webhook and not webhook.startswith(("http://", "https://")):
             raise ServiceError(

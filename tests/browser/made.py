@@ -13,6 +13,7 @@ from vardax_core.store import (
     ObservedDescription,
     StateDescription,
     experiment_layout,
+    location_of,
     observation_layout,
 )
 
@@ -41,6 +42,24 @@ def axes(shape: tuple[int, ...]) -> tuple[Coordinate, ...]:
     )
 
 
+def curved(shape: tuple[int, int]) -> tuple[Coordinate, ...]:
+    """Rows and columns of a grid that is turned by a third of a right angle."""
+    rows, columns = shape
+    index = [
+        Coordinate(n, (n,), np.arange(k), {"units": "1"}) for n, k in zip("yx", shape, strict=True)
+    ]
+    up, right = np.meshgrid(np.linspace(-4, 4, rows), np.linspace(-4, 4, columns), indexing="ij")
+    turned = {
+        "latitude": 54.0 + np.cos(np.pi / 6) * up - np.sin(np.pi / 6) * right,
+        "longitude": -3.0 + 1.7 * (np.sin(np.pi / 6) * up + np.cos(np.pi / 6) * right),
+    }
+    places = [
+        Coordinate(name, ("y", "x"), values, degrees(name, values.ravel()).attrs)
+        for name, values in turned.items()
+    ]
+    return (*index, *places)
+
+
 def truth(number: int, shape: tuple[int, ...]) -> np.ndarray:
     """The truth of a cycle, in kelvin."""
     index = np.arange(int(np.prod(shape))).reshape(shape)
@@ -48,7 +67,7 @@ def truth(number: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def make(
-    root: Path,
+    root: Path | str,
     label: str = "one",
     *,
     shape: tuple[int, ...] = (9, 11),
@@ -57,14 +76,17 @@ def make(
     off: float = 1.0,
     dataset: str = "made",
     start: str = "2019-03-01T00:00",
+    turned: bool = False,
 ) -> ExperimentStore:
     """Write a store and that of its observations.
 
     Arguments:
         known: whether there is a truth, and stations; else observations have platforms.
+        root: folder of all runs, or where stores are kept in an object store.
         off: how far the analysis is from the truth.
+        turned: whether the grid is curvilinear.
     """
-    coords = axes(shape)
+    coords = curved(shape) if turned else axes(shape)
     state = StateDescription("t2m", coords, TEMPERATURE)
     points = np.linspace(0, np.prod(shape) - 1, STATIONS).astype(np.int32)
     where = np.unravel_index(points, shape)
@@ -72,20 +94,20 @@ def make(
     own = (Coordinate("grid_index", ("station",), points),) if known else ()
     placed = tuple(
         Coordinate(one.name, ("station",), one.values[at].astype(float))
-        for one, at in zip(coords, where, strict=True)
+        for one, at in zip(coords[: 0 if turned else None], where, strict=not turned)
     )
     flags = {code.name.lower(): int(code) for code in QualityCode}
     observed = ObservedDescription(state, (station, *own, *placed), flags)
-    folder = root / "experiments" / dataset
+    folder = location_of(root if isinstance(root, str) else root / "experiments").below(dataset)
     times = np.arange(cycles) * STEP + int(
         (np.datetime64(start, "m") - np.datetime64("2000-01-01T00:00", "m")).astype(int)
     )
-    if not (folder / "observations").exists():
+    if not (folder.below("observations")).exists():
         layout = observation_layout(
             observed=observed, states=(state,), chunks=ChunkPlan(), nature_run=known
         )
         held = ExperimentStore.create(
-            folder / "observations", layout, {"name": f"{dataset}/observations", "digest": "o"}
+            folder.below("observations"), layout, {"name": f"{dataset}/observations", "digest": "o"}
         )
         groups = {
             "observations": {
@@ -108,7 +130,7 @@ def make(
     )
     record = {"name": f"{dataset}/{label}", "dataset": dataset, "method": label, "digest": label}
     store = ExperimentStore.create(
-        folder / label, layout, {**record, "observation_store": "observations"}
+        folder.below(label), layout, {**record, "observation_store": "observations"}
     )
     with store.writer() as writer:
         writer.append(_cycles(cycles, shape, points, off), times, metadata={})

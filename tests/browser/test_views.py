@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from tests.browser import made
 from vardax_core.browser.catalogue import catalogue_of
-from vardax_core.browser.coast import coastlines
 from vardax_core.browser.fields import Shown, difference, field, limits, quantities
 from vardax_core.browser.observed import observed
-from vardax_core.browser.opened import NothingToShowError, Opened, Scale, scale_of
+from vardax_core.browser.opened import NothingToShowError, Opened
 from vardax_core.browser.series import around, hovmoeller, series
 from vardax_core.browser.view import NOTHING, QUANTITIES, Layer, View, view_of
+from vardax_core.calibration.plots.coast import coastlines
+from vardax_core.calibration.plots.scale import Scale, scale_of
 
 LAST = 4
 

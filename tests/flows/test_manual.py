@@ -2,9 +2,10 @@
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from flows.failures import failure_page, split
-from flows.forms import PARTS, manual, page, with_data_sets
+from flows.forms import BASIC, PARTS, as_in_form, manual, page, with_advanced, with_data_sets
 from flows.serve import DEPLOYMENTS
 from flows.start_page import start_page
 from flows.training_page import Course, training_page
@@ -108,3 +109,32 @@ def test_the_page_of_a_training_shows_its_course():
     assert "It came to its end." in text
     assert "data:image/png;base64," in text
     assert "data:image" not in training_page("x", Course(lambda *_: None), [], {})
+
+
+def test_a_form_is_short_and_takes_the_rest_under_advanced_or_beside_it():
+    from flows import parameters
+    from flows.backfill import backfill
+
+    for model, names in BASIC.items():
+        assert set(names) < set(getattr(parameters, model).model_fields)
+    whole = backfill.parameters.model_dump()
+    schema = with_advanced(whole)
+    assert with_advanced(schema) == schema
+    shown = schema["definitions"]["BackfillParameters"]["properties"]
+    assert [*shown] == ["until", "dry_run", "streams", "advanced"]
+    flat = {"experiment": {"dataset": "lorenz96", "cut_off": "3h"}, "plan": {"overlap": 30}}
+    apart = as_in_form(flat, schema)
+    assert apart == {
+        "experiment": {"dataset": "lorenz96", "advanced": {"cut_off": "3h"}},
+        "plan": {"advanced": {"overlap": 30}},
+    }
+    assert as_in_form(apart, schema) == apart
+    checker = Draft202012Validator(schema)
+    for given in (flat, apart):
+        assert checker.is_valid(given)
+        checked = backfill.validate_parameters(given)
+        assert (checked["experiment"].cut_off.days, checked["plan"].overlap) == (0, 30)
+    for wrong in (flat | {"more": 1}, {"experiment": {"dataset": "lorenz96", "membrs": 3}}):
+        assert not checker.is_valid(wrong)
+    emptied = {"experiment": {"dataset": "lorenz96", "advanced": None}}
+    assert backfill.validate_parameters(emptied)["plan"].overlap == 200

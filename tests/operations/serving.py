@@ -31,8 +31,9 @@ def signal_all(processes: list[int], number: signal.Signals) -> None:
 class Serve:
     """`vardax serve` with the demonstration, which can be started again."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, *options: str):
         self.root = root
+        self.options = options
         self.port = free_port()
         self.api = Api(f"http://127.0.0.1:{self.port}/api")
         self.log = root / "serve.log"
@@ -47,7 +48,7 @@ class Serve:
         command = [sys.executable, "-m", "flows.cli", "serve", "--port", str(self.port)]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [*command, "--root", str(self.root)],
+                [*command, "--root", str(self.root), *self.options],
                 env=self.environment(),
                 cwd=HOME,
                 stdout=log,

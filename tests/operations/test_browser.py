@@ -1,5 +1,6 @@
-"""A forecaster's way through the UI, in Debian's Chromium: fill in the form of a backfill, start
-it, see it complete, and find the pictures of its report drawn. Screenshots go to build/browser."""
+"""A forecaster's way through the service, in Debian's Chromium: from the start page to the form of
+a backfill, to its progress, its report, and the analyses cycle by cycle. Screenshots go to
+build/browser."""
 
 import os
 import shutil
@@ -23,6 +24,8 @@ PATIENCE = 600.0
 SHOTS = ROOT / "build" / "browser"
 STREAMS = 3
 DATASET = "ring"
+OTHER = "oi"
+"""Method beside which the first one is looked at."""
 PICTURE = "img[src^='data:image/png']"
 
 
@@ -101,38 +104,36 @@ def field(page: Page, label: str) -> Locator:
 
 
 def choose(page: Page, label: str, value: str) -> None:
-    """Take one of the values that a property of the form offers."""
-    field(page, label).locator(".p-select, .p-combobox").first.click()
-    page.locator(".p-select-option").filter(has_text=value).first.click()
+    """Take one of the values that a property of the form offers, by the keyboard."""
+    field(page, label).locator(".p-select-button__control").focus()
+    page.keyboard.press("Space")
+    page.get_by_role("option", name=value, exact=True).click()
 
 
-def start(page: Page, url: str, flow: str, name: str, **numbers: int) -> str:
-    """Fill in the form of a deployment and submit it; the identifier of the run."""
+def open_form(page: Page, url: str, flow: str, name: str) -> None:
+    """Open the form of a deployment and choose the data set of the test."""
     found = httpx.get(f"{url}/api/deployments/name/{flow}/{name}", timeout=60)
     page.goto(f"{url}/deployments/deployment/{found.json()['id']}/run")
     choose(page, "Dataset", DATASET)
-    for label, value in numbers.items():
-        field(page, label).locator("input").fill(str(value))
-    shot(page, f"{flow}-form")
+
+
+def submit(page: Page, url: str, flow: str) -> str:
+    """Submit the form that is open; the identifier of the run."""
+    wanted = {"flows": {"name": {"any_": [flow]}}}
+    before = {run["id"] for run in post(url, "flow_runs/filter", wanted)}
     page.get_by_role("button", name="Submit").click()
     page.wait_for_url("**tab=Runs**")
-    wanted = {
-        "flows": {"name": {"any_": [flow]}},
-        "flow_runs": {"state": {"type": {"not_any_": ["SCHEDULED"]}}},
-        "sort": "EXPECTED_START_TIME_DESC",
-        "limit": 1,
-    }
     return wait_for(
-        lambda: [run["id"] for run in post(url, "flow_runs/filter", wanted)],
+        lambda: [r["id"] for r in post(url, "flow_runs/filter", wanted) if r["id"] not in before],
         seconds=PATIENCE,
         what=f"a run of {flow}",
     )[0]
 
 
-def start_by_hand(url: str, flow: str, name: str) -> str:
+def start_by_hand(url: str, flow: str, name: str, method: str = "etkf", **more: dict) -> str:
     """Start a deployment on the data set of the test without its form."""
     found = httpx.get(f"{url}/api/deployments/name/{flow}/{name}", timeout=60).json()
-    given = {"parameters": {"experiment": {"dataset": DATASET, "method": "etkf"}}}
+    given = {"parameters": {"experiment": {"dataset": DATASET, "method": method}, **more}}
     answer = httpx.post(
         f"{url}/api/deployments/{found['id']}/create_flow_run", json=given, timeout=60
     )
@@ -165,16 +166,46 @@ DECODED = """found => Promise.all(found.map(async picture => {
 """Sizes of pictures once they are drawn, those below the fold too."""
 
 
-def pictures(page: Page, url: str, key: str) -> list[list[int]]:
-    """Open the newest artifact of a key; width and height of its pictures, as they were drawn."""
+def artifact(page: Page, url: str, key: str) -> None:
+    """Open the newest artifact of a key."""
     page.goto(f"{url}/artifacts/key/{key}")
     page.locator("a[href*='/artifacts/artifact/']").first.click()
+
+
+def pictures(page: Page, url: str, key: str) -> list[list[int]]:
+    """Open the newest artifact of a key; width and height of its pictures, as they were drawn."""
+    artifact(page, url, key)
     page.locator(PICTURE).first.wait_for()
     return page.eval_on_selector_all(PICTURE, DECODED)
 
 
-def test_a_forecaster_fills_a_backfill_and_reads_its_report(service, page):
-    run = start(page, service, "backfill", "backfill", Streams=STREAMS, Overlap=10)
+def test_a_forecaster_s_day(service, page):
+    artifact(page, service, "start")
+    startable = page.get_by_role("link", name="What can be started")
+    startable.wait_for()
+    shot(page, "start")
+    page.goto(startable.get_attribute("href"))
+    page.get_by_text("backfill").first.wait_for()
+    shot(page, "deployments")
+
+    open_form(page, service, "backfill", "backfill")
+    field(page, "Streams").locator("input").fill("0")
+    page.get_by_role("button", name="Submit").click()
+    refused = "'plan.streams'. Failure reason: 0 is less than the minimum of 1"
+    page.get_by_text(refused).first.wait_for()
+    shot(page, "backfill-refused")
+    field(page, "Streams").locator("input").fill(str(STREAMS))
+    field(page, "Dry Run").locator(".p-toggle__control").click()
+    shot(page, "backfill-form")
+    state = wait_for_end(service, submit(page, service, "backfill"))
+    assert state["message"].startswith("dry run: 241 cycles from 2000-01-01T00:00"), state
+    artifact(page, service, f"dry-run-{DATASET}-etkf")
+    page.get_by_text("241 cycles").first.wait_for()
+    shot(page, "dry-run")
+
+    open_form(page, service, "backfill", "backfill")
+    field(page, "Streams").locator("input").fill(str(STREAMS))
+    run = submit(page, service, "backfill")
     page.goto(f"{service}/runs/flow-run/{run}")
     page.get_by_text("Beginning flow run 'backfill-ring-etkf'").wait_for(timeout=1e3 * PATIENCE)
     shot(page, "backfill-run")
@@ -185,13 +216,8 @@ def test_a_forecaster_fills_a_backfill_and_reads_its_report(service, page):
     page.reload()
     page.get_by_text("Completed").first.wait_for()
     shot(page, "backfill-completed")
-
-    state = wait_for_end(service, start_by_hand(service, "report", "daily"))
-    assert state["name"] == "Completed", state
-    drawn = pictures(page, service, "calibration-ring")
-    shot(page, "report")
-    assert len(drawn) >= 5
-    assert all(width > 300 and height > 100 for width, height in drawn), drawn
+    other = start_by_hand(service, "backfill", "backfill", OTHER, plan={"streams": STREAMS})
+    assert wait_for_end(service, other)["name"] == "Completed"
 
     state = wait_for_end(service, start_by_hand(service, "monitor", "watch"))
     assert state["name"] == "Completed", state
@@ -200,13 +226,33 @@ def test_a_forecaster_fills_a_backfill_and_reads_its_report(service, page):
     assert height > 200
     shot(page, "dashboard")
 
+    state = wait_for_end(service, start_by_hand(service, "report", "daily"))
+    assert state["name"] == "Completed", state
+    drawn = pictures(page, service, "calibration-ring")
+    shot(page, "report")
+    assert len(drawn) >= 5
+    assert all(width > 300 and height > 100 for width, height in drawn), drawn
+    look_at_the_analyses(page)
 
-def test_the_form_refuses_what_is_out_of_range(service, page):
-    found = httpx.get(f"{service}/api/deployments/name/backfill/backfill", timeout=60).json()
-    page.goto(f"{service}/deployments/deployment/{found['id']}/run")
-    field(page, "Streams").locator("input").fill("0")
-    page.get_by_role("button", name="Submit").click()
-    page.get_by_text(
-        "'plan.streams'. Failure reason: 0 is less than the minimum of 1"
-    ).first.wait_for()
-    shot(page, "backfill-refused")
+
+def look_at_the_analyses(page: Page) -> None:
+    """From the report to a date, a point's series, and another method beside it."""
+    page.goto(page.get_by_role("link", name="Look at the analyses").first.get_attribute("href"))
+    page.get_by_text("cycle 241 of 241").wait_for()
+    page.get_by_label("Date (UTC)", exact=True).fill("2000-01-20T07:00")
+    page.keyboard.press("Enter")
+    page.get_by_text("cycle 78 of 241").wait_for()
+    box = page.locator("canvas").first.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_url("**point=**")
+    page.get_by_label("Its method").select_option(OTHER)
+    page.get_by_label("Second picture").select_option(label="analysis mean")
+    page.wait_for_url(f"**other_method={OTHER}**")
+    for theme in ("default", "dark"):
+        for width in (1400, 850):
+            page.set_viewport_size({"width": width, "height": 1400})
+            page.goto(page.url.partition("&theme=")[0] + f"&theme={theme}")
+            page.get_by_text("cycle 78 of 241").wait_for()
+            page.locator("canvas").nth(3).wait_for()
+            page.wait_for_load_state("networkidle")
+            shot(page, f"analyses-of-the-service-{theme}-{width}")

@@ -22,10 +22,12 @@ class Catalogue:
 
     Attributes:
         place: folder or prefix of the data sets, whose stores lie below them.
+        root: folder of all runs, in which trained weights are.
         alone: the store of one experiment, looked at instead.
     """
 
     place: Location
+    root: Path
     alone: Location | None = None
 
     def experiments(self) -> Mapping[str, tuple[str, ...]]:
@@ -90,8 +92,8 @@ def catalogue_of(named: str | None, root: Path) -> tuple[Catalogue, str, str]:
                 "one of the stores beside it."
             )
         dataset, _, label = str(record["name"]).partition("/")
-        return Catalogue(place, store), dataset, label
-    found = Catalogue(place)
+        return Catalogue(place, root, store), dataset, label
+    found = Catalogue(place, root)
     there = found.experiments()
     dataset, _, label = text.partition("/")
     if dataset and dataset not in there:

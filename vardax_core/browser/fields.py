@@ -6,8 +6,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from vardax_core.browser.opened import NothingToShowError, Opened, Scale, scale_of
+from vardax_core.browser.opened import NothingToShowError, Opened
 from vardax_core.browser.view import QUANTITIES, Layer
+from vardax_core.calibration.plots.scale import Scale, scale_of
 
 Colouring = Literal["value", "spread", "centred"]
 CENTRED = ("increment", "error")

@@ -8,13 +8,13 @@ from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, HoverTool, LinearColorMapper, Range1d
 from bokeh.plotting import figure
 
-from vardax_core.browser.coast import coastlines
 from vardax_core.browser.fields import Shown, limits
 from vardax_core.browser.look import CHOSEN, PALETTES, Look
 from vardax_core.browser.observed import REFUSED, USED, WITHHELD
-from vardax_core.browser.opened import Scale
 from vardax_core.browser.raster import Raster
 from vardax_core.browser.style import NARROW, bar_of_colours, columns_of, dress, toolbar, tooltips
+from vardax_core.calibration.plots.coast import coastlines
+from vardax_core.calibration.plots.scale import Scale
 
 MARKERS = {USED: "circle", WITHHELD: "diamond", REFUSED: "x"}
 """How observations are drawn, by what became of them."""

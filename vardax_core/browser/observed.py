@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from vardax_core.browser.opened import Opened, scale_of
+from vardax_core.browser.opened import Opened
+from vardax_core.calibration.plots.scale import scale_of
 from vardax_core.data.recipe_sections import CHANNEL
 from vardax_core.data.reports import PLATFORM
 from vardax_core.notebook.innovations import DEPARTURES, observed_name
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
+from vardax_core.state.coordinates import LATITUDE, LONGITUDE
 
 USED, WITHHELD, REFUSED = "used", "withheld", "refused"
 WORDS = {
@@ -24,6 +26,7 @@ WORDS = {
     QualityCode.NOT_ARRIVED: "not used: it had not arrived",
     QualityCode.WITHHELD: "withheld, to verify the analysis",
     QualityCode.SUPERSEDED: "replaced by a later report",
+    QualityCode.REJECTED: "refused: the reject list names it",
 }
 """What the code of an observation means."""
 COLUMNS = ("time", "x", "y", "value", "innovation", "residual", "quality", "platform", "fate")
@@ -113,10 +116,13 @@ def _column(
     opened: Opened, observations: xr.Dataset, axis: int, shape: tuple[int, int]
 ) -> np.ndarray:
     """Coordinate of every value along a dimension of the state."""
-    dim = opened.dims[axis]
+    curved = opened.places
+    dim = opened.dims[axis] if curved is None else (LATITUDE, LONGITUDE)[axis]
     if dim in observations:
         return np.broadcast_to(observations[dim].to_numpy().astype(float), shape)
     index = observations["grid_index"].to_numpy().astype(int) % int(np.prod(opened.shape))
+    if curved is not None:
+        return np.broadcast_to(curved[axis].ravel()[index], shape)
     along = np.unravel_index(index, opened.shape)[axis]
     return np.broadcast_to(opened.along(dim)[along], shape)
 

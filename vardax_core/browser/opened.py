@@ -1,53 +1,18 @@
 """One experiment as it stands: its times, its grid, and its parts, which are read when needed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from vardax_core.browser.raster import Raster, raster_of
+from vardax_core.browser.raster import Raster, curved_places, raster_of
 from vardax_core.store import ExperimentStore, Location, StructureError
-
-CELSIUS = 273.15
-_TEMPERATURE = "temperature"
 
 
 class NothingToShowError(ValueError):
     """What is asked for is not in the store, or cannot be drawn."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How numbers of a variable are shown.
-
-    Attributes:
-        units: what people use.
-        offset: what is taken off a value, and not off a difference.
-    """
-
-    units: str
-    offset: float = 0.0
-
-    @property
-    def label(self) -> str:
-        """The unit in brackets; nothing where it is 1."""
-        return "" if self.units in ("", "1") else f" [{self.units}]"
-
-
-def scale_of(attrs: Mapping[str, object]) -> Scale:
-    """Degrees Celsius for temperatures in kelvin, and else the unit that the store says.
-
-    Arguments:
-        attrs: CF attributes of the variable.
-    """
-    units = str(attrs.get("units", "1"))
-    named = f"{attrs.get('standard_name', '')} {attrs.get('long_name', '')}".lower()
-    if units == "K" and _TEMPERATURE in named and "difference" not in named:
-        return Scale("°C", CELSIUS)
-    return Scale(units)
 
 
 class Opened:
@@ -131,6 +96,11 @@ class Opened:
                 "in a notebook with vardax.open and draw a part of it."
             )
         return raster_of(self.analysis, self.dims)
+
+    @cached_property
+    def places(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Latitude and longitude of every point of a curvilinear grid, None of others."""
+        return curved_places(self.analysis, self.dims)
 
     def along(self, dim: str) -> Float[np.ndarray, " point"]:
         """Coordinate along a dimension of the state, counted from 0 where it has no numbers."""

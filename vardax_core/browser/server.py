@@ -60,8 +60,8 @@ def visitor(catalogue: Catalogue, start: View, links: Links) -> Callable[[], Any
             title="vardax: analyses",
             theme="dark" if dark else "default",
             header=[theme],
-            sidebar=made.sidebar(),
-            main=made.main(),
+            sidebar=[made.sidebar()],
+            main=[made.main()],
             sidebar_width=250,
             header_background="#0B3954",
         )

@@ -17,9 +17,10 @@ from vardax_core.browser.fields import Shown, difference, field, limits, truth
 from vardax_core.browser.look import Look
 from vardax_core.browser.maps import Map
 from vardax_core.browser.observed import observed
-from vardax_core.browser.opened import NothingToShowError, Opened, scale_of
+from vardax_core.browser.opened import NothingToShowError, Opened
 from vardax_core.browser.series import Series, around, hovmoeller, series
 from vardax_core.browser.view import Layer, View
+from vardax_core.calibration.plots.scale import scale_of
 
 KEPT = 64
 """Results of reading that are held on to."""

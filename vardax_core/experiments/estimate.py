@@ -32,11 +32,13 @@ class Estimate:
     def __str__(self) -> str:
         if not self.cycles:
             return f"nothing to do: {counted(self.there, 'cycle')} are in the store already"
-        size = "an unknown size" if self.bytes is None else f"about {self.bytes / 1e6:.1f} MB"
         first, last = (str(time)[:16] for time in (self.first, self.last))
+        said = f"{counted(self.cycles, 'cycle')} from {first} to {last}"
+        if self.bytes is None:
+            return f"{said}; none is in the store yet, so that their size is not known"
         return (
-            f"{counted(self.cycles, 'cycle')} from {first} to {last}, {size}; "
-            f"{counted(self.there, 'cycle')} are in the store and stay as they are"
+            f"{said}, about {self.bytes / 1e6:.1f} MB; {counted(self.there, 'cycle')} are in the "
+            "store and stay as they are"
         )
 
 

@@ -14,6 +14,7 @@ from vardax_core.calibration.plots import (
     point_series,
     section,
 )
+from vardax_core.calibration.plots.scale import scale_of
 from vardax_core.calibration.report import Panel
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.recipe_sections import CHANNEL
@@ -55,11 +56,12 @@ def _truth_panels(
         number: of the channel.
     """
     recipe, variable = experiment.recipe, experiment.recipe.variables[number]
-    name, units = variable.name, variable.units
-    times = last["time"].to_numpy()
+    name, scale = variable.name, scale_of(last[variable.name].attrs)
+    units, times = scale.units, last["time"].to_numpy()
     suffix = f"-{name.lower()}" if number else ""
-    truth = store.dataset("nature_run")[name].sel(time=times)
-    background = store.dataset("background")[name].sel(time=times)
+    last = last.assign({n: last[n] - scale.offset for n in (name, f"{name}_mean")})
+    truth = store.dataset("nature_run")[name].sel(time=times) - scale.offset
+    background = store.dataset("background")[name].sel(time=times) - scale.offset
     when = str(times[-1].astype("datetime64[m]"))
     shape = tuple(truth.sizes[dim] for dim in recipe.state_dims)
     size = int(np.prod(shape))
@@ -67,7 +69,7 @@ def _truth_panels(
     own = index // size == number
     stations = index[own] % size
     observed = store.dataset("observations")[recipe.observed.name].sel(time=times).to_numpy()
-    observed = observed[:, own]
+    observed = observed[:, own] - scale.offset
     held_out = np.setdiff1d(np.arange(size), stations)
     point = int(held_out[len(held_out) // 2]) if held_out.size else size // 2
     series = _series(recipe.state_dims, last, truth, background, name, point, shape)
@@ -162,14 +164,15 @@ def _observed_panel(
         analysis[f"{name}_{which}"].transpose(*dims).to_numpy().astype(float)
         for which in ("mean", "spread")
     )
+    scale = scale_of(analysis[name].attrs)
     background = store.dataset("background")[name].sel(time=when).mean("member")
     places, codes = observed_places(store, recipe, when)
     mine = observed_of(store.dataset("observations").sel(time=when), recipe, number)
     innovations = store.dataset("innovations").sel(time=when)
     used = mine & ((codes == QualityCode.KEPT) | (codes == QualityCode.WITHHELD))
     panel = ObservedMap(
-        background=background.transpose(*dims).to_numpy().astype(float),
-        analysis=mean,
+        background=background.transpose(*dims).to_numpy().astype(float) - scale.offset,
+        analysis=mean - scale.offset,
         spread=spread,
         grid=experiment.space(store).grid,
         places=places[used],
@@ -182,7 +185,7 @@ def _observed_panel(
         "Analysis, spread and increment of a cycle; the observations that were used, by O-B, and "
         "those that were withheld, by O-A."
     )
-    figure = observed_map(panel, units=variable.units, variable=name)
+    figure = observed_map(panel, units=scale.units, variable=name)
     return Panel(f"map-{name.lower()}" if number else "map", caption, figure)
 
 

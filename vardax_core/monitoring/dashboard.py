@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vardax_core.calibration.plots.latest import InnovationSeries, LatestState, latest
+from vardax_core.calibration.plots.scale import scale_of
 from vardax_core.calibration.plots.style import png_bytes
 from vardax_core.calibration.score_definitions import divide
 from vardax_core.experiments.experiment import Experiment
@@ -30,7 +31,7 @@ def latest_picture(
 ) -> Figure | None:
     """The last analysis and the innovations before it; None while there is no cycle.
 
-    Of the fields it reads mean and spread of one cycle, and no ensemble.
+    Of the fields it reads mean, spread and background of one cycle.
     """
     if not len(situation.cycles):
         return None
@@ -39,7 +40,7 @@ def latest_picture(
     analysis = store.dataset("analysis").isel(time=-1)
     when = analysis["time"].to_numpy()
     dims, grid = recipe.state_dims, experiment.space(store).grid
-    positions = np.moveaxis(np.asarray(grid.positions()), -1, 0)
+    scale = scale_of(analysis[name].attrs)
     observations = store.dataset("observations").sel(time=when)
     values = observations[recipe.observed.name].to_numpy().astype(float)
     superseded = observations[QUALITY_CONTROL].to_numpy() == QualityCode.SUPERSEDED
@@ -54,16 +55,20 @@ def latest_picture(
         analysis[f"{name}_{which}"].transpose(*dims).to_numpy().astype(float)
         for which in ("mean", "spread")
     )
+    background = store.dataset("background")[name].isel(time=-1).mean("member")
+    departures = store.dataset("innovations")["background_departure"].isel(time=-1)
     state = LatestState(
-        mean=mean,
+        mean=mean - scale.offset,
         spread=spread,
-        positions=dict(zip(dims, positions, strict=True)),
-        aspect=grid.aspect(),
+        background=background.transpose(*dims).to_numpy().astype(float) - scale.offset,
+        grid=grid,
+        dims=tuple(dims),
         observed=places[there],
-        values=values[there],
+        values=values[there] - scale.offset,
+        departures=departures.to_numpy().astype(float)[there],
         title=f"{recipe.variable.long_name}, {when.astype('datetime64[m]')!s} UTC",
     )
-    return latest(state, _innovations(situation), units=recipe.variable.units, variable=name)
+    return latest(state, _innovations(situation), units=scale.units, variable=name)
 
 
 def _innovations(situation: Situation) -> InnovationSeries:
@@ -81,7 +86,7 @@ def _innovations(situation: Situation) -> InnovationSeries:
 def findings_table(findings: Sequence[Finding]) -> str:
     """All findings as a Markdown table, the worst first."""
     lines = [
-        "| | check | found | soft limits | hard limits | cycle |",
+        "| | check | found | warning unless | error unless | cycle |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for finding in sorted(findings, key=lambda f: -f.severity):

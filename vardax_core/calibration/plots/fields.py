@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from vardax_core.calibration.plots.coarse import as_drawn
+from vardax_core.calibration.plots.coast import coastlines
 from vardax_core.calibration.plots.style import (
     ANALYSIS,
     BACKGROUND,
@@ -98,6 +99,13 @@ def limits_of(*fields: np.ndarray) -> tuple[float, float]:
         return 0.0, 1.0
     lowest, highest = float(values.min()), float(values.max())
     return (lowest, highest) if highest > lowest else (lowest - 0.5, highest + 0.5)
+
+
+def reach_of(*fields: np.ndarray) -> float:
+    """The size that 98 % of some numbers are within; limits of colours whose middle is zero."""
+    values = np.abs(np.concatenate([np.ravel(field) for field in fields]))
+    values = values[np.isfinite(values)]
+    return max(float(np.quantile(values, 0.98)), 1e-12) if values.size else 1.0
 
 
 def _degrees(positive: str, negative: str) -> FuncFormatter:
@@ -210,9 +218,19 @@ def map_axes(
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     if grid.axis_unit == "degrees":
+        _draw_coast(axes)
         axes.xaxis.set_major_formatter(_degrees("E", "W"))
         axes.yaxis.set_major_formatter(_degrees("N", "S"))
     return mesh
+
+
+def _draw_coast(axes: Axes) -> None:
+    """Coastlines behind everything but the field, which leave the edges of the map as they are."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    for x, y in zip(*coastlines(left, bottom, right, top, fine=False), strict=True):
+        axes.plot(x, y, color=INK, linewidth=0.6, zorder=1.5)
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
 
 
 def _draw_series(axes: Axes, series: PointSeries, label: str) -> None:

@@ -7,8 +7,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from vardax_core.calibration.plots.coarse import as_drawn
-from vardax_core.calibration.plots.fields import Z90
+from vardax_core.calibration.plots.fields import Z90, limits_of, map_axes, reach_of
 from vardax_core.calibration.plots.style import (
     ANALYSIS,
     INK,
@@ -20,6 +19,10 @@ from vardax_core.calibration.plots.style import (
     say_empty,
     unit_label,
 )
+from vardax_core.state.grids import AbstractGrid
+
+MARK = 14.0
+"""Area of the mark of an observation, in square points."""
 
 
 @dataclass(frozen=True)
@@ -27,20 +30,24 @@ class LatestState:
     """The last analysis, in the unit of the state.
 
     Attributes:
-        mean, spread: on one or two dimensions.
-        positions: coordinates of every point along each dimension, by its name, in order.
-        aspect: length on a map of one unit of the first coordinate over one of the second.
+        mean, spread, background: on one or two dimensions; means of the members, and their spread
+            after the analysis.
+        grid: where the points are.
+        dims: names of its dimensions, in order.
         observed: places of the observations that were there, one column for each dimension.
         values: the observed values.
+        departures: O-B of each; NaN where it is not known.
         title: variable and time.
     """
 
     mean: Float[np.ndarray, "*state"]
     spread: Float[np.ndarray, "*state"]
-    positions: dict[str, np.ndarray]
-    aspect: float
+    background: Float[np.ndarray, "*state"]
+    grid: AbstractGrid
+    dims: tuple[str, ...]
     observed: Float[np.ndarray, "obs dim"]
     values: Float[np.ndarray, " obs"]
+    departures: Float[np.ndarray, " obs"]
     title: str
 
 
@@ -62,22 +69,23 @@ class InnovationSeries:
 def latest(
     state: LatestState, innovations: InnovationSeries, *, units: str, variable: str
 ) -> Figure:
-    """The last analysis as a line with its 90 % band or as maps of mean and spread, and below it
-    the size of O-B by cycle."""
-    figure = new_figure(9.5, 6.0 if state.mean.ndim == 1 else 7.2)
+    """The last analysis as a line with its 90 % band, or as maps of mean, spread and increment with
+    the observations coloured by O-B; and below it the size of O-B by cycle."""
+    line = state.mean.ndim == 1
+    figure = new_figure(9.5 if line else 12.0, 6.0 if line else 7.2)
     figure.suptitle(state.title, fontsize=11, fontweight="bold", color=INK, x=0.01, ha="left")
     above, below = figure.subfigures(2, 1, height_ratios=[3, 2])
     label = unit_label(variable, units)
-    if state.mean.ndim == 1:
+    if line:
         _line(above.subplots(), state, label)
     else:
-        _maps(above.subplots(1, 2, sharex=True, sharey=True), above, state, label)
-    _innovations(below.subplots(), innovations, unit_label("root mean square", units))
+        _maps(above.subplots(1, 3, sharex=True, sharey=True), above, state, label)
+    _innovations(below.subplots(), innovations, unit_label("O-B, root mean square", units))
     return figure
 
 
 def _line(axes: Axes, state: LatestState, label: str) -> None:
-    ((name, position),) = state.positions.items()
+    (name,), position = state.dims, np.asarray(state.grid.positions())[..., 0]
     half = Z90 * state.spread
     axes.fill_between(
         *(position, state.mean - half, state.mean + half),
@@ -102,33 +110,28 @@ def _line(axes: Axes, state: LatestState, label: str) -> None:
     axes.set_ylim(lowest, highest + 0.16 * (highest - lowest))
 
 
-def _maps(pair: np.ndarray, figure: FigureBase, state: LatestState, label: str) -> None:
-    (row, rows), (column, columns) = state.positions.items()
-    along, across = rows, columns
-    if rows.ndim == 1:
-        along, across = np.meshgrid(rows, columns, indexing="ij")
+def _maps(three: np.ndarray, figure: FigureBase, state: LatestState, label: str) -> None:
+    increment = state.mean - state.background
+    reach = reach_of(increment, state.departures)
     for axes, field, title, colours in (
-        (pair[0], state.mean, "analysis mean", "viridis"),
-        (pair[1], state.spread, "analysis spread", "cividis"),
+        (three[0], state.mean, "analysis mean", ("viridis", *limits_of(state.mean))),
+        (three[1], state.spread, "analysis spread", ("cividis", *limits_of(state.spread))),
+        (three[2], increment, "increment (A-B), dots O-B", ("RdBu_r", -reach, reach)),
     ):
-        drawn = as_drawn(along, across, field)
-        mesh = axes.pcolormesh(
-            *(drawn.columns, drawn.rows, drawn.field),
-            shading="nearest",
-            rasterized=True,
-            cmap=colours,
-        )
-        dress(axes, title=title, x=column, y=row if axes is pair[0] else "", grid="")
-        axes.set_aspect(state.aspect)
-        if len(state.observed):
-            axes.plot(
-                *(state.observed[:, 1], state.observed[:, 0], "o"),
-                markersize=2.4,
-                markerfacecolor="white",
-                markeredgecolor="black",
-                markeredgewidth=0.5,
+        mesh = map_axes(axes, state.grid, field, *colours)
+        dress(axes, title=title, grid="")
+        known = np.isfinite(state.departures)
+        if axes is three[2] and known.any():
+            places = state.observed[known]
+            axes.scatter(
+                *(places[:, 1], places[:, 0], MARK, state.departures[known]),
+                cmap="RdBu_r",
+                vmin=-reach,
+                vmax=reach,
+                linewidths=0.5,
+                edgecolors="black",
             )
-        bar = figure.colorbar(mesh, ax=axes, aspect=30, pad=0.02)
+        bar = figure.colorbar(mesh, ax=axes, location="bottom", aspect=30, pad=0.02)
         bar.set_label(label, fontsize=9, color=INK)
         bar.ax.tick_params(labelsize=8, colors=INK)
         bar.outline.set_visible(False)
@@ -143,7 +146,7 @@ def _innovations(axes: Axes, innovations: InnovationSeries, label: str) -> None:
         *(innovations.times, innovations.expected, "--"),
         color=INK,
         linewidth=1.2,
-        label="expected of HBH' + R",
+        label="expected from spread and observation errors",
     )
     missing = np.isnan(innovations.measured)
     if missing.any():

