@@ -72,7 +72,7 @@ def test_a_date_a_click_and_another_method(address, chromium):
         page.wait_for_url("**point=**")
         page.get_by_label("Its method").select_option("two")
         page.get_by_label("Second picture").select_option(label="analysis mean")
-        page.wait_for_url("**other_method=two**")
+        page.wait_for_url("**other=analysis&other_method=two**")
         said = page.url
         SHOTS.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=SHOTS / "analyses.png")

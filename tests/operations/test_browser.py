@@ -247,7 +247,7 @@ def look_at_the_analyses(page: Page) -> None:
     page.wait_for_url("**point=**")
     page.get_by_label("Its method").select_option(OTHER)
     page.get_by_label("Second picture").select_option(label="analysis mean")
-    page.wait_for_url(f"**other_method={OTHER}**")
+    page.wait_for_url(f"**other=analysis&other_method={OTHER}**")
     for theme in ("default", "dark"):
         for width in (1400, 850):
             page.set_viewport_size({"width": width, "height": 1400})

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -113,13 +114,17 @@ class Page:
             "member", "other_time", "difference", "fates", "date", "cycle",
         )  # fmt: skip
         for name in named:
-            getattr(self, name).param.watch(lambda event, name=name: self._asked(name), "value")
+            getattr(self, name).param.watch(partial(self._changed, name), "value")
 
-    def _asked(self, name: str) -> None:
+    def _changed(self, name: str, event: Any) -> None:
+        """A control has another value; what that means is worked out one change after another."""
+        if not self._filling:
+            # Panel tells of some changes without the document's lock, which Bokeh's models need.
+            pn.state.execute(partial(self._asked, name, event.new), schedule=True)
+
+    def _asked(self, name: str, value: Any) -> None:
         """A visitor has changed a control."""
-        if self._filling:
-            return
-        view, value = self._stage.view, getattr(self, name).value
+        view = self._stage.view
         match name:
             case "dataset":
                 view = View(dataset=value)
@@ -141,8 +146,7 @@ class Page:
             case _:
                 view = view.changed(**{name: value})
         self._faults = ()
-        # Panel tells of some changes without the document's lock, which Bokeh's own models need.
-        pn.state.execute(lambda: self.go(view), schedule=True)
+        self.go(view)
 
     def go(self, view: View) -> None:
         """Show a view, and write it into the controls and the address."""
