@@ -2,12 +2,14 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 
 import pytest
 import typer
 import yaml
+from typer.testing import CliRunner
 
 from flows import answers
 from flows.cli import app
@@ -18,6 +20,15 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 NAMES = re.compile(r"`((?:vardax_core|flows|deployments|benchmarks|tests)/[\w./-]+)`")
 DOTTED = re.compile(r"^::: ([\w.]+)$", re.MULTILINE)
+LOOKS = [
+    words.split()
+    for words in re.findall(
+        r"^vardax ((?:datasets|methods|models|operators|sources).*)$",
+        (DOCS / "index.md").read_text(),
+        re.MULTILINE,
+    )
+]
+"""Commands that need no store."""
 LINKS = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 
@@ -84,14 +95,21 @@ def test_every_command_has_its_schema_on_the_page():
     assert found == {name: kind.__name__.lower() for name, kind in answers.COMMANDS.items()}
 
 
-@pytest.mark.parametrize("page", ["index.md", "json.md"])
+@pytest.mark.parametrize("page", ["index.md", "json.md", "first-twin.md", "own-track.md"])
 def test_the_command_line_takes_every_command(page):
     for block in re.findall(r"```sh\n(.*?)```", (DOCS / page).read_text(), re.DOTALL):
         for line in block.strip().split("\n"):
-            program, *words = line.split()
+            program, *words = shlex.split(line)
             if program == "vardax":
                 command = typer.main.get_command(app).commands[words[0]]
                 assert command.make_context(words[0], words[1:]).args == []
+
+
+@pytest.mark.parametrize("words", LOOKS, ids=" ".join)
+def test_what_there_is_is_listed(words):
+    result = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.strip().split("\n")) > 2
 
 
 def test_the_scoreboard_is_what_was_measured():
