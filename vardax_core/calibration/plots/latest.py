@@ -7,7 +7,13 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
-from vardax_core.calibration.plots.fields import Z90, limits_of, map_axes, reach_of
+from vardax_core.calibration.plots.fields import (
+    FEW_STATIONS,
+    Z90,
+    limits_of,
+    map_axes,
+    reach_of,
+)
 from vardax_core.calibration.plots.style import (
     ANALYSIS,
     INK,
@@ -128,7 +134,7 @@ def _maps(three: np.ndarray, figure: FigureBase, state: LatestState, label: str)
                 cmap="RdBu_r",
                 vmin=-reach,
                 vmax=reach,
-                linewidths=0.5,
+                linewidths=0.5 if known.sum() <= FEW_STATIONS else 0.0,
                 edgecolors="black",
             )
         bar = figure.colorbar(mesh, ax=axes, location="bottom", aspect=30, pad=0.02)
