@@ -134,7 +134,7 @@ def _maps(three: np.ndarray, figure: FigureBase, state: LatestState, label: str)
                 cmap="RdBu_r",
                 vmin=-reach,
                 vmax=reach,
-                linewidths=0.5 if known.sum() <= FEW_STATIONS else 0.0,
+                linewidths=0.5 if known.sum() <= FEW_STATIONS else 0.15,
                 edgecolors="black",
             )
         bar = figure.colorbar(mesh, ax=axes, location="bottom", aspect=30, pad=0.02)
