@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import Field, JsonValue
 
 from flows.answers_base import Answer, Number, Text
+from flows.answers_watch import BesideAnswer, RelistAnswer, ReplayAnswer, WorthAnswer
 from flows.answers_why import Explained
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -347,6 +348,10 @@ COMMANDS: Mapping[str, type[Answer]] = {
     "hold": Held,
     "release": Held,
     "why": Explained,
+    "worth": WorthAnswer,
+    "beside": BesideAnswer,
+    "replay": ReplayAnswer,
+    "relist": RelistAnswer,
     "open": Opened,
     "export": Exported,
     "thin": Thinned,

@@ -15,6 +15,7 @@ from flows import (
     cli_operations,
     cli_stores,
     cli_study,
+    cli_watch,
     cli_why,
 )
 from flows.cli_common import ExitCode, Root, exit_codes, fail, place_of_root
@@ -231,6 +232,7 @@ for group in (
     cli_deploy,
     cli_stores,
     cli_why,
+    cli_watch,
 ):
     app.add_typer(group.app)
 

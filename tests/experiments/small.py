@@ -4,6 +4,7 @@ It is also a program: `python small.py ROOT MOMENT` catches up the amortized exp
 ROOT and dies by SIGKILL at the moment that MOMENT names, or not at all.
 """
 
+import dataclasses
 import functools
 import itertools
 import os
@@ -88,6 +89,24 @@ def ingested_store(made: Experiment, ingested: Ingested | None = None) -> Experi
         store = made.create_store(ingested)
     made.append_observations(store, ingested)
     return store
+
+
+def with_noise(root: Path, *, seed: int) -> tuple[Experiment, ExperimentStore]:
+    """500 cycles of a ring of 40 whose stations 30 to 39 report noise of the climate's size, with
+    the error that this would have."""
+    values = recipe(size=40, seed=seed).model_dump(mode="json")
+    values["period"]["end"], values["burn_in"] = "2000-05-04T18:00:00Z", 40
+    values["observation"]["seed"] = seed
+    options = {"radius": 4.0, "inflation": 1.06}
+    chosen = ExperimentSettings(method="letkf", members=12, options=options)
+    made = Experiment(validate_recipe(values, "small"), chosen, root)
+    observed = ingest(made.recipe)
+    told = observed.observations.copy(deep=True)
+    noise = np.random.default_rng(seed).normal(2.3, 3.6, told["x"][:, 30:].shape)
+    told["x"][:, 30:], told["x_error"][:, 30:] = noise.astype(np.float32), 4.0
+    store = ingested_store(made, dataclasses.replace(observed, observations=told))
+    catch_up(made, store)
+    return made, store
 
 
 def catch_up(made: Experiment, store: ExperimentStore, until: str | None = None) -> list:

@@ -117,6 +117,8 @@ def with_rejected(
     platforms: Int[np.ndarray, "time column"],
     names: Sequence[str],
     entries: Iterable[Rejection],
+    *,
+    withheld: bool = False,
 ) -> Int[np.ndarray, "time column"]:
     """Quality codes in which what a list rejects has the code REJECTED.
 
@@ -128,13 +130,15 @@ def with_rejected(
         platforms: their numbers.
         names: of the platforms by number, with their streams.
         entries: of the list.
+        withheld: whether it lists what is withheld, for verification, which has the code WITHHELD.
     """
     found = codes.copy()
+    code = QualityCode.WITHHELD if withheld else QualityCode.REJECTED
     good = np.isin(codes, (QualityCode.KEPT, QualityCode.WITHHELD))
     for entry in entries:
         first, last = entry.span
         within = (minutes >= first) & (minutes <= last)
         meant = [number for number, name in enumerate(names) if entry.names(name)]
         rejected = good & within[:, None] & np.isin(platforms, meant)
-        found[rejected] = int(QualityCode.REJECTED)
+        found[rejected] = int(code)
     return found

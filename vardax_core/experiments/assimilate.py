@@ -13,9 +13,9 @@ from vardax_core.cycling.cycle import CycleOutput, CycleState
 from vardax_core.cycling.engine import Engine, SegmentInput
 from vardax_core.cycling.pipeline import overlapped
 from vardax_core.data.errors import PeriodError
-from vardax_core.data.rejected import list_record
 from vardax_core.data.timeaxis import from_minutes, to_minutes
 from vardax_core.data.window import cycle_times
+from vardax_core.experiments.circumstances import Circumstances
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.host_forecast import HostForecast
 from vardax_core.experiments.prepared import Prepared, experiment_key
@@ -29,6 +29,7 @@ from vardax_core.experiments.segments import (
 from vardax_core.experiments.watched import hold_if_implausible, said
 from vardax_core.store import ExperimentStore, SupersededError, Tip
 from vardax_core.store.experiment import OBSERVATIONS
+from vardax_core.store.repository import MAIN
 from vardax_core.store.store import MADE_FROM
 
 
@@ -155,7 +156,16 @@ class Assimilation:
         host: what makes the forecasts, where it is not the program.
     """
 
-    def __init__(self, experiment: Experiment, store: ExperimentStore, prepared: Prepared):
+    def __init__(
+        self,
+        experiment: Experiment,
+        store: ExperimentStore,
+        prepared: Prepared,
+        circumstances: Circumstances | None = None,
+    ):
+        """Arguments:
+        circumstances: what the cycles are made with; None for the usual.
+        """
         self.experiment = experiment
         self.store = store
         self.prepared = prepared
@@ -169,6 +179,7 @@ class Assimilation:
             experiment.settings,
             experiment.segment_length_of(store) if self.host is None else 1,
             prepared.program,
+            circumstances=circumstances,
         )
         self._form = StoredForm.of(
             store, experiment.recipe, experiment.settings.dtype, self._reader.width
@@ -202,7 +213,8 @@ class Assimilation:
             StorageError: if the file system refuses.
             HostForecastError: if a host model loses more than half of the members.
         """
-        made_from = {MADE_FROM: self._reader.snapshot, **list_record(self._reader.rejected)}
+        with_what = self._reader.circumstances.record(self.experiment.settings)
+        made_from = {MADE_FROM: self._reader.snapshot, **with_what}
         record = {**(metadata or {}), **provenance(self.experiment, self.prepared), **made_from}
         self._state = None
         self._committed = self.store.tip().last_time
@@ -261,7 +273,8 @@ class Assimilation:
     def _commit(self, started: _Started, record: Mapping[str, Any]) -> SegmentReport:
         times, seconds, forecast = started.times, started.seconds, self._reader.forecast
         output = on_host(started.output, len(times))
-        hold_if_implausible(self.experiment, times, output)
+        if self.store.branch == MAIN:
+            hold_if_implausible(self.experiment, times, output)
         flagged = int(np.sum(output.analysis.result != 0))
         before = self._committed
         with self.store.writer(wait=60.0) as writer:

@@ -22,7 +22,6 @@ from vardax_core.cycling.streams import (
     seam_between,
 )
 from vardax_core.data.channels import stacked
-from vardax_core.data.rejected import list_record
 from vardax_core.data.timeaxis import to_minutes
 from vardax_core.data.window import cycle_times
 from vardax_core.experiments.assimilate import CYCLE_GROUPS, provenance, segment_record
@@ -210,7 +209,8 @@ class Backfill:
             SupersededError: if another process runs the same streams.
             StoreBusyError, StorageError: see `Writer.append`.
         """
-        made_from = {MADE_FROM: self._reader.snapshot, **list_record(self._reader.rejected)}
+        with_what = self._reader.circumstances.record(self.experiment.settings)
+        made_from = {MADE_FROM: self._reader.snapshot, **with_what}
         record = {**(metadata or {}), **provenance(self.experiment, self._prepared), **made_from}
         self._group = None
         return overlapped(

@@ -1,6 +1,7 @@
 """Cycles that were made before their observations were revised, or with another reject list."""
 
 import numpy as np
+from jaxtyping import Bool
 
 from vardax_core.data.rejected import REJECT_LIST, Rejection, rejected_of
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
@@ -56,6 +57,14 @@ def relisted_cycles(
     An entry concerns the cycles whose window it reaches into. Of methods that carry members those
     that follow would differ too, and are not counted.
     """
+    concerned, differing = relisted(experiment, store)
+    return int(concerned.sum()), differing
+
+
+def relisted(
+    experiment: Experiment, store: ExperimentStore
+) -> tuple[Bool[np.ndarray, " cycle"], tuple[Rejection, ...]]:
+    """Which cycles those are; see `relisted_cycles`."""
     now = rejected_of(experiment.recipe.name)
     times = to_minutes(store.dataset("analysis")["time"].values)
     window = experiment.recipe.window
@@ -75,7 +84,7 @@ def relisted_cycles(
             concerned |= reached
             if reached.any() and entry not in differing:
                 differing.append(entry)
-    return int(concerned.sum()), tuple(differing)
+    return concerned, tuple(differing)
 
 
 def relisted_sentence(experiment: Experiment, store: ExperimentStore) -> str | None:
@@ -85,8 +94,8 @@ def relisted_sentence(experiment: Experiment, store: ExperimentStore) -> str | N
         return None
     return (
         f"{counted(count, 'cycle')} of {store.tip().cycles} were made with another reject list "
-        f"({'; '.join(entry.words for entry in entries)}); they stay as they are, and another root "
-        "makes them anew"
+        f"({'; '.join(entry.words for entry in entries)}); they stay as they are until "
+        "`vardax relist` makes them again"
     )
 
 

@@ -15,14 +15,16 @@ from vardax_core.cycling.cycle import CycleOutput, CycleProgram, CycleState
 from vardax_core.cycling.increments import IncrementState
 from vardax_core.cycling.smoother import SmoothingState
 from vardax_core.cycling.trust import TrustState
+from vardax_core.data.availability import as_known_at
 from vardax_core.data.channels import names_of, split_by, stacked
 from vardax_core.data.masks import frame_mask
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.rejected import rejected_of, with_rejected
+from vardax_core.data.rejected import with_rejected
 from vardax_core.data.reports import OWN_CODE, PLATFORM
 from vardax_core.data.space import state_grid
 from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
 from vardax_core.data.window import windows
+from vardax_core.experiments.circumstances import Circumstances
 from vardax_core.experiments.forecast_inputs import ForecastInputs
 from vardax_core.experiments.record_inputs import RecordInputs
 from vardax_core.experiments.settings import ExperimentSettings
@@ -43,7 +45,7 @@ class SegmentReader:
         settings: of the experiment; say what is in time, and the precision.
         length: cycles of a segment, padding included.
         snapshot: of the observations that are read, whatever is added to them meanwhile.
-        rejected: the reject list beside the recipe, as it was when the reader was made.
+        circumstances: the reject list as it was when the reader was made, and what was known.
         width: columns of the observations.
         forecast: gives the backgrounds where files hold them, or None.
 
@@ -61,19 +63,23 @@ class SegmentReader:
         *,
         even: bool = False,
         as_of: str | None = None,
+        circumstances: Circumstances | None = None,
     ):
         """Arguments:
         even: whether all segments are to have one shape.
         as_of: snapshot of the observations; None for the last one.
+        circumstances: None for the usual ones.
         """
         self.recipe = recipe
+        self.circumstances = circumstances or Circumstances.usual(recipe, settings)
+        settings = settings.model_copy(update={"cut_off": self.circumstances.cut_off})
         self.settings = settings
         self.length = length
         kept = store.observations
         self.snapshot = as_of or kept.tip(OBSERVATIONS).snapshot_id
         self._observations = kept.dataset(OBSERVATIONS, as_of=self.snapshot)
         self.width = int(self._observations.sizes[STATION])
-        if settings.cut_off is None:
+        if settings.cut_off is None and self.circumstances.moment is None:
             self._observations = self._observations.drop_vars("arrival_time")
         self._platforms = tuple(str(n) for n in store.arrays("platforms").get("name", ()))
         self._truth = self._records = None
@@ -83,7 +89,6 @@ class SegmentReader:
             self.forecast = ForecastInputs(recipe, settings, analysis)
         grid_shape = tuple(analysis.sizes[dim] for dim in recipe.state_dims)
         self._shape = recipe.state_shape(grid_shape)
-        self.rejected = rejected_of(recipe.name)
         if recipe.reported:
             grid = state_grid(analysis, recipe)
             self._records = RecordInputs(recipe, settings, grid, program, self.width, even=even)
@@ -115,8 +120,11 @@ class SegmentReader:
         rows = self._rows(times)
         dtype = np.dtype(self.settings.dtype)
         observations = self._in_precision(self._observations.isel(time=rows).load())
-        if self.rejected:
-            observations = self._without_rejected(observations)
+        made_with = self.circumstances
+        if made_with.moment is not None:
+            observations = as_known_at(observations, made_with.moment)
+        if made_with.rejected or made_with.withheld:
+            observations = self._with_codes(observations)
         if self._records is not None:
             arrays = self._records.of(observations, times)
         else:
@@ -136,8 +144,8 @@ class SegmentReader:
         )
         return padded | {"valid": np.arange(self.length) < len(times)}
 
-    def _without_rejected(self, observations: xr.Dataset) -> xr.Dataset:
-        """The same with the codes of the reject list."""
+    def _with_codes(self, observations: xr.Dataset) -> xr.Dataset:
+        """The same with the codes of what is rejected and of what is withheld."""
         numbers = np.arange(observations.sizes[STATION])
         names: tuple[str, ...] = tuple(map(str, numbers))
         platforms = np.broadcast_to(numbers, (observations.sizes["time"], numbers.size))
@@ -148,14 +156,20 @@ class SegmentReader:
         changed = {}
         for key in {QUALITY_CONTROL, OWN_CODE} & set(observations):
             before = observations[key].transpose("time", STATION)
-            found = with_rejected(before.to_numpy(), minutes, platforms, names, self.rejected)
-            changed[key] = before.copy(data=found)
+            place = minutes, platforms, names
+            found = with_rejected(before.to_numpy(), *place, self.circumstances.rejected)
+            hidden = self.circumstances.withheld
+            changed[key] = before.copy(data=with_rejected(found, *place, hidden, withheld=True))
         return observations.assign(changed)
 
     def _in_precision(self, observations: xr.Dataset) -> xr.Dataset:
         name = self.recipe.observed.name
         both = (name, f"{name}_error")
         return observations.assign({n: observations[n].astype(self.settings.dtype) for n in both})
+
+    def truth_of(self, times: np.ndarray) -> np.ndarray:
+        """The true states at some analysis times; NaN where they are not known."""
+        return self._truths(self._rows(times), times)
 
     def _truths(self, rows: slice, times: np.ndarray) -> np.ndarray:
         if self._truth is None:

@@ -71,6 +71,31 @@ class Branches:
             self.repository.create_branch(name + BASE, main)
             self.repository.create_branch(name, as_of or main)
 
+    def renew(self, name: str, fork: str) -> None:
+        """Let a branch be published over what readers have got since it was started.
+
+        Arguments:
+            name: of the branch.
+            fork: the snapshot that it was started at, after which it made every cycle again.
+
+        Raises:
+            BranchError: there is no such branch, or readers do not have that snapshot any more.
+            StorageError: the storage refuses.
+        """
+        with self.location.lock(60.0), storage_errors(self.location, "write to"):
+            if name not in self.names():
+                raise BranchError(f"{self.location} has no branch {name!r} to publish.")
+            main = self.repository.lookup_branch(MAIN)
+            if all(s.id != fork for s in self.repository.ancestry(snapshot_id=main)):
+                raise BranchError(
+                    f"{self.location}: branch {name!r} was started at {fork}, which is no part of "
+                    f"the history of {MAIN} any more. Give it up, and make its cycles again."
+                )
+            # A base that is missing for a moment, where this dies, is that of an outdated branch.
+            if name + BASE in self.repository.list_branches():
+                self.repository.delete_branch(name + BASE)
+            self.repository.create_branch(name + BASE, main)
+
     def outdated(self, name: str) -> bool:
         """Whether `main` has moved since a branch was started."""
         with storage_errors(self.location, "read"):
@@ -105,6 +130,9 @@ class Branches:
         if name not in self.names():
             raise BranchError(f"{self.location} has no branch {name!r} to publish.")
         with self.location.lock(60.0), storage_errors(self.location, "publish to"):
+            heads = self.repository.list_branches()
+            if name + BASE not in heads:
+                raise SupersededError(self.location, "the start of the branch", "none")
             base = self.repository.lookup_branch(name + BASE)
             now, branch = self.repository.lookup_branch(MAIN), self.repository.lookup_branch(name)
             if now != base:

@@ -1,0 +1,106 @@
+"""What the flows are called with that make cycles again, and set runs side by side."""
+
+from datetime import timedelta
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from flows.fields import Form
+from vardax_core.data.scalars import Instant, Interval
+from vardax_core.data.timeaxis import from_minutes, instant_to_minutes
+from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.rerun import RerunError
+from vardax_core.store import ExperimentStore
+
+
+class PeriodParameters(Form):
+    """A period of an experiment."""
+
+    since: Instant | None = Field(
+        None, description="First analysis time (UTC); empty: the first after the burn-in."
+    )
+    until: Instant | None = Field(
+        None, description="Last analysis time (UTC); empty: the last that is in the store."
+    )
+
+    def cycles(
+        self, experiment: Experiment, store: ExperimentStore
+    ) -> tuple[np.datetime64, np.datetime64]:
+        """First and last analysis time.
+
+        Raises:
+            RerunError: the store has no cycle in it.
+        """
+        times = store.dataset(store.cycle_group)["time"].values
+        wanted = times[experiment.recipe.burn_in :] if self.since is None else times
+        if self.since is not None:
+            wanted = wanted[wanted >= from_minutes(np.array([instant_to_minutes(self.since)]))[0]]
+        if self.until is not None:
+            wanted = wanted[wanted <= from_minutes(np.array([instant_to_minutes(self.until)]))[0]]
+        if not wanted.size:
+            span = f"those from {times[0]} to {times[-1]}" if times.size else "none"
+            raise RerunError(
+                f"{store.location}: expected cycles from {self.since or 'the end of the burn-in'} "
+                f"to {self.until or 'the last'}, but it has {span}; choose a period in that, or "
+                "run it on."
+            )
+        return wanted[0], wanted[-1]
+
+
+class WithheldParameters(PeriodParameters):
+    """What is withheld, and for which cycles."""
+
+    streams: tuple[str, ...] = Field((), description="Names of streams of observations.")
+    platforms: tuple[str, ...] = Field(
+        (),
+        description="Names of platforms; of simulated observations, numbers of stations, also as "
+        "0-19.",
+    )
+    keep: bool = Field(
+        False, description="Keep the cycles without them on their branch of the store."
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> "WithheldParameters":
+        if not (self.streams or self.platforms):
+            raise ValueError("name a stream or a platform that is to be withheld")
+        return self
+
+    def names(self, experiment: Experiment) -> tuple[str, ...]:
+        """Every platform, ranges of stations written out."""
+        if experiment.recipe.reported:
+            return self.platforms
+        found: list[str] = []
+        for text in self.platforms:
+            first, _, last = text.partition("-")
+            ends = (first, last or first)
+            if not all(end.strip().isdigit() for end in ends):
+                raise ValueError(
+                    f"platforms: expected numbers of stations, such as 7 or 0-19, got {text!r}."
+                )
+            found += map(str, range(int(ends[0]), int(ends[1]) + 1))
+        return tuple(found)
+
+
+class ReplayParameters(PeriodParameters):
+    """A moment at which analyses are to be as they would have been."""
+
+    moment: Instant = Field(
+        description="What arrived later (UTC) is not known, and what was corrected later is as it "
+        "was."
+    )
+    early: Interval = Field(
+        timedelta(hours=3),
+        description="Real time for which the early analyses wait, such as 3h; the late ones have "
+        "all that arrived by the moment.",
+    )
+
+
+class RelistParameters(Form):
+    """What is done with the cycles that a changed reject list concerns."""
+
+    publish: bool = Field(
+        False,
+        description="Make them what readers have. Without it they are made on a branch, and the "
+        "page shows the difference.",
+    )
