@@ -5,7 +5,8 @@ Clean Lorenz-96 cycles of a finite-size ETKF are looked at in every cycle by the
 small, or one of two streams of observations has a bias of a quarter of its error's standard
 deviation, which the filter assimilates. Then faults are put into single cycles of three
 systems, see `benchmarks/watching/faults.py`: the guard of increments must stop all of them, and
-next to nothing else; and half of the members are lost at random in each cycle.
+next to nothing else; and half of the members are lost at random in each cycle. At last streams of
+observations are withheld, see `benchmarks/watching/worth.py`.
 
     python benchmarks/watch.py
 """
@@ -21,6 +22,7 @@ import numpy as np
 from twins.learning import program_of
 from twins.settings import SETTINGS
 from watching.faults import SYSTEMS, clean, cost, half_lost, stopped
+from watching.worth import streams
 
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.calibration.anytime import Biased, SpreadTooLarge, SpreadTooSmall, watch
@@ -232,6 +234,7 @@ def main():
         bars.append((f"{label}: median error of when it began, cycles", row[2], DATE))
     bars += increments(figures, QUICK if options.quick else CLEAN, jax.random.fold_in(key, 7))
     bars += members(figures, *((2, 300) if options.quick else (8, 2000)), key)
+    bars += streams(figures, *((2, 300) if options.quick else (20, 1000)))
     share = figures["share_of_runs_with_an_alarm"]
     print(f"{options.runs} clean runs of {options.cycles} cycles: {100 * share:.1f} % ever alarm")
     rows = [

@@ -89,6 +89,11 @@ class Histories(RuleBasedStateMachine):
     def tip(self):
         return self.store.tip().snapshot_id
 
+    def any_snapshot(self, data):
+        """One by its number: names of snapshots are drawn at random."""
+        number = data.draw(st.integers(0, len(self.snapshots) - 1), label="snapshot")
+        return list(self.snapshots)[number]
+
     def moved(self, history):
         """Readers have another history."""
         self.main = history
@@ -113,7 +118,7 @@ class Histories(RuleBasedStateMachine):
     @rule(target=works, data=st.data())
     def start(self, data):
         self.made += 1
-        fork = data.draw(st.sampled_from(sorted(self.snapshots)), label="fork")
+        fork = self.any_snapshot(data)
         work = Work(f"work-{self.made}", fork, self.tip(), self.snapshots[fork])
         self.store.branches.start(work.name, as_of=fork)
         return work
@@ -185,8 +190,11 @@ class Histories(RuleBasedStateMachine):
         """Two days later, when all snapshots but those that a branch names have expired."""
         later = datetime.now(UTC) + timedelta(days=2)
         collect(self.store, keep=timedelta(days=1), now=later)
+        # What was read before is remembered, also where it is gone.
+        self.store = ExperimentStore.open(self.store.path)
         kept = {record.snapshot_id for record in self.store.history()}
         self.snapshots = {s: h for s, h in self.snapshots.items() if s in kept}
+        self.snapshots[self.tip()] = self.main
 
     @rule(reason=st.sampled_from(["storm", "fouled"]))
     def hold_it(self, reason):
@@ -211,10 +219,9 @@ class Histories(RuleBasedStateMachine):
     def a_branch_has_its_own(self, work):
         self.holds(self.store.on_branch(work.name), work.history)
 
-    @precondition(lambda self: self.snapshots)
     @rule(data=st.data())
     def what_readers_had_stays(self, data):
-        old = data.draw(st.sampled_from(sorted(self.snapshots)), label="as of")
+        old = self.any_snapshot(data)
         lists = self.snapshots[old].lists
         assert self.store.dataset("analysis", as_of=old).sizes["time"] == len(lists)
 
