@@ -14,6 +14,7 @@ from vardax_core.data.recipe import Recipe
 from vardax_core.data.recipe_sections import CHANNEL
 from vardax_core.data.reports import STREAM
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.state.units import squared_unit
 from vardax_core.store import ExperimentStore
 from vardax_core.store.errors import StoreError
 
@@ -178,7 +179,7 @@ def _by_truth(
     regions = region_names(experiment.space(first).grid, recipe.state_dims)
     for number, variable in enumerate(recipe.variables):
         both = [one.isel({CHANNEL: number}) if recipe.channels else one for one in found]
-        units, channel = f"({variable.units})^2", variable.name if recipe.channels else ""
+        units, channel = squared_unit(variable.units), variable.name if recipe.channels else ""
         for of, name in (("background", names[2]), ("analysis", names[1])):
             series = _means(both, name, names[0])
             if np.isfinite(series[0]).any():
@@ -209,7 +210,7 @@ def _by_records(
     found = [store.dataset("innovations").sel(time=times).load() for store in (first, second)]
     width = min(one.sizes["station"] for one in found)
     found = [one.isel(station=slice(width)) for one in found]
-    units = f"({recipe.observed.units})^2"
+    units = squared_unit(recipe.observed.units)
     for label, mine in streams_of(recipe, first, times, width).items():
         yield "observations", "background", label, units, _squares(found, "background", mine)
     held = np.all([_is_withheld(one) for one in found], axis=0)

@@ -14,6 +14,7 @@ from vardax_core.experiments.beside import Beside, Row
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.worth import Worth
 from vardax_core.files import write_atomically
+from vardax_core.state.units import squared_unit
 from vardax_core.store import ExperimentStore
 from vardax_core.words import counted
 
@@ -66,15 +67,15 @@ def write_beside(
     drawn = telling or (runs.rows[0] if runs.rows else None)
     channels = bool(experiment.recipe.channels)
     units, name = experiment.recipe.variable.units, experiment.recipe.variable.long_name
-    maps = [
-        _map(f"analysis mean, {name}", units, runs.maps.difference, runs.maps.half_width, channels)
-    ]
+    maps = [_map("analysis mean", units, runs.maps.difference, runs.maps.half_width, channels)]
     if runs.maps.gain is not None and runs.maps.gain_half_width is not None:
         gain = -runs.maps.gain
         half = runs.maps.gain_half_width
-        maps.append(_map("squared error of the analysis", f"({units})^2", gain, half, channels))
+        maps.append(
+            _map("squared error of the analysis", squared_unit(units), gain, half, channels)
+        )
     figure = difference_figure(
-        f"{runs.names[1]} - {runs.names[0]}",
+        f"{name}: second ({runs.names[1]}) - first ({runs.names[0]})",
         runs.times,
         np.full(runs.times.size, np.nan) if drawn is None else drawn.series,
         (np.nan, np.nan) if drawn is None else (drawn.found.low, drawn.found.high),
@@ -168,7 +169,7 @@ def _map(
 ) -> DifferenceMap:
     """Of the first channel where a state has several."""
     first = (mean[0], half_width[0]) if channels else (mean, half_width)
-    return DifferenceMap(f"mean difference: {what}", units, *first)
+    return DifferenceMap(what, units, *first)
 
 
 def beside_sentence(runs: Beside) -> str:

@@ -34,6 +34,7 @@ class Verdict(enum.StrEnum):
     USEFUL = "useful"
     HARMFUL = "harmful"
     NOT_SEEN = "of no worth that can be seen"
+    TOO_FEW = "not judged, of too few cycles"
 
 
 class NothingWithheldError(StoreError):
@@ -98,7 +99,10 @@ class Worth:
     @property
     def verdict(self) -> Verdict:
         """Whether the cycles lose without the observations."""
-        sign = self.telling.found.sign
+        found = self.telling.found
+        if not np.isfinite(found.low):
+            return Verdict.TOO_FEW
+        sign = found.sign
         return {1: Verdict.USEFUL, -1: Verdict.HARMFUL}.get(sign, Verdict.NOT_SEEN)
 
 

@@ -94,7 +94,7 @@ def _series(
     middle = [times[part[len(part) // 2]] for part in parts]
     axes.plot(
         np.array(middle), [series[part].mean() for part in parts], color=OKABE_ITO[0], marker="o",
-        markersize=3, linewidth=1, label="mean of a 20th of the period",
+        markersize=3, linewidth=1, label="mean of a part of the period",
     )  # fmt: skip
     if np.isfinite(interval).all():
         axes.axhspan(*interval, color=OKABE_ITO[1], alpha=0.25, label="95 % interval of the mean")
@@ -107,9 +107,9 @@ def _line(axes: Axes, grid: AbstractGrid, one: DifferenceMap) -> None:
     where = np.asarray(grid.positions())[..., 0]
     order = np.argsort(where)
     x, mean, half = where[order], one.mean[order], one.half_width[order]
-    axes.fill_between(
-        x, mean - half, mean + half, color=OKABE_ITO[1], alpha=0.25, label="95 % interval"
-    )
+    if np.isfinite(half).any():
+        label, colour = "95 % interval", OKABE_ITO[1]
+        axes.fill_between(x, mean - half, mean + half, color=colour, alpha=0.25, label=label)
     axes.plot(x, mean, color=OKABE_ITO[0], linewidth=1.2, label="mean")
     axes.axhline(0.0, color=INK, linewidth=0.8)
     name = unit_label("place", grid.axis_unit)
