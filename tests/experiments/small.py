@@ -92,8 +92,8 @@ def ingested_store(made: Experiment, ingested: Ingested | None = None) -> Experi
 
 
 def with_noise(root: Path, *, seed: int) -> tuple[Experiment, ExperimentStore]:
-    """500 cycles of a ring of 40 whose stations 30 to 39 report noise of the climate's size, with
-    the error that this would have."""
+    """500 cycles of a ring of 40 of which every fourth station, from 3 on, reports noise of the
+    climate's size, with the error that this would have."""
     values = recipe(size=40, seed=seed).model_dump(mode="json")
     values["period"]["end"], values["burn_in"] = "2000-05-04T18:00:00Z", 40
     values["observation"]["seed"] = seed
@@ -102,8 +102,8 @@ def with_noise(root: Path, *, seed: int) -> tuple[Experiment, ExperimentStore]:
     made = Experiment(validate_recipe(values, "small"), chosen, root)
     observed = ingest(made.recipe)
     told = observed.observations.copy(deep=True)
-    noise = np.random.default_rng(seed).normal(2.3, 3.6, told["x"][:, 30:].shape)
-    told["x"][:, 30:], told["x_error"][:, 30:] = noise.astype(np.float32), 4.0
+    noise = np.random.default_rng(seed).normal(2.3, 3.6, told["x"][:, 3::4].shape)
+    told["x"][:, 3::4], told["x_error"][:, 3::4] = noise.astype(np.float32), 4.0
     store = ingested_store(made, dataclasses.replace(observed, observations=told))
     catch_up(made, store)
     return made, store

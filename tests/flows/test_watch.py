@@ -34,6 +34,7 @@ def told(vardax):
 
 @pytest.mark.slow
 @pytest.mark.flows
+@pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("prefect_api")
 def test_what_is_made_again_is_shown_and_published_only_when_asked(told, vardax, tmp_path):
     told("assimilate", *LOOK)
