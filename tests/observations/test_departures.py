@@ -84,6 +84,8 @@ def test_the_mean_of_the_used_equivalents_varies_as_their_correlation_says(forme
     other = BACKGROUND.at[:, 3].set(BACKGROUND[::-1, 3])
     window = row(3.0, NAN, 3.0, NAN, NAN)
     np.testing.assert_allclose(Departures.of(OPERATOR, other, window).mean_variance, 0, atol=1e-12)
+    nothing = row(*[NAN] * 5)
+    assert Departures.of(OPERATOR, BACKGROUND, nothing).mean_variance == 0
 
 
 def test_residuals_by_hand(formed):
