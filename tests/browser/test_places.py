@@ -1,11 +1,10 @@
 """The browser on what is not a local store of a rectangular grid."""
 
-import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.browser import made
+from tests.object_store import empty_bucket
 from vardax_core.browser.catalogue import catalogue_of
 from vardax_core.browser.look import Look
 from vardax_core.browser.observed import observed
@@ -20,19 +19,8 @@ EVERY = ("used", "withheld", "refused")
 @pytest.fixture
 def bucket(monkeypatch):
     """An S3-compatible server in this process; the address of an empty bucket."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="looked-at")
-    yield "s3://looked-at/stores"
-    server.stop()
+    for url in empty_bucket(monkeypatch):
+        yield f"{url}/stores"
 
 
 def test_stores_of_an_object_store_are_shown(bucket, monkeypatch, tmp_path):

@@ -2,11 +2,10 @@ import os
 import subprocess
 import sys
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.experiments import small
+from tests.object_store import empty_bucket
 from tests.support import ROOT
 from vardax_core.data import ingest
 
@@ -25,19 +24,8 @@ def _short_segments(monkeypatch):
 @pytest.fixture
 def s3(monkeypatch):
     """The URL of an empty place on an S3-compatible server of this process."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="faults")
-    yield "s3://faults/stores"
-    server.stop()
+    for url in empty_bucket(monkeypatch):
+        yield f"{url}/stores"
 
 
 @pytest.fixture

@@ -1,12 +1,10 @@
 """A note beside the store holds an experiment, in a directory and in S3."""
 
-import uuid
 from datetime import UTC, datetime
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
+from tests.object_store import empty_bucket
 from vardax_core.store import NoteChangedError, location_of
 from vardax_core.store.hold import HoldError, held, hold, release
 
@@ -18,20 +16,8 @@ def location(request, tmp_path, monkeypatch):
     if request.param == "directory":
         yield location_of(tmp_path / "experiments" / "etkf")
         return
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    bucket = uuid.uuid4().hex  # the server's memory outlives it
-    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=bucket)
-    yield location_of(f"s3://{bucket}/stores/etkf")
-    server.stop()
+    for url in empty_bucket(monkeypatch):
+        yield location_of(f"{url}/stores/etkf")
 
 
 def test_a_hold_lasts_until_it_is_released(location):
