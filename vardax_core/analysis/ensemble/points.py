@@ -184,18 +184,18 @@ def moved_between(
     """Apply to the members of points in cells the weighted mean of the corners' transforms."""
     mean = jnp.mean(own, axis=-1, keepdims=True)
     cells, inside, channels, members = own.shape
-    anomalies, shares = own - mean, weights.astype(own.dtype)
-    changed = jnp.zeros_like(own)
-    for corner in range(matrices.shape[1]):
-        matrix = matrices[:, corner]
-        if matrix.shape[1] == 1:
-            rows = anomalies.reshape(cells, inside * channels, members)
-            each = product(rows, transposed(matrix[:, 0])).reshape(own.shape)
-        else:
-            each = product(anomalies.transpose(0, 2, 1, 3), transposed(matrix))
-            each = each.transpose(0, 2, 1, 3)
-        changed += shares[:, corner, :, None, None] * each
-    return mean + changed
+    corners, groups = matrices.shape[1:3]
+    shares = weights.astype(own.dtype).transpose(0, 2, 1)[:, :, None, :, None]
+    # One product of a cell for all its corners: anomalies times share, beside each other.
+    rows = (shares * (own - mean)[:, :, :, None]).reshape(
+        cells, inside, channels, corners * members
+    )
+    stacked = transposed(matrices).transpose(0, 2, 1, 3, 4)
+    stacked = stacked.reshape(cells, groups, corners * members, members)
+    if groups == 1:
+        rows = rows.reshape(cells, inside * channels, corners * members)
+        return mean + product(rows, stacked[:, 0]).reshape(own.shape)
+    return mean + product(rows.transpose(0, 2, 1, 3), stacked).transpose(0, 2, 1, 3)
 
 
 def _joined(
