@@ -34,7 +34,7 @@ WAVES = 400
 LENGTH = 18.0
 """Correlation length of the fields, in steps of the grid."""
 TRACK_SD, STATION_SD = 0.2, 0.3
-METHODS = ("climatology", "interpolation", "letkf")
+METHODS = ("climatology", "interpolation", "letkf", "amortized")
 MEMORY_GB = 6.0
 MINUTES = {"tracks": 40.0, "stations": 10.0}
 START = np.datetime64("2020-01-01T00:00:00")
@@ -161,6 +161,7 @@ def make_tracks(folder, step):
         "methods": {
             "climatology": {},
             "interpolation": {},
+            "amortized": {},
             "letkf": {"spacing": 3, "radius": float(round(12 * spacing)), "inflation": 1.02},
         },
     }
@@ -213,6 +214,7 @@ def make_stations(folder, step):
         "methods": {
             "climatology": {},
             "interpolation": {},
+            "amortized": {},
             "letkf": {"spacing": 3, "radius": float(round(12 * spacing)), "inflation": 1.02},
         },
     }
@@ -291,7 +293,8 @@ def measured(kind, step, folder, methods, environment, at_once):
         steps = {
             f"{kind} {what} {method}": [what, name, "-m", method]
             for method in methods
-            for what in ("train", "assimilate")
+            for what in ("train", "validate", "assimilate")
+            if what != "validate" or method == "amortized"
         } | {f"{kind} report": ["report", name, "-m", methods[-1]]}
     with (here / "log").open("a") as log:
         for title, words in steps.items():

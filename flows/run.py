@@ -48,11 +48,16 @@ def run(
     """
     tag_run(experiment)
     target.check(experiment.recipe())
-    chosen = experiment.beside(methods or usual_methods(experiment.recipe()))
+    recipe = experiment.recipe()
+    chosen = experiment.beside(methods or usual_methods(recipe))
+    for method in chosen:
+        experiment.of_method(method).experiment()
+    first = experiment.of_method(chosen[0])
+    changed = bool(called(ingest, first))
+    if not methods:
+        # What is usual may depend on how many points there are, which the data say.
+        chosen = experiment.beside(usual_methods(recipe, _points(first)))
     cases = [experiment.of_method(method) for method in chosen]
-    for each in cases:
-        each.experiment()
-    changed = bool(called(ingest, cases[0]))
     for each in cases:
         if each.experiment().needs_training:
             changed |= bool(called(train, each))
@@ -62,3 +67,8 @@ def run(
     comparison = called(report, experiment, chosen)
     summary = RunSummary(comparison, changed or comparison.new)
     return ended("done" if summary.changed else "up to date", summary)
+
+
+def _points(parameters: ExperimentParameters) -> int:
+    experiment = parameters.experiment()
+    return experiment.space(experiment.open_store()).grid.size

@@ -11,6 +11,7 @@ from tests.experiments import fields
 from vardax_core.data import ingest
 from vardax_core.experiments import settings
 from vardax_core.experiments.capacity import GridTooLargeError, require_memory
+from vardax_core.experiments.validation import validate
 from vardax_core.methods import fields_prior
 from vardax_core.methods.fields_prior import FieldsPrior
 from vardax_core.methods.priors import UnknownPriorError
@@ -77,11 +78,31 @@ def test_interpolation_of_stations_knows_its_error(tmp_path, monkeypatch):
     assert 0 < made.operator(store)(early.mean - first)[4] < near[4]
 
 
+@pytest.mark.slow
+def test_a_network_corrects_the_interpolation_of_a_large_grid(tmp_path, monkeypatch):
+    """Trained, judged by states that its siblings did not see, and cycled; no worse than what it
+    corrects, of which nothing is left where it gives zero."""
+    made, store, scores = cycled(tmp_path / "run", "amortized", monkeypatch, 0)
+    data = fields.field(cadence=180)
+    data.to_netcdf(tmp_path / "again.nc")
+    version = made.trained_version(made.training_run(tmp_path / "again.nc"))
+    held = version.manifest["metadata"]["held_out"]
+    assert held["number"] > 1000
+    assert held["low"] < 1.0
+    report = validate(made, path=tmp_path / "again.nc")
+    assert report.passed
+    assert "the interpolation" in " ".join(version.manifest["metadata"]["notes"])
+    assert (store.dataset("diagnostics")["result"] == 0).all()
+    _, _, of_first = cycled(tmp_path / "first", "interpolation", monkeypatch, 0)
+    assert scores["rmse"] < 1.05 * of_first["rmse"]
+    assert 0.7 < scores["spread_over_rmse"] < 1.4
+
+
 def test_what_needs_all_covariances_is_refused_by_memory_alone():
-    made = fields.experiment(fields.recipe(), fields.Path())
-    with pytest.raises(GridTooLargeError, match="interpolation or letkf"):
+    made = fields.experiment(fields.recipe(), fields.Path(), "oi")
+    with pytest.raises(GridTooLargeError, match="amortized, interpolation or letkf"):
         require_memory(made.recipe, made.settings, (241, 281), available=6e9)
-    for method in ("interpolation", "letkf", "climatology"):
+    for method in ("amortized", "interpolation", "letkf", "climatology"):
         other = fields.experiment(fields.recipe(), fields.Path(), method)
         require_memory(other.recipe, other.settings, (241, 281), available=6e9)
 

@@ -68,7 +68,7 @@ def require_memory(
         fitting, too_many = (middle, too_many) if fits else (fitting, middle)
     sizes = " x ".join(map(str, shape))
     what = f"the covariances between all {points} points of"
-    way = "take a method that does without them (interpolation or letkf), or "
+    way = "take a method that does without them (amortized, interpolation or letkf), or "
     if method.learns_locally(prior, points):
         what, way = f"the states of the training period on the {points} points of", "or "
     raise GridTooLargeError(

@@ -158,9 +158,12 @@ def available_methods(recipe: Recipe) -> tuple[str, ...]:
     return tuple(name for name in registered_methods() if lack_of(recipe, name) is None)
 
 
-def usual_methods(recipe: Recipe) -> tuple[str, ...]:
+def usual_methods(recipe: Recipe, points: int | None = None) -> tuple[str, ...]:
     """The methods that a run compares where none is named: those that the recipe names, or those
     that are usual.
+
+    Arguments:
+        points: of the grid; None where that is not known yet.
 
     Raises:
         RecipeError: if the recipe names a method or a setting that there is not, or one that it
@@ -175,7 +178,7 @@ def usual_methods(recipe: Recipe) -> tuple[str, ...]:
             require_method(recipe, method)
         return tuple(name for name in registered_methods() if name in recipe.methods)
     prior = prior_of(recipe)
-    return tuple(n for n in available_methods(recipe) if method_of(n).usual(prior))
+    return tuple(n for n in available_methods(recipe) if method_of(n).usual(prior, points))
 
 
 def main_method(recipe: Recipe) -> str:

@@ -13,7 +13,7 @@ from vardax_core.experiments.prepared import Prepared
 from vardax_core.experiments.problem import prior_of
 from vardax_core.experiments.trial import TrialPlan, judge_trial
 from vardax_core.experiments.twin_gates import judge_twin
-from vardax_core.experiments.withheld_gates import judge_withheld
+from vardax_core.experiments.withheld_gates import HELD_OUT, judge_withheld
 from vardax_core.methods.priors import Progress
 from vardax_core.store import ExperimentStore
 from vardax_core.training.promotion import gates_folder, require_proven
@@ -97,7 +97,7 @@ def validate(
     version = trained(experiment, path=path)
     if prior_of(experiment.recipe).simulates:
         found = judge_twin(experiment, twins)
-    elif experiment.recipe.reported:
+    elif experiment.recipe.reported or HELD_OUT in version.manifest["metadata"]:
         found = judge_withheld(version)
     else:
         found = judge_trial(experiment, path, trial, progress)

@@ -188,8 +188,12 @@ class AbstractMethod(BaseModel):
         """Whether it takes every observation for the value at a point, whatever the operator."""
         return False
 
-    def usual(self, prior: AbstractPrior) -> bool:
-        """Whether a run that names no methods has this one."""
+    def usual(self, prior: AbstractPrior, points: int | None = None) -> bool:
+        """Whether a run that names no methods has this one.
+
+        Arguments:
+            points: of the grid; None where that is not known yet.
+        """
         return False
 
     def carries_members(self, prior: AbstractPrior) -> bool:

@@ -16,7 +16,7 @@ class ClimatologyMethod(AbstractMethod):
     place: ClassVar[int] = 0
     channels: ClassVar[bool] = True
 
-    def usual(self, prior: AbstractPrior) -> bool:
+    def usual(self, prior: AbstractPrior, points: int | None = None) -> bool:
         return True
 
     def uses_background(self, prior: AbstractPrior) -> bool:

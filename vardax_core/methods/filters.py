@@ -44,7 +44,7 @@ class ETKFMethod(AbstractMethod):
         "the innovation and the ensemble's size",
     )
 
-    def usual(self, prior: AbstractPrior) -> bool:
+    def usual(self, prior: AbstractPrior, points: int | None = None) -> bool:
         return prior.simulates
 
     def carries_members(self, prior: AbstractPrior) -> bool:

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from pydantic import Field
 
 from vardax_core.analysis.base import AbstractAnalysisStep
@@ -12,6 +12,7 @@ from vardax_core.analysis.local.channels import ChannelInterpolation
 from vardax_core.analysis.local.covariance import SpaceTimeCovariance
 from vardax_core.analysis.local.stations import StationInterpolation
 from vardax_core.analysis.local.step import LocalInterpolation
+from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.methods.base import AbstractMethod, Assembly, Problem, Trained
 from vardax_core.methods.channels_prior import ChannelsPrior
@@ -56,8 +57,8 @@ class InterpolationMethod(AbstractMethod):
     def needs_points(self, prior: AbstractPrior) -> bool:
         return True
 
-    def usual(self, prior: AbstractPrior) -> bool:
-        return prior.reported
+    def usual(self, prior: AbstractPrior, points: int | None = None) -> bool:
+        return prior.reported or (points is not None and prior.is_local(points))
 
     def uses_background(self, prior: AbstractPrior) -> bool:
         return prior.recipe.forecast_files is not None
@@ -97,7 +98,7 @@ def local_interpolation(
         known.climatology,
         LocalCovariance(known.covariance, known.scale, jnp.ones((), jnp.float32)),
         known.errors[2],
-        _search(known.covariance, most, reach, sides),
+        search_of(known.covariance, most, reach, sides),
     )
 
 
@@ -109,20 +110,36 @@ def station_interpolation(
     Arguments:
         most, reach: settings of the method.
     """
-    known, window, stations = prior.local_covariance, problem.recipe.window, problem.stations
+    known, stations = prior.local_covariance, problem.stations
     assert stations is not None, "observations of fields are of stations"
     nothing = jnp.zeros((), jnp.float32)
-    search = _search(known.covariance, most, reach, ())
+    search = search_of(known.covariance, most, reach)
     unplaced = _unplaced(problem, prior.climatology, known, nothing, search)
-    offsets = np.arange(1 - window.times, 1) * duration_to_minutes(window.spacing)
     return StationInterpolation.of(
-        problem.operator, unplaced, problem.grid, stations, offsets, known.error_factor
+        problem.operator,
+        unplaced,
+        problem.grid,
+        stations,
+        window_offsets(problem.recipe),
+        known.error_factor,
     )
 
 
-def _search(
-    covariance: SpaceTimeCovariance, most: int, reach: float, sides: tuple[float, ...]
+def window_offsets(recipe: Recipe) -> Int[np.ndarray, " row"]:
+    """Minutes of the times of a window from the analysis, which is the last."""
+    window = recipe.window
+    return np.arange(1 - window.times, 1) * duration_to_minutes(window.spacing)
+
+
+def search_of(
+    covariance: SpaceTimeCovariance, most: int, reach: float, sides: tuple[float, ...] = ()
 ) -> Search:
+    """Which observations are looked for around a point.
+
+    Arguments:
+        most, reach: settings of the method.
+        sides: of boxes by which dense observations are thinned.
+    """
     lengths = np.asarray(covariance.lengths, np.float64)
     longest = float(lengths[np.isfinite(lengths)].max(initial=1.0))
     return Search(reach * longest, most, speed_of(covariance), sides)

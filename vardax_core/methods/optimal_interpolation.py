@@ -27,8 +27,8 @@ class OptimalInterpolationMethod(AbstractMethod):
     channels: ClassVar[bool] = True
     needs_covariance: ClassVar[bool] = True
 
-    def usual(self, prior: AbstractPrior) -> bool:
-        return prior.dense
+    def usual(self, prior: AbstractPrior, points: int | None = None) -> bool:
+        return prior.dense and (points is None or not prior.is_local(points))
 
     def build(self, problem: Problem, trained: Trained | None) -> Assembly:
         prior = problem.prior

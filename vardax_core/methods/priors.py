@@ -176,7 +176,8 @@ def no_dense_covariance(recipe: Recipe) -> UnknownPriorError:
     """The error of a prior of real observations that is asked for all covariances."""
     return UnknownPriorError(
         f"{recipe.name}: the covariances of all points with one another are not held where "
-        "observations are real or the grid is large; choose a local method: interpolation or letkf."
+        "observations are real or the grid is large; choose a local method: amortized, "
+        "interpolation or letkf."
     )
 
 

@@ -1,4 +1,4 @@
-"""The local interpolation of what stations at points of the grid see in a window."""
+"""A local analysis of what stations at points of the grid see in a window."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,8 @@ from vardax_core.types import Analysis, Observations
 
 
 class StationInterpolation(AbstractAnalysisStep):
-    """A `LocalInterpolation` whose records are the stations at every time of a window.
+    """A `LocalInterpolation`, or what corrects it, whose records are the stations at every time of
+    a window.
 
     Which of them are near a point is found once, for all cycles; one that is missing in a window
     is left out, and its place stays empty.
@@ -26,7 +27,7 @@ class StationInterpolation(AbstractAnalysisStep):
     """
 
     operator: AbstractObservationOperator
-    inner: LocalInterpolation
+    inner: AbstractAnalysisStep
     error_factor: Float[Array, ""]
 
     @classmethod

@@ -6,7 +6,7 @@ import equinox as eqx
 from pydantic import Field
 
 from vardax_core.analysis.base import AbstractAnalysisStep
-from vardax_core.methods.amortized import fields, grids, records, transform
+from vardax_core.methods.amortized import fields, grids, local_fields, records, transform
 from vardax_core.methods.base import (
     AbstractLearningMethod,
     Assembly,
@@ -25,7 +25,8 @@ class AmortizedMethod(AbstractLearningMethod):
     """Where a model simulates, a network transforms the ensemble locally, trained in its own cycle:
     on a ring it gives the gains, on other grids what a local transform with a climatological
     covariance leaves to choose. Where fields of the past are known, one corrects an interpolation
-    in space and time; where observations are real, one corrects their local interpolation.
+    in space and time, a local one if the grid is large; where observations are real, one corrects
+    their local interpolation.
 
     The radius is of the transform on grids, all other settings are of that on a ring.
     """
@@ -59,7 +60,7 @@ class AmortizedMethod(AbstractLearningMethod):
         "grid's unit of distance; by default that of letkf",
     )
 
-    def usual(self, prior: AbstractPrior) -> bool:
+    def usual(self, prior: AbstractPrior, points: int | None = None) -> bool:
         # The gates of a transform on a grid take an hour of cycles.
         return not prior.reported and not on_grid(prior)
 
@@ -109,12 +110,18 @@ class AmortizedMethod(AbstractLearningMethod):
             return grids.USUAL_STEPS
         return transform.USUAL_STEPS if prior.simulates else fields.USUAL_STEPS
 
+    def learns_locally(self, prior: AbstractPrior, points: int) -> bool:
+        return isinstance(prior, FieldsPrior) and prior.is_local(points)
+
     def memory(self, prior: AbstractPrior, points: int) -> float:
-        learns_fields = isinstance(prior, FieldsPrior)
-        return fields.memory(prior.recipe, points) if learns_fields else prior.memory(points)
+        if isinstance(prior, FieldsPrior) and not prior.is_local(points):
+            return fields.memory(prior.recipe, points)
+        return super().memory(prior, points)
 
     def prior_part(self, module: eqx.Module) -> eqx.Module | None:
-        return module.reference if isinstance(module, records.RecordCorrection) else None
+        if isinstance(module, records.RecordCorrection | local_fields.StationCorrection):
+            return module.reference
+        return None
 
     @property
     def shape(self) -> transform.TransformShape:
@@ -124,8 +131,11 @@ class AmortizedMethod(AbstractLearningMethod):
         )
 
     def learn(self, problem: Problem, training: TrainingSettings, progress: Progress) -> Learned:
-        if isinstance(problem.prior, FieldsPrior):
-            return fields.learn(problem.prior, training, progress)
+        prior = problem.prior
+        if isinstance(prior, FieldsPrior):
+            if prior.is_local(problem.grid.size):
+                return local_fields.learn(problem, prior, training, progress)
+            return fields.learn(prior, training, progress)
         if isinstance(problem.prior, ReportedPrior):
             return records.learn(problem, training, progress)
         if on_grid(problem.prior):
@@ -135,6 +145,8 @@ class AmortizedMethod(AbstractLearningMethod):
     def build(self, problem: Problem, trained: Trained | None) -> Assembly:
         assert trained is not None, "a method that learns is built from what it learned"
         if isinstance(problem.prior, FieldsPrior):
+            if isinstance(trained.module, local_fields.StationCorrection):
+                return local_fields.build(problem, problem.prior, trained.module)
             return fields.build(problem, trained)
         if isinstance(problem.prior, ReportedPrior):
             return records.build(problem, trained)
@@ -148,6 +160,7 @@ class AmortizedMethod(AbstractLearningMethod):
             transform.FACTORY: transform.build_network,
             grids.FACTORY: grids.build_network,
             fields.FACTORY: fields.analysis_like,
+            local_fields.FACTORY: local_fields.correction_like,
             records.FACTORY: records.correction_like,
         }
 
