@@ -129,15 +129,6 @@ def test_a_recipe_names_the_methods_that_a_run_compares_with_their_settings(tmp_
         ({"4dvarnet": {}}, "cannot be run with the method 4dvarnet"),
     ],
 )
-def test_what_is_usual_of_fields_hangs_on_how_many_points_there_are():
-    """Of a large grid nothing is compared that would need the covariances of all points."""
-    recipe = load_recipe("era5-t2m-uk")
-    assert usual_methods(recipe) == usual_methods(recipe, 1617)
-    assert "oi" in usual_methods(recipe)
-    assert "interpolation" not in usual_methods(recipe)
-    assert usual_methods(recipe, 67_721) == ("climatology", "interpolation", "amortized")
-
-
 def test_what_a_recipe_names_wrongly_is_not_passed_over(methods, told):
     values = small.recipe().model_dump(mode="json")
     with pytest.raises(RecipeError, match=told):
@@ -174,3 +165,12 @@ def test_an_entry_point_that_is_no_method_is_refused(plugged, value):
     plugged(value)
     with pytest.raises(PluginError, match=value):
         registered_methods()
+
+
+def test_what_is_usual_of_fields_hangs_on_how_many_points_there_are():
+    """Of a large grid nothing is compared that would need the covariances of all points."""
+    recipe = load_recipe("era5-t2m-uk")
+    assert usual_methods(recipe) == usual_methods(recipe, 1617)
+    assert "oi" in usual_methods(recipe)
+    assert "interpolation" not in usual_methods(recipe)
+    assert usual_methods(recipe, 67_721) == ("climatology", "interpolation", "amortized")
