@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import twin
 
@@ -41,7 +42,42 @@ def main(disk):
     with store.writer() as writer:
         twin.append(writer, 4, 8, n_state=WIDE)
     assert content_digest(store) == content_digest(whole)
+    stage_on_a_full_disk(store, disk)
     print("recovered")
+
+
+def stage_on_a_full_disk(store, disk):
+    """One who has staged what fits is not hurt by one whose rows do not fit."""
+    groups, times, _ = twin.segment(8, 16, n_state=WIDE)
+    store.branches.start("work")
+    work = store.on_branch("work")
+    with work.writer() as writer:
+        writer.grow(list(groups), times, metadata={})
+    pieces = [
+        [(times[part], {g: {n: v[part] for n, v in vs.items()} for g, vs in groups.items()})]
+        for part in (slice(0, 4), slice(4, 8))
+    ]
+    filler = disk / "filler"
+    with work.staged(pieces[0], put={}) as fitting:
+        files = list_files(store.path)
+        room = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+        filler.write_bytes(bytes(max(0, room - 150_000)))
+        with pytest.raises(StorageError) as caught, work.staged(pieces[1], put={}):
+            pass
+        assert caught.value.errno == errno.ENOSPC
+        assert files <= list_files(store.path)
+        filler.unlink()
+        with work.writer() as writer:
+            writer.commit(fitting, metadata={})
+    with work.staged(pieces[1], put={}) as rest, work.writer() as writer:
+        writer.commit(rest, metadata={})
+    store.branches.publish("work")
+    alike = twin.create(disk / "alike", n_state=WIDE)
+    with alike.writer() as writer:
+        twin.append(writer, 0, 16, n_state=WIDE)
+    assert np.array_equal(
+        store.dataset("analysis")["t2m"].values, alike.dataset("analysis")["t2m"].values
+    )
 
 
 if __name__ == "__main__":

@@ -95,8 +95,8 @@ def test_the_slower_of_two_commits_is_superseded(store):
 
 
 def test_full_disk_loses_nothing(tmp_path, run_twin):
-    """A private 3 MB file system, made in a user namespace so that no privilege is needed."""
-    mount = 'mount -t tmpfs -o size=3m tmpfs "$0" && exec "$@"'
+    """A private 6 MB file system, made in a user namespace so that no privilege is needed."""
+    mount = 'mount -t tmpfs -o size=6m tmpfs "$0" && exec "$@"'
     process = run_twin(
         tmp_path,
         script="full_disk.py",

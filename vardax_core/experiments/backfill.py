@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -28,6 +27,7 @@ from vardax_core.experiments.assimilate import CYCLE_GROUPS, provenance, segment
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.prepared import Prepared, experiment_key
 from vardax_core.experiments.segments import SegmentReader, StoredForm, restore_state
+from vardax_core.experiments.stream_commits import COMMIT_WAIT, commit_round
 from vardax_core.experiments.stream_progress import (
     STATE,
     STREAMS,
@@ -38,16 +38,11 @@ from vardax_core.experiments.stream_progress import (
     seams_of,
 )
 from vardax_core.experiments.watched import hold_if_implausible
-from vardax_core.store import ExperimentStore, SupersededError, Tip
+from vardax_core.store import ExperimentStore, Tip
 from vardax_core.store.store import MADE_FROM
-from vardax_core.words import counted
 
-COMMIT_WAIT = 600.0
-"""Seconds to wait for the commits of other groups."""
 GROW = "grow"
 """Kind of the commit that a work branch begins with."""
-COMMIT_ATTEMPTS = 50
-"""How often a commit is made again where storage without a lock took another group's first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -340,37 +335,10 @@ class Backfill:
             if self._reader.forecast is not None:
                 facts |= self._reader.forecast.record(together)
         metadata = {**record, **facts, "spin_up": spin_up}
-        for attempt in range(COMMIT_ATTEMPTS):
-            with work.writer(wait=COMMIT_WAIT) as writer:
-                stored = work.arrays(STREAMS, without=STATE)
-                self._refuse_overtaken(work, started.round, stored)
-                put = self._progress.record(
-                    started.round.group, started.round.spans, stored, state, seams
-                )
-                try:
-                    writer.fill(pieces, put={STREAMS: put}, metadata=metadata)
-                    break
-                except SupersededError:
-                    # Storage without a lock: another group was committed in between.
-                    if attempt == COMMIT_ATTEMPTS - 1:
-                        raise
-            time.sleep(random.uniform(0, 0.1 * (attempt + 1)))
+        stored = work.arrays(STREAMS, names=self._progress.names_of(started.round.group))
+        put = self._progress.record(started.round.group, started.round.spans, stored, state, seams)
+        commit_round(work, self._progress, started.round, pieces, put, metadata=metadata)
         return RoundReport(len(together), spin_up, flagged, started.seconds)
-
-    def _refuse_overtaken(
-        self, work: ExperimentStore, round: Round, stored: Mapping[str, np.ndarray]
-    ) -> None:
-        """Another process may have run the same streams, or joined them."""
-        if self.branch not in self.store.branches.names():
-            raise SupersededError(work.location, f"branch {self.branch}", "a joined backfill")
-        done = self._progress.done(stored)
-        for stream, span in zip(self.groups[round.group], round.spans, strict=True):
-            if span and done[stream.number] != span.start - stream.start:
-                raise SupersededError(
-                    work.location,
-                    f"{counted(span.start - stream.start, 'cycle')} of stream {stream.number}",
-                    counted(done[stream.number], "cycle"),
-                )
 
     def _seam_mean(self, stream: Stream, span: range, lane: CycleOutput) -> np.ndarray | None:
         """The analysis mean that the stream before is compared with, if this span has it."""

@@ -96,6 +96,14 @@ class StreamProgress:
         ]
         return [int(n) for n in np.concatenate(parts)]
 
+    def names_of_done(self, group: int) -> tuple[str, ...]:
+        """Names of the arrays that `done` needs for a group."""
+        return (*PLAN, _of(DONE, group))
+
+    def names_of(self, group: int) -> tuple[str, ...]:
+        """Names of the arrays that `record` needs."""
+        return (*self.names_of_done(group), _of(SEAM_MEAN, group))
+
     def seam_means(self, stored: Stored) -> np.ndarray:
         """Of each stream the analysis mean that the stream before is compared with."""
         return np.concatenate([stored[_of(SEAM_MEAN, n)] for n in range(len(self.groups))])

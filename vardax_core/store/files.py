@@ -55,6 +55,38 @@ def writer_lock(path: Path, wait: float) -> Iterator[None]:
         os.close(descriptor)
 
 
+def staging_path(path: Path) -> Path:
+    """The file beside the store at `path` that is locked while objects are staged."""
+    return path.with_name(f"{path.name}.staging")
+
+
+@contextmanager
+def staging_lock(path: Path, *, alone: bool) -> Iterator[bool]:
+    """Hold the staging lock of the store at `path`, which any number of processes share.
+
+    Args:
+        path: the store.
+        alone: whether to ask for it without others; nothing is waited for then.
+
+    Yields:
+        Whether it is held.
+
+    Raises:
+        StorageError: the lock file cannot be written.
+    """
+    with storage_errors(path, "lock"):
+        descriptor = os.open(staging_path(path), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def storage_errors(path: object, action: str) -> Iterator[None]:
     """Turn what the file system and icechunk raise into `StorageError`."""

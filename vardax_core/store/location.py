@@ -26,6 +26,7 @@ from vardax_core.store.files import (
     list_files,
     make_durable,
     replace_file,
+    staging_lock,
     storage_errors,
     writer_lock,
 )
@@ -61,6 +62,14 @@ class Location(abc.ABC):
         Raises:
             StoreBusyError: another process holds it after `wait` seconds.
         """
+
+    @abc.abstractmethod
+    def staging(self) -> AbstractContextManager[bool]:
+        """Keep objects that no snapshot names yet from `no_staging` elsewhere, in a block."""
+
+    @abc.abstractmethod
+    def no_staging(self) -> AbstractContextManager[bool]:
+        """Give True where nobody is `staging`, nor begins to before the block ends."""
 
     @abc.abstractmethod
     def make_durable(self) -> None:
@@ -140,6 +149,12 @@ class LocalLocation(Location):
         with storage_errors(self, "lock"):
             self._real.parent.mkdir(parents=True, exist_ok=True)
         return writer_lock(self._real, wait)
+
+    def staging(self) -> AbstractContextManager[bool]:
+        return staging_lock(self._real, alone=False)
+
+    def no_staging(self) -> AbstractContextManager[bool]:
+        return staging_lock(self._real, alone=True)
 
     def make_durable(self) -> None:
         make_durable(self.path)
@@ -223,6 +238,12 @@ class S3Location(Location):
 
     def lock(self, wait: float) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def staging(self) -> AbstractContextManager[bool]:
+        return nullcontext(True)
+
+    def no_staging(self) -> AbstractContextManager[bool]:
+        return nullcontext(False)
 
     def make_durable(self) -> None:
         """An object that S3 has acknowledged is durable."""

@@ -1,6 +1,6 @@
 """The experiment store: where an experiment's cycles are kept and read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +36,8 @@ from vardax_core.store.repository import (
     open_repository,
     read_tip,
 )
+from vardax_core.store.staging import Piece, Staged, staged
+from vardax_core.store.validate import WholeArrays
 from vardax_core.store.writer import Writer, open_writer
 
 OBSERVATION_STORE = "observation_store"
@@ -269,7 +271,12 @@ class ExperimentStore:
         return self.arrays("state") or None
 
     def arrays(
-        self, group: str, *, without: str | None = None, only: str = ""
+        self,
+        group: str,
+        *,
+        without: str | None = None,
+        only: str = "",
+        names: Sequence[str] | None = None,
     ) -> dict[str, np.ndarray]:
         """The arrays of a group without a time axis, read; empty where there is no such group.
 
@@ -277,6 +284,7 @@ class ExperimentStore:
             group: its name.
             without: arrays whose names begin so are left out.
             only: arrays whose names begin so are read.
+            names: of these those that are there are read, and none else is looked at.
         """
         if self._holder(group) is not self:
             return self.observations.arrays(group, without=without)
@@ -285,9 +293,10 @@ class ExperimentStore:
             if group not in root:
                 return {}
             found = zarr.open_group(root.store, path=group, mode="r")
+            arrays = found.arrays() if names is None else _named(found, names)
             return {
                 name: np.asarray(array[...])
-                for name, array in found.arrays()
+                for name, array in arrays
                 if name.startswith(only) and (without is None or not name.startswith(without))
             }
 
@@ -358,3 +367,19 @@ class ExperimentStore:
             StorageError: the file system refuses.
         """
         return open_writer(self.location, self.branch, wait, before_publish)
+
+    def staged(
+        self, pieces: Sequence[Piece], *, put: Mapping[str, WholeArrays]
+    ) -> AbstractContextManager[Staged]:
+        """What `Writer.fill` writes, encoded and written without the lock, for `Writer.commit`.
+
+        Raises:
+            StructureError, OverwriteError: see `Writer.fill`.
+            StorageError: the file system refuses.
+        """
+        return staged(self.location, self._repository, self.branch, pieces, put)
+
+
+def _named(group: zarr.Group, names: Sequence[str]) -> list[tuple[str, zarr.Array]]:
+    found = ((name, group.get(name)) for name in names)
+    return [(name, array) for name, array in found if isinstance(array, zarr.Array)]

@@ -1,10 +1,7 @@
 """The one writer of a store: every append is one commit, published by compare-and-swap."""
 
-import asyncio
-import errno
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import icechunk
@@ -16,33 +13,35 @@ from zarr.core.sync import sync
 from vardax_core.store.errors import OverwriteError, StorageError, StructureError, SupersededError
 from vardax_core.store.experiment import OBSERVATIONS
 from vardax_core.store.files import storage_errors
-from vardax_core.store.layout import ChunkPlan, default_fill_value
 from vardax_core.store.location import Location
-from vardax_core.store.objects import Objects, compressor
 from vardax_core.store.repository import (
     CYCLE_GROUP_ATTR,
     MAIN,
     Tip,
-    dimensions,
     instant,
     json_able,
     open_repository,
     read_tip,
+)
+from vardax_core.store.rows import write
+from vardax_core.store.staging import (
+    Piece,
+    Staged,
+    check_names,
+    check_pieces,
+    check_put,
+    drop_unreferenced,
+    is_full,
 )
 from vardax_core.store.validate import (
     Growth,
     Times,
     WholeArrays,
     check_append,
-    check_fill,
     check_growth,
     check_whole,
 )
 from vardax_core.store.widen import widen
-
-Piece = tuple[np.ndarray, Mapping[str, Mapping[str, np.ndarray]]]
-"""Consecutive times in minutes and, by group, all its variables at them."""
-_FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Writer:
@@ -101,13 +100,13 @@ class Writer:
             session = self._repository.writable_session(self._branch)
             root, changes = zarr.open_group(session.store, mode="r+"), list[str]()
             known = dict(root.groups())
-            self._check_names(known, [*groups, *replace])
+            check_names(self._location, known, [*groups, *replace])
             if revise and str(root.attrs[CYCLE_GROUP_ATTR]) != OBSERVATIONS:
                 self._refuse_main("revised")
             for dim, size in (widths or {}).items():
                 if widen(known.values(), dim, size):
                     changes.append(f"{dim} widened to {size}")
-            revised, words = self._check_pieces(known, revise)
+            revised, words = check_pieces(self._location, known, revise)
             growths, more = _check_groups(known, groups, times)
             growths, changes = revised + growths, [*changes, *words, *more]
             whole = {
@@ -129,7 +128,7 @@ class Writer:
         with storage_errors(self._location, "read"):
             session = self._repository.writable_session(self._branch)
             known = dict(zarr.open_group(session.store, mode="r+").groups())
-            self._check_names(known, list(names))
+            check_names(self._location, known, names)
             growths = [g for name in names for g in check_growth(known[name], name, times)]
         changes = [f"{name} grown by {len(times)}" for name in names]
         return self._commit(session, growths, {}, changes, metadata)
@@ -160,14 +159,26 @@ class Writer:
         with storage_errors(self._location, "read"):
             session = self._repository.writable_session(self._branch)
             known = dict(zarr.open_group(session.store, mode="r+").groups())
-            growths, changes = self._check_pieces(known, pieces)
-            self._check_names(known, [*put, *replace])
-            beside, whole = (
-                {name: check_whole(known[name], name, arrays) for name, arrays in given.items()}
-                for given in (put, replace)
-            )
+            growths, changes = check_pieces(self._location, known, pieces)
+            beside = check_put(self._location, known, put)
+            whole = check_put(self._location, known, replace)
         changes += [f"{name} replaced" for name in whole]
         return self._commit(session, growths, whole, changes, metadata, beside)
+
+    def commit(self, staged: Staged, *, metadata: Mapping[str, Any]) -> None:
+        """Commit what was written without the lock, as `fill` does.
+
+        Where others wrote the same objects meanwhile, it is written anew.
+
+        Raises:
+            SupersededError, StorageError: see `append`.
+        """
+        with storage_errors(self._location, "read"):
+            session = staged.on_tip()
+        if session is None:
+            self.fill(staged.pieces, put=staged.put, metadata=metadata)
+        else:
+            self._publish_changes(session, staged.changes, json_able(metadata, "commit metadata"))
 
     def rewrite(
         self, edit: Callable[[zarr.Group], None], *, message: str, metadata: Mapping[str, Any]
@@ -185,22 +196,6 @@ class Writer:
             edit(zarr.open_group(session.store, mode="r+"))
         return self._commit(session, [], {}, [message], metadata)
 
-    def _check_pieces(
-        self, known: Mapping[str, zarr.Group], pieces: Sequence[Piece]
-    ) -> tuple[list[Growth], list[str]]:
-        names = list(dict.fromkeys(name for _, groups in pieces for name in groups))
-        self._check_names(known, names)
-        growths: list[Growth] = []
-        for name in names:
-            growths += check_fill(
-                known[name],
-                name,
-                [(times, groups[name]) for times, groups in pieces if name in groups],
-            )
-        return growths, [
-            f"{instant(int(times[0]))} to {instant(int(times[-1]))} filled" for times, _ in pieces
-        ]
-
     def _refuse_main(self, what: str) -> None:
         if self._branch == MAIN:
             raise OverwriteError(
@@ -217,34 +212,38 @@ class Writer:
         metadata: dict[str, Any],
         beside: Mapping[str, Mapping[str, xr.DataArray]] | None = None,
     ) -> Tip:
+        try:
+            with storage_errors(self._location, "write to"):
+                sync(write(session.store, growths, whole, beside or {}))
+        except StorageError as error:
+            self._make_room(error)
+            raise
+        if session.has_uncommitted_changes:
+            self._publish_changes(session, changes, metadata)
+        return self._tip()
+
+    def _publish_changes(
+        self, session: icechunk.Session, changes: Sequence[str], metadata: dict[str, Any]
+    ) -> None:
         base = session.snapshot_id
         try:
             with storage_errors(self._location, "write to"):
-                sync(_write(session.store, growths, whole, beside or {}))
-                if not session.has_uncommitted_changes:
-                    return self._tip()
                 snapshot = session.flush("; ".join(changes), metadata)
                 self._location.make_durable()
             if self._before_publish is not None:
                 self._before_publish()
             self._publish(base, snapshot)
         except StorageError as error:
-            if error.errno in _FULL_DISK:
-                self._drop_unreferenced()
+            self._make_room(error)
             raise
-        return self._tip()
+
+    def _make_room(self, error: StorageError) -> None:
+        if is_full(error):
+            drop_unreferenced(self._location)
 
     def _tip(self) -> Tip:
         with storage_errors(self._location, "read"):
             return read_tip(self._repository, branch=self._branch)
-
-    def _check_names(self, known: Mapping[str, zarr.Group], names: list[str]) -> None:
-        unknown = sorted(set(names) - set(known))
-        if unknown:
-            raise StructureError(
-                f"{self._location} has no groups {unknown}; it has {sorted(known)}. Correct the "
-                "names, or declare the groups in the layout of a new store."
-            )
 
     def _publish(self, base: str, snapshot: str) -> None:
         with storage_errors(self._location, "publish to"):
@@ -256,11 +255,6 @@ class Writer:
                     raise SupersededError(self._location, base, now) from error
                 raise
             self._location.make_durable()
-
-    def _drop_unreferenced(self) -> None:
-        """Give back the space that the failed commit took."""
-        with suppress(icechunk.IcechunkError):
-            self._repository.garbage_collect(datetime.now(UTC))
 
 
 @contextmanager
@@ -289,71 +283,3 @@ def _check_groups(
             growths += growth
             message.append(f"{name} +{len(new)} to {instant(int(new[-1]))}")
     return growths, message
-
-
-async def _write(
-    store: icechunk.IcechunkStore,
-    growths: list[Growth],
-    whole: Mapping[str, Mapping[str, xr.DataArray]],
-    beside: Mapping[str, Mapping[str, xr.DataArray]],
-) -> None:
-    by_array: dict[str, list[Growth]] = {}
-    for growth in growths:
-        by_array.setdefault(growth.array.path, []).append(growth)
-    objects = Objects()
-    try:
-        await _all(_grow(objects, of_one_array) for of_one_array in by_array.values())
-    finally:
-        await objects.flush()
-    for name, arrays in (*whole.items(), *beside.items()):
-        group = await zarr.api.asynchronous.open_group(store, path=name, mode="r+")
-        there = {key: array async for key, array in group.arrays()}
-        if name in whole:
-            await _all(group.delitem(key) for key in there if key not in arrays)
-        await _all(_put(group, key, array, there.get(key)) for key, array in arrays.items())
-
-
-async def _all(tasks: Iterable[Awaitable[None]]) -> None:
-    """Run tasks side by side; the first error is raised after all have ended."""
-    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(outcome, BaseException):
-            raise outcome
-
-
-async def _grow(objects: Objects, growths: Sequence[Growth]) -> None:
-    """Write rows of one array one after another: two of them may share an object."""
-    for growth in growths:
-        stop = growth.start + growth.length
-        if stop > growth.array.shape[0]:
-            # The default would list every chunk of the array: commits would grow dearer with it.
-            shape = (stop, *growth.array.shape[1:])
-            await growth.array.resize(shape, delete_outside_chunks=False)
-        if growth.values is not None:
-            await objects.put_rows(growth.array, growth.start, growth.values)
-
-
-async def _put(
-    group: zarr.AsyncGroup, name: str, array: xr.DataArray, there: zarr.AsyncArray | None
-) -> None:
-    values = array.values
-    text = values.dtype.kind in "US"
-    attributes = json_able(array.attrs, f"attributes of {name!r}")
-    dims = [str(dim) for dim in array.dims]
-    same = there is not None and (
-        (there.shape, there.dtype) == (values.shape, values.dtype)
-        and (there.attrs, list(dimensions(zarr.Array(there)))) == (attributes, dims)
-    )
-    target = there
-    if target is None or not same:
-        target = await group.create_array(
-            name,
-            shape=values.shape,
-            chunks=ChunkPlan().whole(values.shape, values.dtype.itemsize),
-            dtype=str if text else values.dtype,
-            fill_value="" if text else default_fill_value(values.dtype),
-            compressors=None if text else compressor(),
-            attributes=attributes,
-            dimension_names=dims,
-            overwrite=True,
-        )
-    await target.setitem(..., values.astype(object) if text else values)
