@@ -103,6 +103,21 @@ def test_a_window_that_begins_before_the_fields_has_fewer_records():
     assert np.isfinite(np.asarray(found.pairs.views.increment)).all()
 
 
+def test_unusual_weather_is_larger_or_smaller_all_around():
+    """A factor on all that is seen around a target, and on what is asked for."""
+    usual = station_pairs(past(), windows(error_sd=(1e-6, 1e-6)), seed=6)
+    other = station_pairs(past(), windows(error_sd=(1e-6, 1e-6)), seed=6, unusual=0.5)
+    np.testing.assert_array_equal(other.points, usual.points)
+    value = np.asarray(usual.pairs.value)
+    factor = np.asarray(other.pairs.value) / value
+    assert factor.min() > 0
+    assert 0.3 < np.log(factor).std() < 0.7
+    increment = np.asarray(usual.pairs.views.increment)
+    clear = np.abs(increment) > 0.1
+    ratio = np.asarray(other.pairs.views.increment)[clear] / increment[clear]
+    np.testing.assert_allclose(ratio, factor[clear], rtol=0.05)
+
+
 def test_fields_without_a_value_are_refused():
     with pytest.raises(ValueError, match=r"none of \d+ values drawn from 40 states is finite"):
         station_pairs(past(lambda fields: fields * np.nan), windows(), seed=5)

@@ -1,16 +1,26 @@
 """A covariance in space and time of fields of a training period, without any of all points."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 from scipy.spatial import cKDTree
 
 from vardax_core.analysis.local.interpolation import LocalRecords
 from vardax_core.models.climatology import Climatology, slot_of
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.training.covariance_fit import CovarianceFit, fit_covariance
-from vardax_core.training.withheld import calibration_of, predict_withheld, withheld_neighbours
+from vardax_core.training.record_set import blocks_of
+from vardax_core.training.slots import slot_means
+from vardax_core.training.withheld import (
+    Predictions,
+    calibration_of,
+    joined,
+    predict_withheld,
+    withheld_neighbours,
+)
 
 PATCHES, PLACES, FEWEST = 8, 400, 64
 """Parts of the grid that stations are taken from, stations of all of them, and those that are taken
@@ -21,6 +31,8 @@ RUN = 8
 """States that follow each other."""
 CALIBRATED, NEAR = 2000, 40
 """Records that are withheld, in turn, to calibrate the spread, and those that predict each."""
+BLOCKS = 2
+"""Of the states, whose means are not known where they are predicted to calibrate the spread."""
 
 
 def fit_local_covariance(
@@ -58,14 +70,37 @@ def fit_local_covariance(
     place_key, error_key, fit_key, calibration_key = jax.random.split(key, 4)
     sd = np.linalg.norm(np.asarray(climatology.square_root), axis=-1)
     places = _places(grid, np.flatnonzero(sd > 0), stations, place_key)
-    records = _records(fields, times, climatology, sd, grid, places, error_sd, error_key)
+    mean = np.asarray(climatology.mean)
+    sites = _Sites(
+        fields.reshape(len(times), -1)[:, places],
+        times,
+        grid.embedded(grid.points()[places]),
+        sd.reshape(-1)[places],
+        error_sd,
+    )
+    normal = mean.reshape(len(mean), -1)[:, places]
+    everywhen = np.arange(len(times))
+    records = sites.records(everywhen, normal, RECORDS, key=error_key)
     fit = fit_covariance(records, errors_known=True, most=NEAR, key=fit_key)
+    parts = []
+    for number, block in enumerate(blocks_of(len(times), BLOCKS)):
+        k_error, k_chosen = jax.random.split(jax.random.fold_in(calibration_key, number))
+        # The mean of the days that are predicted is not known in a cycle.
+        without = normal if block.all() else sites.means(~block, normal)
+        seen = sites.records(everywhen[block], without, RECORDS // BLOCKS, key=k_error)
+        parts.append(_withheld(seen, fit, CALIBRATED // BLOCKS, key=k_chosen))
+    return fit.calibrated(calibration_of(joined(parts))), sd
+
+
+def _withheld(
+    records: LocalRecords, fit: CovarianceFit, most: int, *, key: PRNGKeyArray
+) -> Predictions:
+    """Predict some records, each from those of other stations."""
     usable = jnp.asarray(np.flatnonzero(np.asarray(records.mask)))
-    order = np.asarray(jax.random.permutation(calibration_key, usable))
-    chosen, groups = np.sort(order[:CALIBRATED]), np.asarray(records.platform)
+    chosen = np.sort(np.asarray(jax.random.permutation(key, usable))[:most])
+    groups = np.asarray(records.platform)
     neighbours = withheld_neighbours(records, chosen, groups, speed=fit.speed, most=NEAR)
-    found = predict_withheld(records, chosen, neighbours, fit.covariance, groups)
-    return fit.calibrated(calibration_of(found)), sd
+    return predict_withheld(records, chosen, neighbours, fit.covariance, groups)
 
 
 def _places(
@@ -80,33 +115,60 @@ def _places(
     return np.sort(drawn[np.unique(near)])
 
 
-def _records(
-    fields: Float[np.ndarray, "time *state"],
-    times: Int[np.ndarray, " time"],
-    climatology: Climatology,
-    sd: Float[np.ndarray, "*state"],
-    grid: AbstractGrid,
-    places: Int[np.ndarray, " place"],
-    error_sd: float,
-    key: PRNGKeyArray,
-) -> LocalRecords:
-    """What stations would have seen, over the local standard deviation, in runs of states."""
-    runs = np.array_split(np.arange(len(times)), max(1, len(times) // RUN))
-    wanted = max(1, min(len(runs), RECORDS // (RUN * len(places))))
-    kept = np.concatenate([runs[n * len(runs) // wanted] for n in range(wanted)])
-    local, mean = sd.reshape(-1)[places], np.asarray(climatology.mean)
-    slots = slot_of(times[kept], len(mean))
-    normal = mean.reshape(len(mean), -1)[np.ix_(slots, places)]
-    seen = (fields.reshape(len(times), -1)[np.ix_(kept, places)] - normal) / local
-    error = np.broadcast_to(error_sd / local, seen.shape)
-    noise = error * np.asarray(jax.random.normal(key, seen.shape))
-    straight = grid.embedded(grid.points()[places])
-    minutes = np.broadcast_to((times[kept] - times[kept[0]])[:, None], seen.shape)
-    number = np.broadcast_to(np.arange(len(places)), seen.shape)
-    return LocalRecords.of(
-        jnp.asarray((seen + noise).reshape(-1), jnp.float32),
-        jnp.asarray(error.reshape(-1), jnp.float32),
-        jnp.asarray(np.tile(straight, (len(kept), 1)), jnp.float32),
-        minutes=jnp.asarray(minutes.reshape(-1), jnp.float32),
-        platform=jnp.asarray(number.reshape(-1), jnp.int32),
-    )
+class _Sites(NamedTuple):
+    """The fields at some places.
+
+    Attributes:
+        values: NaN where missing.
+        times: of the states, minutes since `MINUTES_EPOCH`.
+        straight: where they are, in the embedding of the grid.
+        sd: local standard deviation.
+        error_sd: of observations, unit of the states.
+    """
+
+    values: Float[np.ndarray, "time place"]
+    times: Int[np.ndarray, " time"]
+    straight: Float[np.ndarray, "place straight"]
+    sd: Float[np.ndarray, " place"]
+    error_sd: float
+
+    def means(
+        self, rows: Bool[np.ndarray, " time"], otherwise: Float[np.ndarray, "slot place"]
+    ) -> Float[np.ndarray, "slot place"]:
+        """The mean of some states for each slot of the day; others where they have no value."""
+        found = slot_means(self.values[rows], self.times[rows], slots=len(otherwise))
+        return np.where(np.isfinite(found), found, otherwise)
+
+    def records(
+        self,
+        rows: Int[np.ndarray, " row"],
+        normal: Float[np.ndarray, "slot place"],
+        most: int,
+        *,
+        key: PRNGKeyArray,
+    ) -> LocalRecords:
+        """What stations would have seen, over the local standard deviation, in runs of states.
+
+        Arguments:
+            rows: numbers of the states, ascending.
+            normal: what the anomalies are from.
+            most: records, about.
+            key: of their errors.
+        """
+        count = len(self.sd)
+        runs = np.array_split(rows, max(1, len(rows) // RUN))
+        wanted = max(1, min(len(runs), most // (RUN * count)))
+        kept = np.concatenate([runs[n * len(runs) // wanted] for n in range(wanted)])
+        slots = slot_of(self.times[kept], len(normal))
+        seen = (self.values[kept] - normal[slots]) / self.sd
+        error = np.broadcast_to(self.error_sd / self.sd, seen.shape)
+        noise = error * np.asarray(jax.random.normal(key, seen.shape))
+        minutes = np.broadcast_to((self.times[kept] - self.times[kept[0]])[:, None], seen.shape)
+        number = np.broadcast_to(np.arange(count), seen.shape)
+        return LocalRecords.of(
+            jnp.asarray((seen + noise).reshape(-1), jnp.float32),
+            jnp.asarray(error.reshape(-1), jnp.float32),
+            jnp.asarray(np.tile(self.straight, (len(kept), 1)), jnp.float32),
+            minutes=jnp.asarray(minutes.reshape(-1), jnp.float32),
+            platform=jnp.asarray(number.reshape(-1), jnp.int32),
+        )

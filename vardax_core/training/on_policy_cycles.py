@@ -246,10 +246,15 @@ def start_anew(
     """
     departure = jnp.mean(background, axis=1) - truth
     rmse = jnp.sqrt(jnp.mean(departure**2, axis=tuple(range(1, departure.ndim))))
-    noise = jax.random.normal(key, background.shape, background.dtype)
-    fresh = truth[:, None] + error * noise
     good = rmse < diverged
-    return jnp.where(good.reshape(-1, *(1,) * (background.ndim - 1)), background, fresh)
+
+    def anew() -> Array:
+        noise = jax.random.normal(key, background.shape, background.dtype)
+        fresh = truth[:, None] + error * noise
+        return jnp.where(good.reshape(-1, *(1,) * (background.ndim - 1)), background, fresh)
+
+    # Hardly ever, and as many numbers as all members have are a tenth of a step.
+    return jax.lax.cond(jnp.all(good), lambda: background, anew)
 
 
 def thrown_off(
@@ -271,9 +276,13 @@ def thrown_off(
     k_which, k_kind, k_members, k_far = jax.random.split(key, 4)
     streams, members = background.shape[:2]
     shape = (streams, *(1,) * (background.ndim - 1))
-    climatological = truth[jax.random.randint(k_members, (streams, members), 0, streams)]
-    far = jax.random.uniform(k_far, shape, truth.dtype)
-    aside = background + far * (jnp.roll(truth, 1, axis=0) - truth)[:, None]
-    kind = jax.random.bernoulli(k_kind, 0.5, shape)
-    thrown = jnp.where(kind, climatological, aside)
-    return jnp.where(jax.random.bernoulli(k_which, probability, shape), thrown, background)
+    which = jax.random.bernoulli(k_which, probability, shape)
+
+    def thrown() -> Array:
+        climatological = truth[jax.random.randint(k_members, (streams, members), 0, streams)]
+        far = jax.random.uniform(k_far, shape, truth.dtype)
+        aside = background + far * (jnp.roll(truth, 1, axis=0) - truth)[:, None]
+        kind = jax.random.bernoulli(k_kind, 0.5, shape)
+        return jnp.where(which, jnp.where(kind, climatological, aside), background)
+
+    return jax.lax.cond(jnp.any(which), thrown, lambda: background)

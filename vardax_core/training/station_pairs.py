@@ -21,6 +21,9 @@ TARGETS = 1500
 """Of each network."""
 MOST_MISSING = 0.5
 """Largest share of the stations around a target that say nothing."""
+UNUSUAL = 0.4
+"""Standard deviation of the logarithm of a factor on the anomalies around a target, where weather
+is drawn that the fields do not have."""
 
 
 class PastFields(NamedTuple):
@@ -104,7 +107,9 @@ class StationPairs(NamedTuple):
     points: Int[np.ndarray, " target"]
 
 
-def station_pairs(known: PastFields, windows: Windows, *, seed: int) -> StationPairs:
+def station_pairs(
+    known: PastFields, windows: Windows, *, seed: int, unusual: float = 0.0
+) -> StationPairs:
     """Draw networks of stations, and points and states at which they are looked at.
 
     Networks have half, as many and twice as many stations as the recipe; around a target up to
@@ -114,12 +119,14 @@ def station_pairs(known: PastFields, windows: Windows, *, seed: int) -> StationP
         known: the fields.
         windows: how an analysis looks at stations.
         seed: of all that is drawn.
+        unusual: standard deviation of the logarithm of a factor on the anomalies of each target
+            and of the stations around it, see `UNUSUAL`; 0 for the fields as they are.
 
     Raises:
         ValueError: if no state and point has a value.
     """
     parts = [
-        _of_network(known, windows, density, np.random.default_rng([seed, number]))
+        _of_network(known, windows, density, unusual, np.random.default_rng([seed, number]))
         for number, density in enumerate(DENSITIES)
     ]
     pairs, rows, points = zip(*parts, strict=True)
@@ -127,7 +134,11 @@ def station_pairs(known: PastFields, windows: Windows, *, seed: int) -> StationP
 
 
 def _of_network(
-    known: PastFields, windows: Windows, density: float, rng: np.random.Generator
+    known: PastFields,
+    windows: Windows,
+    density: float,
+    unusual: float,
+    rng: np.random.Generator,
 ) -> StationPairs:
     inside = known.inside
     count = int(np.clip(round(density * windows.stations), 1, inside.size))
@@ -146,7 +157,8 @@ def _of_network(
     )
     near_points, offsets = stations[found.indices % count], windows.offsets[found.indices // count]
     seen_rows = known.rows_at(known.times[rows][:, None] + offsets)
-    seen = known.anomalies(seen_rows, near_points)
+    factor = np.exp(unusual * rng.normal(size=points.size))
+    seen = factor[:, None] * known.anomalies(seen_rows, near_points)
     missing = MOST_MISSING * rng.random((points.size, 1))
     near = found.near & np.isfinite(seen) & (rng.random(seen.shape) >= missing)
     error_sd = rng.uniform(*windows.error_sd)
@@ -171,7 +183,7 @@ def _of_network(
         known.covariance,
         jnp.asarray(seen, jnp.float32),
         jnp.asarray(known.place.reshape(-1)[points], jnp.float32),
-        jnp.asarray(known.anomalies(rows, points), jnp.float32),
+        jnp.asarray(factor * known.anomalies(rows, points), jnp.float32),
     )
     return StationPairs(pairs, rows, points)
 

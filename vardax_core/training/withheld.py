@@ -1,5 +1,6 @@
 """Predictions of withheld records, and the spread that they show to be right."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,6 +51,11 @@ class Predictions(NamedTuple):
         """Mean negative logarithm of the Gaussian density."""
         z = self.departures / self.sd
         return float(np.mean(0.5 * np.log(2 * np.pi) + np.log(self.sd) + 0.5 * z**2))
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions of several sets of records as one."""
+    return Predictions(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)

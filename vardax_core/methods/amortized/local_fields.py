@@ -30,7 +30,13 @@ from vardax_core.training.record_pairs import train_network
 from vardax_core.training.record_scores import HeldOut, held_out_scores
 from vardax_core.training.record_set import blocks_of
 from vardax_core.training.slots import UnfitPeriodError
-from vardax_core.training.station_pairs import PastFields, StationPairs, Windows, station_pairs
+from vardax_core.training.station_pairs import (
+    UNUSUAL,
+    PastFields,
+    StationPairs,
+    Windows,
+    station_pairs,
+)
 
 FACTORY = "station-correction"
 BLOCKS = 2
@@ -78,9 +84,12 @@ def learn(
         np.asarray(known.local.scale),
     )
     key = cycle_key(jax.random.key(training.seed), 0, Purpose.TRAINING)
-    drawn = station_pairs(past, _windows(problem, prior, known), seed=training.seed)
+    windows, seed = _windows(problem, prior, known), training.seed
+    drawn = station_pairs(past, windows, seed=seed)
+    unusual = station_pairs(past, windows, seed=seed + 1, unusual=UNUSUAL)
+    pairs = (drawn, unusual)
     siblings = []
-    for number, (held, made) in enumerate(_siblings(past, drawn, problem, steps, key=key), 1):
+    for number, (held, made) in enumerate(_siblings(past, pairs, problem, steps, key=key), 1):
         siblings.append((held, made.weights))
         progress(number * steps // parts, steps, {"loss": float(made.curve[-1, 0])})
     if not siblings:
@@ -89,7 +98,7 @@ def learn(
             "be held out; choose a longer one."
         )
     found = held_out_scores(drawn.pairs, siblings, drawn.points, drawn.rows)
-    made = train_network((drawn.pairs,), steps, key=jax.random.fold_in(key, 0))
+    made = train_network(tuple(each.pairs for each in pairs), steps, key=jax.random.fold_in(key, 0))
     progress(steps, steps, {"loss": float(made.curve[-1, 0])})
     network = made.weights if found.better else jax.tree.map(jnp.zeros_like, made.weights)
     return Learned(
@@ -166,20 +175,28 @@ def _windows(problem: Problem, prior: FieldsPrior, known: LocalFieldReference) -
 
 
 def _siblings(
-    past: PastFields, drawn: StationPairs, problem: Problem, steps: int, *, key: PRNGKeyArray
+    past: PastFields,
+    pairs: tuple[StationPairs, ...],
+    problem: Problem,
+    steps: int,
+    *,
+    key: PRNGKeyArray,
 ) -> list[tuple[np.ndarray, TrainedWeights]]:
-    """For each block of states, the pairs there, and weights that were trained without them."""
+    """For each block of states, the first pairs there, and weights that were trained without it."""
     earliest = past.times + int(window_offsets(problem.recipe)[0])
     made = []
     for number, block in enumerate(blocks_of(len(past.times), BLOCKS)):
         inside = past.times[block]
         # A window that begins in the block has seen it.
         met = block | ((earliest <= inside[-1]) & (past.times >= inside[0]))
-        held, other = np.flatnonzero(block[drawn.rows]), np.flatnonzero(~met[drawn.rows])
-        if not held.size or not other.size:
+        held = np.flatnonzero(block[pairs[0].rows])
+        others = [np.flatnonzero(~met[each.rows]) for each in pairs]
+        if not held.size or not all(other.size for other in others):
             continue
         # As many as in the whole, some twice, so that one program serves all trainings.
-        mine = drawn.pairs.take(jnp.asarray(np.resize(other, drawn.rows.size)))
-        key_of_block = jax.random.fold_in(key, 1 + number)
-        made.append((held, train_network((mine,), steps, key=key_of_block)))
+        mine = tuple(
+            each.pairs.take(jnp.asarray(np.resize(other, each.rows.size)))
+            for each, other in zip(pairs, others, strict=True)
+        )
+        made.append((held, train_network(mine, steps, key=jax.random.fold_in(key, 1 + number))))
     return made
