@@ -19,6 +19,8 @@ from vardax_core.types import Observations, ensemble_mean, ensemble_spread
 
 CASES = 8
 """Backgrounds at which the derivatives of an analysis are looked at."""
+LARGE = 1024
+"""Numbers of a state beyond which a cycle is no matter of microseconds."""
 
 
 class HeldOutPlan(NamedTuple):
@@ -37,6 +39,12 @@ class HeldOutPlan(NamedTuple):
     settle: int = 100
     gap: int = 25
     members: int = 24
+
+    @classmethod
+    def usual(cls, size: int) -> "HeldOutPlan":
+        """The plan for states of so many numbers: of large ones fewer cycles, since each pair has
+        many places that tell of the spread."""
+        return cls() if size <= LARGE else cls(streams=16, settle=50, gap=12)
 
 
 class HeldOut(NamedTuple):

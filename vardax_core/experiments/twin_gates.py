@@ -1,5 +1,7 @@
 """The gates of a twin's analysis, on twins that its training never met."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -73,13 +75,19 @@ def typical_change(model: AbstractForecastModel, climatology: Climatology) -> fl
     return float(jnp.sqrt(jnp.mean((ahead - states) ** 2)))
 
 
-def judge_twin(experiment: Experiment, plan: HeldOutPlan) -> Judgement:
-    """Run the gates on pairs from the cycle of a trained analysis."""
+def judge_twin(experiment: Experiment, plan: HeldOutPlan | None = None) -> Judgement:
+    """Run the gates on pairs from the cycle of a trained analysis.
+
+    Arguments:
+        plan: how they are made; by default as is usual for a state of that size.
+    """
     settings, recipe, method = experiment.settings, experiment.recipe, experiment.settings.analysis
     prior = prior_of(recipe)
     prepared = prepare_method(
         recipe, settings, experiment.registry, simulated_grid(recipe), data=SIMULATED
     )
+    if plan is None:
+        plan = HeldOutPlan.usual(math.prod(prepared.climatology.state_shape))
     key = cycle_key(experiment_key(settings.training.seed), 0, Purpose.VALIDATION)
     pair_key, rank_key, adjoint_key = jax.random.split(key, 3)
     trial_key = jax.random.fold_in(key, 3)

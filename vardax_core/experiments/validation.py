@@ -78,7 +78,7 @@ def prepare_proven(experiment: Experiment, store: ExperimentStore) -> Prepared:
 def validate(
     experiment: Experiment,
     *,
-    twins: HeldOutPlan = HeldOutPlan(),  # noqa: B008 (a tuple)
+    twins: HeldOutPlan | None = None,
     trial: TrialPlan = TrialPlan(),  # noqa: B008 (a tuple)
     path: str | Path | None = None,
     progress: Progress = lambda *_: None,
@@ -86,7 +86,7 @@ def validate(
     """Run the gates on the experiment's weights and write the report beside them.
 
     Arguments:
-        twins: the pairs that the gates of a twin look at.
+        twins: the pairs that the gates of a twin look at; by default as many as are usual.
         trial: the cycles that those of real data look at.
         path: where the file of the nature run is; see `open_nature_run`.
         progress: called while a trial trains.

@@ -46,11 +46,11 @@ class CorrectedInterpolation(AbstractAnalysisStep):
         _, innovations = in_turn(analysis.ensemble, records.innovations)
         records = eqx.tree_at(lambda r: r.innovations, records, innovations)
         views = local_views(targets, records, indices, near, self.first.covariance)
-        place = self.place.reshape(-1)[self.first.points]
+        place = self.first.at_targets(self.place)
         shift, factor = correction(self.network, views, place)
         shape = background.shape[1:]
         moved = self.first.on_grid(shift, shape)
-        stretched = self.first.on_grid(factor - 1, shape) + 1
+        stretched = self.first.spread_out(factor - 1, shape) + 1
         mean = analysis.mean + moved
         members = mean[None] + stretched[None] * (analysis.ensemble - analysis.mean[None])
         same = (moved == 0) & (stretched == 1)

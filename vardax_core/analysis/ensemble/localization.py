@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from vardax_core.analysis.local.cells import Cells, cells_of
 from vardax_core.observations.placement import AbstractPlaced, Placement, Search
 from vardax_core.state.grids import AbstractGrid, GridError, LatLon, Plane, Ring
-from vardax_core.state.lattice import Lattice, lattice_of
+from vardax_core.state.lattice import lattice_of
 
 
 class LocalizationError(ValueError):
@@ -35,22 +36,6 @@ def gaspari_cohn(distance: Float[Array, "*any"], half_width: float) -> Float[Arr
     near = 1 + low**2 * (-5 / 3 + low * (5 / 8 + low * (1 / 2 - low / 4)))
     far = (2 - high) ** 4 * (high * (high + 2) - 0.5) / (12 * high)
     return jnp.where(r <= 1, near, far)
-
-
-class Cells(eqx.Module):
-    """The points between the nodes of a lattice; see `Lattice`.
-
-    Attributes:
-        corners: nodes around each cell.
-        points: flat index of the points in each; `size` where there is none.
-        weights: of the corners at these points.
-        size: number of points of the grid.
-    """
-
-    corners: Int[Array, "cell corner"]
-    points: Int[Array, "cell inside"]
-    weights: Float[Array, "cell corner inside"]
-    size: int = eqx.field(static=True)
 
 
 class LocalNetwork(AbstractPlaced):
@@ -93,14 +78,6 @@ class LocalNetwork(AbstractPlaced):
             cells=self.cells,
             spacing=self.spacing,
         )
-
-
-def cells_of(lattice: Lattice | None) -> Cells | None:
-    """Make the cells of a lattice part of a compiled program."""
-    if lattice is None:
-        return None
-    corners, points = (jnp.asarray(x, jnp.int32) for x in (lattice.corners, lattice.points))
-    return Cells(corners, points, jnp.asarray(lattice.weights), lattice.size)
 
 
 def _check_half_width(half_width: float) -> None:

@@ -46,10 +46,12 @@ class ChannelInterpolation(AbstractAnalysisStep, AbstractPlaced):
 
     def placed(self, placement: Placement) -> "ChannelInterpolation":
         size, of = self._size, placement.points[:, 0] // self._size
+        # All channels have the same points, or nodes.
+        rows = placement.nearest.shape[0] // len(self.channels)
 
         def own(number: int) -> Placement:
             mine = (of == number)[:, None]
-            points = slice(number * size, (number + 1) * size)
+            points = slice(number * rows, (number + 1) * rows)
             return dataclasses.replace(
                 placement,
                 points=jnp.where(mine, placement.points - number * size, 0),

@@ -9,12 +9,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.local.cells import Cells
 from vardax_core.analysis.local.covariance import SpaceTimeCovariance
 from vardax_core.analysis.local.interpolation import LocalRecords, LocalTargets, interpolate
 from vardax_core.analysis.local.simulation import conditional_members
 from vardax_core.models.climatology import Climatology
 from vardax_core.observations.placement import AbstractPlaced, PlacedPoints, Placement, Search
-from vardax_core.types import Analysis, Observations, ResultCode, ensemble_mean
+from vardax_core.types import (
+    Analysis,
+    Observations,
+    ResultCode,
+    ensemble_mean,
+    ensemble_spread,
+)
 
 WAVES = 128
 """Of each component of the covariance, of which members are made."""
@@ -46,7 +53,8 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
     that time; or, where `about_background`, those of the analysis time about the background.
     Members are conditional simulations, with exactly the mean and the spread of the
     interpolation. A point with no record in reach keeps what it is interpolated about, with the
-    spread of the covariance.
+    spread of the covariance. With `cells`, all this is done at the nodes of a lattice, in units of
+    the local standard deviation, and interpolated bilinearly between them.
 
     Attributes:
         operator: of the records of the window.
@@ -54,7 +62,7 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
         covariance: of the state's departures from it.
         scale: local standard deviation of these over the covariance's own.
         shared_sd: standard deviation of the error that all records of a platform have in common.
-        points: flat index of the points that belong to the state.
+        points: flat index of the points that belong to the state, or of the nodes.
         targets: straight coordinates of these.
         records: straight coordinates of the records.
         minutes: of the records, from the analysis time.
@@ -62,6 +70,7 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
         nearest: records around each point, -1 for none.
         wanted: the search that finds them.
         about_background: whether innovations are from the background, given from outside.
+        cells: the points between nodes; None where every point is a target.
 
     Source: Bretherton et al. (1976), doi:10.1016/0011-7471(76)90001-2
     """
@@ -79,6 +88,7 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
     nearest: Int[Array, "point near"]
     wanted: Search = eqx.field(static=True)
     about_background: bool = eqx.field(static=True, default=False)
+    cells: Cells | None = None
 
     @property
     def search(self) -> Search:
@@ -138,14 +148,31 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
             scale=scale,
             mask=used,
         )
-        targets = LocalTargets.at(self.targets, scale=self.scale.reshape(-1)[self.points])
-        nearest = self.nearest[self.points]
+        if self.cells is None:
+            targets = LocalTargets.at(self.targets, scale=self.scale.reshape(-1)[self.points])
+            nearest = self.nearest[self.points]
+        else:
+            targets, nearest = LocalTargets.at(self.targets), self.nearest
         return Interpolated(first, targets, records, jnp.maximum(nearest, 0), nearest >= 0)
 
+    def at_targets(self, field: Float[Array, "*state"]) -> Float[Array, " target"]:
+        """Values of a field at the targets."""
+        return field.reshape(-1)[self.points]
+
     def on_grid(
-        self, values: Float[Array, " inside"], shape: tuple[int, ...]
+        self, values: Float[Array, " target"], shape: tuple[int, ...]
     ) -> Float[Array, "*state"]:
-        """Values of the points that belong to the state, on the grid; 0 elsewhere."""
+        """Values of the targets, in the unit that they are interpolated in, on the grid in that of
+        the state; 0 where the state has no point."""
+        found = self.spread_out(values, shape)
+        return found if self.cells is None else found * self.scale.astype(found.dtype)
+
+    def spread_out(
+        self, values: Float[Array, " target"], shape: tuple[int, ...]
+    ) -> Float[Array, "*state"]:
+        """Values of the targets on the grid in their own unit; 0 where the state has no point."""
+        if self.cells is not None:
+            return self.cells.between(values).reshape(shape)
         nothing = jnp.zeros(math.prod(shape), values.dtype)
         return nothing.at[self.points].set(values).reshape(shape)
 
@@ -169,10 +196,31 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
             count=WAVES,
             key=key,
         )
+        increment = self.on_grid(found.increment, shape)
+        spread = self.on_grid(jnp.sqrt(found.variance), shape)
+        members = jax.vmap(lambda values: self.on_grid(values, shape))(increments)
+        if self.cells is not None:
+            members = with_moments(members, increment, spread)
         return Analysis(
-            ensemble=first[None] + jax.vmap(lambda values: self.on_grid(values, shape))(increments),
-            mean=first + self.on_grid(found.increment, shape),
-            spread=self.on_grid(jnp.sqrt(found.variance), shape),
+            ensemble=first[None] + members,
+            mean=first + increment,
+            spread=spread,
             result=jnp.asarray(int(ResultCode.OK), jnp.int32),
             diagnostics={"interpolated_records": jnp.sum(records.mask.astype(dtype))},
         )
+
+
+def with_moments(
+    members: Float[Array, "member *state"],
+    mean: Float[Array, "*state"],
+    spread: Float[Array, "*state"],
+) -> Float[Array, "member *state"]:
+    """Members moved and stretched at every point so that they have a mean and a spread.
+
+    Between nodes an average of members varies less than they do. A single member stays.
+    """
+    if members.shape[0] == 1:
+        return members
+    own = ensemble_spread(members)
+    factor = jnp.where(own > 0, spread / jnp.where(own > 0, own, 1.0), 1.0)
+    return mean[None] + factor[None] * (members - ensemble_mean(members)[None])

@@ -19,7 +19,6 @@ from vardax_core.methods.field_references import FACTORIES, LOCAL_REFERENCE, Loc
 from vardax_core.methods.fields_prior import FieldsPrior
 from vardax_core.methods.interpolation import (
     InterpolationMethod,
-    search_of,
     station_interpolation,
     window_offsets,
 )
@@ -133,10 +132,15 @@ def said_of(found: HeldOut) -> str:
     )
 
 
-def build(problem: Problem, prior: FieldsPrior, learned: StationCorrection) -> Assembly:
-    """Assemble the correction of the interpolation of a network of stations."""
-    usual = InterpolationMethod()
-    step = station_interpolation(problem, prior, usual.most, usual.reach)
+def build(
+    problem: Problem, prior: FieldsPrior, learned: StationCorrection, spacing: int
+) -> Assembly:
+    """Assemble the correction of the interpolation of a network of stations.
+
+    Arguments:
+        spacing: setting of the interpolation.
+    """
+    step = station_interpolation(problem, prior, InterpolationMethod(spacing=spacing))
     assert isinstance(step.inner, LocalInterpolation), "before it is corrected"
     corrected = CorrectedInterpolation(  # type: ignore[call-arg]
         first=step.inner, network=learned.network, place=learned.place
@@ -162,7 +166,7 @@ def _windows(problem: Problem, prior: FieldsPrior, known: LocalFieldReference) -
     assert prior.nature_run is not None, "what is learned from fields has them"
     assert known.local is not None, "fields of one variable have a covariance by distance"
     network = observing_network(recipe, prior.nature_run)
-    search = search_of(known.local.covariance, usual.most, usual.reach)
+    search = usual.search(known.local.covariance)
     return Windows(
         offsets=window_offsets(recipe),
         radius=search.radius,

@@ -28,7 +28,8 @@ class AmortizedMethod(AbstractLearningMethod):
     in space and time, a local one if the grid is large; where observations are real, one corrects
     their local interpolation.
 
-    The radius is of the transform on grids, all other settings are of that on a ring.
+    The radius is of the transform on grids, the spacing of what corrects a local interpolation;
+    all other settings are of the transform on a ring.
     """
 
     name: ClassVar[str] = "amortized"
@@ -60,8 +61,17 @@ class AmortizedMethod(AbstractLearningMethod):
         "grid's unit of distance; by default that of letkf",
     )
 
+    spacing: int = Field(
+        1,
+        ge=1,
+        le=20,
+        description="where a local interpolation is corrected, points from one that is analysed to "
+        "the next in each direction, the others bilinearly between them; 1 for all, 3 costs a "
+        "ninth on large grids",
+    )
+
     def usual(self, prior: AbstractPrior, points: int | None = None) -> bool:
-        # The gates of a transform on a grid take an hour of cycles.
+        # Training and gates of a transform on a grid take many minutes.
         return not prior.reported and not on_grid(prior)
 
     def lacks(self, prior: AbstractPrior) -> str | None:
@@ -73,15 +83,15 @@ class AmortizedMethod(AbstractLearningMethod):
         if not prior.simulates:
             what = "real observations" if prior.reported else "fields"
             return self._unwanted(
-                tuple(self.chosen),
+                tuple(name for name in self.chosen if name != "spacing"),
                 f"the transform where a model simulates, and here it learns from {what}",
             )
         if on_grid(prior):
             ring = tuple(name for name in self.chosen if name != "radius")
             return self._unwanted(ring, "the transform on a ring, and the states are on a grid")
-        radius = ("radius",) if self.radius is not None else ()
+        other = tuple(name for name in self.chosen if name in ("radius", "spacing"))
         return transform.lacks(prior, self.reach) or self._unwanted(
-            radius, "the transform on a grid, and the states are on a ring"
+            other, "analyses on a grid, and the states are on a ring"
         )
 
     def _unwanted(self, names: tuple[str, ...], where: str) -> str | None:
@@ -135,6 +145,11 @@ class AmortizedMethod(AbstractLearningMethod):
         if isinstance(prior, FieldsPrior):
             if prior.is_local(problem.grid.size):
                 return local_fields.learn(problem, prior, training, progress)
+            if self.spacing > 1:
+                raise ValueError(
+                    f"amortized: spacing is of the interpolation that is corrected on large grids, "
+                    f"and this one has {problem.grid.size} points; leave it out."
+                )
             return fields.learn(prior, training, progress)
         if isinstance(problem.prior, ReportedPrior):
             return records.learn(problem, training, progress)
@@ -146,10 +161,10 @@ class AmortizedMethod(AbstractLearningMethod):
         assert trained is not None, "a method that learns is built from what it learned"
         if isinstance(problem.prior, FieldsPrior):
             if isinstance(trained.module, local_fields.StationCorrection):
-                return local_fields.build(problem, problem.prior, trained.module)
+                return local_fields.build(problem, problem.prior, trained.module, self.spacing)
             return fields.build(problem, trained)
         if isinstance(problem.prior, ReportedPrior):
-            return records.build(problem, trained)
+            return records.build(problem, trained, self.spacing)
         if on_grid(problem.prior):
             return grids.build(problem, self.radius, trained)
         return transform.build(problem, self.shape, trained)

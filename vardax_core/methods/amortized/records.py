@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from vardax_core.analysis.amortized.record_network import RecordNetwork
 from vardax_core.analysis.amortized.record_step import CorrectedInterpolation
 from vardax_core.analysis.local.interpolation import LocalRecords, LocalTargets
-from vardax_core.analysis.local.step import GROSS, LocalInterpolation
+from vardax_core.analysis.local.step import GROSS
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.data.observed_period import ObservedPeriod
 from vardax_core.data.recipe import Recipe
@@ -160,11 +160,16 @@ def said_of(found: HeldOut) -> str:
     )
 
 
-def build(problem: Problem, trained: Trained) -> Assembly:
-    """Assemble the correction of the interpolation."""
+def build(problem: Problem, trained: Trained, spacing: int) -> Assembly:
+    """Assemble the correction of the interpolation.
+
+    Arguments:
+        spacing: setting of the interpolation.
+    """
     learned, prior = trained.module, problem.prior
     assert isinstance(learned, RecordCorrection), "what `learn` gave"
-    first = _interpolation(problem, learned.reference)
+    method = InterpolationMethod(spacing=spacing)
+    first = local_interpolation(problem, learned.reference, method)
     step = CorrectedInterpolation(  # type: ignore[call-arg]
         first=first, network=learned.network, place=learned.place
     )
@@ -181,12 +186,6 @@ def correction_like(**reference: Any) -> eqx.Module:
     return RecordCorrection(
         known, RecordNetwork(key=jax.random.key(0)), jnp.zeros(known.scale.shape, jnp.float32)
     )
-
-
-def _interpolation(problem: Problem, known: ReportedReference) -> LocalInterpolation:
-    """What is corrected: the method interpolation as it usually is."""
-    usual = InterpolationMethod()
-    return local_interpolation(problem, known, usual.most, usual.reach)
 
 
 def _refuse_copies(recipe: Recipe, period: ObservedPeriod) -> None:
@@ -217,7 +216,8 @@ def _sources(prior: ReportedPrior, known: ReportedReference, problem: Problem) -
     start = to_minutes(period.observations["time"].values)
     fields, place = _fields(recipe, period, grid)
     corners = grid.stencil(coordinates)
-    first = _interpolation(problem, known)
+    # What is corrected is the method interpolation as it usually is.
+    first = local_interpolation(problem, known, InterpolationMethod())
     wanted, window = first.wanted, recipe.window
     about = recipe.forecast_files is not None
     biases = biases_of(
