@@ -156,6 +156,7 @@ def test_report_says_what_happened(written):
     assert set(re.findall(r"\((\S+\.png)\)", text)) == {path.name for path in paths.pictures}
 
 
+@pytest.mark.slow
 def test_report_is_reproducible_and_leaves_no_temporary_file(key, tmp_path):
     for folder in ("a", "b"):
         write_report(tmp_path / folder, report_input(key, panels=()))

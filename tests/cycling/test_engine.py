@@ -72,6 +72,7 @@ def in_streams(devices=None, program=PROGRAM):
     return engine, engine.start(state, inputs)
 
 
+@pytest.mark.slow
 def test_one_chain_is_the_scan_and_its_state_may_be_handed_on():
     """The scan is another program, so that its sums may round another way in single precision."""
     engine = Engine(PROGRAM, key=KEY)

@@ -122,6 +122,7 @@ def run(made, inputs, key):
     return run_segment(made, start, given, key=key)
 
 
+@pytest.mark.slow
 def test_clean_cycles_are_bit_for_bit_those_without_a_guard(inputs, key):
     state, plain = run(program("none", False), inputs, key)
     guarded_state, guarded = run(program("none", True), inputs, key)

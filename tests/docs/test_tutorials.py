@@ -7,6 +7,7 @@ from unittest import mock
 
 import matplotlib.pyplot as plt
 import pytest
+import xarray as xr
 from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
@@ -61,6 +62,11 @@ def test_a_twin_and_its_figures(follow, tmp_path):
     drawn = {path.name for path in (ROOT / "docs" / "figures" / "gallery").glob("*.png")}
     assert drawn == {path.name for path in tmp_path.glob("*.png")} - {"twin.png"}
     assert all((tmp_path / name).stat().st_size > 10_000 for name in drawn)
+    printed = follow("operational-day.md")
+    assert "location" in printed["why"]
+    assert "letkf" in printed["report"]
+    with xr.open_dataset(tmp_path / ".vardax" / "copy.nc", group="analysis") as copy:
+        assert copy.sizes["time"] == 200
 
 
 def test_a_track(follow, tmp_path):

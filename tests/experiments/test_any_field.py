@@ -55,6 +55,7 @@ def test_another_unit_changes_the_result_by_that_unit_alone(tmp_path, method):
     assert scores["rmse"] < fields.SD
 
 
+@pytest.mark.slow
 def test_six_hourly_data_with_a_constant_and_a_missing_value(tmp_path):
     data = fields.field(cadence=360)
     data["t2m"][:, 2, 3] = 4.0

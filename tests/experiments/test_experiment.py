@@ -97,6 +97,7 @@ def test_another_run_changes_no_file(done, observed):
     assert files_below(done) == before
 
 
+@pytest.mark.slow
 def test_the_report_is_written_once(done):
     made = [small.experiment_of(done, method) for method in METHODS]
     first = compare(made, made[-1])

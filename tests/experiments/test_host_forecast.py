@@ -72,6 +72,7 @@ def test_a_member_that_fails_once_is_made_by_its_second_attempt(tmp_path):
     assert sorted(run.split()[1] for run in hosted.runs(folder)) == ["0", "1", "2", "2", "3"]
 
 
+@pytest.mark.slow
 def test_members_that_were_made_are_taken_while_what_they_were_made_of_is_the_same(tmp_path):
     forecast, folder = commanded(tmp_path)
     first = forecast.members(STATES, START, TARGET)

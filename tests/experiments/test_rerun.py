@@ -89,6 +89,7 @@ def test_a_period_that_is_not_there_is_refused(ran):
         beside(made, store, store, ("a", "b"), np.datetime64("2010-01-01"))
 
 
+@pytest.mark.slow
 def test_a_changed_list_makes_its_cycles_again_and_readers_get_them_when_asked(ran, tmp_path):
     made, store, prepared = ran
     assert relisting(made, store, prepared) is None

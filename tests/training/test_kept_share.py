@@ -24,6 +24,7 @@ def kept(step, key):
     return keep_best_share(step, Lorenz63(), FixedNetwork(ERROR_SD), NEAR, PLAN, key=key)
 
 
+@pytest.mark.slow
 def test_a_harmful_correction_leaves_the_first_guess_bit_for_bit(key):
     """A network that moves the mean to and fro by a spread is worth less than nothing."""
     step = step_with(0.0, key)

@@ -39,6 +39,7 @@ def calibrate(step, error_sd: float, *, near=NEAR, **options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bias", "error_sd"),
     [

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from vardax_core.analysis.amortized.record_network import RecordNetwork
 from vardax_core.analysis.amortized.record_step import CorrectedInterpolation
 from vardax_core.analysis.local.step import LocalInterpolation
+from vardax_core.cycling.adaptation import SpreadAdaptation
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.methods.base import Assembly, Problem, TrainingSettings
 from vardax_core.methods.field_inputs import observing_network
@@ -40,6 +41,8 @@ from vardax_core.training.station_pairs import (
 FACTORY = "station-correction"
 BLOCKS = 2
 """Of the states, of which each is held out once."""
+FOLDS = 3
+"""Groups of stations that are withheld in turn; each is one more analysis of a cycle."""
 
 
 class StationCorrection(eqx.Module):
@@ -145,7 +148,9 @@ def build(
     corrected = CorrectedInterpolation(  # type: ignore[call-arg]
         first=step.inner, network=learned.network, place=learned.place
     )
-    return Assembly.of(prior, eqx.tree_at(lambda s: s.inner, step, corrected), prior.climatology)
+    made = eqx.tree_at(lambda s: s.inner, step, corrected)
+    assembly = Assembly.of(prior, made, prior.climatology)
+    return assembly._replace(adaptation=SpreadAdaptation(folds=FOLDS))
 
 
 def correction_like(**sizes: Any) -> eqx.Module:
