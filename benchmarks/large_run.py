@@ -160,8 +160,8 @@ def make_tracks(folder, step):
         "members": 40,
         "methods": {
             "climatology": {},
-            "interpolation": {"spacing": 3},
-            "amortized": {"spacing": 3},
+            "interpolation": {},
+            "amortized": {},
             "letkf": {"spacing": 3, "radius": float(round(12 * spacing)), "inflation": 1.02},
         },
     }
@@ -213,8 +213,8 @@ def make_stations(folder, step):
         "members": 40,
         "methods": {
             "climatology": {},
-            "interpolation": {"spacing": 3},
-            "amortized": {"spacing": 3},
+            "interpolation": {},
+            "amortized": {},
             "letkf": {"spacing": 3, "radius": float(round(12 * spacing)), "inflation": 1.02},
         },
     }

@@ -63,7 +63,7 @@ def test_a_twin_and_its_figures(follow, tmp_path):
     assert drawn == {path.name for path in tmp_path.glob("*.png")} - {"twin.png"}
     assert all((tmp_path / name).stat().st_size > 10_000 for name in drawn)
     printed = follow("operational-day.md")
-    assert "location" in printed["why"]
+    assert "increment" in printed["why"]
     assert "letkf" in printed["report"]
     with xr.open_dataset(tmp_path / ".vardax" / "copy.nc", group="analysis") as copy:
         assert copy.sizes["time"] == 200

@@ -44,7 +44,7 @@ class HeldOutPlan(NamedTuple):
     def usual(cls, size: int) -> "HeldOutPlan":
         """The plan for states of so many numbers: of large ones fewer cycles, since each pair has
         many places that tell of the spread."""
-        return cls() if size <= LARGE else cls(streams=16, settle=50, gap=12)
+        return cls() if size <= LARGE else cls(streams=16, settle=40, gap=8)
 
 
 class HeldOut(NamedTuple):

@@ -23,8 +23,14 @@ from vardax_core.methods.priors import AbstractPrior
 from vardax_core.methods.reported_prior import ReportedPrior, ReportedReference
 from vardax_core.models.climatology import Climatology
 from vardax_core.observations.placement import PlacedPoints, Search
+from vardax_core.state.grids import AbstractGrid
 from vardax_core.state.lattice import lattice_of
 from vardax_core.training.withheld import speed_of
+
+LARGE = 65_536
+"""Points of a grid up to which all of them are interpolated, unless a spacing is set."""
+FINE, WIDEST = 1 / 6, 4
+"""Largest spacing that is usual beyond that: of the shortest length, and in points."""
 
 
 class InterpolationMethod(AbstractMethod):
@@ -42,12 +48,14 @@ class InterpolationMethod(AbstractMethod):
     reach: float = Field(
         6.0, gt=0, description="how far an observation may be, in lengths of the covariance"
     )
-    spacing: int = Field(
-        1,
+    spacing: int | None = Field(
+        None,
         ge=1,
         le=20,
-        description="points from one that is interpolated to the next in each direction, the "
-        "others bilinearly between them; 1 for all, 3 costs a ninth on large grids",
+        description=f"points from one that is interpolated to the next in each direction, the "
+        f"others bilinearly between them: 1 for all, 3 costs a ninth. By default all of a grid of "
+        f"up to {LARGE} points; of larger ones as few as a {1 / FINE:.0f}th of the shortest length "
+        f"allows, every {WIDEST}th at least",
     )
 
     def lacks(self, prior: AbstractPrior) -> str | None:
@@ -92,16 +100,33 @@ class InterpolationMethod(AbstractMethod):
             step = local_interpolation(problem, prior.reference, self)
         return Assembly.of(prior, step, prior.climatology)
 
-    def search(self, covariance: SpaceTimeCovariance, sides: tuple[float, ...] = ()) -> Search:
+    def search(
+        self, grid: AbstractGrid, covariance: SpaceTimeCovariance, sides: tuple[float, ...] = ()
+    ) -> Search:
         """Which observations are looked for around a point.
 
         Arguments:
             sides: of boxes by which dense observations are thinned.
         """
         lengths = np.asarray(covariance.lengths, np.float64)
-        longest = float(lengths[np.isfinite(lengths)].max(initial=1.0))
-        pace = speed_of(covariance)
-        return Search(self.reach * longest, self.most, pace, sides, spacing=self.spacing)
+        finite = lengths[np.isfinite(lengths)]
+        spacing = self.spacing
+        if spacing is None:
+            spacing = usual_spacing(grid, float(finite.min(initial=np.inf)))
+        radius = self.reach * float(finite.max(initial=1.0))
+        return Search(radius, self.most, speed_of(covariance), sides, spacing=spacing)
+
+
+def usual_spacing(grid: AbstractGrid, length: float) -> int:
+    """Points from one that is interpolated to the next, where none is set.
+
+    Arguments:
+        length: the shortest of the covariance, in the grid's unit.
+    """
+    if grid.size <= LARGE:
+        return 1
+    side = float(np.mean(grid.areas())) ** (1 / len(grid.shape))
+    return int(np.clip(FINE * length / side, 1, WIDEST))
 
 
 def local_interpolation(
@@ -114,7 +139,7 @@ def local_interpolation(
         known.climatology,
         LocalCovariance(known.covariance, known.scale, jnp.ones((), jnp.float32)),
         known.errors[2],
-        method.search(known.covariance, sides),
+        method.search(problem.grid, known.covariance, sides),
     )
 
 
@@ -125,7 +150,7 @@ def station_interpolation(
     known, stations = prior.local_covariance, problem.stations
     assert stations is not None, "observations of fields are of stations"
     nothing = jnp.zeros((), jnp.float32)
-    search = method.search(known.covariance)
+    search = method.search(problem.grid, known.covariance)
     unplaced = _unplaced(problem, prior.climatology, known, nothing, search)
     return StationInterpolation.of(
         problem.operator,

@@ -9,6 +9,7 @@ import pytest
 from vardax_core.analysis.local.cells import cells_of
 from vardax_core.analysis.local.covariance import SpaceTimeCovariance
 from vardax_core.analysis.local.step import LocalInterpolation
+from vardax_core.methods.interpolation import usual_spacing
 from vardax_core.models.climatology import Climatology
 from vardax_core.observations.placement import PlacedPoints, Search, place, with_placement
 from vardax_core.state.grids import Plane
@@ -107,3 +108,10 @@ def test_without_records_it_is_the_climatology():
 
 def test_nodes_cost_a_share_of_the_points():
     assert step(3).nearest.shape[0] < 0.2 * SIDE**2
+
+
+def test_large_grids_have_nodes_where_the_covariance_is_long_enough():
+    """All points of a small grid; of a large one every so many, as the length allows."""
+    small, large = (Plane.from_axes(np.arange(n) * 2.0, np.arange(n) * 2.0) for n in (100, 300))
+    assert usual_spacing(small, 1e6) == 1
+    assert [usual_spacing(large, length) for length in (1.0, 24.0, 36.0, 1e6)] == [1, 2, 3, 4]

@@ -136,7 +136,7 @@ def said_of(found: HeldOut) -> str:
 
 
 def build(
-    problem: Problem, prior: FieldsPrior, learned: StationCorrection, spacing: int
+    problem: Problem, prior: FieldsPrior, learned: StationCorrection, spacing: int | None
 ) -> Assembly:
     """Assemble the correction of the interpolation of a network of stations.
 
@@ -171,7 +171,7 @@ def _windows(problem: Problem, prior: FieldsPrior, known: LocalFieldReference) -
     assert prior.nature_run is not None, "what is learned from fields has them"
     assert known.local is not None, "fields of one variable have a covariance by distance"
     network = observing_network(recipe, prior.nature_run)
-    search = usual.search(known.local.covariance)
+    search = usual.search(problem.grid, known.local.covariance)
     return Windows(
         offsets=window_offsets(recipe),
         radius=search.radius,

@@ -61,13 +61,12 @@ class AmortizedMethod(AbstractLearningMethod):
         "grid's unit of distance; by default that of letkf",
     )
 
-    spacing: int = Field(
-        1,
+    spacing: int | None = Field(
+        None,
         ge=1,
         le=20,
-        description="where a local interpolation is corrected, points from one that is analysed to "
-        "the next in each direction, the others bilinearly between them; 1 for all, 3 costs a "
-        "ninth on large grids",
+        description="where a local interpolation is corrected, its spacing: points from one that "
+        "is analysed to the next in each direction, the others bilinearly between them",
     )
 
     def usual(self, prior: AbstractPrior, points: int | None = None) -> bool:
@@ -145,7 +144,7 @@ class AmortizedMethod(AbstractLearningMethod):
         if isinstance(prior, FieldsPrior):
             if prior.is_local(problem.grid.size):
                 return local_fields.learn(problem, prior, training, progress)
-            if self.spacing > 1:
+            if self.spacing is not None:
                 raise ValueError(
                     f"amortized: spacing is of the interpolation that is corrected on large grids, "
                     f"and this one has {problem.grid.size} points; leave it out."

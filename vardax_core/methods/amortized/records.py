@@ -160,7 +160,7 @@ def said_of(found: HeldOut) -> str:
     )
 
 
-def build(problem: Problem, trained: Trained, spacing: int) -> Assembly:
+def build(problem: Problem, trained: Trained, spacing: int | None) -> Assembly:
     """Assemble the correction of the interpolation.
 
     Arguments:
