@@ -190,8 +190,8 @@ def serve(
         typer.Option(
             "--postgres",
             "--database",
-            help="Address of a Postgres database, postgresql://user:password@host/name [SQLite in "
-            "the root].",
+            help="Address of a Postgres database, postgresql://user:password@host/name, or local: "
+            "one that is started with the service [SQLite in the root].",
         ),
     ] = "",
     workers: Annotated[

@@ -12,12 +12,14 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
+from flows.postgres import Postgres
 from flows.processes import Processes, ServiceFailedError, runs_at_work
 from flows.service_api import Api
 from flows.watchdog import LOOK, Watchdog, Worker, worker_name
 
 SERVER = "server"
 BROWSER = "browser"
+DATABASE = "postgres"
 START_UP = 180.0
 """Seconds until a server answers at the latest."""
 ENDS = 3
@@ -67,6 +69,15 @@ class Keeper:
 
     def __post_init__(self) -> None:
         self._watchdog = Watchdog(self.api, tuple(self.pools))
+
+    def start_database(self, database: Postgres) -> None:
+        """Start the database of the service's own, and wait for it.
+
+        Raises:
+            ServiceFailedError: it does not answer.
+        """
+        self.processes.start(DATABASE, database.command)
+        database.wait()
 
     def start_server(self, host: str, port: int) -> None:
         """Start the server, wait for it, and end what former services have left on it.
@@ -145,6 +156,7 @@ class Keeper:
             with contextlib.suppress(httpx.HTTPError):
                 self._look()
         self.processes.stop([SERVER])
+        self.processes.stop([DATABASE])
 
     def _wait_for_server(self) -> None:
         """Wait until the server answers, and start it again if it has ended."""

@@ -28,6 +28,7 @@ from flows.environment import (
 from flows.forms import bring_up_to_date
 from flows.keeper import Keeper, Pool
 from flows.links import BROWSER_VARIABLE
+from flows.postgres import LOCAL, Postgres
 from flows.processes import HOME, Processes, ServiceError, ServiceFailedError, end, left_behind
 from flows.root_lock import root_lock
 from flows.service_api import Api
@@ -62,8 +63,8 @@ class Service:
     Attributes:
         root: folder of models, stores, reports, logs, and of the server's database.
         host, port: where the server listens.
-        database: address of a Postgres database, postgresql://user:password@host/name; SQLite in
-            the root if empty.
+        database: address of a Postgres database, postgresql://user:password@host/name, or
+            `local` for one of the service's own; SQLite in the root if empty.
         cpu_workers: how many flow runs each CPU pool takes at a time.
         browse_port: where the browser of analyses listens, on this machine alone; None for the
             port after the server's.
@@ -105,6 +106,11 @@ class Service:
             return None
         return f"http://127.0.0.1:{self.browse_port or self.port + 1}"
 
+    @cached_property
+    def own_database(self) -> Postgres | None:
+        """The database that is started and stopped with the service, None where there is none."""
+        return Postgres(self.root / "postgres") if self.database == LOCAL else None
+
     @property
     def logs(self) -> Path:
         """Folder of the log files."""
@@ -130,7 +136,8 @@ class Service:
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
         }
         if self.database:
-            scheme, _, place = self.database.partition("://")
+            address = self.database if self.own_database is None else self.own_database.address
+            scheme, _, place = address.partition("://")
             driven = DRIVEN if scheme in POSTGRES else scheme
             settings["PREFECT_API_DATABASE_CONNECTION_URL"] = f"{driven}://{place}"
         secret = os.environ.get(AUTH_VARIABLE, "")
@@ -147,10 +154,10 @@ class Service:
                 database no Postgres.
         """
         scheme = self.database.partition("://")[0]
-        if self.database and scheme not in (*POSTGRES, DRIVEN):
+        if self.database not in ("", LOCAL) and scheme not in (*POSTGRES, DRIVEN):
             raise ServiceError(
-                "--postgres: expected an address such as postgresql://user:password@host/name, got "
-                f"one that begins with {scheme[:20]!r}."
+                "--postgres: expected an address such as postgresql://user:password@host/name, or "
+                f"{LOCAL}, got one that begins with {scheme[:20]!r}."
             )
         webhook = os.environ.get(WEBHOOK_VARIABLE, "")
         if webhook and not webhook.startswith(("http://", "https://")):
@@ -216,6 +223,8 @@ class Service:
         with root_lock(self.root, f"http://{self.host}:{self.port}"):
             end(left_behind(self.root))
             self.check()
+            if self.own_database is not None:
+                self.own_database.make()
             processes = Processes(self.logs, self.environment(), self.console)
             keeper = Keeper(self.api, processes, self.pools(), self.root, self.console)
             # A shell that starts it in the background has Ctrl-C ignored.
@@ -231,6 +240,8 @@ class Service:
                     signal.signal(number, handler)
 
     def _start(self, keeper: Keeper) -> None:
+        if self.own_database is not None:
+            keeper.start_database(self.own_database)
         try:
             keeper.start_server(self.host, self.port)
             keeper.make_pools(DEPLOYMENTS / "pools" / "process.json")
