@@ -14,7 +14,7 @@ from vardax_core.store import StructureError
 FIRST = ("crps_gaussian", "withheld_crps", "rmse", "spread")
 """Scores that are offered before others, where they are known."""
 SHORT = 70
-"""Days of which every one has a row; of longer periods every month has."""
+"""Days of which every one has a row, if it has several cycles; else every month has."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ def _ordered(found: Mapping) -> list[str]:
 
 
 def calendar(scores: xr.Dataset, score: str) -> Calendar:
-    """Lay a score out by day and hour, or by month and day where the period is long.
+    """Lay a score out by day and hour, or by month and day where the period is long or a
+    day has one cycle.
 
     Arguments:
         scores: what `scores_of` gives.
@@ -77,7 +78,8 @@ def calendar(scores: xr.Dataset, score: str) -> Calendar:
     values = array.to_numpy().astype(float)
     times = array["time"].to_numpy().astype("datetime64[m]")
     days = times.astype("datetime64[D]")
-    if (days[-1] - days[0]).astype(int) < SHORT:
+    several = len(np.unique(days)) < len(days)
+    if several and (days[-1] - days[0]).astype(int) < SHORT:
         row, column = days.astype(str), np.array([str(t)[11:16] for t in times])
     else:
         row, column = (

@@ -61,4 +61,4 @@ class Look:
     @property
     def observation(self) -> str:
         """An observation in a curve."""
-        return "#E69F00" if self.dark else "#B8860B"
+        return "#F0E442" if self.dark else "#B8860B"

@@ -8,12 +8,12 @@ from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, HoverTool, LinearColorMapper, Range1d
 from bokeh.plotting import figure
 
+from vardax_core.browser.earth import coast, net
 from vardax_core.browser.fields import Shown, limits
 from vardax_core.browser.look import CHOSEN, PALETTES, Look
 from vardax_core.browser.observed import REFUSED, USED, WITHHELD
 from vardax_core.browser.raster import Raster
 from vardax_core.browser.style import NARROW, bar_of_colours, columns_of, dress, toolbar, tooltips
-from vardax_core.calibration.plots.coast import coastlines
 from vardax_core.calibration.plots.scale import Scale
 
 MARKERS = {USED: "circle", WITHHELD: "diamond", REFUSED: "x"}
@@ -21,10 +21,14 @@ MARKERS = {USED: "circle", WITHHELD: "diamond", REFUSED: "x"}
 SIZES = {USED: 8, WITHHELD: 11, REFUSED: 7}
 CROWD = 400
 """More observations than this are drawn smaller."""
+COORDINATES = {"longitude": "@longitude", "latitude": "@latitude"}
+"""What the pointer says of a place where the axes say no degrees."""
 FRAME = 430
 """Points across a map where two stand side by side."""
 SURROUNDINGS = (110, 150)
 """Points that axes, title and bars of colours take across and down."""
+WITHOUT_AXES = (65, 75)
+"""And where there are no axes."""
 
 
 class Map:
@@ -44,7 +48,8 @@ class Map:
         left, bottom, right, top = raster.bounds
         x, y = ranges or (Range1d(left, right, bounds="auto"), Range1d(bottom, top, bounds="auto"))
         height = FRAME * float(np.clip(raster.aspect, 0.35, 1.4))
-        wide, high = FRAME + SURROUNDINGS[0], height + SURROUNDINGS[1]
+        around = SURROUNDINGS if raster.projection is None else WITHOUT_AXES
+        wide, high = FRAME + around[0], height + around[1]
         self.ranges = (x, y)
         self.figure = figure(
             x_range=x, y_range=y, sizing_mode="stretch_width", aspect_ratio=wide / high,
@@ -54,7 +59,11 @@ class Map:
         self._raster = raster
         self._mapper = LinearColorMapper(palette=PALETTES["value"], low=0, high=1)
         self._mapper.nan_color = look.nothing
-        self._image = ColumnDataSource({"image": [np.full(raster.nearest.shape, np.nan, "f4")]})
+        places = raster.coordinates() if raster.projection is not None else ()
+        self._image = ColumnDataSource(
+            {"image": [np.full(raster.nearest.shape, np.nan, "f4")]}
+            | {name: [a.astype("f4")] for name, a in zip(COORDINATES, places, strict=False)}
+        )
         drawn = self.figure.image(
             image="image", source=self._image, color_mapper=self._mapper,
             x=left, y=bottom, dw=right - left, dh=top - bottom,
@@ -63,9 +72,9 @@ class Map:
         self.figure.add_tools(self.hover)
         self.bar = bar_of_colours(self._mapper, look)
         self.figure.add_layout(self.bar, "right")
-        if raster.on_earth:
-            xs, ys = coastlines(left, bottom, right, top)
-            self.figure.multi_line(xs, ys, color=look.ink, line_width=1.0, line_alpha=0.8)
+        if raster.projection is not None:
+            self._hide_around(raster, look)
+        self.figure.multi_line(*coast(raster), color=look.ink, line_width=1.0, line_alpha=0.8)
         self._observations = _Observations(self.figure, look)
         self._mark = ColumnDataSource({"x": [], "y": []})
         self.figure.scatter(
@@ -73,6 +82,16 @@ class Map:
             line_color=CHOSEN,
         )  # fmt: skip
         self.figure.on_event(Tap, lambda event: tapped(event.x, event.y))
+
+    def _hide_around(self, raster: Raster, look: Look) -> None:
+        """Leave the page around a map that is no rectangle blank, and draw a net of degrees."""
+        self.figure.axis.visible = False
+        left, bottom, right, top = raster.bounds
+        paper = int(look.paper[1:], 16)
+        colour = (0xFF << 24) | ((paper & 0xFF) << 16) | (paper & 0xFF00) | (paper >> 16)
+        blank = np.where(raster.nearest < 0, np.uint32(colour), np.uint32(0))
+        self.figure.image_rgba([blank], x=left, y=bottom, dw=right - left, dh=top - bottom)
+        self.figure.multi_line(*net(raster), color=look.ink, line_width=0.6, line_alpha=0.35)
 
     def show(self, shown: Shown, colours: tuple[float, float]) -> None:
         """Draw a field.
@@ -84,10 +103,11 @@ class Map:
         palette = PALETTES[shown.colouring]
         self._mapper.update(palette=palette, low=colours[0], high=colours[1])
         boxes = self._raster.boxes(shown.values).astype("f4")
-        self._image.data = {"image": [boxes]}
+        self._image.data["image"] = [boxes]
+        flat = self._raster.projection is None
+        named = zip((self._raster.x_name, self._raster.y_name), ("$x", "$y"), strict=True)
         self.hover.tooltips = [
-            (self._raster.x_name, "$x{0.00}"),
-            (self._raster.y_name, "$y{0.00}"),
+            *((n, f"{at}{{0.00}}") for n, at in (named if flat else COORDINATES.items())),
             (f"value{shown.scale.label}", "@image{0.000}"),
         ]
         self.bar.title = shown.scale.label.strip(" []") or None
@@ -101,7 +121,9 @@ class Map:
             fates: which are drawn.
             units: of the departures.
         """
-        self._observations.show(table, fates, units)
+        x, y = self._raster.drawn(table["x"].to_numpy(float), table["y"].to_numpy(float))
+        there = np.isfinite(x) & np.isfinite(y)
+        self._observations.show(table.assign(x=x, y=y)[there], fates, units)
 
     def mark(self, place: tuple[float, float] | None) -> None:
         """Mark the chosen point."""

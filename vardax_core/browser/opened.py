@@ -7,7 +7,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from vardax_core.browser.raster import Raster, curved_places, raster_of
+from vardax_core.browser.projections import PROJECTIONS, projection_of
+from vardax_core.browser.raster import Raster, curved_places, projected, raster_of
 from vardax_core.store import ExperimentStore, Location, StructureError
 
 
@@ -32,6 +33,7 @@ class Opened:
         self.dataset, _, self.label = str(record["name"]).partition("/")
         self._groups: dict[str, xr.Dataset | None] = {}
         self._means: dict[tuple[str, int], np.ndarray] = {}
+        self._drawn: tuple[tuple[str, str], Raster] | None = None
 
     def is_current(self) -> bool:
         """Whether nothing was committed since."""
@@ -96,6 +98,31 @@ class Opened:
                 "in a notebook with vardax.open and draw a part of it."
             )
         return raster_of(self.analysis, self.dims)
+
+    def raster_in(self, projection: str, middle: str) -> Raster:
+        """Where the points are drawn in a projection; the flat map of what is not on the earth.
+
+        Arguments:
+            projection: a key of `PROJECTIONS`.
+            middle: longitude that stands in the middle, degrees; empty: the usual one.
+
+        Raises:
+            NothingToShowError: no point is on such a map, or it has another number of dimensions.
+        """
+        flat, key = self.raster, (projection, middle)
+        if self._drawn is not None and self._drawn[0] == key:
+            return self._drawn[1]
+        chosen = projection_of(projection, flat.bounds, float(middle) if middle else None)
+        if chosen is None or not flat.on_earth:
+            return flat
+        made = projected(flat, chosen)
+        if not made.nearest.size or not (made.nearest >= 0).any():
+            raise NothingToShowError(
+                f"No point of {self.dataset} is on a map of the {PROJECTIONS[projection]}; choose "
+                "another map."
+            )
+        self._drawn = (key, made)
+        return made
 
     @cached_property
     def places(self) -> tuple[np.ndarray, np.ndarray] | None:

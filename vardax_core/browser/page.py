@@ -16,6 +16,7 @@ from vardax_core.browser.fields import quantities
 from vardax_core.browser.look import Look
 from vardax_core.browser.observed import REFUSED, USED, WITHHELD
 from vardax_core.browser.opened import NothingToShowError
+from vardax_core.browser.projections import FLAT, PROJECTIONS, usual_middle
 from vardax_core.browser.stage import Stage
 from vardax_core.browser.view import NOTHING, QUANTITIES, View, view_of
 from vardax_core.calibration.plots.coast import there_are_coastlines
@@ -87,11 +88,14 @@ class Page:
         self.dataset, self.method = select("Data set"), select("Method")
         self.variable, self.quantity = select("Variable"), select("First picture")
         self.other, self.other_method = select("Second picture"), select("Its method")
-        self.score = select("Colour of the calendar")
+        self.score, self.map = select("Colour of the calendar"), select("Map")
         wide: dict[str, Any] = {"sizing_mode": "stretch_width"}
         self.member = pn.widgets.IntInput(name="Member", start=0, **wide)
         self.other_time = pn.widgets.TextInput(
             name="Its date (UTC)", placeholder="as in the first picture", **wide
+        )
+        self.middle = pn.widgets.IntSlider(
+            name="Longitude in the middle", start=-180, end=180, step=5, **wide
         )
         self.difference = pn.widgets.Checkbox(name="First picture less the second one")
         self.fates = pn.widgets.CheckBoxGroup(
@@ -111,10 +115,11 @@ class Page:
         self.pictures = pn.FlexBox(sizing_mode="stretch_width", gap="8px")
         named = (
             "dataset", "method", "variable", "quantity", "other", "other_method", "score",
-            "member", "other_time", "difference", "fates", "date", "cycle",
+            "member", "other_time", "difference", "fates", "date", "cycle", "map",
         )  # fmt: skip
         for name in named:
             getattr(self, name).param.watch(partial(self._changed, name), "value")
+        self.middle.param.watch(partial(self._changed, "middle"), "value_throttled")
 
     def _changed(self, name: str, event: Any) -> None:
         """A control has another value; what that means is worked out one change after another."""
@@ -141,6 +146,10 @@ class Page:
                     return
             case "other_method":
                 view = view.changed(other_method="" if value == view.method else value)
+            case "middle":
+                view = view.changed(middle=str(value))
+            case "map":
+                view = view.changed(map=value, middle="")
             case "fates":
                 pass
             case _:
@@ -154,6 +163,8 @@ class Page:
             self._stage.show(view, tuple(self.fates.value))
         except (NothingToBrowseError, NothingToShowError, StoreError) as error:
             self._say(str(error))
+            if self._stage.view.dataset:
+                self._fill()
             return
         self._say(*self._faults, *self._stage.messages)
         self._fill()
@@ -209,6 +220,7 @@ class Page:
                 (self.other, {"nothing": NOTHING, **seen}, view.other),
                 (self.other_method, list(there[view.dataset]), view.other_method or view.method),
                 (self.score, scores, score),
+                (self.map, {said: name for name, said in PROJECTIONS.items()}, view.map),
             ):
                 control.param.update(options=options, value=value)
             self.variable.visible = len(opened.variables) > 1
@@ -219,6 +231,11 @@ class Page:
                 beside.visible = view.second is not None
             self.difference.value = view.difference
             self.other_time.value = view.other_time
+            self.map.visible = len(opened.dims) > 1 and opened.raster.on_earth
+            self.middle.visible = self.map.visible and view.map != FLAT
+            if self.middle.visible:
+                usual = usual_middle(opened.raster.bounds)
+                self.middle.value = round(float(view.middle or usual))
             self.cycle.param.update(end=max(len(opened.times) - 1, 1), value=number)
             self.date.value = opened.time(number)
             self.why.visible = view.indices is not None
@@ -253,7 +270,7 @@ class Page:
         )
         return pn.Column(
             self.dataset, self.method, self.variable, self.quantity, self.member, second,
-            pn.pane.HTML("Observations"), self.fates, self.score, *note,
+            self.map, self.middle, pn.pane.HTML("Observations"), self.fates, self.score, *note,
         )  # fmt: skip
 
     def main(self) -> pn.Column:

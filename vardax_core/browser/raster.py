@@ -1,5 +1,6 @@
 """Where the points of a two-dimensional state are drawn: rows and columns of equal boxes."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,12 +9,20 @@ import xarray as xr
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
+from vardax_core.browser.projections import AbstractProjection
 from vardax_core.state.coordinates import LATITUDE, LONGITUDE, meaning
 
 MOST = 640
 """Boxes along an axis at most; of a finer grid every second, third, ... point is drawn."""
+EDGES = 181
+"""Places along each edge of a map by which its extent on a page is found."""
+FINER = 2
+"""Times as many boxes as the flat map has along its longer side, where there may be so many."""
 EVEN = 1e-3
 """Share of a step by which the steps of an even axis may differ."""
+
+
+Places = Float[np.ndarray, "*place"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,8 @@ class Raster:
         nearest: flat index of the grid's point that each box shows, -1 for none.
         shape: of the grid.
         x_name, y_name: what the axes are, with their units.
-        on_earth: whether they are longitude and latitude in degrees.
+        on_earth: whether places are longitudes and latitudes in degrees.
+        projection: how these are drawn; None where they are the axes themselves.
     """
 
     x: Float[np.ndarray, " column"]
@@ -35,6 +45,7 @@ class Raster:
     x_name: str
     y_name: str
     on_earth: bool
+    projection: AbstractProjection | None = None
 
     @property
     def box(self) -> tuple[float, float]:
@@ -58,8 +69,18 @@ class Raster:
     def aspect(self) -> float:
         """Height over width of the map, lengths of both axes being true in its middle."""
         left, bottom, right, top = self.bounds
-        middle = np.cos(np.deg2rad((bottom + top) / 2)) if self.on_earth else 1.0
+        degrees = self.on_earth and self.projection is None
+        middle = np.cos(np.deg2rad((bottom + top) / 2)) if degrees else 1.0
         return float((top - bottom) / ((right - left) * max(middle, 0.2)))
+
+    def drawn(self, x: Places, y: Places) -> tuple[Places, Places]:
+        """Where coordinates of the grid lie on the page; NaN where they are not on it."""
+        return (x, y) if self.projection is None else self.projection.forward(x, y)
+
+    def coordinates(self) -> tuple[Places, Places]:
+        """Coordinates of the grid in the middle of every box."""
+        x, y = np.meshgrid(self.x, self.y)
+        return (x, y) if self.projection is None else self.projection.inverse(x, y)
 
     def boxes(self, values: Float[np.ndarray, "*state"]) -> Float[np.ndarray, "row column"]:
         """What a field shows in each box, NaN outside of the grid."""
@@ -105,6 +126,48 @@ def raster_of(data: xr.Dataset, dims: Sequence[str]) -> Raster:
     nearest = np.add.outer(_nearest(y, rows) * shape[1], _nearest(x, columns))
     on_earth = (y_kind, x_kind) == (LATITUDE, LONGITUDE)
     return Raster(columns, rows, nearest, shape, x_name, y_name, on_earth)
+
+
+def projected(flat: Raster, projection: AbstractProjection) -> Raster:
+    """Lay boxes over a map that is drawn otherwise.
+
+    Arguments:
+        flat: what `raster_of` gives, on the earth.
+        projection: how it is drawn.
+
+    Returns:
+        The boxes, or without a place of the map on the page, none: `nearest` is empty.
+    """
+    left, bottom, right, top = flat.bounds
+    x, y = projection.forward(
+        *np.meshgrid(np.linspace(left, right, EDGES), np.linspace(bottom, top, EDGES))
+    )
+    seen = np.isfinite(x) & np.isfinite(y)
+    if not seen.any():
+        nothing = np.empty(0)
+        return dataclasses.replace(
+            flat, x=nothing, y=nothing, nearest=np.empty((0, 0), int), projection=projection
+        )
+    spans = [(float(a[seen].min()), float(a[seen].max())) for a in (x, y)]
+    widths = [high - low for low, high in spans]
+    step = max(widths) / min(MOST, FINER * max(flat.nearest.shape))
+    columns, rows = (
+        np.linspace(low + step / 2, high - step / 2, max(round(width / step), 1))
+        for (low, high), width in zip(spans, widths, strict=True)
+    )
+    longitude, latitude = projection.inverse(*np.meshgrid(columns, rows))
+    around = left + np.mod(longitude - left, 360)
+    width, height = flat.box
+    inside = (around <= right) & (latitude >= bottom) & (latitude <= top)
+    at = [
+        np.clip(np.where(inside, (a - first) / size, 0).astype(int), 0, count - 1)
+        for a, first, size, count in (
+            (latitude, bottom, height, len(flat.y)),
+            (around, left, width, len(flat.x)),
+        )
+    ]
+    nearest = np.where(inside, flat.nearest[at[0], at[1]], -1)
+    return Raster(columns, rows, nearest, flat.shape, "", "", True, projection)
 
 
 def _axis(data: xr.Dataset, dim: str) -> tuple[np.ndarray, str, str | None]:

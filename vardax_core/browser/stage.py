@@ -106,10 +106,12 @@ class Stage:
         view = self.filled(view)
         opened = self.opened(view.dataset, view.method)
         first = self._field(view, view.first)
+        if len(opened.dims) > 1:
+            opened.raster_in(view.map, view.middle)
         self.messages = ()
         second = self._second(view, first)
         self.view = view
-        self._set_up(opened, second is not None)
+        self._set_up(opened, view, second is not None)
         number = opened.number(view.time)
         table = self._kept(("observed", number), opened, view, observed)
         if len(opened.dims) == 1:
@@ -155,9 +157,9 @@ class Stage:
             self.messages = (*self.messages, f"Second picture: {error}")
             return None
 
-    def _set_up(self, opened: Opened, two: bool) -> None:
+    def _set_up(self, opened: Opened, view: View, two: bool) -> None:
         """Make the pictures that a state needs, unless they are there."""
-        wanted = (opened.location, two)
+        wanted = (opened.location, two, view.map, view.middle)
         if wanted == self._drawn_for:
             return
         self._drawn_for = wanted
@@ -173,9 +175,10 @@ class Stage:
                 self._diagrams.append(Hovmoeller(look, dim, self._choose_time, ranges))
             pictures = {"profile": self._profile, **_numbered(self._diagrams)}
         else:
+            raster = opened.raster_in(view.map, view.middle)
             for _ in range(count):
                 shared = self._maps[0].ranges if self._maps else None
-                self._maps.append(Map(opened.raster, look, self._choose_place, shared))
+                self._maps.append(Map(raster, look, self._choose_place, shared))
             pictures = _numbered(self._maps)
         pictures |= {"series": self._curves, "calendar": self._calendar}
         self.figures = {name: one.figure for name, one in pictures.items()}
@@ -190,12 +193,12 @@ class Stage:
         fates: tuple[str, ...],
     ) -> None:
         pair = [first] if second is None else [first, second]
-        point = view.indices
+        point, raster = view.indices, opened.raster_in(view.map, view.middle)
         units = scale_of(opened.attributes(view.variable)).units
         for one, drawn, colours in zip(pair, self._maps, _colours(pair), strict=True):
             drawn.show(one, colours)
             drawn.observe(table, fates, units)
-            drawn.mark(None if point is None else opened.raster.place(point))
+            drawn.mark(None if point is None else raster.place(point))
 
     def _show_line(
         self,
@@ -305,7 +308,7 @@ class Stage:
 
     def _choose_place(self, x: float, y: float) -> None:
         opened = self.opened(self.view.dataset, self.view.method)
-        point = opened.raster.point(x, y)
+        point = opened.raster_in(self.view.map, self.view.middle).point(x, y)
         if point is not None:
             self._go(self.view.changed(point=",".join(map(str, point))))
 

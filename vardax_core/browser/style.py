@@ -58,11 +58,13 @@ def key_above(drawn: figure, look: Look) -> Legend:
         location="top_left",
         orientation="horizontal",
         label_text_color=look.ink,
-        label_text_font_size="11px",
+        label_text_font_size="10px",
+        label_standoff=3,
+        glyph_width=14,
         background_fill_alpha=0,
         border_line_alpha=0,
         padding=0,
-        spacing=12,
+        spacing=8,
     )
     drawn.add_layout(made, "above")
     return made

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import numpy as np
 
+from vardax_core.browser.projections import FLAT, PROJECTIONS
 from vardax_core.words import did_you_mean
 
 QUANTITIES: Mapping[str, str] = {
@@ -56,6 +57,8 @@ class View:
         variable: of the state; empty: the first.
         point: index of the grid along each dimension, by commas; empty: none was chosen.
         score: what colours the calendar; empty: the first there is.
+        map: how places of the earth are drawn, a key of `PROJECTIONS`.
+        middle: longitude in the middle of the map, degrees; empty: the usual one.
     """
 
     dataset: str = ""
@@ -70,6 +73,8 @@ class View:
     variable: str = ""
     point: str = ""
     score: str = ""
+    map: str = FLAT
+    middle: str = ""
 
     @property
     def first(self) -> Layer:
@@ -141,6 +146,22 @@ def _other(text: str) -> str:
     return text
 
 
+def _map(text: str) -> str:
+    if text not in PROJECTIONS:
+        raise ValueError(f"one of {', '.join(PROJECTIONS)}")
+    return text
+
+
+def _longitude(text: str) -> str:
+    try:
+        found = float(text)
+    except ValueError as error:
+        raise ValueError("a longitude in degrees") from error
+    if not -360 <= found <= 360:
+        raise ValueError("a longitude from -360 to 360")
+    return f"{found:g}"
+
+
 def _instant(text: str) -> str:
     try:
         found = np.datetime64(text, "m")
@@ -175,4 +196,6 @@ _READ = {
     "difference": _yes,
     "member": _count,
     "point": _point,
+    "map": _map,
+    "middle": _longitude,
 }
