@@ -13,12 +13,10 @@ from pydantic import (
     model_validator,
 )
 
+from flows.form_guard import ADVANCED
 from vardax_core.methods.registry import method_of, registered_methods
 from vardax_core.paths import local_path, path_or_url
 from vardax_core.store.location import location_of
-
-ADVANCED = "advanced"
-"""Where a form has the fields that few fill in."""
 
 
 class Form(BaseModel):

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from flows.environment import AUTH_VARIABLE
-from flows.fields import ADVANCED
+from flows.form_guard import ADVANCED, PERIODS
 from flows.service_api import Api
-from vardax_core.data.catalogue import list_recipes
+from vardax_core.data import RecipeError
+from vardax_core.data.catalogue import list_recipes, load_recipe
 from vardax_core.data.yamlfile import read_yaml
 from vardax_core.paths import home
 
@@ -74,14 +75,33 @@ def _when(schedules: Sequence[Mapping[str, Any]]) -> str:
     return " ".join(found) or BY_HAND
 
 
-def with_data_sets(schema: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def periods(names: Sequence[str]) -> dict[str, list[str]]:
+    """First and last analysis time of data sets; a recipe that is not valid has none."""
+    found = {}
+    for name in names:
+        try:
+            period = load_recipe(name).period
+        except RecipeError:  # every run says so
+            continue
+        found[name] = [f"{time:%Y-%m-%dT%H:%M}" for time in (period.start, period.end)]
+    return found
+
+
+def with_data_sets(
+    schema: Mapping[str, Any],
+    names: Sequence[str],
+    known: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
     """A form's schema whose fields of data sets are choices of those that are there.
 
     Arguments:
         schema: of the parameters of a flow.
         names: of all recipes.
+        known: what `periods` gives.
     """
     found = copy.deepcopy(dict(schema))
+    if known:
+        found[PERIODS] = {name: [*period] for name, period in known.items()}
     for one in [found, *found.get("definitions", {}).values()]:
         field = one.get("properties", {}).get(DATASET)
         if field is not None:
@@ -166,13 +186,16 @@ def bring_up_to_date(api: Api) -> tuple[str, ...]:
         httpx.HTTPError: the server does not answer, or refuses.
     """
     said, names = manual(), list_recipes()
+    known = periods(names)
     flows = {flow["id"]: flow["name"] for flow in api.all("flows/filter", {})}
     for made in api.all("deployments/filter", {}):
         flow = flows.get(made["flow_id"], "")
         if flow not in said["flows"]:
             continue
         schema = with_data_sets(
-            made["parameter_openapi_schema"], sorted({*names, *_own(made["parameters"])})
+            made["parameter_openapi_schema"],
+            sorted({*names, *_own(made["parameters"])}),
+            known,
         )
         schema = with_advanced(schema)
         changed = {

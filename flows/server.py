@@ -3,15 +3,22 @@
 On SQLite, Prefect begins its transactions deferred: one that reads, and writes after another has
 written, is refused at once ("database is locked"), however long it may wait. A transaction that
 takes the write lock when it begins waits for its turn instead.
+
+Forms are looked at before runs are made of them, for what their schemas cannot say.
 """
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
+from fastapi import FastAPI
+from prefect.server.api import server
 from prefect.server.database.configurations import AioSqliteConfiguration
 from prefect.server.database.dependencies import set_database_config
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+
+from flows.form_guard import FormGuard
 
 
 class PatientSqlite(AioSqliteConfiguration):
@@ -26,8 +33,22 @@ class PatientSqlite(AioSqliteConfiguration):
             yield transaction
 
 
+def guard_forms() -> None:
+    """Have every server that this process makes look at the forms."""
+    usual = server.create_app
+
+    def create_app(*given: Any, **settings: Any) -> FastAPI:
+        app: FastAPI = usual(*given, **settings)
+        if all(one.cls is not FormGuard for one in app.user_middleware):
+            app.add_middleware(FormGuard)
+        return app
+
+    server.create_app = create_app
+
+
 def main() -> None:
-    """Run Prefect's command line with that database."""
+    """Run Prefect's command line with that database and those forms."""
+    guard_forms()
     url = PREFECT_API_DATABASE_CONNECTION_URL.value()
     if url.startswith("sqlite"):
         set_database_config(PatientSqlite(connection_url=url))

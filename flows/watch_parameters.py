@@ -23,6 +23,12 @@ class PeriodParameters(Form):
         None, description="Last analysis time (UTC); empty: the last that is in the store."
     )
 
+    @model_validator(mode="after")
+    def _in_order(self) -> "PeriodParameters":
+        if self.since is not None and self.until is not None and self.since > self.until:
+            raise ValueError(f"since {self.since} is after until {self.until}; exchange the two")
+        return self
+
     def cycles(
         self, experiment: Experiment, store: ExperimentStore
     ) -> tuple[np.datetime64, np.datetime64]:

@@ -99,5 +99,5 @@ def test_deploy_without_a_service_says_how_to_start_one(vardax, monkeypatch):
 def test_a_dry_run_says_what_would_be_done_and_makes_nothing(vardax, tmp_path):
     result = vardax("backfill", "small", "-m", "climatology", "--dry-run")
     assert result.exit_code == ExitCode.DONE, result.output
-    assert "30 cycles from 2000-01-01T00:00 to 2000-01-08T06:00" in result.output
+    assert "30 cycles from 2000-01-01 00:00 to 2000-01-08 06:00 UTC" in result.output
     assert not (tmp_path / "root" / "experiments").exists()

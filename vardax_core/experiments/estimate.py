@@ -8,8 +8,11 @@ import numpy as np
 from vardax_core.data.timeaxis import instant_to_minutes, to_minutes
 from vardax_core.data.window import cycle_times
 from vardax_core.experiments.experiment import Experiment
-from vardax_core.store import StoreNotFoundError
+from vardax_core.store import ExperimentStore, StoreNotFoundError
 from vardax_core.words import counted
+
+LATEST = 20
+"""Segments whose pace counts."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Estimate:
         there: how many are in the store, and stay as they are.
         first, last: analysis times of those that are missing (datetime64); None for none.
         bytes: what they take on the disk, by the cycles that are there; None while there are none.
+        seconds: of computing, at the pace of the last segments; None while there are none.
     """
 
     cycles: int
@@ -28,17 +32,19 @@ class Estimate:
     first: np.datetime64 | None
     last: np.datetime64 | None
     bytes: int | None
+    seconds: float | None
 
     def __str__(self) -> str:
         if not self.cycles:
             return f"nothing to do: {counted(self.there, 'cycle')} are in the store already"
-        first, last = (str(time)[:16] for time in (self.first, self.last))
-        said = f"{counted(self.cycles, 'cycle')} from {first} to {last}"
+        first, last = (str(time)[:16].replace("T", " ") for time in (self.first, self.last))
+        said = f"{counted(self.cycles, 'cycle')} from {first} to {last} UTC"
         if self.bytes is None:
-            return f"{said}; none is in the store yet, so that their size is not known"
+            return f"{said}; none is in the store yet, so that their size and time are not known"
+        pace = "" if self.seconds is None else f" and {_said(self.seconds)} of computing"
         return (
-            f"{said}, about {self.bytes / 1e6:.1f} MB; {counted(self.there, 'cycle')} are in the "
-            "store and stay as they are"
+            f"{said}, about {self.bytes / 1e6:.1f} MB{pace}; {counted(self.there, 'cycle')} are in "
+            "the store and stay as they are"
         )
 
 
@@ -55,9 +61,10 @@ def estimate(experiment: Experiment, until: datetime) -> Estimate:
         store = experiment.open_store()
         tip = store.tip()
         done, there = tip.last_time, tip.cycles
+        pace = _pace(store)
         size = store.location.size() // there if there else None
     except StoreNotFoundError:
-        done, there, size = None, 0, None
+        done, there, size, pace = None, 0, None, None
     after = minutes[0] - 1 if done is None else done
     missing = times[(minutes > after) & (minutes <= instant_to_minutes(until))]
     return Estimate(
@@ -66,4 +73,19 @@ def estimate(experiment: Experiment, until: datetime) -> Estimate:
         first=missing[0] if len(missing) else None,
         last=missing[-1] if len(missing) else None,
         bytes=None if size is None else size * len(missing),
+        seconds=None if pace is None else pace * len(missing),
     )
+
+
+def _pace(store: ExperimentStore) -> float | None:
+    """Seconds of computing of a cycle, the median of the last segments."""
+    segments = [one.metadata for one in store.history() if one.metadata.get("kind") == "segment"]
+    paces = [one["compute_seconds"] / one["cycles"] for one in segments[:LATEST] if one["cycles"]]
+    return float(np.median(paces)) if paces else None
+
+
+def _said(seconds: float) -> str:
+    for most, unit, name in ((90, 1, "s"), (5400, 60, "min")):
+        if seconds < most:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 3600:.1f} h"
