@@ -3,13 +3,12 @@ set's, and cycles that a schedule makes already."""
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi.responses import JSONResponse
 
 PERIODS = "x-periods"
 """In the schema of a form: first and last analysis time of every data set."""
@@ -25,6 +24,10 @@ MOST = 200
 """Deployments that are looked at."""
 
 Form = Mapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 def fault(parameters: Form, periods: Mapping[str, Sequence[str]], scheduled: Sequence[Form]) -> str:
@@ -114,10 +117,10 @@ class FormGuard:
         app: Prefect's server.
     """
 
-    def __init__(self, app: ASGIApp):
+    def __init__(self, app: App):
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Refuse a form, or hand the call on; all other calls are handed on as they are."""
         asked = SUBMITTED.fullmatch(scope["path"]) if scope["type"] == "http" else None
         if asked is None or scope["method"] != "POST":
@@ -140,7 +143,7 @@ class FormGuard:
 
         await self.app(scope, again, send)
 
-    async def _fault(self, scope: Scope, above: str, deployment: str, body: bytes) -> str:
+    async def _fault(self, scope: Message, above: str, deployment: str, body: bytes) -> str:
         headers = {
             name.decode(): value.decode()
             for name, value in scope["headers"]

@@ -16,7 +16,6 @@ OWN = {"vardax_core", "flows", "tests", "benchmarks", "conftest"}
 INDIRECT = {
     "netcdf4": "an engine of xarray",
     "cfgrib": "an engine of xarray",
-    "fastapi": "held below a release that breaks the server",
     "pytest-xdist": "an option of the test command",
     "pytest-timeout": "a setting of the tests",
     "beartype": "checks types in the tests, by name",
