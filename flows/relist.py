@@ -12,6 +12,7 @@ from flows.rerunning import run_again, show_page
 from flows.watch_parameters import RelistParameters
 from vardax_core.experiments.beside import Beside, beside
 from vardax_core.experiments.beside_page import beside_sentence, write_beside
+from vardax_core.experiments.reject_list import decide
 from vardax_core.experiments.relist import drop_others, relisting
 from vardax_core.experiments.validation import prepare_proven
 from vardax_core.store import SupersededError
@@ -44,11 +45,16 @@ def relist(
     experiment: ExperimentParameters,
     what: RelistParameters = RelistParameters(),  # noqa: B008 (frozen)
 ) -> Relisted:
-    """Make the cycles again that a change of `rejected.yaml` concerns, on a branch, show the
-    difference, and publish them if that is asked for."""
+    """Write a decision into `rejected.yaml`, make the cycles again that a change of it concerns, on
+    a branch, show the difference, and publish them if that is asked for."""
     tag_run(experiment)
     made = experiment.experiment()
     store = made.open_store()
+    if what.reject is not None:
+        now = decide(made.recipe, store, what.reject.entry, lift=what.lift)
+        get_run_logger().info(
+            "reject list of %s: %s", made.recipe.name, counted(len(now), "entry", "entries")
+        )
     asked = relisting(made, store, prepare_proven(made, store))
     if asked is None:
         drop_others(store, None)

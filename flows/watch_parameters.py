@@ -1,16 +1,19 @@
 """What the flows are called with that make cycles again, and set runs side by side."""
 
 from datetime import timedelta
+from functools import cached_property
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from flows.fields import Form
+from vardax_core.data.rejected import Rejection
 from vardax_core.data.scalars import Instant, Interval
 from vardax_core.data.timeaxis import from_minutes, instant_to_minutes
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.rerun import RerunError
 from vardax_core.store import ExperimentStore
+from vardax_core.words import faults_of
 
 
 class PeriodParameters(Form):
@@ -102,11 +105,49 @@ class ReplayParameters(PeriodParameters):
     )
 
 
+class RejectionParameters(Form):
+    """An entry of the reject list: observations that are not used for a while."""
+
+    platform: str | None = Field(
+        None, description="Name of the platform; of simulated observations the station's number."
+    )
+    stream: str | None = Field(None, description="Name of its stream, or of a whole stream.")
+    since: Instant = Field(description="First valid time (UTC) that is rejected.")
+    until: Instant | None = Field(None, description="Last one; empty: for good.")
+    reason: str = Field(description="Why, in a sentence.")
+    decided_by: str = Field(description="Who decided it.")
+
+    @cached_property
+    def entry(self) -> Rejection:
+        """The entry as the list has it."""
+        return Rejection.model_validate(self.model_dump(exclude_none=True))
+
+    @model_validator(mode="after")
+    def _right(self) -> "RejectionParameters":
+        try:
+            self.entry  # noqa: B018 (raises)
+        except ValidationError as error:
+            raise ValueError("; ".join(faults_of(error))) from error
+        return self
+
+
 class RelistParameters(Form):
     """What is done with the cycles that a changed reject list concerns."""
 
+    reject: RejectionParameters | None = Field(
+        None,
+        description="An entry to add to the list first; one with the same platform, stream and "
+        "first time is replaced. Leave None to take the list as it is.",
+    )
+    lift: bool = Field(False, description="Take that entry off the list instead.")
     publish: bool = Field(
         False,
         description="Make them what readers have. Without it they are made on a branch, and the "
         "page shows the difference.",
     )
+
+    @model_validator(mode="after")
+    def _what_is_lifted(self) -> "RelistParameters":
+        if self.lift and self.reject is None:
+            raise ValueError("lift: fill in under reject which entry is taken off the list")
+        return self

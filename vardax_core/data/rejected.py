@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import yaml
@@ -25,6 +25,10 @@ REJECT_LIST = "reject_list"
 NEVER = np.iinfo(np.int64).max
 
 
+Line = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^\P{Cc}+$")]
+"""A text on one line."""
+
+
 class Rejection(Section):
     """Observations that are not used.
 
@@ -32,12 +36,12 @@ class Rejection(Section):
     simulated, by the number of the station.
     """
 
-    platform: str | None = Field(default=None, min_length=1, description="name of the platform")
-    stream: str | None = Field(default=None, min_length=1, description="name of the stream")
+    platform: Line | None = Field(default=None, description="name of the platform")
+    stream: Line | None = Field(default=None, description="name of the stream")
     since: Instant = Field(description="first valid time (UTC) that is rejected; written `from`")
     until: Instant | None = Field(default=None, description="last one; by default for good")
-    reason: str = Field(min_length=1, description="why")
-    decided_by: str = Field(min_length=1, description="who decided it")
+    reason: Line = Field(description="why")
+    decided_by: Line = Field(description="who decided it")
 
     @classmethod
     def _arranged(cls, values: Any) -> Any:
