@@ -156,7 +156,8 @@ def score_ranges(
     values, lower, upper = np.array(list(parts.values()), float).T
     shown = np.concatenate([values, lower, upper, [lowest, highest]])
     shown = shown[np.isfinite(shown)]
-    margin = 0.08 * (shown.max() - shown.min())
+    # All may be the same, as of weights that change nothing.
+    margin = 0.08 * (shown.max() - shown.min()) or 0.05
     edges = shown.min() - margin, shown.max() + margin
     axes.axvspan(
         *np.clip([lowest, highest], *edges), color=INK, alpha=0.10, linewidth=0, label="allowed"
