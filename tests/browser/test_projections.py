@@ -83,7 +83,7 @@ def test_every_point_of_a_region_is_on_its_map(root, name):
     boxes = raster.boxes(field)
     assert set(np.unique(boxes[np.isfinite(boxes)])) == set(field.ravel())
     for flat in range(99):
-        row, column = np.unravel_index(flat, (9, 11))
+        row, column = map(int, np.unravel_index(flat, (9, 11)))
         place = opened.along("longitude")[[column]], opened.along("latitude")[[row]]
         (x,), (y,) = raster.drawn(*place)
         assert raster.point(float(x), float(y)) == (row, column)

@@ -16,14 +16,13 @@ from vardax_core.experiments.settings import (
 )
 from vardax_core.experiments.trial import TrialPlan, networks_of
 from vardax_core.methods.field_inputs import observing_network
+from vardax_core.methods.fields_prior import DENSE
 from vardax_core.methods.registry import method_of
 from vardax_core.observations.operators import Identity, PointSampling
 
 SETTINGS = ExperimentSettings(
     method="amortized", members=small.MEMBERS, training=TrainingSettings(steps=20)
 )
-
-LARGE = 90_000
 
 
 def observed_points(recipe):
@@ -93,7 +92,9 @@ def test_a_trial_on_fields_is_made_on_the_regular_network_itself():
 
 
 def test_a_sparser_network_takes_less_memory():
-    everywhere = needed_memory(fields.recipe(network={"kind": "every_point"}), LARGE)
-    dense, third, fourth = (needed_memory(field(every=every), LARGE) for every in (1, 3, 4))
+    """Of a grid that is not so large that no covariance of all its points is held."""
+    recipe = fields.recipe(network={"kind": "every_point"})
+    everywhere = needed_memory(recipe, DENSE)
+    dense, third, fourth = (needed_memory(field(every=every), DENSE) for every in (1, 3, 4))
     assert dense == everywhere
     assert dense > third > fourth

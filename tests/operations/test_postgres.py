@@ -26,7 +26,7 @@ USER = "postgres"
 def reachable(tmp_path):
     """A folder that the account of Postgres can get to."""
     if os.geteuid() == 0:
-        for above in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        for above in (tmp_path, *tmp_path.parents[:-2]):
             above.chmod(above.stat().st_mode | 0o011)
     return tmp_path
 
@@ -73,6 +73,7 @@ async def asked(address: str, query: str) -> int:
         await connection.close()
 
 
+@pytest.mark.ladder
 @pytest.mark.flows
 def test_a_database_of_the_service_s_own_lasts_and_asks_for_its_password(reachable):
     database = Postgres(reachable / "postgres")

@@ -8,6 +8,7 @@ from vardax_core.data.catalogue import recipe_file
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.rejected import FILE, Rejection, read_rejected
+from vardax_core.data.yamlfile import read_yaml
 from vardax_core.experiments.store_layout import STATION
 from vardax_core.store import ExperimentStore
 from vardax_core.store.experiment import OBSERVATIONS
@@ -90,7 +91,7 @@ def _text(path: pathlib.Path, before: tuple[Rejection, ...], after: tuple[Reject
         longer = path.read_text(encoding="utf-8").rstrip("\n") + "\n"
         longer += _written(after[len(before) :])
         try:
-            values = yaml.safe_load(longer)
+            values = read_yaml(longer)
             if tuple(map(Rejection.model_validate, values)) == after:
                 return longer
         except (yaml.YAMLError, ValueError, TypeError):
