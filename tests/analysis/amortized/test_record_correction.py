@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.analysis.local import problems
+from tests.analysis.local import problems, test_simulation
+from vardax_core.analysis.amortized import record_step
 from vardax_core.analysis.amortized.local_views import INPUTS, KNOWN, RIVALS, local_views, reshaped
 from vardax_core.analysis.amortized.record_network import (
     LOG_SPREAD_LIMIT,
@@ -74,6 +75,14 @@ def test_a_network_that_says_nothing_corrects_nothing(looked):
     found = corrected(RecordNetwork(key=jax.random.key(0)), views, NOWHERE)
     np.testing.assert_array_equal(found.shift, 0.0)
     np.testing.assert_array_equal(found.factor, 1.0)
+
+
+def test_where_a_network_says_nothing_the_interpolation_alone_is_computed():
+    first, place = test_simulation.step(), jnp.zeros(test_simulation.GRID.shape)
+    silent = jax.tree.map(jnp.zeros_like, lively())
+    assert record_step.corrected(first, silent, place) is first
+    made = record_step.corrected(first, lively(), place)
+    assert isinstance(made, record_step.CorrectedInterpolation)
 
 
 def test_where_no_record_is_in_reach_nothing_is_corrected(looked):

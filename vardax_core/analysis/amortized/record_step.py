@@ -2,6 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.local_views import in_turn, local_views
@@ -61,3 +62,20 @@ class CorrectedInterpolation(AbstractAnalysisStep):
             result=analysis.result,
             diagnostics=analysis.diagnostics,
         )
+
+
+def corrected(
+    first: LocalInterpolation, network: RecordNetwork, place: Float[Array, "*state"]
+) -> AbstractAnalysisStep:
+    """The correction of an interpolation, or the interpolation where the network changes nothing.
+
+    Arguments:
+        first: the interpolation.
+        network: trained; all zero where the interpolation is kept.
+        place: what is known of each point.
+    """
+    if not any(np.any(np.asarray(part)) for layer in network.layers for part in layer):
+        return first
+    return CorrectedInterpolation(  # type: ignore[call-arg]
+        first=first, network=network, place=place
+    )

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.record_network import RecordNetwork
-from vardax_core.analysis.amortized.record_step import CorrectedInterpolation
+from vardax_core.analysis.amortized.record_step import corrected
 from vardax_core.analysis.local.step import LocalInterpolation
 from vardax_core.cycling.adaptation import SpreadAdaptation
 from vardax_core.cycling.keys import Purpose, cycle_key
@@ -145,10 +145,8 @@ def build(
     """
     step = station_interpolation(problem, prior, InterpolationMethod(spacing=spacing))
     assert isinstance(step.inner, LocalInterpolation), "before it is corrected"
-    corrected = CorrectedInterpolation(  # type: ignore[call-arg]
-        first=step.inner, network=learned.network, place=learned.place
-    )
-    made = eqx.tree_at(lambda s: s.inner, step, corrected)
+    inner = corrected(step.inner, learned.network, learned.place)
+    made = eqx.tree_at(lambda s: s.inner, step, inner)
     assembly = Assembly.of(prior, made, prior.climatology)
     return assembly._replace(adaptation=SpreadAdaptation(folds=FOLDS))
 

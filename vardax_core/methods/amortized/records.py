@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from vardax_core.analysis.amortized.record_network import RecordNetwork
-from vardax_core.analysis.amortized.record_step import CorrectedInterpolation
+from vardax_core.analysis.amortized.record_step import corrected
 from vardax_core.analysis.local.interpolation import LocalRecords, LocalTargets
 from vardax_core.analysis.local.step import GROSS
 from vardax_core.cycling.keys import Purpose, cycle_key
@@ -170,9 +170,7 @@ def build(problem: Problem, trained: Trained, spacing: int | None) -> Assembly:
     assert isinstance(learned, RecordCorrection), "what `learn` gave"
     method = InterpolationMethod(spacing=spacing)
     first = local_interpolation(problem, learned.reference, method)
-    step = CorrectedInterpolation(  # type: ignore[call-arg]
-        first=first, network=learned.network, place=learned.place
-    )
+    step = corrected(first, learned.network, learned.place)
     return Assembly.of(prior, step, learned.reference.climatology)
 
 
