@@ -29,9 +29,9 @@ from twins.settings import SETTINGS
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.analysis.variational.covariance import DenseCovariance
 from vardax_core.analysis.variational.optimal_interpolation import OptimalInterpolation
-from vardax_core.cycling.cycle import CycleInput
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.keys import cycle_keys
+from vardax_core.cycling.passed import CycleInput
 from vardax_core.cycling.trust import CHECKS
 from vardax_core.methods.priors import free_run_climatology
 from vardax_core.models.lorenz96 import Lorenz96, Lorenz96Settings

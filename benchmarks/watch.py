@@ -26,9 +26,9 @@ from watching.worth import streams
 
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.calibration.anytime import Biased, SpreadTooLarge, SpreadTooSmall, watch
-from vardax_core.cycling.cycle import CycleInput
 from vardax_core.cycling.keys import cycle_keys
 from vardax_core.cycling.marks import NAMES
+from vardax_core.cycling.passed import CycleInput
 from vardax_core.observations.operators import Identity
 from vardax_core.observations.quality import QualityCode
 from vardax_core.training.twin_cycles import twin_start

@@ -2,6 +2,7 @@
 
 import dataclasses
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -54,6 +55,10 @@ def why(
     variable: Annotated[
         str | None, typer.Option("--variable", help="Name of the variable [the first].")
     ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option("--maps", help="Draw, as a PNG, what the whole analysis rests on."),
+    ] = None,
     method: MethodOption = None,
     options: Set = None,
     draw: Draw = None,
@@ -98,6 +103,11 @@ def why(
             instant = np.datetime64(time.replace(tzinfo=None), "ns")
             place = _numbers(at)
         found = explain(made, store, instant, place, variable)
+        if maps is not None:
+            from vardax_core.calibration.plots import save
+            from vardax_core.experiments.pictures import support_figure
+
+            say(f"maps: {save(support_figure(made, store, instant), maps)}")
         units = made.recipe.variable_of(found.variable).units
         entered, others = (
             tuple(one for one in part if observation in (None, one.id))

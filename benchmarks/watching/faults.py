@@ -13,9 +13,10 @@ from twins.settings import SETTINGS
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
-from vardax_core.cycling.cycle import CycleInput, CycleProgram
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.increments import IncrementGuard
 from vardax_core.cycling.keys import cycle_keys
+from vardax_core.cycling.passed import CycleInput
 from vardax_core.models.base import AbstractBalancedModel, AbstractForecastModel
 from vardax_core.models.quasi_geostrophic import QuasiGeostrophic
 from vardax_core.observations.base import AbstractObservationOperator

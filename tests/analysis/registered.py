@@ -14,6 +14,7 @@ import numpy as np
 
 from tests.experiments import fields, layers, reported, small
 from tests.methods import runs
+from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.local.covariance import SpaceTimeCovariance
 from vardax_core.data import Recipe, ingest
 from vardax_core.data.observed_period import observed_period
@@ -42,12 +43,16 @@ class Case(NamedTuple):
     """A method where it has to hold the laws.
 
     Attributes:
-        step: what the cycle runs.
+        step: what the cycle runs, compiled.
+        plain: the same, which is not.
+        points: of the grid.
         background: members valid at the analysis time.
         observations: a window in which all is observed.
     """
 
     step: Callable[..., Analysis]
+    plain: AbstractAnalysisStep
+    points: int
     background: jax.Array
     observations: Observations
 
@@ -171,7 +176,7 @@ def case(name: str, kind: str, folder: Path) -> Case:
     error_sd = np.float32(problem.recipe.error_sd)
     values = jnp.asarray(seen + error_sd * noise)
     observations = Observations.from_values(values, jnp.full_like(values, error_sd), times)
-    return Case(eqx.filter_jit(step), background, observations)
+    return Case(eqx.filter_jit(step), step, problem.grid.size, background, observations)
 
 
 @functools.cache

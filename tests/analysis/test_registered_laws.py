@@ -6,12 +6,14 @@ A method that is added to the registry is under these laws; where it fits none o
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.analysis import registered
+from vardax_core.analysis.base import AbstractPointwiseStep, AbstractSupportedStep, made_at
 from vardax_core.methods.registry import registered_methods
 from vardax_core.types import Observations, ResultCode, ensemble_mean
 
@@ -121,6 +123,39 @@ def test_another_grid_or_network_is_refused(case, key):
     fewer = jax.tree.map(lambda x: x[..., :-1] if x.ndim == 2 else x, case.observations)
     with pytest.raises(ValueError, match="build the operator for this network"):
         case.step(case.background, fewer, key=key)
+
+
+def test_what_is_made_at_one_point_is_there_what_is_made_at_all(case, key):
+    """Sums of a few numbers in another order: eight roundings of the largest."""
+    if not isinstance(case.plain, AbstractPointwiseStep):
+        pytest.skip("needs the analysis of other points")
+    everywhere = np.asarray(case.step(case.background, case.observations, key=key).mean)
+    atol = 8 * float(np.finfo(np.float32).eps) * float(np.max(np.abs(everywhere)))
+    for point in (0, case.points // 2):
+        one = eqx.filter_jit(made_at(case.plain, point))
+        found = np.asarray(one(case.background, case.observations, key=key).mean)
+        there = [x.reshape(-1, case.points)[:, point] for x in (found, everywhere)]
+        np.testing.assert_allclose(*there, atol=atol)
+
+
+def test_what_an_analysis_rests_on_is_no_more_than_what_is_there(case):
+    """Of p observations at most p count, with factors of one at most, and signal of one each."""
+    if not isinstance(case.plain, AbstractSupportedStep):
+        pytest.skip("does not say what it rests on")
+    seen = case.observations
+    support = eqx.filter_jit(case.plain.support)
+    found = support(case.background, seen)
+    used = int(np.sum(np.any(seen.mask, axis=0)))
+    for field in (found.observations, found.weight, found.inflation, found.signal):
+        assert field.shape == (case.points,)
+    assert 0 < np.max(found.observations) <= used * seen.mask.shape[0]
+    assert np.all(found.weight <= found.observations * (1 + 1e-5))
+    assert np.all(found.signal <= found.weight * (1 + 1e-4) + 1e-5)
+    assert np.min(found.inflation) > 0
+    nothing = dataclasses.replace(seen, mask=jnp.zeros_like(seen.mask))
+    none = support(case.background, nothing)
+    for field in (none.observations, none.weight, none.signal):
+        np.testing.assert_allclose(field, 0.0, atol=1e-5)
 
 
 def test_single_precision_stays_single(case, key):

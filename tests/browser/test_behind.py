@@ -1,11 +1,13 @@
 """What a click says of a value: what observations gave to it, or why that cannot be told."""
 
+import base64
+
 import numpy as np
 import pytest
 
 from tests.browser import made
 from tests.experiments import small
-from vardax_core.browser.behind import behind
+from vardax_core.browser.behind import behind, rests_on
 from vardax_core.browser.opened import NothingToShowError, Opened
 from vardax_core.experiments.reopened import ChangedExperimentError, reopened
 from vardax_core.store import ExperimentStore, location_of
@@ -34,6 +36,13 @@ def test_what_lies_behind_a_value_sums_to_its_increment(opened, tmp_path):
     assert page.count("<tr") == 1 + min(len(found.entered), 12) + (1 + len(found.others)) * bool(
         len(found.others)
     )
+
+
+@pytest.mark.slow
+def test_a_page_shows_what_an_analysis_rests_on(opened, tmp_path):
+    picture = rests_on(opened, len(opened.times) - 1, tmp_path)
+    assert picture.startswith("<img alt=")
+    assert base64.b64decode(picture.split("base64,")[1].rstrip('">')).startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

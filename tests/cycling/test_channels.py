@@ -9,7 +9,8 @@ from vardax_core.analysis.ensemble.etkf import ETKF
 from vardax_core.calibration.dataset import statistics_dataset
 from vardax_core.calibration.scores import compute_scores
 from vardax_core.calibration.statistics import FIELD_SUMS
-from vardax_core.cycling.cycle import CycleInput, CycleProgram
+from vardax_core.cycling.cycle import CycleProgram
+from vardax_core.cycling.passed import CycleInput
 from vardax_core.cycling.scan import run_segment
 from vardax_core.models.quasi_geostrophic import QuasiGeostrophic
 from vardax_core.observations.operators import PointSampling

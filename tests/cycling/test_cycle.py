@@ -13,8 +13,9 @@ from vardax_core.analysis.ensemble.etkf import ETKF
 from vardax_core.analysis.ensemble.iterative import IterativeETKF
 from vardax_core.analysis.history import DepartureHistory
 from vardax_core.cycling.adaptation import SpreadAdaptation
-from vardax_core.cycling.cycle import CycleInput, CycleProgram
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.cycling.passed import CycleInput
 from vardax_core.cycling.scan import run_segment
 from vardax_core.experiments.segments import restore_state, state_arrays
 from vardax_core.models.lorenz96 import Lorenz96

@@ -10,9 +10,10 @@ import pytest
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.etkf import ETKF
-from vardax_core.cycling.cycle import CycleInput, CycleProgram
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.keys import cycle_keys
+from vardax_core.cycling.passed import CycleInput
 from vardax_core.cycling.trust import CHECKS, DepartureMonitor
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.base import AbstractObservationOperator

@@ -10,9 +10,10 @@ import pytest
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.etkf import ETKF
-from vardax_core.cycling.cycle import CycleInput, CycleProgram
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.increments import FEWEST, MARKED, MEMORY, SQUARES, IncrementGuard
 from vardax_core.cycling.marks import KINDS, NAMES
+from vardax_core.cycling.passed import CycleInput
 from vardax_core.cycling.scan import run_segment
 from vardax_core.experiments.segments import restore_state, state_arrays
 from vardax_core.models.lorenz96 import Lorenz96

@@ -10,7 +10,8 @@ import pytest
 from vardax_core.analysis.ensemble.etkf import ETKF
 from vardax_core.analysis.ensemble.letkf import LETKF
 from vardax_core.analysis.ensemble.localization import local_network, unplaced_network
-from vardax_core.cycling.cycle import CycleInput, CycleProgram
+from vardax_core.cycling.cycle import CycleProgram
+from vardax_core.cycling.passed import CycleInput
 from vardax_core.cycling.scan import run_segment
 from vardax_core.models.climatology import Climatology
 from vardax_core.observations.linear import interpolation

@@ -17,8 +17,9 @@ from vardax_core.analysis.possible import (
     nearly_in_range,
     possible_members,
 )
-from vardax_core.cycling.cycle import CycleInput, CycleProgram
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.keys import cycle_keys
+from vardax_core.cycling.passed import CycleInput
 from vardax_core.models.lorenz96 import Lorenz96
 from vardax_core.observations.operators import Identity
 from vardax_core.types import (
@@ -62,6 +63,10 @@ def test_a_lost_forecast_is_what_a_linear_model_would_have_made_of_its_analysis(
     np.testing.assert_allclose(found / units, forecasts / units, rtol=0, atol=2e-3)
     left = np.delete(np.arange(9), np.arange(2, 2 + lost))
     np.testing.assert_array_equal(found[left], forecasts[left])
+    # A state that stays: what the others do not span is there, too.
+    still = units[:, :, None] * jax.random.normal(k_away, (5, 5, 9))
+    found, _ = possible_members(still.at[2].set(jnp.nan), wide, before=still)
+    np.testing.assert_allclose(found, still, rtol=1e-9)
     # Analyses that say nothing of one another: the members that are left give the covariance.
     apart = 3 + jax.random.normal(k_away, (4, 400))
     other, _ = possible_members(apart.at[1].set(jnp.inf), wide, before=apart[::-1])

@@ -19,9 +19,10 @@ from vardax_core.analysis.possible import Climate, Possible, largest_spread
 from vardax_core.analysis.variational.covariance import DenseCovariance
 from vardax_core.analysis.variational.optimal_interpolation import OptimalInterpolation
 from vardax_core.cycling.adaptation import SpreadAdaptation
-from vardax_core.cycling.cycle import CycleInput, CycleProgram
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.keys import cycle_keys
+from vardax_core.cycling.passed import CycleInput
 from vardax_core.cycling.scan import run_segment
 from vardax_core.cycling.trust import CHECKS, DepartureMonitor
 from vardax_core.methods.priors import free_run_climatology

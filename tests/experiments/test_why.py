@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from tests.experiments import small
+from vardax_core.calibration.plots import png_bytes
 from vardax_core.data.errors import PeriodError
+from vardax_core.experiments.pictures import support_figure
+from vardax_core.experiments.support import supported
 from vardax_core.experiments.why import contributions, explain, place_of_observation
 from vardax_core.state.grids.base import OutsideDomainError
 
@@ -37,6 +40,31 @@ def test_the_parts_sum_to_the_increment_and_it_is_the_stored_one(cycled):
         assert largest == sorted(largest, reverse=True)
     again = place_of_observation(made, store, found.entered[0].id)
     assert again[0] == time
+
+
+def test_maps_say_what_an_analysis_rests_on(cycled):
+    made, store = cycled
+    time = store.dataset("analysis")["time"].values[-1]
+    found = supported(made, store, time)
+    name = made.recipe.variable.name
+    last = store.dataset("analysis").isel(time=-1)
+    before = store.dataset("background")[name].isel(time=-1).std("member", ddof=1)
+    np.testing.assert_allclose(
+        found[f"{name}_variance_removed"],
+        1 - (last[f"{name}_spread"] / before) ** 2,
+        rtol=1e-4,
+        atol=1e-6,
+    )
+    assert all(field.attrs["units"] == "1" for field in found.values())
+    if made.settings.method == "letkf":
+        assert found.attrs["comment"] == ""
+        assert (found["observations_in_reach"] > 0).all()
+    else:
+        assert "does not say" in found.attrs["comment"]
+        assert "observations_in_reach" not in found
+    assert len(png_bytes(support_figure(made, store, time))) > 10_000
+    with pytest.raises(PeriodError, match="there is no cycle at"):
+        supported(made, store, np.datetime64("1990-01-01"))
 
 
 def test_what_is_not_there_is_refused_in_a_sentence(cycled):

@@ -5,7 +5,7 @@ from abc import abstractmethod
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.types import (
@@ -120,3 +120,67 @@ class AbstractAnalysisStep(eqx.Module):
                 f"observations a time, but its observation operator gives "
                 f"{self.operator.obs_size}; build the operator for this network."
             )
+
+
+class Support(eqx.Module):
+    """What an analysis rests on at every point of a grid; NaN where a method has no such number.
+
+    Attributes:
+        observations: number of observations that count there.
+        weight: sum of the factors, at most one each, that localization leaves of them.
+        inflation: factor on the background's anomalies.
+        signal: degrees of freedom for signal: the trace of the influence that these observations
+            have on what is analysed there, in their own places.
+    """
+
+    observations: Float[Array, " point"]
+    weight: Float[Array, " point"]
+    inflation: Float[Array, " point"]
+    signal: Float[Array, " point"]
+
+
+class AbstractSupportedStep(AbstractAnalysisStep):
+    """A method that can say what it rests on at every point of the grid."""
+
+    @abstractmethod
+    def support(
+        self, background: Float[Array, "member *state"], observations: Observations
+    ) -> Support:
+        """What the analysis of a window rests on.
+
+        Arguments:
+            background, observations: as of a call.
+        """
+
+
+def support_everywhere(
+    mask: Bool[Array, " obs"],
+    points: int,
+    inflation: float | Float[Array, ""],
+    signal: Float[Array, ""],
+) -> Support:
+    """The support of a method for which every observation counts at every point alike."""
+    count = jnp.sum(mask).astype(signal.dtype)
+    return Support(
+        *(
+            jnp.broadcast_to(jnp.asarray(x, signal.dtype), (points,))
+            for x in (count, count, inflation, signal)
+        )
+    )
+
+
+class AbstractPointwiseStep(AbstractSupportedStep):
+    """A method whose analysis at a point of the grid needs that of no other point."""
+
+    @abstractmethod
+    def at(self, point: int) -> "AbstractPointwiseStep":
+        """The same, made at one point alone: what it gives at others is not to be used.
+
+        Arguments:
+            point: flat index on the grid.
+        """
+
+
+def made_at(step: AbstractAnalysisStep, point: int) -> AbstractAnalysisStep:
+    """A step that gives the same at a point of the grid, with no more work than that takes."""
+    return step.at(point) if isinstance(step, AbstractPointwiseStep) else step

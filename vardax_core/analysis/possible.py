@@ -204,16 +204,21 @@ def estimated(
     """Estimate the forecasts of lost members by the linear relation of their analyses.
 
     With anomalies a of analyses and f of forecasts about the means of the K members that are kept,
-    a lost member m is f_m = sum_k w_mk f_k + r_m o_m, where sum_k w_mk a_k is nearest to a_m in
-    units of the spread of every point, r_m^2 is the share of |a_m|^2 that it leaves, and o_m the
-    anomaly of `otherwise`. Where the forecast is linear and a_m lies in the span of the others,
-    nothing is lost but rounding: the members of an analysis that was made of K others do.
+    in units of the spread of all analyses at every point, a lost member m is
+
+        f_m = sum_k w_mk f_k + sqrt(g) (a_m - sum_k w_mk a_k)
+
+    where sum_k w_mk a_k is nearest to a_m and g the growth, the root of the mean square of the f_k
+    over that of the a_k. Where the forecast is linear and a_m lies in the span of the others,
+    nothing is lost but rounding: the members of an analysis that was made of K others do. What
+    the others do not span is taken to grow, but by less than they do, so that the ensemble stays
+    uncertain there when other members are lost, too.
 
     Arguments:
         ensemble: forecasts, of which those that are not kept may hold anything.
         kept: two at least; they stay as they are.
         before: the analyses that they are from.
-        otherwise: forecasts that have nothing to do with the lost members.
+        otherwise: forecasts in place of what cannot be computed.
     """
     members = ensemble.shape[0]
     now, past = ensemble.reshape(members, -1), before.reshape(members, -1)
@@ -222,19 +227,17 @@ def estimated(
     mean = jnp.sum(jnp.where(known > 0, now, 0.0), axis=0) / count
     forecasts = jnp.where(known > 0, now - mean[None], 0.0)
     past = past - jnp.sum(known * past, axis=0)[None] / count
-    spread = jnp.sqrt(jnp.sum(known * past**2, axis=0) / (count - 1))
-    past = past / jnp.where(spread > 0, spread, 1.0)[None]
+    spread = ensemble_spread(before).reshape(-1)
+    past, forecasts = (x / jnp.where(spread > 0, spread, 1.0)[None] for x in (past, forecasts))
     given = known * past
     gram = given @ given.T
     level = RIDGE * jnp.trace(gram) / count + jnp.finfo(now.dtype).tiny
     factor = jax.scipy.linalg.cho_factor(gram + level * jnp.eye(members, dtype=now.dtype))
     weights = jax.scipy.linalg.cho_solve(factor, given @ past.T).T
-    size = jnp.sum(past**2, axis=1)
-    missed = jnp.sum((past - weights @ given) ** 2, axis=1) / jnp.where(size > 0, size, 1.0)
-    share = jnp.where(size > 0, jnp.sqrt(jnp.clip(missed, 0.0, 1.0)), 1.0)
-    other = otherwise.reshape(members, -1)
-    found = mean[None] + weights @ forecasts + share[:, None] * (other - mean[None])
-    found = jnp.where(jnp.isfinite(found), found, other)
+    growth = (jnp.sum(forecasts**2) / jnp.sum(given**2)) ** 0.25
+    anomaly = weights @ forecasts + growth * (past - weights @ given)
+    found = mean[None] + jnp.where(spread > 0, spread, 1.0)[None] * anomaly
+    found = jnp.where(jnp.isfinite(found), found, otherwise.reshape(members, -1))
     return jnp.where(known > 0, now, found).reshape(ensemble.shape)
 
 

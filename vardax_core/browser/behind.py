@@ -1,6 +1,8 @@
 """What lies behind a value of an analysis, in words and tables."""
 
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -11,8 +13,11 @@ import pandas as pd
 
 from vardax_core.browser.observed import WORDS
 from vardax_core.browser.opened import NothingToShowError, Opened
+from vardax_core.calibration.plots import png_bytes
 from vardax_core.calibration.plots.scale import scale_of
+from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.explained import Explained
+from vardax_core.experiments.pictures import support_figure
 from vardax_core.experiments.reopened import reopened
 from vardax_core.experiments.why import explain
 from vardax_core.observations.quality import QualityCode
@@ -66,15 +71,10 @@ def behind(opened: Opened, number: int, point: Sequence[int], variable: str, roo
     """
     name = opened.variable(variable)
     scale = scale_of(opened.attributes(name))
-    try:
-        with jax.enable_x64(True):
-            store = ExperimentStore.open(opened.location)
-            made = reopened(store, root)
-            flat = int(np.ravel_multi_index(tuple(point), opened.shape))
-            place = tuple(float(x) for x in made.space(store).grid.points()[flat])
-            found = explain(made, store, opened.times[number].astype("datetime64[ns]"), place, name)
-    except (ValueError, LookupError, OSError, StoreError) as error:
-        raise NothingToShowError(f"What lies behind it cannot be told: {error}") from error
+    with _made_again(opened, root) as (made, store):
+        flat = int(np.ravel_multi_index(tuple(point), opened.shape))
+        place = tuple(float(x) for x in made.space(store).grid.points()[flat])
+        found = explain(made, store, opened.times[number].astype("datetime64[ns]"), place, name)
     units, offset = scale.label.strip(" []"), scale.offset
     given = found.increment - found.rest
     said = [
@@ -105,6 +105,34 @@ def behind(opened: Opened, number: int, point: Sequence[int], variable: str, roo
             ]
         ),
     )
+
+
+def rests_on(opened: Opened, number: int, root: Path) -> str:
+    """A picture, for a page, of what an analysis rests on at every point of the grid.
+
+    Raises:
+        NothingToShowError: it cannot be told, and why.
+    """
+    with _made_again(opened, root) as (made, store):
+        figure = support_figure(made, store, opened.times[number].astype("datetime64[ns]"))
+    picture = b64encode(png_bytes(figure)).decode()
+    said = "Observations in reach, localization, inflation and degrees of freedom for signal."
+    return f'<img alt="{said}" style="max-width: 100%" src="data:image/png;base64,{picture}">'
+
+
+@contextmanager
+def _made_again(opened: Opened, root: Path) -> Iterator[tuple[Experiment, ExperimentStore]]:
+    """An experiment and its store, in double precision.
+
+    Raises:
+        NothingToShowError: it cannot be told, and why.
+    """
+    try:
+        with jax.enable_x64(True):
+            store = ExperimentStore.open(opened.location)
+            yield reopened(store, root), store
+    except (ValueError, LookupError, OSError, StoreError) as error:
+        raise NothingToShowError(f"What lies behind it cannot be told: {error}") from error
 
 
 def _row(one: Explained, offset: float) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import panel as pn
 
-from vardax_core.browser.behind import behind
+from vardax_core.browser.behind import behind, rests_on
 from vardax_core.browser.catalogue import Catalogue, NothingToBrowseError
 from vardax_core.browser.fields import quantities
 from vardax_core.browser.look import Look
@@ -28,6 +28,7 @@ LOOK_EVERY = 15_000
 PLAY_EVERY = 700
 """Milliseconds that a date is shown while a period is played."""
 WHY = "What lies behind the value?"
+RESTS_ON = "What does the analysis rest on?"
 WORKING = "The analysis is made again; the first time, this takes a minute or so."
 BUTTONS = ("first", "previous", "pause", "play", "next", "last")
 
@@ -112,6 +113,9 @@ class Page:
         self.why = pn.widgets.Button(name=WHY, visible=False)
         self.told = pn.pane.HTML("", styles={"overflow-x": "auto"}, **wide)
         self.why.on_click(self._tell)
+        self.rests_on = pn.widgets.Button(name=RESTS_ON)
+        self.support = pn.pane.HTML("", **wide)
+        self.rests_on.on_click(self._draw_support)
         self.pictures = pn.FlexBox(sizing_mode="stretch_width", gap="8px")
         named = (
             "dataset", "method", "variable", "quantity", "other", "other_method", "score",
@@ -193,6 +197,19 @@ class Page:
         if self._stage.view == view:
             self.told.object = said
 
+    async def _draw_support(self, event: object) -> None:
+        """Draw what the analysis of the date rests on, as soon as that is worked out."""
+        view, root = self._stage.view, self._catalogue.root
+        opened = self._stage.opened(view.dataset, view.method)
+        self.rests_on.disabled, self.support.object = True, WORKING
+        try:
+            drawn = await asyncio.to_thread(rests_on, opened, opened.number(view.time), root)
+        except NothingToShowError as error:
+            drawn = escape(str(error))
+        self.rests_on.disabled = False
+        if self._stage.view == view:
+            self.support.object = drawn
+
     def look_again(self) -> None:
         """Show cycles that were committed since."""
         if self._stage.refresh() or not self._stage.view.dataset:
@@ -239,7 +256,7 @@ class Page:
             self.cycle.param.update(end=max(len(opened.times) - 1, 1), value=number)
             self.date.value = opened.time(number)
             self.why.visible = view.indices is not None
-            self.told.object = ""
+            self.told.object = self.support.object = ""
         finally:
             self._filling = False
         self.about.object = (
@@ -282,6 +299,8 @@ class Page:
             self.pictures,
             self.why,
             self.told,
+            self.rests_on,
+            self.support,
             self.links,
             sizing_mode="stretch_width",
         )

@@ -3,11 +3,12 @@
 import dataclasses
 import functools
 import math
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.history import history_of
@@ -20,108 +21,20 @@ from vardax_core.analysis.possible import (
     drawn_back,
     unusable,
 )
-from vardax_core.calibration.statistics import CycleView, Smoothed, cycle_statistics
+from vardax_core.calibration.statistics import CycleView, cycle_statistics
 from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
 from vardax_core.cycling.biases import BiasCorrection, BiasState
 from vardax_core.cycling.given import with_given, without_bias
-from vardax_core.cycling.guard import Guard
+from vardax_core.cycling.guard import Guard, Verdict
 from vardax_core.cycling.increments import CAUSE, IncrementGuard, IncrementState, without_marks
 from vardax_core.cycling.keys import Purpose
+from vardax_core.cycling.passed import CycleInput, CycleOutput, CycleState
 from vardax_core.cycling.recovery import restarted
 from vardax_core.cycling.smoother import AbstractSmoother, SmoothingState, smooth
-from vardax_core.cycling.trust import TrustState
 from vardax_core.models.base import AbstractForecastModel
-from vardax_core.observations.departures import Departures, Residuals
-from vardax_core.observations.placement import Placement, ReportedErrors, with_placement
+from vardax_core.observations.departures import Departures
+from vardax_core.observations.placement import ReportedErrors, with_placement
 from vardax_core.types import Analysis, Observations
-
-
-class CycleState(eqx.Module):
-    """Everything that the next cycle needs.
-
-    Attributes:
-        ensemble: analysis ensemble of the last cycle.
-        cycle: number of cycles done.
-        time: valid time of the ensemble in minutes since `MINUTES_EPOCH`.
-        spread: sums of the spread adaptation.
-        trust: what the guard's monitor remembers, or None without a guard.
-        smoothing: what the smoother remembers, or None without one.
-        past: means of past departures, see `DepartureHistory`, or None where the step
-            does not look at them.
-        bias: what is known of the biases of observations, or None where none is carried.
-        increments: what is remembered of them, or None where no guard judges them.
-    """
-
-    ensemble: Float[Array, "member *state"]
-    cycle: Int[Array, ""]
-    time: Int[Array, ""]
-    spread: SpreadState
-    trust: TrustState | None = None
-    smoothing: SmoothingState | None = None
-    past: Float[Array, "statistic obs"] | None = None
-    bias: BiasState | None = None
-    increments: IncrementState | None = None
-
-
-class CycleInput(eqx.Module):
-    """What one cycle is given; a segment stacks them along a leading axis.
-
-    Attributes:
-        observations: the window.
-        quality: quality-control codes of the last row of the window.
-        truth: true state at the analysis time, NaN where not known.
-        valid: False for the padding at the end of the last segment.
-        withheld: at the analysis time, one row of observations that the analysis must not see; or
-            None for no such observation.
-        placement: where the observations are; None for an observing network that stays.
-        background: members that are given from outside, or one state about which those of the
-            model are laid; NaN where nothing is given, and None where nothing ever is.
-        forecast: members as a model outside of the program made them, in place of its own; one
-            that was lost is NaN and is estimated, see `possible_members`. None for the program's.
-    """
-
-    observations: Observations
-    quality: Int[Array, " obs"]
-    truth: Float[Array, "*state"]
-    valid: Bool[Array, ""]
-    withheld: Observations | None = None
-    placement: Placement | None = None
-    background: Float[Array, "given *state"] | None = None
-    forecast: Float[Array, "member *state"] | None = None
-
-
-class CycleOutput(eqx.Module):
-    """What one cycle leaves behind.
-
-    Attributes:
-        background: background ensemble.
-        analysis: the analysis, spread adapted.
-        departures, residuals: of the analysis time, those of withheld observations among them.
-        spread_factor: factor that the adaptation put on the spread.
-        method: 0 where the program's own step made the analysis, else which fallback, see
-            `Verdict`; one more than the background for members drawn from the climate.
-        trust_score: of the guard's monitor, NaN without a guard.
-        statistics: sums for verification by the names of `SUMS`, with the channel as their first
-            axis where they are of fields and a state has channels.
-        replaced_members: how many members' forecasts were impossible and estimated.
-        smoothed: what is known by now of an earlier cycle, or None without a smoother.
-        correction: bias that was taken off every record, or None where none is.
-        increment_cause: number of the kind of mark by which the method's own increment was not
-            taken, see `KINDS`; 0 where it was.
-    """
-
-    background: Float[Array, "member *state"]
-    analysis: Analysis
-    departures: Departures
-    residuals: Residuals
-    spread_factor: Float[Array, ""]
-    method: Int[Array, ""]
-    trust_score: Float[Array, ""]
-    statistics: dict[str, Array]
-    replaced_members: Int[Array, ""]
-    smoothed: Smoothed | None = None
-    correction: Float[Array, " obs"] | None = None
-    increment_cause: Int[Array, ""] | None = None
 
 
 class CycleProgram(eqx.Module):
@@ -219,28 +132,8 @@ class CycleProgram(eqx.Module):
         if given.placement is not None:
             placed = with_placement(self, given.placement)
             return placed.run(state, dataclasses.replace(given, placement=None), keys=keys)
-        correction = None
-        if self.bias is not None:
-            correction = self.bias.correction(state.bias, given.observations.values.dtype)
-            withheld = given.withheld and without_bias(given.withheld, correction)
-            own = without_bias(given.observations, correction)
-            given = dataclasses.replace(given, observations=own, withheld=withheld)
-        origin = Origin(
-            ensemble=state.ensemble,
-            time=state.time,
-            key=keys[Purpose.FORECAST],
-            model=self.model,
-            steps=self.forecast_steps,
-            valid_range=self.valid_range,
-            climate=self.climate,
-        )
-        within = Possible(self.valid_range, self.climate)
-        if given.forecast is None:
-            background, replaced = origin.forecast(state.ensemble)
-        else:
-            background, replaced = origin.possible(given.forecast)
-        if given.background is not None:
-            background = with_given(background, given.background)
+        given, correction = self._without_bias(state, given)
+        origin, background, replaced = self._background(state, given, keys)
         step, guard = self.step, self.guard
         if needs_origin((step, guard)):
             step, guard = with_origin((step, guard), origin)
@@ -256,73 +149,18 @@ class CycleProgram(eqx.Module):
         history, past = history_of(step), state.past
         if history is not None and past is not None:
             observations = dataclasses.replace(observations, past=history.standardised(past))
+        ours = _Seen(step, background, observations, departures)
 
-        possible: AbstractRequirement = within
-        if self.increments is not None and state.increments is not None:
-            possible = self.increments.requirement(
-                state.increments, within, self.step.operator, departures, state.ensemble
-            )
-        analysis_key = keys[Purpose.ANALYSIS]
-        method = jnp.zeros((), jnp.int32)
-        trust, trust_score = state.trust, jnp.full((), jnp.nan, background.dtype)
-        if guard is None or trust is None:
-            raw = possible.analysis(step(background, observations, key=analysis_key), background)
-            method = jnp.where(unusable(raw), 1, method).astype(method.dtype)
-        else:
-            verdict = guard.judge(
-                step,
-                background,
-                observations,
-                departures,
-                trust,
-                possible=possible,
-                key=analysis_key,
-            )
-            raw, method = verdict.analysis, verdict.method
-            trust, trust_score = verdict.trust, verdict.score
-        increments, cause = state.increments, None
-        if self.increments is not None and increments is not None:
-            cause = raw.diagnostics[CAUSE]
-            increments = self.increments.update(increments, raw, departures, method == 0)
-            raw = without_marks(raw)
-        analysis, spread, factor = raw, state.spread, jnp.ones((), background.dtype)
-        if self.adaptation is not None:
-            analysis, factor = self.adaptation.adapted(raw, state.spread, within)
-            updated = self.adaptation.update(
-                state.spread,
-                step,
-                background,
-                observations,
-                departures,
-                key=keys[Purpose.ADAPTATION],
-            )
-            spread = jax.tree.map(
-                lambda new, old: jnp.where(unusable(raw), old, new), updated, state.spread
-            )
-        if self.climate is not None:
-            analysis = drawn_back(analysis, self.climate)
-            analysis, method = restarted(
-                analysis,
-                method,
-                departures,
-                number=2 + (0 if guard is None else len(guard.fallbacks)),
-                climate=self.climate,
-                valid_range=self.valid_range,
-                operator=self.step.operator,
-                time=state.time + self.interval,
-                key=keys[Purpose.INITIAL],
-            )
+        verdict = self._verdict(state, guard, ours, keys[Purpose.ANALYSIS])
+        raw, increments, cause = self._without_marks(state, verdict, departures)
+        adapted, spread, factor = self._adapted(state, raw, ours, keys[Purpose.ADAPTATION])
+        analysis, method = self._within_climate(
+            state, adapted, verdict.method, departures, keys[Purpose.INITIAL]
+        )
 
         residuals = departures.residuals(self.step.operator, analysis.mean, analysis.ensemble)
         if history is not None and past is not None:
             past = history.update(past, departures, residuals)
-        bias = state.bias
-        if self.bias is not None and bias is not None and correction is not None:
-            ours = (step, background, observations, departures)
-            apart = functools.partial(self.bias.without_own, *ours, key=keys[Purpose.BIAS])
-            apart = jax.lax.cond(given.valid, apart, lambda: departures)
-            time = state.time + self.interval
-            bias = self.bias.update(bias, apart, correction, time, self.interval)
         smoothing, smoothed = state.smoothing, None
         if self.smoother is not None and smoothing is not None:
             smoothing, smoothed = smooth(
@@ -348,7 +186,7 @@ class CycleProgram(eqx.Module):
             residuals=residuals,
             spread_factor=factor,
             method=method,
-            trust_score=trust_score,
+            trust_score=verdict.score,
             statistics=cycle_statistics(view),
             replaced_members=replaced,
             smoothed=smoothed,
@@ -360,10 +198,135 @@ class CycleProgram(eqx.Module):
             cycle=state.cycle + 1,
             time=state.time + self.interval,
             spread=spread,
-            trust=trust,
+            trust=verdict.trust,
             smoothing=smoothing,
             past=past,
-            bias=bias,
+            bias=self._bias_after(state, given.valid, ours, correction, keys[Purpose.BIAS]),
             increments=increments,
         )
         return following, output
+
+    def _without_bias(
+        self, state: CycleState, given: CycleInput
+    ) -> tuple[CycleInput, Float[Array, " obs"] | None]:
+        """The input with the known biases taken off its records, and these."""
+        if self.bias is None:
+            return given, None
+        correction = self.bias.correction(state.bias, given.observations.values.dtype)
+        withheld = given.withheld and without_bias(given.withheld, correction)
+        own = without_bias(given.observations, correction)
+        return dataclasses.replace(given, observations=own, withheld=withheld), correction
+
+    def _background(
+        self, state: CycleState, given: CycleInput, keys: Key[Array, " purpose"]
+    ) -> tuple[Origin, Float[Array, "member *state"], Int[Array, ""]]:
+        """Where the background comes from, its members, and how many were replaced."""
+        origin = Origin(
+            ensemble=state.ensemble,
+            time=state.time,
+            key=keys[Purpose.FORECAST],
+            model=self.model,
+            steps=self.forecast_steps,
+            valid_range=self.valid_range,
+            climate=self.climate,
+        )
+        if given.forecast is None:
+            background, replaced = origin.forecast(state.ensemble)
+        else:
+            background, replaced = origin.possible(given.forecast)
+        if given.background is not None:
+            background = with_given(background, given.background)
+        return origin, background, replaced
+
+    def _verdict(
+        self, state: CycleState, guard: Guard | None, ours: "_Seen", key: PRNGKeyArray
+    ) -> Verdict:
+        """The method's own analysis, or what takes its place."""
+        within = Possible(self.valid_range, self.climate)
+        possible: AbstractRequirement = within
+        if self.increments is not None and state.increments is not None:
+            operator = self.step.operator
+            possible = self.increments.requirement(
+                state.increments, within, operator, ours.departures, state.ensemble
+            )
+        step, background, observations, departures = ours
+        if guard is None or state.trust is None:
+            made = possible.analysis(step(background, observations, key=key), background)
+            method = jnp.where(unusable(made), 1, 0).astype(jnp.int32)
+            return Verdict(made, method, jnp.full((), jnp.nan, background.dtype), state.trust)
+        return guard.judge(
+            step, background, observations, departures, state.trust, possible=possible, key=key
+        )
+
+    def _without_marks(
+        self, state: CycleState, verdict: Verdict, departures: Departures
+    ) -> tuple[Analysis, IncrementState | None, Int[Array, ""] | None]:
+        """The analysis, what is remembered of increments, and why one was not taken."""
+        raw = verdict.analysis
+        if self.increments is None or state.increments is None:
+            return raw, state.increments, None
+        taken = verdict.method == 0
+        remembered = self.increments.update(state.increments, raw, departures, taken)
+        return without_marks(raw), remembered, raw.diagnostics[CAUSE]
+
+    def _adapted(
+        self, state: CycleState, raw: Analysis, ours: "_Seen", key: PRNGKeyArray
+    ) -> tuple[Analysis, SpreadState, Float[Array, ""]]:
+        """The analysis with its spread adapted, the sums after it, and the factor."""
+        if self.adaptation is None:
+            return raw, state.spread, jnp.ones((), raw.mean.dtype)
+        within = Possible(self.valid_range, self.climate)
+        analysis, factor = self.adaptation.adapted(raw, state.spread, within)
+        updated = self.adaptation.update(state.spread, *ours, key=key)
+        spread = jax.tree.map(
+            lambda new, old: jnp.where(unusable(raw), old, new), updated, state.spread
+        )
+        return analysis, spread, factor
+
+    def _within_climate(
+        self,
+        state: CycleState,
+        analysis: Analysis,
+        method: Int[Array, ""],
+        departures: Departures,
+        key: PRNGKeyArray,
+    ) -> tuple[Analysis, Int[Array, ""]]:
+        """The analysis with no more spread than the climate, or drawn from it where it is lost."""
+        if self.climate is None:
+            return analysis, method
+        return restarted(
+            drawn_back(analysis, self.climate),
+            method,
+            departures,
+            number=2 + (0 if self.guard is None else len(self.guard.fallbacks)),
+            climate=self.climate,
+            valid_range=self.valid_range,
+            operator=self.step.operator,
+            time=state.time + self.interval,
+            key=key,
+        )
+
+    def _bias_after(
+        self,
+        state: CycleState,
+        valid: Bool[Array, ""],
+        ours: "_Seen",
+        correction: Float[Array, " obs"] | None,
+        key: PRNGKeyArray,
+    ) -> BiasState | None:
+        """What is known of biases after the cycle."""
+        if self.bias is None or state.bias is None or correction is None:
+            return state.bias
+        apart = functools.partial(self.bias.without_own, *ours, key=key)
+        departures = jax.lax.cond(valid, apart, lambda: ours.departures)
+        time = state.time + self.interval
+        return self.bias.update(state.bias, departures, correction, time, self.interval)
+
+
+class _Seen(NamedTuple):
+    """What an analysis is made by and of."""
+
+    step: AbstractAnalysisStep
+    background: Float[Array, "member *state"]
+    observations: Observations
+    departures: Departures

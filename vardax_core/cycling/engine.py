@@ -11,12 +11,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from vardax_core.cycling.cycle import (
-    CycleInput,
-    CycleOutput,
-    CycleProgram,
-    CycleState,
-)
+from vardax_core.cycling.cycle import CycleProgram
+from vardax_core.cycling.passed import CycleInput, CycleOutput, CycleState
 from vardax_core.cycling.scan import scan_cycles
 from vardax_core.cycling.threads import require_threads
 from vardax_core.observations.placement import Placement

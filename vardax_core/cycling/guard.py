@@ -26,14 +26,14 @@ class Verdict(eqx.Module):
         analysis: the first one of the chain that could be used; its result says why the method
             itself was not taken, if it was not.
         method: 0 for the method itself, k for the k-th fallback, one more for the background.
-        score: of the monitor, this cycle included.
-        trust: state of the monitor after this cycle.
+        score: of the monitor, this cycle included; NaN without one.
+        trust: state of the monitor after this cycle, or None without one.
     """
 
     analysis: Analysis
     method: Int[Array, ""]
     score: Float[Array, ""]
-    trust: TrustState
+    trust: TrustState | None
 
 
 class Guard(eqx.Module):

@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PRNGKeyArray
 
-from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram, CycleState
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.keys import cycle_keys
+from vardax_core.cycling.passed import CycleInput, CycleOutput, CycleState
 
 
 def scan_cycles(

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 import vardax_core
-from vardax_core.cycling.cycle import CycleOutput, CycleState
 from vardax_core.cycling.engine import Engine, SegmentInput
+from vardax_core.cycling.passed import CycleOutput, CycleState
 from vardax_core.cycling.pipeline import overlapped
 from vardax_core.data.errors import PeriodError
 from vardax_core.data.timeaxis import from_minutes, to_minutes

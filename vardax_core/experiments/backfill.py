@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vardax_core.cycling.cycle import CycleOutput, CycleState
 from vardax_core.cycling.engine import Engine, SegmentInput
+from vardax_core.cycling.passed import CycleOutput, CycleState
 from vardax_core.cycling.pipeline import overlapped
 from vardax_core.cycling.streams import (
     Seam,

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.guard import Guard
+from vardax_core.cycling.passed import CycleInput, CycleOutput
 from vardax_core.methods.base import FALLBACK
 from vardax_core.models.climatology import Climatology
 from vardax_core.models.drifting import Drifting

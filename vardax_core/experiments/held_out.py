@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.calibration.gates.context import Pairs
 from vardax_core.calibration.statistics import HALF_WIDTHS, LEVEL_90, gaussian_crps
-from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
+from vardax_core.cycling.cycle import CycleProgram
+from vardax_core.cycling.passed import CycleInput, CycleOutput
 from vardax_core.models.climatology import Climatology
 from vardax_core.training.observing import FixedNetwork
 from vardax_core.training.twin_cycles import cycle_twin

@@ -13,7 +13,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from vardax_core.cycling.cycle import CycleProgram, CycleState
+from vardax_core.cycling.cycle import CycleProgram
+from vardax_core.cycling.passed import CycleState
 from vardax_core.data.timeaxis import from_minutes, to_minutes
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.host_files import (

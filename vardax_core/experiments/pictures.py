@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 from jaxtyping import Bool
+from matplotlib.figure import Figure
 
 from vardax_core.calibration.plots import (
     FieldPanel,
@@ -15,14 +16,30 @@ from vardax_core.calibration.plots import (
     section,
 )
 from vardax_core.calibration.plots.scale import scale_of
+from vardax_core.calibration.plots.support import support_maps
 from vardax_core.calibration.report import Panel
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.recipe_sections import CHANNEL
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.support import supported
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.store import ExperimentStore
 
 SERIES_CYCLES = 120
+
+
+def support_figure(experiment: Experiment, store: ExperimentStore, time: np.datetime64) -> Figure:
+    """Draw what the analysis of a cycle rests on, see `supported`.
+
+    Raises:
+        PeriodError: if there is no such cycle in the store.
+    """
+    found = supported(experiment, store, time)
+    fields = {str(one.attrs["long_name"]): one for one in found.values()}
+    when = found.attrs["time"].replace("T", " ")
+    comment = f"; {found.attrs['comment']}" if found.attrs["comment"] else ""
+    title = f"What the analysis of {experiment.name} rests on, {when} UTC{comment}"
+    return support_maps(fields, experiment.space(store).grid, title)
 
 
 def example_panels(experiment: Experiment, store: ExperimentStore) -> tuple[Panel, ...]:

@@ -10,8 +10,9 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from vardax_core.analysis.amortized.base import AbstractNetwork
 from vardax_core.analysis.possible import Bound, Climate, narrowed
-from vardax_core.cycling.cycle import CycleProgram, CycleState
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.cycling.passed import CycleState
 from vardax_core.cycling.smoother import FixedLagSmoother
 from vardax_core.models.climatology import Climatology
 from vardax_core.training.registry import (

@@ -11,8 +11,9 @@ import xarray as xr
 
 from vardax_core.cycling.adaptation import SpreadState
 from vardax_core.cycling.biases import BiasState
-from vardax_core.cycling.cycle import CycleOutput, CycleProgram, CycleState
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.increments import IncrementState
+from vardax_core.cycling.passed import CycleOutput, CycleState
 from vardax_core.cycling.smoother import SmoothingState
 from vardax_core.cycling.trust import TrustState
 from vardax_core.data.availability import as_known_at

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vardax_core.cycling.cycle import CycleState
+from vardax_core.cycling.passed import CycleState
 from vardax_core.cycling.streams import Seam, Stream
 from vardax_core.experiments.segments import state_arrays
 

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 import vardax_core
-from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.cycling.passed import CycleInput, CycleOutput
 from vardax_core.data.ingest import SIMULATED, Ingested, ingest
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import simulated_grid, state_grid

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from vardax_core.cycling.cycle import CycleOutput
 from vardax_core.cycling.marks import KINDS
+from vardax_core.cycling.passed import CycleOutput
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.store.errors import StoreError
 from vardax_core.store.hold import hold

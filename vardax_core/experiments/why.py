@@ -3,30 +3,21 @@
 import dataclasses
 from collections.abc import Callable
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
-from vardax_core.analysis.history import history_of
-from vardax_core.cycling.cycle import CycleInput, CycleProgram
-from vardax_core.cycling.engine import SegmentInput
-from vardax_core.cycling.given import without_bias
-from vardax_core.cycling.keys import Purpose, cycle_key
-from vardax_core.data.channels import stacked
+from vardax_core.analysis.base import AbstractAnalysisStep, made_at
 from vardax_core.data.errors import PeriodError
-from vardax_core.data.recipe import Recipe
 from vardax_core.data.recipe_sections import CHANNEL
-from vardax_core.data.timeaxis import to_minutes
+from vardax_core.experiments.again import made_again
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.explained import Explained, RecordsOfCycle
-from vardax_core.experiments.prepared import experiment_key
-from vardax_core.experiments.segments import SegmentReader
 from vardax_core.experiments.store_layout import INCREMENT_CAUSE
 from vardax_core.experiments.watched import cause_of
-from vardax_core.observations.placement import with_placement
-from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.state.grids.base import OutsideDomainError
 from vardax_core.store import ExperimentStore
 from vardax_core.types import Observations, ensemble_mean
@@ -76,9 +67,10 @@ class Why:
 
 
 def contributions(
-    value: Callable[[Float[Array, "window obs"]], Float[Array, ""]],
+    value: Callable[..., Float[Array, ""]],
     without: Float[Array, "window obs"],
     innovation: Float[Array, "window obs"],
+    *given: PyTree,
 ) -> tuple[Float[np.ndarray, "window obs"], float, float]:
     """What each innovation gives to a value of the analysis.
 
@@ -86,9 +78,10 @@ def contributions(
     the gain times the innovation; of any, the sum is value(H(x_b) + d) - value(H(x_b)).
 
     Arguments:
-        value: of the analysis, from the observed values.
+        value: of the analysis, from the observed values and what is given.
         without: equivalents H(x_b).
         innovation: d, 0 where nothing is used.
+        given: large arrays that the value is computed from, which compilers need not look into.
 
     Returns:
         The contributions, the value without any innovation, and that with all.
@@ -97,30 +90,46 @@ def contributions(
     """
     rows, columns = np.nonzero(np.asarray(innovation))
 
-    @jax.jit
-    def gradient(at: Float[Array, "window obs"]) -> Float[Array, "window obs"]:
-        """Forwards, for not every analysis can be differentiated backwards."""
+    @eqx.filter_jit
+    def forwards(at: Float[Array, "window obs"], *given: PyTree) -> Float[Array, "window obs"]:
+        """A pass for each observation, which serves every analysis."""
 
         def along(place: tuple[Array, Array]) -> Float[Array, ""]:
             direction = jnp.zeros_like(at).at[place].set(1.0)
-            return jax.jvp(value, (without + at,), (direction,))[1]
+            return jax.jvp(lambda values: value(values, *given), (at,), (direction,))[1]
 
         places = (jnp.asarray(rows), jnp.asarray(columns))
         found = jax.lax.map(along, places, batch_size=AT_ONCE)
         return jnp.zeros_like(at).at[places].set(found)
 
-    ends = [float(jax.jit(value)(without + share * innovation)) for share in (0.0, 1.0)]
+    @eqx.filter_jit
+    def backwards(at: Float[Array, "window obs"], *given: PyTree) -> Float[Array, "window obs"]:
+        """One pass for all observations."""
+        return jax.grad(lambda values: value(values, *given))(at)
+
+    gradient = backwards if _serves(backwards, without + innovation, *given) else forwards
+    valued = eqx.filter_jit(value)
+    ends = [float(valued(without + share * innovation, *given)) for share in (0.0, 1.0)]
     total = ends[1] - ends[0]
     for count in NODES:
         nodes, weights = np.polynomial.legendre.leggauss(count)
         found = sum(
-            w / 2 * np.asarray(gradient((1 + t) / 2 * innovation))
+            w / 2 * np.asarray(gradient(without + (1 + t) / 2 * innovation, *given))
             for t, w in zip(nodes, weights, strict=True)
         )
         parts = np.asarray(innovation) * found
         if abs(parts.sum() - total) <= CLOSE * abs(total):
             break
     return parts, ends[0], ends[1]
+
+
+def _serves(gradient: Callable[..., Array], at: Array, *given: PyTree) -> bool:
+    """Whether a derivative can be taken backwards, in one pass for all observations: an analysis
+    with a loop of unknown length has none."""
+    try:
+        return bool(jnp.all(jnp.isfinite(gradient(at, *given))))
+    except (ValueError, NotImplementedError):
+        return False
 
 
 def explain(
@@ -149,36 +158,30 @@ def explain(
     """
     recipe = experiment.recipe
     chosen = recipe.variable_of(variable or recipe.variable.name)
-    number = _cycle(store, time)
+    again = made_again(experiment, store, time)
     point = _point(experiment, store, at)
-    analysis = store.dataset("analysis").isel(time=number)
-    background = _states(store.dataset("background").isel(time=number).load(), recipe)
-    cell = tuple(int(i) for i in np.unravel_index(point, background.shape[-len(at) :]))
+    cell = tuple(int(i) for i in np.unravel_index(point, again.members.shape[-len(at) :]))
     index = (recipe.channels.index(chosen.name), *cell) if recipe.channels else cell
-    program, given = _problem(experiment, store, time)
-    innovations = store.dataset("innovations").isel(time=number).load()
-    codes = innovations[QUALITY_CONTROL].to_numpy()
-    observations = _used(given.observations, codes, innovations)
-    dtype = observations.values.dtype
-    members = jnp.asarray(background, dtype)
-    mean = ensemble_mean(members)
-    equivalents = jnp.broadcast_to(program.step.operator(mean)[None], observations.values.shape)
-    innovation = jnp.where(observations.mask, observations.values - equivalents, 0.0)
-    key = cycle_key(experiment_key(experiment.settings.seed), number, Purpose.ANALYSIS)
-    history = history_of(program.step)
-    if history is not None:
-        usual = history.init(codes.size, dtype)
-        observations = dataclasses.replace(observations, past=history.standardised(usual))
+    observations, innovation = again.observations, again.innovation
+    step = made_at(again.program.step, point)
 
-    def value(values: Float[Array, "window obs"]) -> Float[Array, ""]:
+    def value(
+        values: Float[Array, "window obs"],
+        step: AbstractAnalysisStep,
+        members: Float[Array, "member *state"],
+        observations: Observations,
+    ) -> Float[Array, ""]:
         window = dataclasses.replace(observations, values=values)
-        return program.step(members, window, key=key).mean[index] - mean[index]
+        return step(members, window, key=again.key).mean[index] - ensemble_mean(members)[index]
 
-    parts, rest, made = contributions(value, equivalents, innovation)
-    shown = RecordsOfCycle(experiment, store, program.first_guess_limit, time, innovations)
-    before = float(np.mean([member[index] for member in background]))
+    given = (step, again.members, observations)
+    parts, rest, made = contributions(value, again.equivalents, innovation, *given)
+    limit = again.program.first_guess_limit
+    shown = RecordsOfCycle(experiment, store, limit, time, again.innovations)
+    before = float(np.mean(np.asarray(again.members[(slice(None), *index)])))
     entered = shown.entered(parts, innovation, observations)
-    diagnostics = store.dataset("diagnostics").isel(time=number).load()
+    diagnostics = store.dataset("diagnostics").isel(time=again.number).load()
+    analysis = store.dataset("analysis").isel(time=again.number)
     field = analysis[f"{chosen.name}_mean"].transpose(..., *recipe.state_dims).to_numpy()
     return Why(
         time=str(time.astype("datetime64[m]")),
@@ -225,19 +228,6 @@ def place_of_observation(
     return time, place, recipe.variables[channel].name
 
 
-def _cycle(store: ExperimentStore, time: np.datetime64) -> int:
-    times = to_minutes(store.dataset("analysis")["time"].values)
-    wanted = int(to_minutes(np.asarray([time]))[0])
-    found = int(np.searchsorted(times, wanted))
-    if found == times.size or times[found] != wanted:
-        near = store.dataset("analysis")["time"].values
-        span = f"those from {near[0]} to {near[-1]}" if near.size else "none"
-        raise PeriodError(
-            f"{store.location}: there is no cycle at {time}, only {span}; name one of them."
-        )
-    return found
-
-
 def _point(experiment: Experiment, store: ExperimentStore, at: tuple[float, ...]) -> int:
     grid, dims = experiment.space(store).grid, experiment.recipe.state_dims
     if len(at) != len(dims):
@@ -250,48 +240,6 @@ def _point(experiment: Experiment, store: ExperimentStore, at: tuple[float, ...]
             f"--at: there is no grid point at {at}; the grid spans {grid.span()}."
         )
     return point
-
-
-def _states(members: xr.Dataset, recipe: Recipe) -> Float[np.ndarray, "member *state"]:
-    """The members; points that do not belong to the state hold the mean of the others."""
-    found = stacked(members, recipe).transpose("member", ...).to_numpy().astype(np.float64)
-    return np.where(np.isfinite(found), found, np.nanmean(found))
-
-
-def _problem(
-    experiment: Experiment, store: ExperimentStore, time: np.datetime64
-) -> tuple[CycleProgram, CycleInput]:
-    """The program with the places of a cycle's records, and what the cycle is given."""
-    prepared = experiment.prepare(store)
-    if jax.dtypes.canonicalize_dtype(np.float64) == np.float64:
-        prepared = prepared.in_precision("float64")
-    program = prepared.program
-    reader = SegmentReader(store, experiment.recipe, experiment.settings, 1, program)
-    read = jax.tree.map(_widest, reader.read(np.asarray([time])))
-    given = SegmentInput(**read).cycles()
-    one: CycleInput = jax.tree.map(lambda x: jnp.asarray(x)[0], given)
-    if one.placement is not None:
-        program = with_placement(program, one.placement)
-    return program, one
-
-
-def _widest(array: np.ndarray) -> Array:
-    """The array on the device, in double precision where it is of floating point and JAX has it."""
-    return jnp.asarray(array, np.float64 if np.asarray(array).dtype.kind == "f" else None)
-
-
-def _used(observations: Observations, codes: np.ndarray, innovations: xr.Dataset) -> Observations:
-    """The window as the analysis saw it."""
-    width = observations.mask.shape[1]
-    kept = np.ones(width, bool)
-    kept[: codes.size] = codes[:width] == QualityCode.KEPT
-    if "bias_correction" in innovations:
-        taken = np.zeros(width)
-        known = np.nan_to_num(innovations["bias_correction"].to_numpy())
-        taken[: known.size] = known[:width]
-        observations = without_bias(observations, jnp.asarray(taken, observations.values.dtype))
-    last = observations.mask[-1] & jnp.asarray(kept)
-    return dataclasses.replace(observations, mask=observations.mask.at[-1].set(last))
 
 
 def _meaning(code: xr.DataArray) -> str:

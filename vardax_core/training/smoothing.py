@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.local_smoother import LocalSmoother
+from vardax_core.cycling.passed import CycleInput, CycleOutput
 from vardax_core.training.ensemble_scores import local_gaussian
 from vardax_core.training.loop import Look, LoopSettings, train
 from vardax_core.training.objective import AbstractObjective, AbstractPairs, Found

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
-from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
+from vardax_core.cycling.cycle import CycleProgram
+from vardax_core.cycling.passed import CycleInput, CycleOutput
 from vardax_core.cycling.trust import DepartureMonitor, departure_checks, usual_stations
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.training.observing import AbstractObservingSystem

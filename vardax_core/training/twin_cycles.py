@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.possible import Climate
-from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.keys import cycle_keys
+from vardax_core.cycling.passed import CycleInput, CycleOutput
 from vardax_core.models.attractor import spin_up
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.quality import QualityCode

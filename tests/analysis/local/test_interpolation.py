@@ -15,6 +15,7 @@ from vardax_core.analysis.local.interpolation import (
     LocalRecords,
     LocalTargets,
     contributions,
+    degrees_of_freedom_for_signal,
     interpolate,
 )
 from vardax_core.analysis.variational.covariance import CovarianceError
@@ -53,6 +54,23 @@ def test_the_weights_say_why():
     np.testing.assert_allclose(
         parts[2, 4], found.weights[2, 4] * records.innovations[indices[2, 4]], rtol=1e-14
     )
+
+
+def test_degrees_of_freedom_for_signal_are_what_observations_do_in_their_own_places():
+    """The slopes of the analysed values there by the observations sum to them."""
+    targets, records = problems.problem()
+    there = LocalTargets(records.straight, records.minutes, records.scale)
+
+    def analysed(innovations):
+        seen = eqx.tree_at(lambda r: r.innovations, records, innovations)
+        around = problems.neighbours(there, records)
+        return interpolate(there, seen, *around, problems.COVARIANCE).increment
+
+    slopes = jnp.diagonal(jax.jacfwd(analysed)(records.innovations))
+    found = degrees_of_freedom_for_signal(
+        targets, records, *problems.neighbours(targets, records), problems.COVARIANCE
+    )
+    np.testing.assert_allclose(found, jnp.sum(jnp.where(records.mask, slopes, 0.0)), rtol=1e-8)
 
 
 @pytest.mark.parametrize("factor", [1e-3, 7.0, 1e4])

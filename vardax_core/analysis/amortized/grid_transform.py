@@ -1,5 +1,6 @@
 """An amortized local transform of an ensemble on any grid."""
 
+import dataclasses
 import math
 from typing import NamedTuple
 
@@ -14,10 +15,15 @@ from vardax_core.analysis.amortized.transform_network import (
     TransformNetwork,
 )
 from vardax_core.analysis.amortized.transform_view import TransformView
-from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.base import AbstractPointwiseStep, Support
 from vardax_core.analysis.ensemble.letkf import usual_batch
 from vardax_core.analysis.ensemble.localization import gaspari_cohn
-from vardax_core.analysis.ensemble.points import NO_INFLATION, moved, point_transforms
+from vardax_core.analysis.ensemble.points import (
+    NO_INFLATION,
+    PointTransforms,
+    moved,
+    point_transforms,
+)
 from vardax_core.analysis.ensemble.transform import (
     check_members,
     ensemble_analysis,
@@ -73,7 +79,7 @@ class PointUpdate(NamedTuple):
         return (1 + self.choices.relaxation * (ratio - 1)) * jnp.exp(self.choices.after)
 
 
-class GridTransformStep(AbstractAnalysisStep):
+class GridTransformStep(AbstractPointwiseStep):
     """A local ensemble transform whose taper, inflation and covariance a network chooses.
 
     At every point of a ring, a plane or the sphere the network sees the spread of the members,
@@ -94,6 +100,8 @@ class GridTransformStep(AbstractAnalysisStep):
         network: that chooses.
         half_width: of the usual taper, in the grid's unit.
         batch_size: points that are analysed at once; None for what suits the device.
+        only: flat index of the one point that is analysed, the others stay as they are; None for
+            all points.
 
     Source: Hunt et al. (2007), doi:10.1016/j.physd.2006.11.008; Hamill and Snyder (2000),
     doi:10.1175/1520-0493(2000)128<2905:AHEKFV>2.0.CO;2, on the climatological share.
@@ -104,6 +112,7 @@ class GridTransformStep(AbstractAnalysisStep):
     network: TransformNetwork
     half_width: float = eqx.field(static=True)
     batch_size: int | None = eqx.field(static=True, default=None)
+    only: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         channels, points = self.network.spread.shape[0], self.view.at.shape[0]
@@ -113,6 +122,9 @@ class GridTransformStep(AbstractAnalysisStep):
                 f"{points} points, a state has the shape {self.operator.state_shape}; build all "
                 "for one state."
             )
+
+    def at(self, point: int) -> "GridTransformStep":
+        return dataclasses.replace(self, only=point)
 
     def analyse(
         self,
@@ -127,13 +139,7 @@ class GridTransformStep(AbstractAnalysisStep):
         def at_points(given):
             points, members = given
             update = self.update(rows, points, members)
-            root = update.choices.inflation[:, None, None] ** 0.5
-            found = point_transforms(
-                _once_known(root, update.increment) * rows.anomalies[self.view.indices[points]],
-                rows.innovations[self.view.indices[points]],
-                update.weights,
-                NO_INFLATION,
-            )
+            root, found = self._transforms(rows, points, update)
             mean = jnp.mean(members, axis=2, keepdims=True)
             turned = moved(mean + root * (members - mean), found.matrix[:, None])
             turned = turned - jnp.mean(turned, axis=2, keepdims=True)
@@ -144,12 +150,47 @@ class GridTransformStep(AbstractAnalysisStep):
             choices = update.choices
             return kept, choices.widening, choices.share, found.resolved
 
-        size = usual_batch() if self.batch_size is None else self.batch_size
-        numbers = jnp.arange(own.shape[0])
-        analysed, widening, share, resolved = in_batches(at_points, (numbers, own), size)
+        numbers, chosen = jnp.arange(own.shape[0]), slice(None)
+        if self.only is not None:
+            chosen = slice(self.only, self.only + 1)
+        given = (numbers[chosen], own[chosen])
+        analysed, widening, share, resolved = in_batches(at_points, given, self._batch)
+        if self.only is not None:
+            analysed = own.at[chosen].set(analysed)
         ensemble = analysed.transpose(2, 1, 0).reshape(background.shape)
         diagnostics = {"mean_widening": jnp.mean(widening), "mean_share": jnp.mean(share)}
         return ensemble_analysis(ensemble, diagnostics, jnp.all(resolved))
+
+    def support(
+        self, background: Float[Array, "member *state"], observations: Observations
+    ) -> Support:
+        rows, own = self.rows(background, observations), self.columns(background)
+
+        def at_points(given):
+            update = self.update(rows, *given)
+            root, found = self._transforms(rows, given[0], update)
+            weights = update.weights
+            count = jnp.sum(weights > 0, axis=1).astype(weights.dtype)
+            return count, jnp.sum(weights, axis=1), root[:, 0, 0], found.signal
+
+        return Support(*in_batches(at_points, (jnp.arange(own.shape[0]), own), self._batch))
+
+    @property
+    def _batch(self) -> int:
+        return usual_batch() if self.batch_size is None else self.batch_size
+
+    def _transforms(
+        self, rows: Rows, points: Int[Array, " point"], update: PointUpdate
+    ) -> tuple[Float[Array, "point 1 1"], PointTransforms]:
+        """The factor on the background's anomalies, and the transforms of the inflated ones."""
+        root = update.choices.inflation[:, None, None] ** 0.5
+        found = point_transforms(
+            _once_known(root, update.increment) * rows.anomalies[self.view.indices[points]],
+            rows.innovations[self.view.indices[points]],
+            update.weights,
+            NO_INFLATION,
+        )
+        return root, found
 
     def columns(
         self, background: Float[Array, "member *state"]

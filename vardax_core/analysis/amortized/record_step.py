@@ -7,13 +7,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.local_views import in_turn, local_views
 from vardax_core.analysis.amortized.record_network import RecordNetwork, correction
-from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.base import AbstractAnalysisStep, AbstractPointwiseStep, Support
 from vardax_core.analysis.local.step import LocalInterpolation
 from vardax_core.observations.placement import PlacedPoints
 from vardax_core.types import Analysis, Observations
 
 
-class CorrectedInterpolation(AbstractAnalysisStep):
+class CorrectedInterpolation(AbstractPointwiseStep):
     """A network corrects the mean and the spread of a local interpolation of records.
 
     At every point the network sees how the records around it agree with each other and with
@@ -34,6 +34,14 @@ class CorrectedInterpolation(AbstractAnalysisStep):
     @property
     def operator(self) -> PlacedPoints:
         return self.first.operator
+
+    def at(self, point: int) -> "CorrectedInterpolation":
+        return eqx.tree_at(lambda s: s.first, self, self.first.at(point))
+
+    def support(
+        self, background: Float[Array, "member *state"], observations: Observations
+    ) -> Support:
+        return self.first.support(background, observations)
 
     def analyse(
         self,

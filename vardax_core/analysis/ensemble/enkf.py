@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.base import AbstractSupportedStep, Support, support_everywhere
 from vardax_core.analysis.ensemble.transform import (
     check_members,
     combine,
@@ -19,7 +19,7 @@ from vardax_core.observations.errors import AbstractErrorModel, DiagonalErrorMod
 from vardax_core.types import Analysis, Observations
 
 
-class EnKF(AbstractAnalysisStep):
+class EnKF(AbstractSupportedStep):
     """Every member is analysed with its own perturbed observations.
 
     Member m moves by K (y + e_m - H x_m), with the Kalman gain K of the ensemble's covariance and
@@ -68,3 +68,11 @@ class EnKF(AbstractAnalysisStep):
             },
             transform.resolved,
         )
+
+    def support(
+        self, background: Float[Array, "member *state"], observations: Observations
+    ) -> Support:
+        whitened = whitened_ensemble(self.operator, self.errors, background, observations)
+        signal = transform_of(spectrum_of(whitened)).signal
+        mask, points = observations.mask[-1], background[0].size
+        return support_everywhere(mask, points, self.inflation, signal)

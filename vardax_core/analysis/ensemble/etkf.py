@@ -3,7 +3,7 @@
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.base import AbstractSupportedStep, Support, support_everywhere
 from vardax_core.analysis.ensemble.transform import (
     check_members,
     combine,
@@ -17,7 +17,7 @@ from vardax_core.observations.errors import AbstractErrorModel, DiagonalErrorMod
 from vardax_core.types import Analysis, Observations
 
 
-class ETKF(AbstractAnalysisStep):
+class ETKF(AbstractSupportedStep):
     """Symmetric square-root filter in the space of the ensemble.
 
     With the anomalies X as rows, Y = R^-1/2 H X / sqrt(M - 1) and d = R^-1/2 (y - H xb), the
@@ -71,3 +71,11 @@ class ETKF(AbstractAnalysisStep):
             },
             transform.resolved,
         )
+
+    def support(
+        self, background: Float[Array, "member *state"], observations: Observations
+    ) -> Support:
+        whitened = whitened_ensemble(self.operator, self.errors, background, observations)
+        transform = symmetric_transform(whitened)
+        mask, points = observations.mask[-1], background[0].size
+        return support_everywhere(mask, points, self.inflation, transform.signal)

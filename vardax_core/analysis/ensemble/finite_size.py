@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.base import AbstractSupportedStep, Support, support_everywhere
 from vardax_core.analysis.ensemble.transform import (
     Spectrum,
     check_members,
@@ -66,7 +66,7 @@ def finite_size_inflation(spectrum: Spectrum, certainty: float) -> Float[Array, 
     return jnp.exp((low + high) / 2)
 
 
-class FiniteSizeETKF(AbstractAnalysisStep):
+class FiniteSizeETKF(AbstractSupportedStep):
     """An ETKF whose prior inflation follows from the innovation and the ensemble's size (EnKF-N).
 
     The sampling error of a small ensemble is integrated out under a hyperprior, which leaves one
@@ -118,3 +118,13 @@ class FiniteSizeETKF(AbstractAnalysisStep):
             },
             transform.resolved,
         )
+
+    def support(
+        self, background: Float[Array, "member *state"], observations: Observations
+    ) -> Support:
+        spectrum = spectrum_of(
+            whitened_ensemble(self.operator, self.errors, background, observations)
+        )
+        factor = finite_size_inflation(spectrum, self.certainty)
+        signal = transform_of(spectrum, factor).signal
+        return support_everywhere(observations.mask[-1], background[0].size, factor, signal)

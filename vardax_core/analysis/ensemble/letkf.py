@@ -1,5 +1,6 @@
 """The local ensemble transform Kalman filter."""
 
+import dataclasses
 import math
 
 import equinox as eqx
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.base import AbstractPointwiseStep, Support
 from vardax_core.analysis.ensemble.localization import LocalizationError, LocalNetwork
 from vardax_core.analysis.ensemble.points import (
     Inflation,
@@ -17,6 +18,7 @@ from vardax_core.analysis.ensemble.points import (
     transforms_at,
 )
 from vardax_core.analysis.ensemble.transform import (
+    WhitenedEnsemble,
     check_members,
     ensemble_analysis,
     innovation_chi2,
@@ -39,7 +41,7 @@ def usual_batch() -> int:
     return BATCH.get(jax.default_backend(), WIDE)
 
 
-class LETKF(AbstractAnalysisStep):
+class LETKF(AbstractPointwiseStep):
     """An ETKF at every grid point with the observations around it, R^-1 tapered by distance.
 
     All variables of a point (the leading axes of the state) share its transform, unless an
@@ -65,6 +67,8 @@ class LETKF(AbstractAnalysisStep):
             Nothing is kept from cycle to cycle, so that any observing network may follow another.
         channels: channel of each observation, the first axis of the state; None for all alike.
         across: factor on R^-1 of an observation for channels that are not its own.
+        only: flat index of the one point that is analysed, the others stay as they are; None for
+            all points.
 
     Source: Hunt et al. (2007), doi:10.1016/j.physd.2006.11.008; Yang et al. (2009),
     doi:10.1002/qj.353, on interpolated weights; Miyoshi (2011), doi:10.1175/2010MWR3570.1, on
@@ -80,6 +84,7 @@ class LETKF(AbstractAnalysisStep):
     uncertainty: float = eqx.field(static=True, default=0.0)
     channels: Int[Array, " obs"] | None = None
     across: float = eqx.field(static=True, default=1.0)
+    only: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         points, shape = self.network.size, self.operator.state_shape
@@ -104,6 +109,9 @@ class LETKF(AbstractAnalysisStep):
                 f"within [0, 1], got {self.uncertainty} and {self.across}."
             )
 
+    def at(self, point: int) -> "LETKF":
+        return self if self.network.cells else dataclasses.replace(self, only=point)
+
     def analyse(
         self,
         background: Float[Array, "member *state"],
@@ -114,11 +122,14 @@ class LETKF(AbstractAnalysisStep):
         check_members("LETKF", background)
         members, points = background.shape[0], self.network.size
         whitened = whitened_ensemble(self.operator, self.errors, background, observations)
-        apart = self.channels if self.across < 1 else None
-        rows = LocalRows(whitened.anomalies.T, whitened.innovation, apart, self.across)
-        own = background.reshape(members, -1, points).transpose(2, 1, 0)
-        size = usual_batch() if self.batch_size is None else self.batch_size
+        rows = self._rows(whitened)
+        every = background.reshape(members, -1, points).transpose(2, 1, 0)
+        chosen = slice(None) if self.only is None else slice(self.only, self.only + 1)
+        own = every[chosen]
+        size = self._batch
         local = (self.network.indices, self.network.weights)
+        if self.only is not None:
+            local = (local[0][chosen], local[1][chosen])
         inflation = Inflation(self.inflation, self.uncertainty)
 
         def at_nodes(local):
@@ -137,6 +148,8 @@ class LETKF(AbstractAnalysisStep):
             matrices, *known = in_batches(at_nodes, local, size)
             turned = self._between(own, matrices, size)
         signal, factor, resolved = known
+        if self.only is not None:
+            turned = every.at[chosen].set(turned)
         ensemble = turned.transpose(2, 1, 0).reshape(background.shape)
         if self.rotate and members > 2:
             rotation = mean_preserving_rotation(members, background.dtype, key=key)
@@ -151,6 +164,35 @@ class LETKF(AbstractAnalysisStep):
         if self.uncertainty > 0:
             diagnostics["mean_background_inflation"] = jnp.mean(factor)
         return ensemble_analysis(ensemble, diagnostics, jnp.all(resolved))
+
+    def support(
+        self, background: Float[Array, "member *state"], observations: Observations
+    ) -> Support:
+        check_members("LETKF", background)
+        whitened = whitened_ensemble(self.operator, self.errors, background, observations)
+        rows, inflation = self._rows(whitened), Inflation(self.inflation, self.uncertainty)
+        channels = background[0].size // self.network.size
+        there = observations.mask[-1].astype(background.dtype)
+
+        def at_nodes(local):
+            indices, weights = local
+            _, found = transforms_at(rows, indices, weights, channels, inflation)
+            tapers = weights.astype(there.dtype) * there[indices]
+            known = (found.factor * self.inflation, found.signal)
+            means = (jnp.mean(x.reshape(indices.shape[0], -1), axis=1) for x in known)
+            return jnp.sum(tapers > 0, axis=1).astype(there.dtype), jnp.sum(tapers, axis=1), *means
+
+        found = in_batches(at_nodes, (self.network.indices, self.network.weights), self._batch)
+        cells = self.network.cells
+        return Support(*(x if cells is None else cells.between(x) for x in found))
+
+    @property
+    def _batch(self) -> int:
+        return usual_batch() if self.batch_size is None else self.batch_size
+
+    def _rows(self, whitened: WhitenedEnsemble) -> LocalRows:
+        apart = self.channels if self.across < 1 else None
+        return LocalRows(whitened.anomalies.T, whitened.innovation, apart, self.across)
 
     def _between(
         self,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.base import AbstractPointwiseStep, Support
 from vardax_core.analysis.local.step import LocalInterpolation
 from vardax_core.observations.placement import AbstractPlaced, PlacedPoints, Placement, Search
 from vardax_core.types import (
@@ -18,7 +18,7 @@ from vardax_core.types import (
 )
 
 
-class ChannelInterpolation(AbstractAnalysisStep, AbstractPlaced):
+class ChannelInterpolation(AbstractPointwiseStep, AbstractPlaced):
     """A local interpolation for every channel of a state, with a block-diagonal covariance.
 
     What is observed of one channel changes no other: covariances between variables are left out.
@@ -66,6 +66,24 @@ class ChannelInterpolation(AbstractAnalysisStep, AbstractPlaced):
         )
         return ChannelInterpolation(self.operator.placed(placement), channels)
 
+    def at(self, point: int) -> "ChannelInterpolation":
+        own = tuple(None if one is None else one.at(point) for one in self.channels)
+        return ChannelInterpolation(self.operator, own)
+
+    def support(
+        self, background: Float[Array, "member *state"], observations: Observations
+    ) -> Support:
+        found = [
+            one.support(background[:, number], self._own(observations, number))
+            for number, one in enumerate(self.channels)
+            if one is not None
+        ]
+        count, weight, signal = (
+            sum(getattr(one, name) for one in found)
+            for name in ("observations", "weight", "signal")
+        )
+        return Support(count, weight, found[0].inflation, signal)
+
     def analyse(
         self,
         background: Float[Array, "member *state"],
@@ -73,14 +91,13 @@ class ChannelInterpolation(AbstractAnalysisStep, AbstractPlaced):
         *,
         key: PRNGKeyArray,
     ) -> Analysis:
-        of = self.operator.points[:, 0] // self._size
         found, count = [], jnp.zeros((), background.dtype)
         for number, channel in enumerate(self.channels):
             if channel is None:
                 members = background[:, number]
                 found.append((members, ensemble_mean(members), ensemble_spread(members)))
                 continue
-            mine = dataclasses.replace(observations, mask=observations.mask & (of == number)[None])
+            mine = self._own(observations, number)
             own_key = jax.random.fold_in(key, number)
             own = channel.analyse(background[:, number], mine, key=own_key)
             found.append((own.ensemble, own.mean, own.spread))
@@ -93,3 +110,8 @@ class ChannelInterpolation(AbstractAnalysisStep, AbstractPlaced):
             result=jnp.asarray(int(ResultCode.OK), jnp.int32),
             diagnostics={"interpolated_records": count},
         )
+
+    def _own(self, observations: Observations, number: int) -> Observations:
+        """The observations of a channel."""
+        of = self.operator.points[:, 0] // self._size
+        return dataclasses.replace(observations, mask=observations.mask & (of == number)[None])

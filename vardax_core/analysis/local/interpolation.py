@@ -1,5 +1,6 @@
 """Optimal interpolation of every target from the records around it."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -174,6 +175,39 @@ def interpolate(
     least = jnp.finfo(prior.dtype).eps * prior
     increment = jnp.sum(contributions(weights, indices, records.innovations), axis=-1)
     return LocalEstimate(increment, jnp.maximum(prior - explained, least), weights)
+
+
+def degrees_of_freedom_for_signal(
+    targets: LocalTargets,
+    records: LocalRecords,
+    indices: Int[Array, "target near"],
+    near: Bool[Array, "target near"],
+    covariance: SpaceTimeCovariance,
+    *,
+    block: int = BLOCK,
+) -> Float[Array, " target"]:
+    """The trace of (S - R) S^-1 of the neighbours of each target; arguments as of `interpolate`."""
+    exact = dataclasses.replace(
+        records,
+        error_sd=jnp.zeros_like(records.error_sd),
+        shared_sd=jnp.zeros_like(records.shared_sd),
+    )
+
+    def at_target(target: tuple[Array, ...]) -> tuple[Float[Array, ""]]:
+        place, minutes, scale, index, there = target
+        used = there & records.mask[index]
+        state, both = (
+            local_system(place, minutes, scale, index, used, given, covariance).matrix
+            for given in (exact, records)
+        )
+        factor = jax.scipy.linalg.cho_factor(both, lower=True)
+        influence = jnp.diagonal(jax.scipy.linalg.cho_solve(factor, state))
+        return (jnp.sum(jnp.where(used, influence, 0.0)),)
+
+    rows = (targets.straight, targets.minutes, targets.scale, indices, near)
+    if targets.straight.shape[0] == 0 or records.innovations.shape[0] == 0:
+        return jnp.zeros_like(targets.scale)
+    return in_blocks(at_target, rows, block)[0]
 
 
 def in_blocks(

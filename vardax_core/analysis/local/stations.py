@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.base import AbstractPointwiseStep, Support
 from vardax_core.analysis.local.step import LocalInterpolation
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.placement import place
@@ -13,7 +13,7 @@ from vardax_core.state.grids import AbstractGrid
 from vardax_core.types import Analysis, Observations
 
 
-class StationInterpolation(AbstractAnalysisStep):
+class StationInterpolation(AbstractPointwiseStep):
     """A `LocalInterpolation`, or what corrects it, whose records are the stations at every time of
     a window.
 
@@ -27,7 +27,7 @@ class StationInterpolation(AbstractAnalysisStep):
     """
 
     operator: AbstractObservationOperator
-    inner: AbstractAnalysisStep
+    inner: AbstractPointwiseStep
     error_factor: Float[Array, ""]
 
     @classmethod
@@ -62,6 +62,14 @@ class StationInterpolation(AbstractAnalysisStep):
         )
         on_device = jax.tree.map(jnp.asarray, placement)
         return cls(operator, unplaced.placed(on_device), error_factor)
+
+    def at(self, point: int) -> "StationInterpolation":
+        return StationInterpolation(self.operator, self.inner.at(point), self.error_factor)
+
+    def support(
+        self, background: Float[Array, "member *state"], observations: Observations
+    ) -> Support:
+        return self.inner.support(background, self.as_records(observations))
 
     def analyse(
         self,

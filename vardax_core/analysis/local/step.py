@@ -8,10 +8,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.base import AbstractPointwiseStep, Support
 from vardax_core.analysis.local.cells import Cells
 from vardax_core.analysis.local.covariance import SpaceTimeCovariance
-from vardax_core.analysis.local.interpolation import LocalRecords, LocalTargets, interpolate
+from vardax_core.analysis.local.interpolation import (
+    LocalRecords,
+    LocalTargets,
+    degrees_of_freedom_for_signal,
+    interpolate,
+)
 from vardax_core.analysis.local.simulation import conditional_members
 from vardax_core.models.climatology import Climatology
 from vardax_core.observations.placement import AbstractPlaced, PlacedPoints, Placement, Search
@@ -46,7 +51,7 @@ class Interpolated(NamedTuple):
     near: Bool[Array, "inside near"]
 
 
-class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
+class LocalInterpolation(AbstractPointwiseStep, AbstractPlaced):
     """Optimal interpolation, at every point, of the records nearest to it in space and time.
 
     All records of the window are interpolated, each with its own time, about the climatology of
@@ -105,6 +110,14 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
                 placement.platforms,
                 placement.nearest,
             ),
+        )
+
+    def at(self, point: int) -> "LocalInterpolation":
+        if self.cells is not None:
+            return self
+        only = jnp.flatnonzero(self.points == point)
+        return eqx.tree_at(
+            lambda s: (s.points, s.targets), self, (self.points[only], self.targets[only])
         )
 
     def innovations(
@@ -175,6 +188,18 @@ class LocalInterpolation(AbstractAnalysisStep, AbstractPlaced):
             return self.cells.between(values).reshape(shape)
         nothing = jnp.zeros(math.prod(shape), values.dtype)
         return nothing.at[self.points].set(values).reshape(shape)
+
+    def support(
+        self, background: Float[Array, "member *state"], observations: Observations
+    ) -> Support:
+        _, targets, records, indices, near = self.interpolated(background, observations)
+        used = (near & records.mask[indices]).astype(background.dtype)
+        signal = degrees_of_freedom_for_signal(targets, records, indices, near, self.covariance)
+        count, signal = (
+            self.spread_out(x, background.shape[1:]).reshape(-1)
+            for x in (jnp.sum(used, axis=1), signal.astype(background.dtype))
+        )
+        return Support(count, count, jnp.ones_like(count), signal)
 
     def analyse(
         self,

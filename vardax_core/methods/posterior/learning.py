@@ -9,8 +9,9 @@ from jaxtyping import Array, PRNGKeyArray
 
 from vardax_core.analysis.amortized.step import PosteriorAnalysisStep
 from vardax_core.analysis.base import AbstractAnalysisStep
-from vardax_core.cycling.cycle import CycleInput, CycleOutput, CycleProgram
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.keys import Purpose, cycle_key
+from vardax_core.cycling.passed import CycleInput, CycleOutput
 from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.methods.base import Problem, TrainingSettings
 from vardax_core.methods.filters import finite_size_filter
