@@ -25,7 +25,7 @@ from watching.faults import SYSTEMS, clean, cost, half_lost, stopped
 from watching.worth import streams
 
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
-from vardax_core.calibration.anytime import Biased, SpreadTooLarge, SpreadTooSmall, watch
+from vardax_core.calibration.anytime import Biased, SpreadTooLarge, SpreadTooSmall, shares, watch
 from vardax_core.cycling.keys import cycle_keys
 from vardax_core.cycling.marks import NAMES
 from vardax_core.cycling.passed import CycleInput
@@ -133,7 +133,11 @@ def evidence(life: Life, run: int) -> list:
         ratio = life.squared[run, :, stream] / expected
         wanted += [(wager, ratio) for wager in (SpreadTooSmall(), SpreadTooLarge())]
         wanted.append((Biased(), life.mean[run, :, stream] / np.sqrt(life.count * expected)))
-    return [watch(w, series, false_alarms=FALSE_ALARMS / len(wanted)) for w, series in wanted]
+    rates = shares([wager for wager, _ in wanted], FALSE_ALARMS)
+    return [
+        watch(wager, series, false_alarms=rate)
+        for (wager, series), rate in zip(wanted, rates, strict=True)
+    ]
 
 
 def first_alarm(found: list, since: int) -> tuple[float, float]:
@@ -186,44 +190,35 @@ def members(figures: dict, runs: int, cycles: int, key) -> list:
     return bars
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a few short runs, under a minute")
-    parser.add_argument("--runs", type=int, default=200, help="clean runs")
-    parser.add_argument("--cycles", type=int, default=5000, help="of a clean run")
-    parser.add_argument("--faulty", type=int, default=40, help="runs of each fault")
-    parser.add_argument("--at-once", type=int, default=20, help="runs side by side")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    fault_at, length = 1000, 1500
-    if options.quick:
-        options.runs, options.cycles, options.faulty, options.at_once = 4, 300, 4, 4
-        fault_at, length = 200, 400
-    key = jax.random.key(options.seed)
+def monitor(figures: dict, options: argparse.Namespace, key) -> list:
+    """Bars of the tests of a whole life: false alarms, delays, and dates."""
+    fault_at, length = (200, 400) if options.quick else (1000, 1500)
     alarmed, ratios = 0, []
     for part in range(0, options.runs, options.at_once):
         runs = min(options.at_once, options.runs - part)
-        clean = cycled(
+        lives = cycled(
             runs, BURN_IN + options.cycles, bias_from=None, key=jax.random.fold_in(key, part)
         )
-        ratios.append(np.sqrt(clean.variance.sum() / clean.error.sum()))
-        alarmed += sum(any(e.alarms for e in evidence(clean, run)) for run in range(runs))
-    found = {"spread": [], "bias": []}
+        ratios.append(np.sqrt(lives.variance.sum() / lives.error.sum()))
+        alarmed += sum(any(e.alarms for e in evidence(lives, run)) for run in range(runs))
+    share = alarmed / options.runs
+    figures |= {
+        "runs": options.runs,
+        "cycles": options.cycles,
+        "share_of_runs_with_an_alarm": share,
+        "spread_over_rmse": float(np.mean(ratios)),
+    }
+    print(f"{options.runs} clean runs of {options.cycles} cycles: {100 * share:.1f} % ever alarm")
+    found: dict[str, list] = {"spread": [], "bias": []}
     for part in range(0, options.faulty, options.at_once):
         runs = min(options.at_once, options.faulty - part)
         fault_key = jax.random.fold_in(key, 10**6 + part)
-        clean = cycled(runs, BURN_IN + length, bias_from=None, key=fault_key)
-        clean.variance[:, fault_at:] *= SPREAD**2
+        tight = cycled(runs, BURN_IN + length, bias_from=None, key=fault_key)
+        tight.variance[:, fault_at:] *= SPREAD**2
         biased = cycled(runs, BURN_IN + length, bias_from=BURN_IN + fault_at, key=fault_key)
-        for name, life in (("spread", clean), ("bias", biased)):
+        for name, life in (("spread", tight), ("bias", biased)):
             found[name] += [first_alarm(evidence(life, run), fault_at) for run in range(runs)]
-    figures = {
-        "runs": options.runs,
-        "cycles": options.cycles,
-        "share_of_runs_with_an_alarm": alarmed / options.runs,
-        "spread_over_rmse": float(np.mean(ratios)),
-    }
-    bars = [("share of clean runs that ever alarm", alarmed / options.runs, SHARE_OF_RUNS)]
+    bars = [("share of clean runs that ever alarm", share, SHARE_OF_RUNS)]
     print(f"{'':34}{'median delay':>14}{'90 %':>8}{'date missed by':>16}   [cycles]")
     for name, label in (("spread", "spread 20 % too small"), ("bias", "bias of .25 in one stream")):
         delays, dates = (np.array(column) for column in zip(*found[name], strict=True))
@@ -232,15 +227,43 @@ def main():
         print(f"{label:34}{row[0]:>14.0f}{row[1]:>8.0f}{row[2]:>16.0f}")
         bars.append((f"{label}: median cycles until it is told", row[0], DELAY))
         bars.append((f"{label}: median error of when it began, cycles", row[2], DATE))
-    bars += increments(figures, QUICK if options.quick else CLEAN, jax.random.fold_in(key, 7))
-    bars += members(figures, *((2, 300) if options.quick else (8, 2000)), key)
-    bars += streams(figures, *((2, 300) if options.quick else (20, 1000)))
-    share = figures["share_of_runs_with_an_alarm"]
-    print(f"{options.runs} clean runs of {options.cycles} cycles: {100 * share:.1f} % ever alarm")
-    rows = [
-        {"name": name, "value": value, "bar": bar, "pass": bool(value <= bar)}
-        for name, value, bar in bars
-    ]
+    return bars
+
+
+def guard(figures: dict, options: argparse.Namespace, key) -> list:
+    return increments(figures, QUICK if options.quick else CLEAN, jax.random.fold_in(key, 7))
+
+
+def lost(figures: dict, options: argparse.Namespace, key) -> list:
+    return members(figures, *((2, 300) if options.quick else (8, 2000)), key)
+
+
+def worth(figures: dict, options: argparse.Namespace, key) -> list:
+    return streams(figures, *((2, 300) if options.quick else (20, 1000)))
+
+
+PARTS = {"monitor": monitor, "guard": guard, "lost": lost, "worth": worth}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a few short runs, under a minute")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some parts")
+    parser.add_argument("--runs", type=int, default=200, help="clean runs")
+    parser.add_argument("--cycles", type=int, default=5000, help="of a clean run")
+    parser.add_argument("--faulty", type=int, default=40, help="runs of each fault")
+    parser.add_argument("--at-once", type=int, default=20, help="runs side by side")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.quick:
+        options.runs, options.cycles, options.faulty, options.at_once = 4, 300, 4, 4
+    figures: dict = {}
+    rows = []
+    for name in options.only:
+        for what, value, bar in PARTS[name](figures, options, jax.random.key(options.seed)):
+            passed = bool(value <= bar)
+            rows.append({"name": what, "value": value, "bar": bar, "pass": passed})
+            print(f"{'ok  ' if passed else 'MISS'} {what}: {value:.3g} ({bar:g})", flush=True)
     print(json.dumps({"name": "watch", "figures": figures, "bars": rows}))
 
 

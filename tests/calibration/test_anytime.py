@@ -8,12 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vardax_core.calibration.anytime import (
+    EVERY,
     SUM_OF_WEIGHTS,
     AbstractWager,
     Biased,
     SpreadTooLarge,
     SpreadTooSmall,
     beginning_weights,
+    shares,
     watch,
 )
 
@@ -158,7 +160,13 @@ def test_weights_of_beginnings_add_up_to_one():
     n = 10**6
     # The tail of 1 / (n log^2 n) is 1 / log n.
     rest = 1 / (SUM_OF_WEIGHTS * math.log(n + 1.5))
-    assert beginning_weights(n).sum() + rest == pytest.approx(1.0, abs=1e-5)
+    weights = beginning_weights(n * EVERY)
+    assert weights.sum() + rest == pytest.approx(1.0, abs=1e-5)
+    assert np.count_nonzero(weights) == n
+
+
+def test_tests_for_two_faults_have_two_shares_and_all_keep_to_one_rate():
+    assert shares(WAGERS, 0.02) == pytest.approx([0.005, 0.005, 0.01])
 
 
 def test_a_rate_that_is_no_probability_is_refused():

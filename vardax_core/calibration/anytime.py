@@ -2,7 +2,7 @@
 
 A wager on a cycle is a factor that is 1 or less on average, given all cycles before it, as long as
 the experiment is calibrated. The product of such factors exceeds 1 / alpha with a probability of at
-most alpha, however long it runs and whenever somebody looks. One product begins at every cycle, so
+most alpha, however long it runs and whenever somebody looks. A product begins every few cycles, so
 that a fault is found wherever it begins; their weighted sum keeps the bound.
 
 Source: Ville (1939), Etude critique de la notion de collectif; Ramdas et al. (2023),
@@ -13,6 +13,7 @@ beginnings).
 import abc
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -20,10 +21,13 @@ from jaxtyping import Bool, Float
 
 TOLERANCE = 0.05
 """Of spread over RMSE: what is no further from 1 is called calibrated."""
-BIAS_TOLERANCE = 0.05
+BIAS_TOLERANCE = 0.02
 """Of the mean of departures, in standard deviations of a single one."""
 MOST_CORRELATED = 0.9
 """Correlation of successive cycles that is taken out at most."""
+EVERY = 8
+"""Cycles from one beginning of a product to the next: a fault that begins between two is told a few
+cycles later, and all faults sooner, for fewer beginnings share the bound."""
 FURTHEST = 6.0
 """Standard deviations above its mean up to which a squared error counts in an informed bet."""
 SETTLING = 20
@@ -35,9 +39,11 @@ class AbstractWager(abc.ABC):
 
     Class attributes:
         finding: what a won wager says.
+        sides: how many faults it is a test for.
     """
 
     finding: ClassVar[str]
+    sides: ClassVar[int] = 1
 
     @abc.abstractmethod
     def log_factors(self, series: Float[np.ndarray, " time"]) -> Float[np.ndarray, "bet time"]:
@@ -154,8 +160,9 @@ class Biased(AbstractWager):
     """
 
     finding: ClassVar[str] = "bias"
+    sides: ClassVar[int] = 2
     tolerance: float = BIAS_TOLERANCE
-    stakes: tuple[float, ...] = (0.1, 0.3, 0.6, 1.0)
+    stakes: tuple[float, ...] = (0.1, 0.4, 0.9)
 
     def log_factors(self, series: Float[np.ndarray, " time"]) -> Float[np.ndarray, "bet time"]:
         previous = np.concatenate([[np.nan], series[:-1]])
@@ -247,9 +254,19 @@ class Evidence:
 
 
 def beginning_weights(count: int) -> Float[np.ndarray, " time"]:
-    """Weight of a beginning at each cycle: 1 / (n log^2 n) from n = 2 on, over its sum."""
-    n = np.arange(2, count + 2, dtype=float)
-    return 1 / (SUM_OF_WEIGHTS * n * np.log(n) ** 2)
+    """Weight of a beginning at each cycle: in every `EVERY`-th, 1 / (n log^2 n) from n = 2 on,
+    over its sum; in the others none."""
+    n = np.arange(2, -(-count // EVERY) + 2, dtype=float)
+    weights = np.zeros(count)
+    weights[::EVERY] = 1 / (SUM_OF_WEIGHTS * n * np.log(n) ** 2)
+    return weights
+
+
+def shares(wagers: Sequence[AbstractWager], false_alarms: float) -> list[float]:
+    """The false-alarm rate of each of several tests that keep to one together: as much for every
+    fault that one is a test for."""
+    total = sum(wager.sides for wager in wagers)
+    return [false_alarms * wager.sides / total for wager in wagers]
 
 
 SUM_OF_WEIGHTS = 2.109743
@@ -300,7 +317,8 @@ def watch(
 
 def _mixture(factors: Float[np.ndarray, "bet time"]) -> Float[np.ndarray, " time"]:
     """Logarithm of the weighted sum over bets and beginnings, in each cycle."""
-    weights = np.log(beginning_weights(factors.shape[1]))
+    with np.errstate(divide="ignore"):
+        weights = np.log(beginning_weights(factors.shape[1]))
     total = np.cumsum(factors, axis=1)
     found = total + np.logaddexp.accumulate(weights[None] - (total - factors), axis=1)
     to_come = np.log1p(-np.minimum(np.cumsum(np.exp(weights)), 1 - 1e-12))

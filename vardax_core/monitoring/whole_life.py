@@ -13,6 +13,7 @@ from vardax_core.calibration.anytime import (
     Evidence,
     SpreadTooLarge,
     SpreadTooSmall,
+    shares,
     watch,
 )
 from vardax_core.calibration.score_definitions import divide
@@ -116,12 +117,13 @@ def whole_life(
         whole += more_whole
         parts += more_parts
     whole += _of_observations({str(n): rows[n].to_numpy() for n in rows if _is_scalar(rows[n])})
-    shares = [(whole, 0.5 if parts else 1.0), (parts, 0.5)]
-    tests = [
-        LifeTest(of, wager, watch(wager, series, false_alarms=false_alarms * share / len(group)))
-        for group, share in shares
-        for of, wager, series in group
-    ]
+    tests = []
+    for group, share in ((whole, 0.5 if parts else 1.0), (parts, 0.5)):
+        rates = shares([wager for _, wager, _ in group], false_alarms * share)
+        tests += [
+            LifeTest(of, wager, watch(wager, series, false_alarms=rate))
+            for (of, wager, series), rate in zip(group, rates, strict=True)
+        ]
     return WholeLife(rows["time"].to_numpy(), tuple(tests))
 
 
