@@ -76,7 +76,7 @@ def test_kill_9_while_training_computing_and_publishing_and_then_a_rerun(tmp_pat
     assert len(made.registry.versions("small-amortized")) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 def test_kill_9_while_cycles_are_made_again_and_published(tmp_path, run_script, monkeypatch):
     """Readers have the old cycles until they have all new ones, whenever the process dies."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -100,7 +100,7 @@ def test_kill_9_while_cycles_are_made_again_and_published(tmp_path, run_script, 
     assert relisted_cycles(made, made.open_store())[0] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 def test_two_who_make_cycles_again_at_once_lose_nothing(tmp_path, run_script):
     """The slower of the two stops, and readers have what one alone would have given them."""
     roots = whole, both = tmp_path / "whole", tmp_path / "both"
@@ -112,7 +112,8 @@ def test_two_who_make_cycles_again_at_once_lose_nothing(tmp_path, run_script):
         ended = [one.result() for one in ended]
     told = [one.stderr for one in ended if one.returncode]
     assert len(told) <= 1, told
-    refusals = ("SupersededError", "StoreBusyError", "BranchError", "AssertionError")
+    # The one that comes when all is done finds nothing to make again.
+    refusals = ("SupersededError", "StoreBusyError", "assert asked is not None")
     assert all(any(name in text for name in refusals) for text in told), told
     stores = [small.experiment_of(root, "etkf").open_store() for root in roots]
     assert len({groups_digest(store, GROUPS) for store in stores}) == 1

@@ -152,3 +152,11 @@ def test_rows_are_filled_where_the_branch_has_their_times(filled, tmp_path):
         writer.fill(halves, replace={"state": state}, metadata={})
     filled.branches.publish(NAME)
     assert content_digest(filled) == content_digest(whole)
+
+
+def test_a_branch_that_another_process_took_away_is_said_to_be_superseded(filled):
+    filled.branches.start(NAME)
+    work = filled.on_branch(NAME)
+    filled.branches.delete(NAME)
+    with pytest.raises(SupersededError, match=f"branch {NAME}"):
+        work.tip()

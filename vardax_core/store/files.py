@@ -12,7 +12,7 @@ from pathlib import Path
 import icechunk
 from obstore.exceptions import BaseError
 
-from vardax_core.store.errors import StorageError, StoreBusyError
+from vardax_core.store.errors import StorageError, SupersededError, StoreBusyError
 
 _POLL_SECONDS = 0.05
 
@@ -89,7 +89,8 @@ def staging_lock(path: Path, *, alone: bool) -> Iterator[bool]:
 
 @contextmanager
 def storage_errors(path: object, action: str) -> Iterator[None]:
-    """Turn what the file system and icechunk raise into `StorageError`."""
+    """Turn what the file system and icechunk raise into `StorageError`; a branch that is not there
+    any more into `SupersededError`, for only others who work on it take one away."""
     try:
         yield
     except OSError as error:
@@ -98,6 +99,9 @@ def storage_errors(path: object, action: str) -> Iterator[None]:
     except BaseError as error:
         raise StorageError(path, action, str(error).strip().splitlines()[0], None) from error
     except icechunk.IcechunkError as error:
+        gone = re.search(r"ref not found `([^`]+)`", str(error))
+        if gone:
+            raise SupersededError(path, f"branch {gone.group(1)}", "one without it") from error
         number = re.search(r"os error (\d+)", str(error))
         code = int(number.group(1)) if number else None
         reason = os.strerror(code) if code else str(error).strip().splitlines()[0]
