@@ -12,7 +12,7 @@ from pathlib import Path
 import icechunk
 from obstore.exceptions import BaseError
 
-from vardax_core.store.errors import StorageError, SupersededError, StoreBusyError
+from vardax_core.store.errors import StorageError, StoreBusyError, SupersededError
 
 _POLL_SECONDS = 0.05
 
