@@ -150,6 +150,7 @@ def step_and_window(posterior, mask=True):
     return eqx.filter_jit(step), window, batch.target[0]
 
 
+@pytest.mark.slow
 def test_its_last_row_is_an_analysis_step(key):
     step, window, _ = step_and_window(untrained())
     background = jax.random.normal(key, (6, POINTS))

@@ -67,6 +67,7 @@ def step(request):
     return step_on(GRIDS[name], WIDTHS[name], network(jax.random.key(1)))
 
 
+@pytest.mark.slow
 def test_with_no_climatological_share_and_nothing_learned_it_is_the_letkf(key):
     made = network(key, trained=False)
     last = made.layers[-1][1].at[2].set(-60.0).at[3].set(-60.0 - RELAXATION)
@@ -103,7 +104,7 @@ def test_out_of_reach_the_members_stay_bit_for_bit(step, key):
     assert changed[..., ~far].any()
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 @pytest.mark.parametrize("members", [2, 5, 40])
 def test_one_set_of_weights_serves_any_number_of_members(step, members, key):
     background, window = case(step, members)

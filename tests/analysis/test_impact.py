@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from vardax_core.analysis.ensemble.etkf import ETKF
 from vardax_core.analysis.ensemble.impact import observation_impact
@@ -29,6 +30,7 @@ def linear_case(key):
     return analysis, matrix, innovation, error_sd, analysis @ forecast.T, errors
 
 
+@pytest.mark.slow
 def test_impacts_of_a_linear_filter_sum_to_what_the_forecast_gained():
     for seed in range(3):
         analysis, matrix, innovation, sd, later, errors = linear_case(jax.random.key(seed))

@@ -91,7 +91,7 @@ def test_useless_observations_give_the_background(linear, key):
     np.testing.assert_allclose(analysis.ensemble, background, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 def test_where_forecasts_are_not_linear_it_beats_the_filter_that_believes_so():
     """Published, over long runs: .29 to .31 and .52 to .60; 8 x 300 cycles give each to 10 %."""
     model, operator = Lorenz63(), Identity((3,))
@@ -125,6 +125,7 @@ def test_an_origin_is_forecast_as_the_model_says(linear):
     np.testing.assert_array_equal(repaired[~outside], ahead[~outside])
 
 
+@pytest.mark.slow
 def test_the_origin_reaches_an_iterative_step_wherever_it_is(linear, key):
     operator = Identity((N,))
     hybrid = LocalTransformStep.create(

@@ -28,15 +28,17 @@ def folder(tmp_path_factory):
     patch.undo()
 
 
+def _mark(name, kind):
+    """What learns takes half a minute to train, so that the further kinds of problem of a method
+    that has several are left to the ladder."""
+    if not registered_methods()[name].learns:
+        return ()
+    first = next(k for n, k in registered.cases() if n == name)
+    return pytest.mark.slow if kind in (first, "records") else pytest.mark.ladder
+
+
 @pytest.fixture(
-    params=[
-        pytest.param(
-            one,
-            id="-".join(one),
-            marks=pytest.mark.slow if registered_methods()[one[0]].learns else (),
-        )
-        for one in registered.cases()
-    ]
+    params=[pytest.param(one, id="-".join(one), marks=_mark(*one)) for one in registered.cases()]
 )
 def case(request, folder):
     return registered.case(*request.param, folder)

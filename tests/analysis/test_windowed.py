@@ -103,6 +103,7 @@ def test_it_is_given_its_origin_and_without_one_sees_the_last_row_alone(key):
     np.testing.assert_allclose(found.mean, expected.mean, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_an_observation_the_analysis_is_the_background(key):
     origin = origin_of(MODEL)
     background, _ = origin.forecast(origin.ensemble)

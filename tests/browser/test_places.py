@@ -23,6 +23,7 @@ def bucket(monkeypatch):
         yield f"{url}/stores"
 
 
+@pytest.mark.slow
 def test_stores_of_an_object_store_are_shown(bucket, monkeypatch, tmp_path):
     made.make(bucket)
     monkeypatch.setenv("VARDAX_STORES", bucket)

@@ -84,6 +84,7 @@ def test_scores_from_sums_are_those_of_the_ensembles(cycles, scores):
         np.testing.assert_allclose(scores[name], value, rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("segments", [1, 7, 500])
 def test_merged_segments_give_the_same_scores(key, segments):
     data = sample(key, cycles=1000)

@@ -25,7 +25,7 @@ def test_an_interval_covers_as_often_as_it_says_whatever_the_correlation(correla
     assert np.mean([f.independent for f in found]) < (450 if correlation == 0 else 80)
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 @pytest.mark.parametrize("heavy", [False, True])
 def test_the_sequential_test_keeps_its_rate_and_finds_a_difference(heavy):
     rng = np.random.default_rng(4)

@@ -107,6 +107,7 @@ def examples():
     }
 
 
+@pytest.mark.slow
 def test_pictures_show_something_are_small_and_have_equal_bytes(key, tmp_path):
     figures = pictures(key)
     for name, figure in figures.items():

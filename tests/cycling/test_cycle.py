@@ -111,6 +111,7 @@ def assert_same_bits(one, other):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_an_iterative_analysis_is_told_where_the_background_came_from(cycled, values, start):
     """In every cycle that has observations; its cycles, too, are the same wherever they are cut."""
     program = dataclasses.replace(PROGRAM, step=IterativeETKF(Identity((N,))), adaptation=None)

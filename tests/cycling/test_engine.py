@@ -90,6 +90,7 @@ def test_one_chain_is_the_scan_and_its_state_may_be_handed_on():
     assert np.isfinite(kept.ensemble).all()
 
 
+@pytest.mark.slow
 def test_streams_are_chains_side_by_side():
     _, (_, kept, output) = in_streams()
     for n in range(STREAMS):

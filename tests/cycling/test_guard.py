@@ -119,6 +119,7 @@ def test_a_cycle_without_observations_needs_no_fallback(case, key):
     assert float(verdict.score) == 0.0
 
 
+@pytest.mark.slow
 def test_a_guarded_cycle_that_trusts_itself_is_the_cycle_without_a_guard(case, key):
     background, window = case
     plain = CycleProgram(
@@ -142,6 +143,7 @@ def test_a_guarded_cycle_that_trusts_itself_is_the_cycle_without_a_guard(case, k
     assert np.isfinite(outputs[1].trust_score)
 
 
+@pytest.mark.slow
 def test_streams_side_by_side_are_judged_as_each_alone(case, key):
     background, observations = case
     # Without an observation nothing is to be replaced; with threshold 0 all else is.

@@ -37,6 +37,7 @@ def ensembles(key):
     return history, jax.random.normal(jax.random.fold_in(key, 1), (MEMBERS, N))
 
 
+@pytest.mark.slow
 def test_without_a_change_the_past_stays_bit_for_bit(smoother, ensembles):
     history, background = ensembles
     after = smoother.update(history, background, background)
@@ -82,7 +83,7 @@ def test_members_without_spread_stay_finite(smoother):
     assert np.isfinite(after).all()
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 def test_training_makes_the_same_twins_smoother(key):
     """Lorenz-96, where 24 members need no localization. Without a learning rate the rounds see the
     same twins, so that the difference is the training's alone."""

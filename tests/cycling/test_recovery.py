@@ -208,6 +208,7 @@ def one_cycle(program, ensemble):
     return program.run(state, one, keys=cycle_keys(KEY, state.cycle))[1]
 
 
+@pytest.mark.slow
 def test_an_impossible_analysis_is_not_taken():
     """Whether a member, the mean or the spread is impossible, and by how much."""
     program, start = program_of("etkf"), climatological(5)
@@ -255,6 +256,7 @@ def test_where_no_member_is_possible_all_are_drawn_from_the_climate():
     assert len(np.unique(np.asarray(output.background)[:, 0])) == MEMBERS
 
 
+@pytest.mark.slow
 def test_a_sane_ensemble_is_not_given_up_for_wrong_observations():
     """However far they are: members that disagree are listened to."""
     program = program_of("etkf")

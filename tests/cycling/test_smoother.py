@@ -27,6 +27,7 @@ def analysed(ensemble, values, key):
     return ETKF(Identity((N,)))(ensemble, window, key=key).ensemble
 
 
+@pytest.mark.slow
 def test_it_is_the_rauch_tung_striebel_smoother(forecast, key):
     """Mean and covariance of the first state given three later observations."""
     matrix, ensemble = forecast

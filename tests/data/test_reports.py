@@ -246,6 +246,7 @@ IMAGES = """
 """
 
 
+@pytest.mark.slow
 def test_clouds_of_images_with_a_day_missing_do_not_depend_on_the_cut(folder):
     """A cut reads three days before its first; with a day missing these are two images."""
     days = np.array([0, 1, 2, 3, 4, 6, 7, 8, 9])

@@ -13,6 +13,8 @@ from vardax_core.experiments.stream_progress import StreamsUnfinishedError, seam
 from vardax_core.store import SupersededError, content_digest
 from vardax_core.store.branches import Branches
 
+pytestmark = pytest.mark.slow
+
 STREAMS, OVERLAP = 2, 5
 
 

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from vardax_core.methods.filters import finite_size_filter
 from vardax_core.methods.priors import free_run_climatology
@@ -13,6 +14,7 @@ from vardax_core.types import Observations
 CYCLES, MEMBERS, RUNS = 300, 24, 8
 
 
+@pytest.mark.slow
 def test_every_cold_start_settles():
     """Settled runs stay near 0.18, lost ones near the climatological 3.6: 1 tells them apart."""
     model, operator = Lorenz96(), Identity((40,))

@@ -15,6 +15,8 @@ from vardax_core.experiments.experiment import LagError
 from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.store import content_digest
 
+pytestmark = pytest.mark.slow
+
 LAG = 3
 
 

@@ -32,6 +32,8 @@ from vardax_core.store import (
 from vardax_core.store.experiment import OBSERVED
 from vardax_core.store.store import MADE_FROM
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -25,6 +25,8 @@ from vardax_core.experiments.worth import (
 from vardax_core.store import ExperimentStore, RetractionError, groups_digest
 from vardax_core.store.retention import collect
 
+pytestmark = pytest.mark.slow
+
 GROUPS = ("analysis", "background", "innovations", "diagnostics", "state")
 
 
@@ -175,7 +177,7 @@ def test_early_and_late_analyses_as_they_were_known_are_the_same_each_time(tmp_p
     assert found.runs.parted == times[12 + 1]
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 def test_noise_is_worth_nothing_and_real_observations_are_and_the_ensemble_says_so_too(tmp_path):
     """Every fourth station of a Lorenz-96 ring reports noise of the climate's size."""
     made, store = small.with_noise(tmp_path, seed=1)

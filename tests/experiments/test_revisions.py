@@ -21,6 +21,8 @@ from vardax_core.experiments.segments import SegmentReader
 from vardax_core.experiments.settings import default_settings
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 
+pytestmark = pytest.mark.slow
+
 HEADER = "buoy,time,lat,lon,sst\n"
 FIRST, LATER = np.datetime64("2019-03-01T00:00"), np.datetime64("2019-03-10T00:00")
 DAY = np.datetime64("2019-03-05T12:00")

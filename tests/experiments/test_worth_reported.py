@@ -24,7 +24,7 @@ def two_streams():
     return reported.recipe(observations=[*streams, second])
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 def test_a_stream_is_judged_by_withheld_platforms_and_by_the_other(tmp_path, monkeypatch):
     for name, value in reported.write_all(tmp_path).items():
         monkeypatch.setenv(name, value)

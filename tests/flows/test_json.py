@@ -99,6 +99,7 @@ def test_files_of_a_newcomer(told, tmp_path, monkeypatch):
     assert any(section["rows"] for section in found["sections"])
 
 
+@pytest.mark.slow
 def test_a_store_and_its_experiment(told, tmp_path):
     made = small.experiment_of(tmp_path / "root", "climatology")
     store = small.ingested_store(made)

@@ -30,6 +30,7 @@ def anomalies(ensemble):
     return ensemble - ensemble_mean(ensemble)[None]
 
 
+@pytest.mark.slow
 def test_without_a_share_of_the_members_the_mean_is_3dvars(key):
     static = lg.background_covariance()
     step = HybridStep(ETKF(lg.operator(), rotate=False), static, 0.0, CLOSE)

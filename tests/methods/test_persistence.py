@@ -101,7 +101,7 @@ def test_what_is_not_observed_keeps_the_covariance_of_the_climate():
     assert found[0, 0] < 1.0
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 def test_it_is_calibrated_where_the_truth_is_damped_persistence(tmp_path):
     """The filter is then exact; 19 scored cycles of 12 points, correlated in time over two."""
     found = runs.cycle(tmp_path, damped_recipe(), "persistence").isel(
@@ -111,7 +111,7 @@ def test_it_is_calibrated_where_the_truth_is_damped_persistence(tmp_path):
     assert 0.75 < ratio < 1.33
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 def test_remembering_is_worth_more_than_the_climatology(tmp_path):
     made = fine_recipe()
     interpolated = runs.cycle(tmp_path / "oi", made, "oi")

@@ -72,6 +72,7 @@ def test_where_all_is_linear_and_gaussian_it_is_nearly_the_kalman_filter(tmp_pat
     assert 0.75 < ratio < 1.33
 
 
+@pytest.mark.slow
 def test_pairs_are_of_cold_starts_and_of_settled_cycles():
     made = runs.recipe(size=6)
     problem = problem_of(made, prior_of(made), simulated_grid(made), 8)

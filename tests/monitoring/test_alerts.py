@@ -95,6 +95,7 @@ def test_a_fault_that_lasts_does_not_become_the_usual(tmp_path):
     assert {f.check: f.severity for f in fresh}["observations"] is Severity.INFO
 
 
+@pytest.mark.slow
 def test_a_store_that_falls_behind_is_late_unless_it_is_held(twin):
     made, store = twin
     outage.run_to(made, store, "2000-01-10T00:00")

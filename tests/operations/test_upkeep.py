@@ -16,6 +16,8 @@ from vardax_core.monitoring.checks import CHECKS
 from vardax_core.store import ExperimentStore, content_digest
 from vardax_core.store.hold import held, hold, release
 
+pytestmark = pytest.mark.slow
+
 OF_PREFECT = {"name", "env", "labels", "command", "stream_output", "job_watch_timeout_seconds"}
 """Variables that mean what they mean in every pool."""
 PAGES = {path.name: path.read_text() for path in (HOME / "docs").glob("*.md")}

@@ -20,6 +20,8 @@ from vardax_core.store import (
     summarize,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def endpoint():

@@ -94,6 +94,7 @@ def test_the_slower_of_two_commits_is_superseded(store):
     assert store.root().attrs["rival"] == "was here"
 
 
+@pytest.mark.slow
 def test_full_disk_loses_nothing(tmp_path, run_twin):
     """A private 6 MB file system, made in a user namespace so that no privilege is needed."""
     mount = 'mount -t tmpfs -o size=6m tmpfs "$0" && exec "$@"'

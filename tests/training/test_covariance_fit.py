@@ -185,7 +185,7 @@ def test_a_bias_that_follows_the_height_is_expected_of_a_new_platform(key):
     assert np.sqrt(np.mean(z**2)) < 3
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 def test_a_search_begins_at_the_covariogram_that_predicts_best():
     """Where the fits of several draws of pairs differ, the choice is by withheld records."""
     rng = np.random.default_rng(3)

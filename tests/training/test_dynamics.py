@@ -32,6 +32,7 @@ def posterior_of(windows):
     return standardised(posterior, Batch1D(windows, jnp.ones_like(windows), windows), per="all")
 
 
+@pytest.mark.slow
 def test_the_model_is_in_the_family_and_is_found(windows):
     """Lorenz-96 is linear plus one product; the midpoint rule is off by O(dt^3) a step, some
     0.05^3 / 24 of a third derivative of order 10^3 standard units."""

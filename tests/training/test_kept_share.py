@@ -43,7 +43,7 @@ def test_a_harmful_correction_leaves_the_first_guess_bit_for_bit(key):
     np.testing.assert_array_equal(same(background, window, key=key).ensemble, guess.ensemble)
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 def test_what_a_filter_lacks_is_kept(key):
     """Ten members that are laid too near together, and a correction that lays them apart again."""
     operator = Identity((3,))

@@ -59,6 +59,7 @@ def test_two_trainings_give_the_same_weights(first_guess, key):
         assert np.all(np.isfinite(a))
 
 
+@pytest.mark.slow
 def test_one_training_meets_many_networks_and_cycles_without_any(key):
     networks = RandomNetwork((0.25, 4.0), outage=0.3)
     trained, curve = train_on_policy(
@@ -108,6 +109,7 @@ def test_streams_are_trusted_by_the_error_of_the_observations():
     assert typical_nearness(RandomNetwork((0.01, 0.01)), 3.6) == pytest.approx(0.05)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_score(key):
     """Beside a training whose rate is next to nothing, over the same streams of random numbers."""
     settings = SETTINGS._replace(steps=200, streams=8, chunk=50)
@@ -176,6 +178,7 @@ def test_neighbouring_streams_are_observed_by_different_systems(key):
         assert np.abs(error).max() < 5 * system.error_sd
 
 
+@pytest.mark.slow
 def test_the_past_is_learned_from(key):
     """The weights of every mean move, though all means are zero at first and now and then again."""
     step = untrained(ETKF(OPERATOR, 1.05), DepartureHistory((10.0,)))

@@ -108,7 +108,7 @@ def test_simulations_by_the_fitted_covariance_are_predicted_as_the_interpolation
     assert float(jnp.mean(about.views.increment)) > 1.5
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 def test_training_finds_the_spread_that_the_fit_got_wrong():
     given = record_set(factor=2.0)
     chosen = given.drawn(300, seed=0)

@@ -68,6 +68,7 @@ def test_the_spread_becomes_the_error_and_never_worse(bias, error_sd, key):
     assert eqx.tree_equal(others, step)
 
 
+@pytest.mark.slow
 def test_what_is_not_mended_stays_as_it_was_and_says_so(key):
     step = step_with(-0.5, key)
     same, found = calibrate(step, 2**0.5, trials=1, key=key)

@@ -53,6 +53,7 @@ def run(inflation=1.0, every=1, forecast_steps=1, nature=None):
     return truth, kept
 
 
+@pytest.mark.slow
 def test_two_methods_see_the_same_nature():
     (_, plain), (_, inflated) = run(), run(inflation=1.5)
     for mine, other in zip(plain[:3], inflated[:3], strict=True):

@@ -53,6 +53,7 @@ def test_a_rival_is_the_interpolation_by_another_covariance(looked):
     np.testing.assert_allclose(views.increment + views.rivals[:, 1], found.increment, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_neighbours_are_compared_with_what_all_others_say_of_them(looked):
     targets, records, (index, near), _ = looked
     apart = eqx.tree_at(lambda r: r.platform, records, jnp.arange(40, dtype=jnp.int32))

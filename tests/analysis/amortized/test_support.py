@@ -120,7 +120,7 @@ def test_spread_is_carried_by_the_slope():
     np.testing.assert_allclose(found, np.abs(moved), rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 def test_a_truncated_posterior_is_learned_with_its_mass_inside(key):
     """Uniform on [-1, 1] with an error of 0.5, beside the exact posterior by quadrature."""
     prior_key, noise_key, fit_key = jax.random.split(key, 3)

@@ -61,6 +61,7 @@ def direct(**settings):
     return np.asarray(step(jnp.asarray(BACKGROUND), given, key=jax.random.key(0)).ensemble)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", [1, 2])
 def test_tiles_are_the_filter_of_the_whole_grid(spacing):
     scheme = TileScheme(spacing=spacing, inflation=Inflation(1.1))

@@ -55,7 +55,7 @@ def results(rank, trained_with=ERROR_SD):
     return {r.name: r for r in run_gates(gates_for(context), context)}
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 def test_a_diagonal_head_on_a_correlated_posterior_fails():
     found = results(rank=0)
     assert found["coordinates"].passed, found["coordinates"].message
@@ -63,13 +63,13 @@ def test_a_diagonal_head_on_a_correlated_posterior_fails():
     assert not found["density coverage"].passed
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 def test_its_low_rank_sibling_passes():
     failed = [r.message for r in results(rank=1).values() if not r.passed]
     assert not failed
 
 
-@pytest.mark.slow
+@pytest.mark.ladder
 def test_a_model_trained_on_another_observation_error_fails():
     found = results(1, 1.0)
     assert not found["coordinates"].passed
