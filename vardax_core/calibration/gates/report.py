@@ -122,13 +122,24 @@ def write_gate_report(
     return GateReport(passed, target / REPORT, target / PAGE, hashlib.sha256(text).hexdigest())
 
 
+EXPLAINED = (
+    "Each gate sets draws of the posterior beside the truth of simulated cases that it was not "
+    "trained on. Were the posterior right, the truth would take every rank among the draws equally "
+    "often, wherever and under whatever circumstances one looks; a gate fails where ranks are less "
+    "even than chance makes them."
+)
+PARTS = (
+    "The quantity whose ranks are least even, for all cases and for those of some circumstances; p "
+    "is the chance that a right posterior shows as much in any of their quantities."
+)
+
+
 def found_in_words(result: GateResult) -> str:
     """The numbers of a gate in a clause that explains itself."""
     if result.p_value is not None:
-        return (
-            f"a right posterior would show as much in {100 * result.p_value:.2g} % of all "
-            "validations"
-        )
+        share = 100 * result.p_value
+        said = f"{share:.2g}" if share < 10 else f"{share:.0f}"
+        return f"a right posterior would show as much in {said} % of all validations"
     if math.isnan(result.statistic):
         return "it could not be measured"
     return f"{short(result.statistic)} where the limit is {short(result.threshold)}"
@@ -161,7 +172,7 @@ def _page(
     strata = "\n\n".join(
         f"**{result.name}**\n\n"
         + table(
-            ["part", "pairs", "p", "worst in"],
+            ["cases with", "number", "p", "worst in"],
             [
                 [s.name, str(s.n), f"{s.p_value:.2g}", s.quantity]
                 for s in result.strata[:STRATA_SHOWN]
@@ -174,10 +185,11 @@ def _page(
     parts = [
         f"# {title}",
         verdict,
+        EXPLAINED,
         table(["gate", "verdict", "what was found", "cases"], rows),
         said,
         shown,
-        f"## Worst parts\n\n{strata}" if strata else "",
+        f"## Where it fits least\n\n{PARTS}\n\n{strata}" if strata else "",
         "## Provenance",
         "\n".join(f"- {name}: `{value}`" for name, value in provenance.items()),
     ]

@@ -129,7 +129,7 @@ class RankGate(AbstractGate):
         tested: dict[str, _Tested],
         table: RankTable,
     ) -> str:
-        where = "" if worst.name == "all" else f" in the stratum {worst.name} ({worst.n} pairs)"
+        where = "" if worst.name == "all" else f" where {worst.name} ({worst.n} cases)"
         if passed:
             return (
                 f"no fault found in {len(table.names)} {self.what} (p = {p_value:.2g}; worst: "
