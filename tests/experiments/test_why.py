@@ -90,6 +90,20 @@ def test_parts_of_a_value_that_is_not_linear_sum_to_it():
     np.testing.assert_allclose(parts.sum(), whole - none, rtol=1e-5)
 
 
+def test_parts_sum_where_a_bound_makes_kinks():
+    """The least of 5 |y1| and 1, less a small square: what an analysis that is held within the
+    largest departure is like. By the symmetry of the second term all of it is y2's."""
+
+    def value(y):
+        return jnp.minimum(5 * jnp.abs(y[0, 0]), 1.0) + 0.1 * y[0, 1] ** 2
+
+    innovation = jnp.asarray([[3.7, -1.0]])
+    parts, none, whole = contributions(value, jnp.zeros((1, 2)), innovation)
+    assert none == 0.0
+    np.testing.assert_allclose(parts, [[1.0, 0.1]], rtol=2e-5)
+    np.testing.assert_allclose(parts.sum(), whole, rtol=1e-5)
+
+
 def test_a_refused_observation_says_what_was_compared(cycled):
     """A gross one is put among the observations that are read."""
     made, store = cycled

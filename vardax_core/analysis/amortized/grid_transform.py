@@ -100,7 +100,7 @@ class GridTransformStep(AbstractPointwiseStep):
         network: that chooses.
         half_width: of the usual taper, in the grid's unit.
         batch_size: points that are analysed at once; None for what suits the device.
-        only: flat index of the one point that is analysed, the others stay as they are; None for
+        only: flat indices of the points that are analysed, the others stay as they are; None for
             all points.
 
     Source: Hunt et al. (2007), doi:10.1016/j.physd.2006.11.008; Hamill and Snyder (2000),
@@ -112,7 +112,7 @@ class GridTransformStep(AbstractPointwiseStep):
     network: TransformNetwork
     half_width: float = eqx.field(static=True)
     batch_size: int | None = eqx.field(static=True, default=None)
-    only: int | None = eqx.field(static=True, default=None)
+    only: Int[Array, " some"] | None = None
 
     def __check_init__(self):
         channels, points = self.network.spread.shape[0], self.view.at.shape[0]
@@ -124,7 +124,7 @@ class GridTransformStep(AbstractPointwiseStep):
             )
 
     def at(self, point: int) -> "GridTransformStep":
-        return dataclasses.replace(self, only=point)
+        return dataclasses.replace(self, only=jnp.asarray([point]))
 
     def analyse(
         self,
@@ -150,10 +150,8 @@ class GridTransformStep(AbstractPointwiseStep):
             choices = update.choices
             return kept, choices.widening, choices.share, found.resolved
 
-        numbers, chosen = jnp.arange(own.shape[0]), slice(None)
-        if self.only is not None:
-            chosen = slice(self.only, self.only + 1)
-        given = (numbers[chosen], own[chosen])
+        chosen = jnp.arange(own.shape[0]) if self.only is None else self.only
+        given = (chosen, own if self.only is None else own[chosen])
         analysed, widening, share, resolved = in_batches(at_points, given, self._batch)
         if self.only is not None:
             analysed = own.at[chosen].set(analysed)

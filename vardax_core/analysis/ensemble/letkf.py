@@ -67,7 +67,7 @@ class LETKF(AbstractPointwiseStep):
             Nothing is kept from cycle to cycle, so that any observing network may follow another.
         channels: channel of each observation, the first axis of the state; None for all alike.
         across: factor on R^-1 of an observation for channels that are not its own.
-        only: flat index of the one point that is analysed, the others stay as they are; None for
+        only: flat indices of the points that are analysed, the others stay as they are; None for
             all points.
 
     Source: Hunt et al. (2007), doi:10.1016/j.physd.2006.11.008; Yang et al. (2009),
@@ -84,7 +84,7 @@ class LETKF(AbstractPointwiseStep):
     uncertainty: float = eqx.field(static=True, default=0.0)
     channels: Int[Array, " obs"] | None = None
     across: float = eqx.field(static=True, default=1.0)
-    only: int | None = eqx.field(static=True, default=None)
+    only: Int[Array, " some"] | None = None
 
     def __check_init__(self):
         points, shape = self.network.size, self.operator.state_shape
@@ -110,7 +110,7 @@ class LETKF(AbstractPointwiseStep):
             )
 
     def at(self, point: int) -> "LETKF":
-        return self if self.network.cells else dataclasses.replace(self, only=point)
+        return self if self.network.cells else dataclasses.replace(self, only=jnp.asarray([point]))
 
     def analyse(
         self,
@@ -124,7 +124,7 @@ class LETKF(AbstractPointwiseStep):
         whitened = whitened_ensemble(self.operator, self.errors, background, observations)
         rows = self._rows(whitened)
         every = background.reshape(members, -1, points).transpose(2, 1, 0)
-        chosen = slice(None) if self.only is None else slice(self.only, self.only + 1)
+        chosen = slice(None) if self.only is None else self.only
         own = every[chosen]
         size = self._batch
         local = (self.network.indices, self.network.weights)
