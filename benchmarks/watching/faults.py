@@ -13,6 +13,9 @@ from twins.settings import SETTINGS
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
+from vardax_core.analysis.ensemble.inflation import RelaxationToPriorSpread
+from vardax_core.analysis.ensemble.letkf import LETKF
+from vardax_core.analysis.ensemble.localization import local_network
 from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.increments import IncrementGuard
 from vardax_core.cycling.keys import cycle_keys
@@ -21,6 +24,7 @@ from vardax_core.models.base import AbstractBalancedModel, AbstractForecastModel
 from vardax_core.models.quasi_geostrophic import QuasiGeostrophic
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.operators import Identity, PointSampling
+from vardax_core.state.grids import Plane
 from vardax_core.training.twin_cycles import twin_program
 from vardax_core.types import Analysis, Observations, ensemble_mean, ensemble_spread
 
@@ -28,6 +32,8 @@ KINDS = (
     *("member", "checkerboard", "shifted", "unit", "flipped", "frozen"),
     *("identical", "swapped", "unbalanced", "land"),
 )
+HALF_WIDTH, RELAXATION = 3.0, 0.3
+"""Of the localization of eddies, in points, and towards the background's spread."""
 FAR = 1e3
 
 
@@ -232,14 +238,21 @@ def era5_like() -> System:
 
 
 def quasi_geostrophic() -> System:
-    model = QuasiGeostrophic(size=32, length=5e5, n_steps=24)
-    size = 2 * 32 * 32
+    """Without localization a filter of 24 members loses two layers of eddies within 50 cycles, and
+    then nothing that is put into it looks odd."""
+    points, members = 32, 24
+    model = QuasiGeostrophic(size=points, length=5e5, n_steps=24)
+    size = 2 * points**2
     places = np.arange(0, size, 7)
     operator = PointSampling(jnp.asarray(places), model.state_shape)
     scale = model.shear / model.deformation_radius
+    axis = np.arange(points, dtype=float)
+    grid = Plane.from_axes(axis, axis, periods=(points, points))
+    network = local_network(grid, grid.points()[places % points**2], HALF_WIDTH)
+    step = RelaxationToPriorSpread(LETKF(operator, network), RELAXATION)
     return System(
-        guarded(model, FiniteSizeETKF(operator, certainty=2.0), operator, apart=True, balance=True),
-        near(model, 24, 3 * scale, 0.0, 600),
+        guarded(model, step, operator, apart=True, balance=True),
+        near(model, members, 3 * scale, 0.0, 600),
         jnp.full(places.size, 0.3 * scale),
         lambda values: 10 * values,
         tuple(kind for kind in KINDS if kind != "land"),
