@@ -11,7 +11,14 @@ import pytest
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.etkf import ETKF
 from vardax_core.cycling.cycle import CycleProgram
-from vardax_core.cycling.increments import FEWEST, MARKED, MEMORY, SQUARES, IncrementGuard
+from vardax_core.cycling.increments import (
+    EXPECTED,
+    FEWEST,
+    MARKED,
+    MEMORY,
+    SQUARES,
+    IncrementGuard,
+)
 from vardax_core.cycling.marks import KINDS, NAMES
 from vardax_core.cycling.passed import CycleInput
 from vardax_core.cycling.scan import run_segment
@@ -181,7 +188,9 @@ def learned(guard, state, marks):
     background = jnp.zeros((MEMBERS, N)).at[0].set(1.0)
     departures = Departures.of(Identity((N,)), background, window)
     mean = ensemble_mean(background)
-    diagnostics = {MARKED: marks, SQUARES: jnp.zeros((1, N))}
+    found = guard.expected(state, jnp.asarray(10.0))
+    expected = jnp.stack([found.value, found.sd, found.limit])
+    diagnostics = {MARKED: marks, SQUARES: jnp.zeros((1, N)), EXPECTED: expected}
     made = Analysis(background, mean, mean, jnp.asarray(0), diagnostics)
     return guard.update(state, made, departures, jnp.asarray(True))
 

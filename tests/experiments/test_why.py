@@ -104,6 +104,16 @@ def test_parts_sum_where_a_bound_makes_kinks():
     np.testing.assert_allclose(parts.sum(), whole, rtol=1e-5)
 
 
+def test_rounding_does_not_halve_panels_for_ever():
+    """A value in half precision, of which the sum of the parts cannot be nearer than that."""
+
+    def value(y):
+        return jnp.sum(y.astype(jnp.float16) ** 2).astype(y.dtype) + 1000.0
+
+    parts, none, whole = contributions(value, jnp.zeros((1, 2)), jnp.asarray([[0.3, 0.1]]))
+    np.testing.assert_allclose(parts.sum(), whole - none, rtol=5e-2)
+
+
 def test_a_refused_observation_says_what_was_compared(cycled):
     """A gross one is put among the observations that are read."""
     made, store = cycled

@@ -41,9 +41,9 @@ RARE = 2.0
 GAUSSIAN_EXCESS = 1.746
 """What the square of a standard normal beyond `RARE` exceeds the square of that by on average."""
 CAUSE = "increment_cause"
-MARKED, SQUARES = "increment_marks", "increment_squares"
-"""Diagnostics of an analysis: number of the kind of mark that was wrong, or 0; all marks; and the
-squares of the increment over the background's spread."""
+MARKED, SQUARES, EXPECTED = "increment_marks", "increment_squares", "increment_expected"
+"""Diagnostics of an analysis: number of the kind of mark that was wrong, or 0; all marks; the
+squares of the increment over the background's spread; and what the marks were expected to be."""
 
 
 def _quantiles(marks: int) -> Float[np.ndarray, " cycle"]:
@@ -240,7 +240,7 @@ class IncrementGuard(eqx.Module):
         marks, dtype = analysis.diagnostics[MARKED], state.count.dtype
         known = jnp.any(departures.used) & jnp.all(jnp.isfinite(marks))
         count = jnp.maximum(jnp.sum(departures.used), 1).astype(dtype)
-        expected = self.expected(state, count)
+        expected = Expected(*analysis.diagnostics[EXPECTED])
         away = jnp.clip(marks - expected.value, -expected.limit, expected.limit)
         number = jnp.minimum(state.count + 1, MEMORY)
         weight = 1 / number
@@ -340,6 +340,7 @@ class PlausibleIncrement(AbstractRequirement):
                 CAUSE: cause,
                 MARKED: jnp.where(judged, marks, jnp.nan),
                 SQUARES: made.squares,
+                EXPECTED: jnp.stack([expected.value, expected.sd, expected.limit]),
             },
             background=held.background,
         )
@@ -347,6 +348,6 @@ class PlausibleIncrement(AbstractRequirement):
 
 def without_marks(analysis: Analysis) -> Analysis:
     """The analysis without the marks that are of no use after the cycle."""
-    left_out = (MARKED, SQUARES)
+    left_out = (MARKED, SQUARES, EXPECTED)
     kept = {name: value for name, value in analysis.diagnostics.items() if name not in left_out}
     return dataclasses.replace(analysis, diagnostics=kept)
