@@ -34,10 +34,10 @@ def test_a_training_is_done_when_its_second_half_brought_little(time, finished):
 
 @given(seed=st.integers(0, 10**6))
 def test_noise_alone_is_no_fall(seed):
-    """Six standard errors, which are themselves known to a third or so."""
+    """Ten standard errors, known to a third or so themselves: one seed in 60 000 has six."""
     losses = np.random.default_rng(seed).normal(size=COUNT)
     verdict = judged(STEPS, losses)
-    assert verdict.brought <= 6 * verdict.noise
+    assert verdict.brought <= 10 * verdict.noise
     assert not verdict.wild
 
 
