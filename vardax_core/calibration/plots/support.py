@@ -28,7 +28,7 @@ def support_maps(fields: Mapping[str, xr.DataArray], grid: AbstractGrid, title: 
     flat = len(grid.shape) == 1
     figure = new_figure(WIDTH, 0.5 + rows * (LINE_HEIGHT if flat else _height(grid)))
     figure.suptitle(title, fontsize=11, fontweight="bold", color=INK, x=0.01, ha="left")
-    panels = figure.subplots(rows, COLUMNS, sharex=True, squeeze=False).ravel()
+    panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes, (name, field) in zip(panels, fields.items(), strict=False):
         if flat:
             _line(axes, grid, field.to_numpy(), name)
