@@ -123,7 +123,7 @@ class AbstractAnalysisStep(eqx.Module):
 
 
 class Support(eqx.Module):
-    """What an analysis rests on at every point of a grid; NaN where a method has no such number.
+    """What an analysis rests on at every point of a grid.
 
     Attributes:
         observations: number of observations that count there.

@@ -1,5 +1,6 @@
 """What the analysis of a cycle rests on, as maps."""
 
+import equinox as eqx
 import numpy as np
 import xarray as xr
 
@@ -45,7 +46,7 @@ def supported(experiment: Experiment, store: ExperimentStore, time: np.datetime6
 
     comment = ""
     if isinstance(step, AbstractSupportedStep):
-        told = step.support(again.members, again.observations)
+        told = eqx.filter_jit(step.support)(again.members, again.observations)
         values = (told.observations, told.weight, told.inflation, told.signal)
         for (name, long_name), field in zip(MAPS.items(), values, strict=True):
             put(name, np.asarray(field), long_name)
