@@ -1,6 +1,7 @@
-"""The Prefect settings of vardax; imported before Prefect is."""
+"""The Prefect settings of vardax."""
 
 import os
+import sys
 from pathlib import Path
 
 import httpx
@@ -94,6 +95,11 @@ def configure(root: Path) -> None:
         wanted["PREFECT_API_AUTH_STRING"] = secret
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
+    if "prefect" in sys.modules:
+        # Prefect reads its variables when it is imported, which may have been before.
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
     if "JAX_COMPILATION_CACHE_DIR" in wanted:
         # JAX reads its variables when it is imported, which may have been before.
         shortest = float(os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"])

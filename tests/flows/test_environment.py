@@ -6,6 +6,7 @@ from unittest import mock
 
 import jax
 import pytest
+from prefect import context
 from rich.console import Console
 from rich.table import Table
 
@@ -118,6 +119,18 @@ def test_an_empty_address_of_a_server_is_none(tmp_path, monkeypatch, url):
     assert "PREFECT_API_URL" not in os.environ
     assert os.environ["PREFECT_HOME"] == str(tmp_path / "root" / "prefect")
     assert os.environ["PREFECT_SERVER_EPHEMERAL_ENABLED"] == "true"
+
+
+def test_settings_hold_although_prefect_was_imported_before(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    before = context.GLOBAL_SETTINGS_CONTEXT
+    try:
+        configure(tmp_path / "root")
+        held = context.GLOBAL_SETTINGS_CONTEXT.settings
+        assert held.server.ephemeral.startup_timeout_seconds == 300
+        assert held.home == tmp_path / "root" / "prefect"
+    finally:
+        context.GLOBAL_SETTINGS_CONTEXT = before
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
