@@ -129,9 +129,50 @@ class CycleProgram(eqx.Module):
             given: observations and truth of this one.
             keys: of this cycle, see `cycle_keys`.
         """
+        following, output = self.advance(state, given, keys=keys)
+        return following, self.verified(output, given.truth, key=keys[Purpose.VERIFICATION])
+
+    def verified(
+        self, output: CycleOutput, truth: Float[Array, "*state"], *, key: PRNGKeyArray
+    ) -> CycleOutput:
+        """The output of a cycle with the sums of its verification.
+
+        Arguments:
+            output: of `advance`.
+            truth: true state at the analysis time, NaN where not known.
+            key: breaks ties in the rank histogram.
+        """
+        view = CycleView.of(
+            truth=truth,
+            weights=self.score_weights,
+            background=output.background,
+            analysis=output.analysis,
+            departures=output.departures,
+            residuals=output.residuals,
+            key=key,
+            smoothed=output.smoothed,
+            spread_scale=self.spread_scale,
+            channels=self.channels,
+            reported=self.reported,
+        )
+        return dataclasses.replace(output, statistics=cycle_statistics(view))
+
+    def advance(
+        self, state: CycleState, given: CycleInput, *, keys: Key[Array, " purpose"]
+    ) -> tuple[CycleState, CycleOutput]:
+        """One cycle without its verification, on which nothing that follows depends.
+
+        Arguments:
+            state: as the last cycle left it.
+            given: observations of this one, and its truth where a smoother is to be scored.
+            keys: of this cycle, see `cycle_keys`.
+
+        Returns:
+            The following state, and the output with no statistics; see `verified`.
+        """
         if given.placement is not None:
             placed = with_placement(self, given.placement)
-            return placed.run(state, dataclasses.replace(given, placement=None), keys=keys)
+            return placed.advance(state, dataclasses.replace(given, placement=None), keys=keys)
         given, correction = self._without_bias(state, given)
         origin, background, replaced = self._background(state, given, keys)
         step, guard = self.step, self.guard
@@ -166,19 +207,6 @@ class CycleProgram(eqx.Module):
             smoothing, smoothed = smooth(
                 self.smoother, smoothing, background, analysis.ensemble, given.truth
             )
-        view = CycleView.of(
-            truth=given.truth,
-            weights=self.score_weights,
-            background=background,
-            analysis=analysis,
-            departures=departures,
-            residuals=residuals,
-            key=keys[Purpose.VERIFICATION],
-            smoothed=smoothed,
-            spread_scale=self.spread_scale,
-            channels=self.channels,
-            reported=self.reported,
-        )
         output = CycleOutput(
             background=background,
             analysis=analysis,
@@ -187,7 +215,7 @@ class CycleProgram(eqx.Module):
             spread_factor=factor,
             method=method,
             trust_score=verdict.score,
-            statistics=cycle_statistics(view),
+            statistics={},
             replaced_members=replaced,
             smoothed=smoothed,
             correction=correction,

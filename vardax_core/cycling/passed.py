@@ -80,7 +80,7 @@ class CycleOutput(eqx.Module):
             `Verdict`; one more than the background for members drawn from the climate.
         trust_score: of the guard's monitor, NaN without a guard.
         statistics: sums for verification by the names of `SUMS`, with the channel as their first
-            axis where they are of fields and a state has channels.
+            axis where they are of fields and a state has channels; none before it is verified.
         replaced_members: how many members' forecasts were impossible and estimated.
         smoothed: what is known by now of an earlier cycle, or None without a smoother.
         correction: bias that was taken off every record, or None where none is.

@@ -22,6 +22,9 @@ from vardax_core.types import Analysis, Observations
 
 SEARCH_RANGE = (0.1, 100.0)
 """Limits within which the inflation factor is sought."""
+PARTS = 32
+"""Five bisections at a time, as small operations cost no less than somewhat larger ones."""
+_HALVES = tuple(PARTS >> level for level in range(1, PARTS.bit_length()))
 
 
 def finite_size_inflation(spectrum: Spectrum, certainty: float) -> Float[Array, ""]:
@@ -55,15 +58,20 @@ def finite_size_inflation(spectrum: Spectrum, certainty: float) -> Float[Array, 
         misfit = square * jnp.sum((products / (1 + square * values)) ** 2) / (members - 1)
         return push - pull / square - misfit
 
-    def body(_, bounds):
-        low, high = bounds
-        middle = (low + high) / 2
-        below = derivative(middle) < 0
-        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+    shares = jnp.arange(1, PARTS, dtype=values.dtype) / PARTS
 
-    bounds = tuple(jnp.asarray(jnp.log(x), values.dtype) for x in SEARCH_RANGE)
-    low, high = jax.lax.fori_loop(0, 40, body, bounds)
-    return jnp.exp((low + high) / 2)
+    def body(_, bounds):
+        low, width = bounds
+        below = jax.vmap(derivative)(low + shares * width) < 0
+        part = jnp.zeros((), jnp.int32)
+        for step in _HALVES:
+            part = jnp.where(below[part + step - 1], part + step, part)
+        return low + part.astype(width.dtype) / PARTS * width, width / PARTS
+
+    bounds = [jnp.asarray(jnp.log(x), values.dtype) for x in SEARCH_RANGE]
+    searches = 6 if jnp.finfo(values.dtype).bits == 32 else 8
+    low, width = jax.lax.fori_loop(0, searches, body, (bounds[0], bounds[1] - bounds[0]))
+    return jnp.exp(low + width / 2)
 
 
 class FiniteSizeETKF(AbstractSupportedStep):
