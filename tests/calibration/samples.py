@@ -10,7 +10,6 @@ import numpy as np
 from tests.departures import departures_of, residuals_of
 from vardax_core.calibration.dataset import statistics_dataset
 from vardax_core.calibration.statistics import CycleView, cycle_statistics
-from vardax_core.types import Analysis
 
 CHUNK = 100
 """Cycles computed at once: one shape, so that it is compiled once."""
@@ -21,7 +20,9 @@ def view_of(*, mean, spread, ensemble, background_mean, background_spread, **giv
     half = background_spread / math.sqrt(2)
     return CycleView.of(
         background=jnp.stack([background_mean - half, background_mean + half]),
-        analysis=Analysis(ensemble, mean, spread, jnp.zeros((), jnp.int32), {}),
+        members=ensemble,
+        mean=mean,
+        spread=spread,
         **given,
     )
 

@@ -12,7 +12,7 @@ from vardax_core.calibration.scores import compute_scores
 from vardax_core.calibration.statistics import LEVEL_90, CycleView, cycle_statistics
 from vardax_core.observations.departures import Departures
 from vardax_core.observations.operators import Identity
-from vardax_core.types import Analysis, Observations
+from vardax_core.types import Observations
 
 from .samples import dates, sample
 
@@ -41,7 +41,9 @@ def scores(cycles):
             truth=truth,
             weights=jnp.ones_like(truth),
             background=background,
-            analysis=Analysis(ensemble, mean, spread, jnp.zeros((), jnp.int32), {}),
+            members=ensemble,
+            mean=mean,
+            spread=spread,
             departures=departures,
             residuals=departures.residuals(operator, mean, ensemble),
             key=key,

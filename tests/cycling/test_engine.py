@@ -15,12 +15,12 @@ from tests.cycling.test_cycle import KEY, MEMBERS, MODEL, PROGRAM, N
 from tests.support import ROOT
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
-from vardax_core.cycling import scan
+from vardax_core.cycling import verification
 from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.engine import Engine, SegmentInput, usable_devices
 from vardax_core.cycling.keys import cycle_keys
 from vardax_core.cycling.pipeline import overlapped
-from vardax_core.cycling.scan import run_segment
+from vardax_core.cycling.scan import run_segment, scan_cycles
 from vardax_core.cycling.threads import TooFewThreadsError, require_threads
 from vardax_core.observations.operators import Identity
 from vardax_core.observations.quality import QualityCode
@@ -95,22 +95,26 @@ def test_one_chain_is_the_scan_and_its_state_may_be_handed_on():
 @pytest.mark.parametrize(("values", "skips"), [(1, False), (2 * MEMBERS * N, True), (10**9, False)])
 def test_what_is_verified_after_the_scan_is_what_each_cycle_verifies(monkeypatch, values, skips):
     """Groups of one, two and all of the cycles; sums may round another way in single precision."""
-    monkeypatch.setattr(scan, "VERIFIED_VALUES", values)
+    monkeypatch.setattr(verification, "MOST_VALUES", values)
     inputs = jax.tree.map(lambda x: x[1:], SegmentInput(**Engine(PROGRAM, key=KEY).place(given(0))))
     inputs = inputs.cycles()
-    # A function of its own, as a program that was traced for other groups would be used again.
-    run = eqx.filter_jit(
-        lambda state: scan.scan_cycles(PROGRAM, state, inputs, key=KEY, skips=skips)
-    )
-    _, output = run(start(0))
+    _, output, keys = eqx.filter_jit(scan_cycles)(PROGRAM, start(0), inputs, key=KEY, skips=skips)
+
+    @eqx.filter_jit  # Of its own, as what was traced for other groups would be used again.
+    def verify(made):
+        how = PROGRAM.verification
+        return verification.verify_cycles(how, made, inputs.valid, keys=keys, skips=skips)
+
+    sums = verify(verification.Made.of(output, inputs.truth))
     state, cycle = start(0), eqx.filter_jit(PROGRAM.run)
     for number in range(LENGTH - 2):
         one = jax.tree.map(lambda x, number=number: x[number], inputs)
         state, alone = cycle(state, one, keys=cycle_keys(KEY, state.cycle))
-        assert set(alone.statistics) == set(output.statistics)
+        assert set(alone.statistics) == set(sums)
         for name, expected in alone.statistics.items():
-            found = output.statistics[name][number]
-            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4, err_msg=name)
+            np.testing.assert_allclose(
+                sums[name][number], expected, rtol=1e-4, atol=1e-4, err_msg=name
+            )
     if skips:
         last = [np.any(np.asarray(x[-1])) for x in jax.tree.leaves(output.analysis)]
         assert not any(last)

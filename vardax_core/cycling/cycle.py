@@ -21,7 +21,6 @@ from vardax_core.analysis.possible import (
     drawn_back,
     unusable,
 )
-from vardax_core.calibration.statistics import CycleView, cycle_statistics
 from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
 from vardax_core.cycling.biases import BiasCorrection, BiasState
 from vardax_core.cycling.given import with_given, without_bias
@@ -31,6 +30,7 @@ from vardax_core.cycling.keys import Purpose
 from vardax_core.cycling.passed import CycleInput, CycleOutput, CycleState
 from vardax_core.cycling.recovery import restarted
 from vardax_core.cycling.smoother import AbstractSmoother, SmoothingState, smooth
+from vardax_core.cycling.verification import Made, Verification, with_sums
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.departures import Departures
 from vardax_core.observations.placement import ReportedErrors, with_placement
@@ -130,32 +130,15 @@ class CycleProgram(eqx.Module):
             keys: of this cycle, see `cycle_keys`.
         """
         following, output = self.advance(state, given, keys=keys)
-        return following, self.verified(output, given.truth, key=keys[Purpose.VERIFICATION])
-
-    def verified(
-        self, output: CycleOutput, truth: Float[Array, "*state"], *, key: PRNGKeyArray
-    ) -> CycleOutput:
-        """The output of a cycle with the sums of its verification.
-
-        Arguments:
-            output: of `advance`.
-            truth: true state at the analysis time, NaN where not known.
-            key: breaks ties in the rank histogram.
-        """
-        view = CycleView.of(
-            truth=truth,
-            weights=self.score_weights,
-            background=output.background,
-            analysis=output.analysis,
-            departures=output.departures,
-            residuals=output.residuals,
-            key=key,
-            smoothed=output.smoothed,
-            spread_scale=self.spread_scale,
-            channels=self.channels,
-            reported=self.reported,
+        made = Made.of(output, given.truth)
+        return following, with_sums(
+            output, self.verification.sums(made, key=keys[Purpose.VERIFICATION])
         )
-        return dataclasses.replace(output, statistics=cycle_statistics(view))
+
+    @property
+    def verification(self) -> Verification:
+        """How its cycles are verified."""
+        return Verification(self.score_weights, self.spread_scale, self.channels, self.reported)
 
     def advance(
         self, state: CycleState, given: CycleInput, *, keys: Key[Array, " purpose"]
@@ -168,7 +151,7 @@ class CycleProgram(eqx.Module):
             keys: of this cycle, see `cycle_keys`.
 
         Returns:
-            The following state, and the output with no statistics; see `verified`.
+            The following state, and the output with no statistics; see `verification`.
         """
         if given.placement is not None:
             placed = with_placement(self, given.placement)

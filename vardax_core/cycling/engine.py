@@ -15,11 +15,13 @@ from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.passed import CycleInput, CycleOutput, CycleState
 from vardax_core.cycling.scan import scan_cycles
 from vardax_core.cycling.threads import require_threads
+from vardax_core.cycling.verification import Made, Verification, verify_cycles
 from vardax_core.observations.placement import Placement
 from vardax_core.observations.quality import QualityCode
 from vardax_core.types import Observations
 
 STREAM = "stream"
+STREAMS = PartitionSpec(STREAM)
 
 
 class SegmentInput(eqx.Module):
@@ -111,9 +113,12 @@ class Engine:
         self._sharding = everywhere = None
         if len(self.devices) > 1:
             mesh = Mesh(np.array(self.devices), (STREAM,))
-            self._sharding = NamedSharding(mesh, PartitionSpec(STREAM))
+            self._sharding = NamedSharding(mesh, STREAMS)
             everywhere = NamedSharding(mesh, PartitionSpec())
-        self._arrays, self._key = jax.device_put((arrays, key), everywhere or self.devices[0])
+        fixed = (arrays, key, program.verification)
+        self._arrays, self._key, self._verification = jax.device_put(
+            fixed, everywhere or self.devices[0]
+        )
 
     def place(self, tree: Any) -> Any:
         """Start the transfer of arrays of the host to where the segments run."""
@@ -123,13 +128,18 @@ class Engine:
         """A copy of a state, whose buffers may be donated."""
         return jax.tree.map(jnp.copy, self.place(state))
 
-    def compile(self, state: CycleState, given: SegmentInput) -> Any:
-        """The compiled segment of a shape, made at its first use in this process."""
+    def compile(self, state: CycleState, given: SegmentInput) -> tuple[Any, Any]:
+        """The compiled cycles of a segment of a shape, and their verification; each is made at its
+        first use in this process, and the second is the same for all methods."""
         leaves, structure = jax.tree.flatten(((self._arrays, given, self._key), state))
-        shapes = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) for x in leaves)
         batched = self.streams is not None
         skips = not batched and self.devices[0].platform == "cpu"
-        return _compiled(*self._static, batched, skips, self._sharding, shapes, structure)
+        where = (batched, skips, self._sharding)
+        cycles = _compiled_cycles(*self._static, *where, _shapes(leaves), structure)
+        _, output, keys = cycles.out_info
+        looked_at = (self._verification, Made.of(output, given.truth), given.valid, keys)
+        leaves, structure = jax.tree.flatten(looked_at)
+        return cycles, _compiled_verification(*where, _shapes(leaves), structure)
 
     def start(
         self, state: CycleState, given: SegmentInput
@@ -144,13 +154,23 @@ class Engine:
             The state after the last cycle, to be donated to the next segment; a copy of it; and
             the output of every cycle, padding included.
         """
-        compiled = self.compile(state, given)
-        following, output = compiled((self._arrays, given, self._key), state)
+        cycles, verify = self.compile(state, given)
+        following, output, keys = cycles((self._arrays, given, self._key), state)
+        sums = verify(self._verification, Made.of(output, given.truth), given.valid, keys)
+        output = eqx.tree_at(lambda o: o.statistics, output, sums, is_leaf=_is_empty)
         return following, jax.tree.map(jnp.copy, following), output
 
 
+def _is_empty(tree: Any) -> bool:
+    return isinstance(tree, dict) and not tree
+
+
+def _shapes(leaves: list[Any]) -> tuple[jax.ShapeDtypeStruct, ...]:
+    return tuple(jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) for x in leaves)
+
+
 @functools.lru_cache(maxsize=8)
-def _compiled(
+def _compiled_cycles(
     leaves: tuple,
     structure: Any,
     batched: bool,
@@ -171,15 +191,34 @@ def _compiled(
             return one(arrays, given, key, state)
         return jax.vmap(lambda g, s: one(arrays, g, key, s))(given, state)
 
-    function = segment
-    if sharding is not None:
-        split, whole = sharding.spec, PartitionSpec()
-        function = jax.shard_map(
-            segment,
-            mesh=sharding.mesh,
-            in_specs=((whole, split, whole), split),
-            out_specs=split,
-            check_vma=False,
-        )
+    split, whole = STREAMS, PartitionSpec()
+    function = _spread(segment, sharding, ((whole, split, whole), split))
     fixed, state = jax.tree.unflatten(arguments, shapes)
     return jax.jit(function, donate_argnums=(1,)).lower(fixed, state).compile()
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled_verification(
+    batched: bool,
+    skips: bool,
+    sharding: NamedSharding | None,
+    shapes: tuple[jax.ShapeDtypeStruct, ...],
+    arguments: Any,
+) -> Any:
+    def verify(verification: Verification, made: Made, valid: Array, keys: Array):
+        one = functools.partial(verify_cycles, verification, skips=skips)
+        if not batched:
+            return one(made, valid, keys=keys)
+        return jax.vmap(lambda m, v, k: one(m, v, keys=k))(made, valid, keys)
+
+    function = _spread(verify, sharding, (PartitionSpec(), STREAMS, STREAMS, STREAMS))
+    return jax.jit(function).lower(*jax.tree.unflatten(arguments, shapes)).compile()
+
+
+def _spread(function: Any, sharding: NamedSharding | None, inputs: Any) -> Any:
+    """The function with its streams over the devices, if there are several."""
+    if sharding is None:
+        return function
+    return jax.shard_map(
+        function, mesh=sharding.mesh, in_specs=inputs, out_specs=STREAMS, check_vma=False
+    )

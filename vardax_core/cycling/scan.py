@@ -1,19 +1,14 @@
-"""Cycles of a segment in one scan, and their verification after it."""
-
-import dataclasses
+"""Cycles of a segment in one scan."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, Key, PRNGKeyArray
 
 from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.keys import Purpose, cycle_keys
 from vardax_core.cycling.passed import CycleInput, CycleOutput, CycleState
-
-VERIFIED_CYCLES, VERIFIED_VALUES = 64, 2**20
-"""Cycles, and values of their members, that are verified at once: small states cost what their many
-small operations do, large ones the memory."""
+from vardax_core.cycling.verification import Made, verify_cycles, with_sums
 
 
 def scan_cycles(
@@ -23,7 +18,7 @@ def scan_cycles(
     *,
     key: PRNGKeyArray,
     skips: bool = False,
-) -> tuple[CycleState, CycleOutput]:
+) -> tuple[CycleState, CycleOutput, Key[Array, " cycle"]]:
     """Run the cycles of one segment in one scan.
 
     A cycle gives the same bits wherever a segment is cut, because every segment has the same
@@ -37,10 +32,12 @@ def scan_cycles(
         key: the experiment's key.
         skips: whether the padding is passed over instead of computed, and its output zero. To ask
             costs a GPU more than most cycles, and streams side by side are computed in any case.
+
+    Returns:
+        The state after the last cycle, the outputs without their verification, and its keys.
     """
 
-    length = given.valid.shape[0]
-    numbers = state.cycle + jnp.arange(length, dtype=state.cycle.dtype)
+    numbers = state.cycle + jnp.arange(given.valid.shape[0], dtype=state.cycle.dtype)
     keys = jax.vmap(lambda number: cycle_keys(key, number))(numbers)
 
     def cycle(
@@ -52,7 +49,7 @@ def scan_cycles(
         state: CycleState, one: CycleInput, keys: Key[Array, " purpose"]
     ) -> tuple[CycleState, CycleOutput]:
         _, output = jax.eval_shape(cycle, state, one, keys)
-        return state, _zeros(output)
+        return state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), output)
 
     def body(
         state: CycleState, at: tuple[CycleInput, Key[Array, " purpose"]]
@@ -65,39 +62,15 @@ def scan_cycles(
         return kept, output
 
     following, output = jax.lax.scan(body, state, (given, keys))
-
-    verify = jax.vmap(lambda made, truth, key: program.verified(made, truth, key=key))
-
-    def verified(
-        some: tuple[CycleOutput, Float[Array, "cycle *state"], Key[Array, " cycle"]],
-    ) -> dict[str, Array]:
-        return verify(*some).statistics
-
-    def of_group(at: tuple[PyTree, Bool[Array, " cycle"]]) -> dict[str, Array]:
-        some, valid = at
-        if not skips:
-            return verified(some)
-        none = _zeros(jax.eval_shape(verified, some))
-        return jax.lax.cond(jnp.any(valid), verified, lambda _: none, some)
-
-    group = _group(length, output.background[0].size)
-    some = (output, given.truth, keys[:, Purpose.VERIFICATION])
-    cut = jax.tree.map(lambda x: x.reshape(-1, group, *x.shape[1:]), (some, given.valid))
-    found = jax.lax.map(of_group, cut)
-    statistics = jax.tree.map(lambda x: x.reshape(length, *x.shape[2:]), found)
-    joined = jax.vmap(lambda one, sums: dataclasses.replace(one, statistics=sums))
-    return following, joined(output, statistics)
+    return following, output, keys[:, Purpose.VERIFICATION]
 
 
-def _zeros(shapes: PyTree) -> PyTree:
-    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-
-
-def _group(cycles: int, size: int) -> int:
-    """How many cycles are verified at once: as many as divide a segment and are small enough."""
-    most = max(1, min(VERIFIED_CYCLES, VERIFIED_VALUES // size))
-    return max(n for n in range(1, min(most, cycles) + 1) if cycles % n == 0)
-
-
-run_segment = eqx.filter_jit(scan_cycles)
-"""`scan_cycles`, compiled."""
+@eqx.filter_jit
+def run_segment(
+    program: CycleProgram, state: CycleState, given: CycleInput, *, key: PRNGKeyArray
+) -> tuple[CycleState, CycleOutput]:
+    """Run and verify the cycles of one segment, compiled; see `scan_cycles`."""
+    following, output, keys = scan_cycles(program, state, given, key=key)
+    made = Made.of(output, given.truth)
+    sums = verify_cycles(program.verification, made, given.valid, keys=keys)
+    return following, jax.vmap(with_sums)(output, sums)

@@ -326,10 +326,7 @@ def mean_preserving_rotation(
     """
     size = members - 1
     # Column k holds the Householder vector of the k-th Gaussian column, zero above row k.
-    row, column = np.tril_indices(size)
-    place = np.zeros((size, size), np.int32)
-    place[row, column] = np.arange(row.size)
-    normals = jnp.tril(jax.random.normal(key, (row.size,), dtype)[place])
+    normals = jnp.tril(jax.random.normal(key, (size, size), dtype))
     sign = jnp.where(jnp.diag(normals) < 0, -1.0, 1.0).astype(dtype)
     vectors = normals + jnp.diag(sign * jnp.linalg.norm(normals, axis=0))
     vectors = vectors * (2.0**0.5 / jnp.linalg.norm(vectors, axis=0))[None]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from vardax_core.observations.departures import Departures, Residuals
-from vardax_core.types import Analysis, ensemble_mean, ensemble_spread
+from vardax_core.types import ensemble_mean, ensemble_spread
 
 
 class Smoothed(NamedTuple):
@@ -143,7 +143,9 @@ class CycleView(eqx.Module):
         truth: Float[Array, "*state"],
         weights: Float[Array, "*state"],
         background: Float[Array, "member *state"],
-        analysis: Analysis,
+        members: Float[Array, "analysed *state"],
+        mean: Float[Array, "*state"],
+        spread: Float[Array, "*state"],
         departures: Departures,
         residuals: Residuals,
         key: PRNGKeyArray,
@@ -158,7 +160,7 @@ class CycleView(eqx.Module):
             truth: true state; NaN where it is not known.
             weights: weight of each point in the score (area, say); 0 where not to be scored.
             background: members.
-            analysis: members, mean and spread.
+            members, mean, spread: of the analysis.
             departures: of the background.
             residuals: of the analysis.
             key: breaks ties in the rank histogram.
@@ -170,7 +172,7 @@ class CycleView(eqx.Module):
             reported: whether the observations are real.
         """
         view = functools.partial(FieldView.of, spread_scale=spread_scale)
-        given = (truth, weights, background, analysis.ensemble, analysis.mean, analysis.spread)
+        given = (truth, weights, background, members, mean, spread)
         if not channels:
             fields = view(*given, smoothed, key)
         else:
