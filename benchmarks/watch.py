@@ -25,10 +25,11 @@ from watching.faults import SYSTEMS, clean, cost, half_lost, stopped
 from watching.worth import streams
 
 from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
-from vardax_core.calibration.anytime import Biased, SpreadTooLarge, SpreadTooSmall, shares, watch
+from vardax_core.calibration.anytime import Biased, shares, watch
 from vardax_core.cycling.keys import cycle_keys
 from vardax_core.cycling.marks import NAMES
 from vardax_core.cycling.passed import CycleInput
+from vardax_core.monitoring.whole_life import SPREAD, SPREAD_OF_ERRORS
 from vardax_core.observations.operators import Identity
 from vardax_core.observations.quality import QualityCode
 from vardax_core.training.twin_cycles import twin_start
@@ -38,7 +39,7 @@ SETTING = SETTINGS["lorenz96"]
 STREAMS = 2
 FALSE_ALARMS = 0.01
 BURN_IN = 200
-BIAS, SPREAD = 0.25, 0.8
+BIAS, TIGHT = 0.25, 0.8
 SHARE_OF_RUNS, DELAY, DATE = 0.01, 50.0, 20.0
 CLEAN = {"Lorenz-96": (8, 12500), "ERA5-like": (4, 500), "QG": (1, 2000)}
 QUICK = {"Lorenz-96": (2, 300), "ERA5-like": (2, 150), "QG": (1, 60)}
@@ -124,14 +125,11 @@ def cycled(runs: int, cycles: int, *, bias_from: int | None, key) -> Life:
 
 def evidence(life: Life, run: int) -> list:
     """What each test finds in a run, all together with the rate `FALSE_ALARMS`."""
-    wanted = [
-        (wager, life.error[run] / life.variance[run])
-        for wager in (SpreadTooSmall(), SpreadTooLarge())
-    ]
+    wanted = [(wager, life.error[run] / life.variance[run]) for wager in SPREAD_OF_ERRORS]
     for stream in range(STREAMS):
         expected = life.expected[run, :, stream]
         ratio = life.squared[run, :, stream] / expected
-        wanted += [(wager, ratio) for wager in (SpreadTooSmall(), SpreadTooLarge())]
+        wanted += [(wager, ratio) for wager in SPREAD]
         wanted.append((Biased(), life.mean[run, :, stream] / np.sqrt(life.count * expected)))
     rates = shares([wager for wager, _ in wanted], FALSE_ALARMS)
     return [
@@ -214,7 +212,7 @@ def monitor(figures: dict, options: argparse.Namespace, key) -> list:
         runs = min(options.at_once, options.faulty - part)
         fault_key = jax.random.fold_in(key, 10**6 + part)
         tight = cycled(runs, BURN_IN + length, bias_from=None, key=fault_key)
-        tight.variance[:, fault_at:] *= SPREAD**2
+        tight.variance[:, fault_at:] *= TIGHT**2
         biased = cycled(runs, BURN_IN + length, bias_from=BURN_IN + fault_at, key=fault_key)
         for name, life in (("spread", tight), ("bias", biased)):
             found[name] += [first_alarm(evidence(life, run), fault_at) for run in range(runs)]

@@ -30,6 +30,10 @@ EVERY = 8
 cycles later, and all faults sooner, for fewer beginnings share the bound."""
 FURTHEST = 6.0
 """Standard deviations above its mean up to which a squared error counts in an informed bet."""
+GRANTED, LASTING_GRANTED = 0.5, 0.125
+"""Shares of the degrees of freedom, by the variability of a statistic, that informed bets count on:
+of what is new in every cycle, and of what varies over hundreds of them by more than those before
+show, as the errors of a chaotic system do."""
 SETTLING = 20
 """Cycles from which the variability of a statistic is first told; no wager is made before."""
 
@@ -61,7 +65,7 @@ class SpreadTooSmall(AbstractWager):
     The series is u = sum of squared errors / sum of predicted variances. As u is not negative and
     at most r = 1 / (1 - tolerance)^2 on average, 1 + b (u / r - 1) is a wager for any stake b in
     [0, 1), whatever the distribution of u is; but it wins no more than log(u / r). Beside these
-    stand bets that know how little u varies: it is taken for chi^2_k / k with half of the k that
+    stand bets that know how little u varies: it is taken for chi^2_k / k with a share of the k that
     the cycles before show, which gives the factor exp(b k u / 2r) (1 - b)^(k / 2), with u counted
     up to `FURTHEST` of its standard deviations.
 
@@ -69,6 +73,7 @@ class SpreadTooSmall(AbstractWager):
         tolerance: how much too small a spread may be, as a fraction.
         stakes: of the bets that hold for any distribution.
         informed: of the bets that know the variability.
+        granted: share of the k that the cycles before show.
 
     Source: Waudby-Smith and Ramdas (2024), doi:10.1093/jrsssb/qkad009
     """
@@ -77,14 +82,15 @@ class SpreadTooSmall(AbstractWager):
     tolerance: float = TOLERANCE
     stakes: tuple[float, ...] = (0.05, 0.15, 0.35, 0.7)
     informed: tuple[float, ...] = (0.1, 0.2, 0.35)
+    granted: float = GRANTED
 
     def log_factors(self, series: Float[np.ndarray, " time"]) -> Float[np.ndarray, "bet time"]:
         scaled = _unforeseen(series * (1 - self.tolerance) ** 2)
         anyhow = np.log1p(np.asarray(self.stakes)[:, None] * (scaled[None] - 1))
-        known, freedom = _half_freedom(scaled)
-        furthest = 1 + FURTHEST / np.sqrt(np.where(known, freedom, 1.0))
+        known, half = _half_freedom(scaled, self.granted)
+        furthest = 1 + FURTHEST * np.sqrt(GRANTED / np.where(known, half, 1.0))
         stakes = np.asarray(self.informed)[:, None]
-        half, counted = 0.5 * freedom[None], np.minimum(np.nan_to_num(scaled), furthest)[None]
+        half, counted = half[None], np.minimum(np.nan_to_num(scaled), furthest)[None]
         informed = half * np.log1p(-stakes) + half * stakes * counted
         there = np.isfinite(series)[None]
         return np.concatenate(
@@ -97,23 +103,24 @@ class SpreadTooLarge(AbstractWager):
     """On squared errors below what the spread says.
 
     u as in `SpreadTooSmall`, at least r = 1 / (1 + tolerance)^2 on average. That small values are
-    no chance can only be told by how much u varies: it is taken for chi^2_k / k with half of the k
-    that the cycles before it show, which gives the factor exp(-b k u / 2r) (1 + b)^(k / 2).
+    no chance can only be told by how much u varies: it is taken for chi^2_k / k with a share of the
+    k that the cycles before it show, which gives the factor exp(-b k u / 2r) (1 + b)^(k / 2).
 
     Attributes:
         tolerance: how much too large a spread may be, as a fraction.
         stakes: of the bets.
+        granted: share of the k that the cycles before show.
     """
 
     finding: ClassVar[str] = "spread too large"
     tolerance: float = TOLERANCE
     stakes: tuple[float, ...] = (0.05, 0.15, 0.4, 0.8)
+    granted: float = GRANTED
 
     def log_factors(self, series: Float[np.ndarray, " time"]) -> Float[np.ndarray, "bet time"]:
         scaled = _unforeseen(series * (1 + self.tolerance) ** 2)
-        known, freedom = _half_freedom(scaled)
+        known, half = _half_freedom(scaled, self.granted)
         stakes = np.asarray(self.stakes)[:, None]
-        half = 0.5 * freedom[None]
         factors = half * np.log1p(stakes) - half * stakes * np.nan_to_num(scaled)[None]
         return np.where((known & np.isfinite(series))[None], factors, 0.0)
 
@@ -133,13 +140,13 @@ def _unforeseen(series: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"
 
 
 def _half_freedom(
-    series: Float[np.ndarray, " time"],
+    series: Float[np.ndarray, " time"], granted: float
 ) -> tuple[Bool[np.ndarray, " time"], Float[np.ndarray, " time"]]:
-    """Half of the k with which the values before each vary as chi^2_k / k, and whether there are
-    enough of them."""
+    """Whether there are enough values before each, and half of the share of the k with which they
+    vary as chi^2_k / k."""
     mean, variance, count = _before(series)
     known = (count >= SETTLING) & (variance > 0)
-    return known, np.where(known, mean**2 / np.where(known, variance, 1.0), 0.0)
+    return known, np.where(known, granted * mean**2 / np.where(known, variance, 1.0), 0.0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from vardax_core.calibration.anytime import (
+    LASTING_GRANTED,
     AbstractWager,
     Biased,
     Evidence,
@@ -22,6 +23,9 @@ from vardax_core.data.recipe_sections import CHANNEL
 FALSE_ALARMS = 0.01
 """Probability of any alarm in the whole life of a calibrated experiment."""
 SPREAD = (SpreadTooSmall(), SpreadTooLarge())
+"""Against innovations and withheld observations."""
+SPREAD_OF_ERRORS = tuple(dataclasses.replace(w, granted=LASTING_GRANTED) for w in SPREAD)
+"""Against the errors of the state, which outlast many cycles."""
 READ = (
     *("weight", "error", "squared_error", "variance"),
     *("region_weight", "region_squared_error", "region_variance"),
@@ -151,14 +155,14 @@ def _of_fields(
         return [], []
     ratio = divide(s["squared_error"], s["variance"])
     mean_error = divide(s["error"], np.sqrt(s["variance"] * s["weight"]))
-    whole: list[Wanted] = [(f"{name}error against spread", w, ratio) for w in SPREAD]
+    whole: list[Wanted] = [(f"{name}error against spread", w, ratio) for w in SPREAD_OF_ERRORS]
     whole.append((f"{name}mean error", Biased(), mean_error))
     parts: list[Wanted] = []
     if "region_variance" in s:
         regions = divide(s["region_squared_error"], s["region_variance"])
         for number in np.flatnonzero(np.any(s["region_weight"] > 0, axis=0)):
             label = f"{name}error against spread in {names[int(number)]}"
-            parts += [(label, w, regions[:, number]) for w in SPREAD]
+            parts += [(label, w, regions[:, number]) for w in SPREAD_OF_ERRORS]
     return whole, parts
 
 
