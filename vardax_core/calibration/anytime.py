@@ -28,8 +28,9 @@ MOST_CORRELATED = 0.9
 EVERY = 8
 """Cycles from one beginning of a product to the next: a fault that begins between two is told a few
 cycles later, and all faults sooner, for fewer beginnings share the bound."""
-FURTHEST = 6.0
-"""Standard deviations above its mean up to which a squared error counts in an informed bet."""
+FURTHEST = 4.25
+"""Standard deviations above its mean up to which a squared error counts in an informed bet, both of
+the distribution that it is taken for."""
 GRANTED, LASTING_GRANTED = 0.5, 0.125
 """Shares of the degrees of freedom, by the variability of a statistic, that informed bets count on:
 of what is new in every cycle, and of what varies over hundreds of them by more than those before
@@ -67,7 +68,7 @@ class SpreadTooSmall(AbstractWager):
     [0, 1), whatever the distribution of u is; but it wins no more than log(u / r). Beside these
     stand bets that know how little u varies: it is taken for chi^2_k / k with a share of the k that
     the cycles before show, which gives the factor exp(b k u / 2r) (1 - b)^(k / 2), with u counted
-    up to `FURTHEST` of its standard deviations.
+    up to `FURTHEST` standard deviations.
 
     Attributes:
         tolerance: how much too small a spread may be, as a fraction.
@@ -88,7 +89,7 @@ class SpreadTooSmall(AbstractWager):
         scaled = _unforeseen(series * (1 - self.tolerance) ** 2)
         anyhow = np.log1p(np.asarray(self.stakes)[:, None] * (scaled[None] - 1))
         known, half = _half_freedom(scaled, self.granted)
-        furthest = 1 + FURTHEST * np.sqrt(GRANTED / np.where(known, half, 1.0))
+        furthest = 1 + FURTHEST / np.sqrt(np.where(known, half, 1.0))
         stakes = np.asarray(self.informed)[:, None]
         half, counted = half[None], np.minimum(np.nan_to_num(scaled), furthest)[None]
         informed = half * np.log1p(-stakes) + half * stakes * counted

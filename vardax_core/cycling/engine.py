@@ -15,7 +15,7 @@ from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.passed import CycleInput, CycleOutput, CycleState
 from vardax_core.cycling.scan import scan_cycles
 from vardax_core.cycling.threads import require_threads
-from vardax_core.cycling.verification import Made, Verification, verify_cycles
+from vardax_core.cycling.verification import Made, Verification, verify_cycles, with_sums
 from vardax_core.observations.placement import Placement
 from vardax_core.observations.quality import QualityCode
 from vardax_core.types import Observations
@@ -157,12 +157,7 @@ class Engine:
         cycles, verify = self.compile(state, given)
         following, output, keys = cycles((self._arrays, given, self._key), state)
         sums = verify(self._verification, Made.of(output, given.truth), given.valid, keys)
-        output = eqx.tree_at(lambda o: o.statistics, output, sums, is_leaf=_is_empty)
-        return following, jax.tree.map(jnp.copy, following), output
-
-
-def _is_empty(tree: Any) -> bool:
-    return isinstance(tree, dict) and not tree
+        return following, jax.tree.map(jnp.copy, following), with_sums(output, sums)
 
 
 def _shapes(leaves: list[Any]) -> tuple[jax.ShapeDtypeStruct, ...]:

@@ -73,4 +73,4 @@ def run_segment(
     following, output, keys = scan_cycles(program, state, given, key=key)
     made = Made.of(output, given.truth)
     sums = verify_cycles(program.verification, made, given.valid, keys=keys)
-    return following, jax.vmap(with_sums)(output, sums)
+    return following, with_sums(output, sums)

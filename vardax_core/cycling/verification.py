@@ -1,6 +1,5 @@
 """The verification of cycles that are made, on which no cycle depends."""
 
-import dataclasses
 from typing import NamedTuple
 
 import equinox as eqx
@@ -129,5 +128,9 @@ def _group(cycles: int, size: int) -> int:
 
 
 def with_sums(output: CycleOutput, sums: dict[str, Array]) -> CycleOutput:
-    """The output of one cycle with its verification."""
-    return dataclasses.replace(output, statistics=sums)
+    """The output of one cycle, or of many, with its verification."""
+    return eqx.tree_at(lambda made: made.statistics, output, sums, is_leaf=_is_empty)
+
+
+def _is_empty(tree: PyTree) -> bool:
+    return isinstance(tree, dict) and not tree
