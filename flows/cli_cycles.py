@@ -31,6 +31,7 @@ from flows.cli_common import (
     prepare,
 )
 from flows.cli_tables import tell_comparison
+from flows.embedded import server_starting
 from flows.terminal import answer, console, reporting, say
 
 app = typer.Typer()
@@ -86,8 +87,6 @@ def run(
             precision=precision,
             options=options,
         )
-        from flows.run import run as run_flow
-
         if method is not None:
             names.append(method)
         chosen = tuple(
@@ -95,6 +94,8 @@ def run(
         )
         target = checked_target(parameters, until)
         reason = checked_reason(override)
+        with server_starting():
+            from flows.run import run as run_flow
         summary = called(run_flow, parameters, chosen or None, target, reason)
         tell_comparison(parameters, summary.comparison, summary.changed)
 

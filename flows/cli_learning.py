@@ -20,6 +20,7 @@ from flows.cli_common import (
     place_of_root,
     prepare,
 )
+from flows.embedded import server_starting
 from flows.terminal import answer, console, reporting, say
 
 app = typer.Typer()
@@ -49,13 +50,13 @@ def train(
             members=members,
             steps=steps,
         )
-        from flows.train import train as train_flow
-
         made = parameters.experiment()
         if not made.needs_training:
             say(f"{made.name}: this method learns nothing, there is nothing to train")
             answer(answers.Learned(experiment=made.name, needed=False, version=None))
             return
+        with server_starting():
+            from flows.train import train as train_flow
         version = called(train_flow, parameters)
         console.print(f"trained {version}" if version else "up to date")
         answer(answers.Learned(experiment=made.name, needed=True, version=version))
