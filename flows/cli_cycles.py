@@ -27,6 +27,7 @@ from flows.cli_common import (
     checked_target,
     exit_codes,
     held_since,
+    known,
     parts_of,
     prepare,
 )
@@ -72,29 +73,29 @@ def run(
     folder = prepare(root, verbose)
     with exit_codes():
         names = [] if methods is None else parts_of(methods, "--methods")
-        about = method or _foremost(names)
-        parameters = checked_parameters(
-            dataset,
-            folder,
-            method=about,
-            draw=draw,
-            source=source,
-            members=members,
-            seed=seed,
-            steps=steps,
-            cut_off=cut_off,
-            lag=lag,
-            precision=precision,
-            options=options,
-        )
-        if method is not None:
-            names.append(method)
-        chosen = tuple(
-            checked_parameters(dataset, folder, method=name, draw=draw).method for name in names
-        )
-        target = checked_target(parameters, until)
-        reason = checked_reason(override)
+        known(dataset)
         with server_starting():
+            parameters = checked_parameters(
+                dataset,
+                folder,
+                method=method or _foremost(names),
+                draw=draw,
+                source=source,
+                members=members,
+                seed=seed,
+                steps=steps,
+                cut_off=cut_off,
+                lag=lag,
+                precision=precision,
+                options=options,
+            )
+            if method is not None:
+                names.append(method)
+            chosen = tuple(
+                checked_parameters(dataset, folder, method=name, draw=draw).method for name in names
+            )
+            target = checked_target(parameters, until)
+            reason = checked_reason(override)
             from flows.run import run as run_flow
         summary = called(run_flow, parameters, chosen or None, target, reason)
         tell_comparison(parameters, summary.comparison, summary.changed)

@@ -17,7 +17,8 @@ def server_starting() -> Iterator[None]:
     """Start the embedded server, if the settings ask for one, beside what is done inside.
 
     Prefect starts it at its first call, and waits some ten seconds for a process of its own. Calls
-    may be made again afterwards: within, Prefect would take the server for one that is up.
+    may be made again afterwards: within, Prefect would take the server for one that is up. What
+    fails inside does not wait for it.
     """
     from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_ENABLED
 
@@ -27,16 +28,19 @@ def server_starting() -> Iterator[None]:
     # Its import is over before others begin, as two threads in one circle of modules may block.
     from prefect.server.api.server import SubprocessASGIServer
 
-    beside = threading.Thread(target=_start, args=[SubprocessASGIServer()])
+    server = SubprocessASGIServer()
+    beside = threading.Thread(target=_start, args=[server], daemon=True)
     beside.start()
     try:
         yield
-    finally:
-        beside.join()
+    except BaseException:
+        server.stop()
+        raise
+    beside.join()
 
 
 def _start(server: "SubprocessASGIServer") -> None:
     try:
         server.start()
     except Exception as error:  # noqa: BLE001 (Prefect starts it again, and says what is wrong)
-        logger.warning("The embedded server did not start beside the imports: %r", error)
+        logger.info("The embedded server did not start beside the imports: %r", error)

@@ -67,7 +67,6 @@ def run(
             made = each.experiment()
             if made.needs_training:
                 changed |= bool(called(train, each))
-                _begin(ahead, each)
             if is_gated(made):
                 changed |= bool(called(validate, each, override))
             ahead.wait(made)
@@ -78,7 +77,10 @@ def run(
 
 
 def _begin(ahead: ProgramsAhead, parameters: ExperimentParameters) -> None:
-    """Compile what an experiment will run, which needs its store to be there."""
+    """Compile what an experiment will run, which needs its store to be there.
+
+    What runs after gates depends on what they find, and cannot be compiled before.
+    """
     made = parameters.experiment()
     if made.recipe.source.simulates:
         ingest_observations(made, parameters)

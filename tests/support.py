@@ -3,6 +3,8 @@
 import os
 import pathlib
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -34,3 +36,16 @@ def execute(command: list[str] | str, place: pathlib.Path, environment: dict[str
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+@contextmanager
+def prefect_server() -> Iterator[None]:
+    """A Prefect server for the flows of these tests, which wait for no heartbeat at their end."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    with (
+        prefect_test_harness(server_startup_timeout=300),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
+        yield

@@ -9,13 +9,13 @@ from unittest import mock
 
 import pytest
 import yaml
-from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
 import flows.run  # noqa: F401 (Prefect must not meet the streams that CliRunner puts up)
 from flows.cli import app
 from tests.experiments import reported
 from tests.extending import REGISTRIES, installed
+from tests.support import prefect_server
 from vardax_core.plugins import PluginError
 
 PACKAGE = Path(__file__).parent / "plugin_package"
@@ -55,7 +55,7 @@ def test_the_package_is_short():
 def test_model_operator_and_method_are_run_through_gates_to_a_report(vardax, folder):
     for command, name in (("models", "waves"), ("operators", "pair"), ("methods", "regression")):
         assert name in vardax(command)
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_server():
         shown = vardax(
             *("run", "waves", "-m", "regression", "--methods", "regression,climatology"),
             *("--override", "a test", "--root", folder / "root"),
@@ -86,7 +86,7 @@ def test_a_source_is_run_from_its_files_to_a_report(vardax, folder):
     stream["source"] = {"kind": "json-lines", **files}
     (folder / "datasets" / "buoys" / "recipe.yaml").write_text(yaml.safe_dump(values))
     assert "json-lines" in vardax("sources")
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_server():
         shown = vardax(
             *("run", "buoys", "-m", "interpolation", "--methods", "interpolation"),
             *("--root", folder / "root"),

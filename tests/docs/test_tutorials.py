@@ -8,11 +8,10 @@ from unittest import mock
 import matplotlib.pyplot as plt
 import pytest
 import xarray as xr
-from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
 from flows.cli import app
-from tests.support import ROOT
+from tests.support import ROOT, prefect_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.flows, pytest.mark.timeout(1200)]
 BLOCKS = re.compile(r"```(sh|python)\n(.*?)```", re.DOTALL)
@@ -20,7 +19,7 @@ BLOCKS = re.compile(r"```(sh|python)\n(.*?)```", re.DOTALL)
 
 @pytest.fixture(scope="module")
 def _server():
-    with mock.patch.dict(os.environ), prefect_test_harness(server_startup_timeout=300):
+    with mock.patch.dict(os.environ), prefect_server():
         yield
 
 

@@ -6,12 +6,12 @@ from unittest import mock
 
 import pooch
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
 import flows.run  # noqa: F401 (Prefect must not meet the streams that CliRunner puts up)
 from flows.cli import app
 from tests.experiments import small
+from tests.support import prefect_server
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def small_twin(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def prefect_api():
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_server():
         yield
 
 

@@ -4,7 +4,6 @@ import os
 from unittest import mock
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
 import flows.check
@@ -13,6 +12,7 @@ from flows.cli import ExitCode, app
 from flows.data_parameters import CheckParameters, DraftParameters
 from flows.naming import called
 from tests.data.station_files import write_fields, write_stations
+from tests.support import prefect_server
 from vardax_core.data import ingest, list_recipes, load_recipe
 
 
@@ -94,7 +94,7 @@ def test_a_form_takes_no_path(wrong):
 @pytest.mark.slow
 @pytest.mark.flows
 def test_both_flows_leave_pages(place):
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_server():
         from prefect.client.orchestration import get_client
 
         draft = DraftParameters(name="mine", files=("stations.csv",), prior="maps.nc")

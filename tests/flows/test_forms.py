@@ -9,11 +9,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prefect.exceptions import ParameterTypeError
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.naming import called
 from flows.serve import DEPLOYMENTS
 from tests.experiments import small
+from tests.support import prefect_server
 from vardax_core.data import datasets_dir
 from vardax_core.experiments.settings import available_methods
 from vardax_core.methods.registry import registered_methods
@@ -173,7 +173,7 @@ def test_a_report_s_methods_are_set_beside_the_experiment_s_own(place):
         if method != "etkf":
             small.catch_up(experiment, store)
     about = {"dataset": "small", "method": "climatology", "members": small.MEMBERS}
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_server():
         methods = ["oi", "oi", "etkf", "amortized"]
         given = filled("daily", experiment=about, methods=methods, recent_days=1)
         comparison = called(flow_of("daily"), *given.values())

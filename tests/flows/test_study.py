@@ -5,13 +5,13 @@ import os
 from unittest import mock
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
 import flows.run  # noqa: F401 (Prefect must not meet the streams that CliRunner puts up)
 from flows.cli import ExitCode, app
 from flows.parameters import MOST_CASES, ExperimentParameters, StudyParameters
 from tests.experiments import small
+from tests.support import prefect_server
 from vardax_core.data import datasets_dir
 from vardax_core.experiments.comparison import IncomparableStoresError
 from vardax_core.experiments.settings import ExperimentSettings
@@ -42,7 +42,7 @@ def vardax(*words, root):
 def test_methods_and_seeds_are_run_and_set_beside_each_other(tmp_path):
     root = tmp_path / "root"
     plan = ("--streams", "2", "--overlap", "5")
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_server():
         result = vardax(*WORDS, "--seeds", "1,3", *plan, root=root)
         assert result.exit_code == 0, result.output
         again = vardax(*WORDS, "--seeds", "1,3", *plan, root=root)

@@ -6,12 +6,11 @@ from unittest import mock
 
 import pytest
 import yaml
-from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
 import flows.run  # noqa: F401 (Prefect must not meet the streams that CliRunner puts up)
 from flows.cli import ExitCode, app
-from tests.support import ROOT, real_data_dir
+from tests.support import ROOT, prefect_server, real_data_dir
 from vardax_core.data import load_recipe
 from vardax_core.experiments.settings import available_methods, lack_of
 from vardax_core.methods.registry import registered_methods
@@ -67,7 +66,7 @@ def shortened(name):
 
 @pytest.fixture(scope="module")
 def prefect_api():
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_server():
         yield
 
 

@@ -4,10 +4,10 @@ import os
 from unittest import mock
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 import vardax_core as vardax
 from tests.experiments import small
+from tests.support import prefect_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.flows]
 
@@ -17,7 +17,7 @@ def test_a_recipe_is_run_and_opened(tmp_path, monkeypatch):
     small.shorten_segments(monkeypatch.setattr)
     recipe = tmp_path / "own" / "small" / "recipe.yaml"
     asked = {"method": "etkf", "members": 6, "until": "2000-01-03T18", "root": tmp_path / "root"}
-    with mock.patch.dict(os.environ), prefect_test_harness(server_startup_timeout=120):
+    with mock.patch.dict(os.environ), prefect_server():
         tree = vardax.run(recipe, **asked, options={"inflation": 1.1})
         assert tree["analysis"].sizes["time"] == 12
         assert tree.attrs["experiment"] == "small/etkf-inflation-1.1"

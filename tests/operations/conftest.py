@@ -1,9 +1,10 @@
 import pytest
-from prefect.testing.utilities import prefect_test_harness
+
+from tests.support import prefect_server
 
 
 @pytest.fixture(scope="session")
 def prefect_api():
     """Flows of this process run against an embedded server."""
-    with prefect_test_harness(server_startup_timeout=150):
+    with prefect_server():
         yield
