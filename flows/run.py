@@ -7,13 +7,12 @@ from prefect import flow
 from flows.assimilate import assimilate
 from flows.failures import tell_failure
 from flows.fields import MethodName
-from flows.ingest import ingest, ingest_observations
+from flows.ingest import ingest
 from flows.naming import called, ended, run_name, tag_run
 from flows.parameters import ExperimentParameters, TargetParameters
 from flows.report import report
 from flows.train import train
 from flows.validate import validate
-from vardax_core.experiments.ahead import ProgramsAhead
 from vardax_core.experiments.comparison import Comparison
 from vardax_core.experiments.settings import usual_methods
 from vardax_core.experiments.validation import is_gated
@@ -59,32 +58,15 @@ def run(
         # What is usual may depend on how many points there are, which the data say.
         chosen = experiment.beside(usual_methods(recipe, _points(first)))
     cases = [experiment.of_method(method) for method in chosen]
-    with ProgramsAhead() as ahead:
-        for each in cases[1:]:
-            if not each.experiment().needs_training:
-                _begin(ahead, each)
-        for each in cases:
-            made = each.experiment()
-            if made.needs_training:
-                changed |= bool(called(train, each))
-            if is_gated(made):
-                changed |= bool(called(validate, each, override))
-            ahead.wait(made)
-            changed |= bool(called(assimilate, each, target))
+    for each in cases:
+        if each.experiment().needs_training:
+            changed |= bool(called(train, each))
+        if is_gated(each.experiment()):
+            changed |= bool(called(validate, each, override))
+        changed |= bool(called(assimilate, each, target))
     comparison = called(report, experiment, chosen)
     summary = RunSummary(comparison, changed or comparison.new)
     return ended("done" if summary.changed else "up to date", summary)
-
-
-def _begin(ahead: ProgramsAhead, parameters: ExperimentParameters) -> None:
-    """Compile what an experiment will run, which needs its store to be there.
-
-    What runs after gates depends on what they find, and cannot be compiled before.
-    """
-    made = parameters.experiment()
-    if made.recipe.source.simulates:
-        ingest_observations(made, parameters)
-        ahead.begin(made)
 
 
 def _points(parameters: ExperimentParameters) -> int:
