@@ -5,31 +5,15 @@ from typing import Annotated
 import typer
 
 from flows import answers
+from flows.cli_asked import CYCLED, NAMED, Asked, about_experiment, known
 from flows.cli_common import (
-    CutOff,
-    Dataset,
-    Draw,
-    Lag,
-    Members,
-    MethodOption,
     Override,
-    Precision,
-    Root,
-    Seed,
-    Set,
-    Source,
-    Steps,
     Until,
-    Verbose,
     called,
-    checked_parameters,
     checked_reason,
     checked_target,
-    exit_codes,
     held_since,
-    known,
     parts_of,
-    prepare,
 )
 from flows.cli_tables import tell_comparison
 from flows.embedded import server_starting
@@ -40,24 +24,9 @@ app = typer.Typer()
 
 @app.command()
 @reporting
+@about_experiment(*CYCLED, "source")
 def run(
-    dataset: Dataset,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            "--method", "-m", help="The method that the report is about [the one of highest skill]."
-        ),
-    ] = None,
-    options: Set = None,
-    draw: Draw = None,
-    source: Source = None,
-    root: Root = None,
-    members: Members = None,
-    seed: Seed = None,
-    steps: Steps = None,
-    cut_off: CutOff = None,
-    lag: Lag = 0,
-    precision: Precision = "float32",
+    asked: Asked,
     methods: Annotated[
         str | None,
         typer.Option(
@@ -66,39 +35,21 @@ def run(
     ] = None,
     until: Until = None,
     override: Override = None,
-    verbose: Verbose = False,
 ) -> None:
     """Do everything: ingest, train, validate, assimilate and report, with all methods or those
     that are named."""
-    folder = prepare(root, verbose)
-    with exit_codes():
-        names = [] if methods is None else parts_of(methods, "--methods")
-        known(dataset)
-        with server_starting():
-            parameters = checked_parameters(
-                dataset,
-                folder,
-                method=method or _foremost(names),
-                draw=draw,
-                source=source,
-                members=members,
-                seed=seed,
-                steps=steps,
-                cut_off=cut_off,
-                lag=lag,
-                precision=precision,
-                options=options,
-            )
-            if method is not None:
-                names.append(method)
-            chosen = tuple(
-                checked_parameters(dataset, folder, method=name, draw=draw).method for name in names
-            )
-            target = checked_target(parameters, until)
-            reason = checked_reason(override)
-            from flows.run import run as run_flow
-        summary = called(run_flow, parameters, chosen or None, target, reason)
-        tell_comparison(parameters, summary.comparison, summary.changed)
+    names = [] if methods is None else parts_of(methods, "--methods")
+    method = asked.given["method"]
+    known(asked.dataset)
+    with server_starting():
+        parameters = asked.parameters(method=method or _foremost(names))
+        named = names if method is None else [*names, method]
+        chosen = tuple(asked.of_method(name).method for name in named)
+        target = checked_target(parameters, until)
+        reason = checked_reason(override)
+        from flows.run import run as run_flow
+    summary = called(run_flow, parameters, chosen or None, target, reason)
+    tell_comparison(parameters, summary.comparison, summary.changed)
 
 
 def _foremost(names: list[str]) -> str | None:
@@ -112,52 +63,26 @@ def _foremost(names: list[str]) -> str | None:
 
 @app.command()
 @reporting
+@about_experiment(*CYCLED, "source")
 def assimilate(
-    dataset: Dataset,
-    method: MethodOption = None,
-    options: Set = None,
-    draw: Draw = None,
-    source: Source = None,
-    root: Root = None,
-    members: Members = None,
-    seed: Seed = None,
-    steps: Steps = None,
-    cut_off: CutOff = None,
-    lag: Lag = 0,
-    precision: Precision = "float32",
+    asked: Asked,
     until: Until = None,
-    verbose: Verbose = False,
 ) -> None:
     """Ingest what is new and run every cycle that is not in the store yet."""
-    folder = prepare(root, verbose)
-    with exit_codes():
-        parameters = checked_parameters(
-            dataset,
-            folder,
-            method=method,
-            draw=draw,
-            source=source,
-            members=members,
-            seed=seed,
-            steps=steps,
-            cut_off=cut_off,
-            lag=lag,
-            precision=precision,
-            options=options,
-        )
-        from flows.assimilate import assimilate as assimilate_flow
-        from flows.ingest import ingest as ingest_flow
-        from vardax_core.words import counted
+    parameters = asked.parameters()
+    from flows.assimilate import assimilate as assimilate_flow
+    from flows.ingest import ingest as ingest_flow
+    from vardax_core.words import counted
 
-        target = checked_target(parameters, until)
-        reason = held_since(parameters)
-        if reason is not None:
-            _answer(parameters, 0, held=reason)
-            return
-        called(ingest_flow, parameters)
-        done = called(assimilate_flow, parameters, target)
-        console.print(f"{counted(done, 'cycle')} committed" if done else "up to date")
-        _answer(parameters, done)
+    target = checked_target(parameters, until)
+    reason = held_since(parameters)
+    if reason is not None:
+        _answer(parameters, 0, held=reason)
+        return
+    called(ingest_flow, parameters)
+    done = called(assimilate_flow, parameters, target)
+    console.print(f"{counted(done, 'cycle')} committed" if done else "up to date")
+    _answer(parameters, done)
 
 
 def _answer(
@@ -173,8 +98,9 @@ def _answer(
 
 @app.command()
 @reporting
+@about_experiment(*CYCLED, "source")
 def backfill(
-    dataset: Dataset,
+    asked: Asked,
     streams: Annotated[int, typer.Option("--streams", help="Streams side by side.", min=1)] = 8,
     overlap: Annotated[
         int, typer.Option("--overlap", help="Cycles of spin-up of a stream.", min=0)
@@ -194,121 +120,71 @@ def backfill(
     deployment: Annotated[
         str, typer.Option("--deployment", help="What the pool runner submits.")
     ] = "fill/streams",
-    method: MethodOption = None,
-    options: Set = None,
-    draw: Draw = None,
-    source: Source = None,
-    root: Root = None,
-    members: Members = None,
-    seed: Seed = None,
-    steps: Steps = None,
-    cut_off: CutOff = None,
-    lag: Lag = 0,
-    precision: Precision = "float32",
     until: Until = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done.")
     ] = False,
-    verbose: Verbose = False,
 ) -> None:
     """Run every cycle that is not in the store yet, in streams that run side by side."""
-    folder = prepare(root, verbose)
-    with exit_codes():
-        parameters = checked_parameters(
-            dataset,
-            folder,
-            method=method,
-            draw=draw,
-            source=source,
-            members=members,
-            seed=seed,
-            steps=steps,
-            cut_off=cut_off,
-            lag=lag,
-            precision=precision,
-            options=options,
-        )
-        from flows.backfill import backfill as backfill_flow
-        from flows.ingest import ingest as ingest_flow
-        from flows.parameters import BackfillParameters
-        from vardax_core.experiments.stream_progress import seams_of
-        from vardax_core.words import counted
+    parameters = asked.parameters()
+    from flows.backfill import backfill as backfill_flow
+    from flows.ingest import ingest as ingest_flow
+    from flows.parameters import BackfillParameters
+    from vardax_core.experiments.stream_progress import seams_of
+    from vardax_core.words import counted
 
-        plan = BackfillParameters.model_validate(
-            {
-                "until": until,
-                "streams": streams,
-                "overlap": overlap,
-                "group": group,
-                "runner": runner,
-                "dask_address": dask_address,
-                "workers": workers,
-                "deployment": deployment,
-            }
-        )
-        plan.check(parameters.recipe())
-        if dry_run:
-            from vardax_core.experiments.estimate import estimate
+    plan = BackfillParameters.model_validate(
+        {
+            "until": until,
+            "streams": streams,
+            "overlap": overlap,
+            "group": group,
+            "runner": runner,
+            "dask_address": dask_address,
+            "workers": workers,
+            "deployment": deployment,
+        }
+    )
+    plan.check(parameters.recipe())
+    if dry_run:
+        from vardax_core.experiments.estimate import estimate
 
-            say(
-                str(estimate(parameters.experiment(), plan.until or parameters.recipe().period.end))
-            )
-            _answer(parameters, 0)
-            return
-        reason = held_since(parameters)
-        if reason is not None:
-            _answer(parameters, 0, held=reason)
-            return
-        called(ingest_flow, parameters)
-        done = called(backfill_flow, parameters, plan)
-        console.print(f"{counted(done, 'cycle')} committed" if done else "up to date")
-        arrays = parameters.experiment().open_store().arrays("streams") if done else {}
-        seams = tuple(
-            answers.Seam(stream=seam.stream, difference=seam.difference, ratio=seam.ratio)
-            for seam in seams_of(arrays)
+        say(str(estimate(parameters.experiment(), plan.until or parameters.recipe().period.end)))
+        _answer(parameters, 0)
+        return
+    reason = held_since(parameters)
+    if reason is not None:
+        _answer(parameters, 0, held=reason)
+        return
+    called(ingest_flow, parameters)
+    done = called(backfill_flow, parameters, plan)
+    console.print(f"{counted(done, 'cycle')} committed" if done else "up to date")
+    arrays = parameters.experiment().open_store().arrays("streams") if done else {}
+    seams = tuple(
+        answers.Seam(stream=seam.stream, difference=seam.difference, ratio=seam.ratio)
+        for seam in seams_of(arrays)
+    )
+    _answer(parameters, done, seams=seams)
+    for seam in seams:
+        console.print(
+            f"stream {seam.stream} meets the one before: difference {seam.difference:.3g}, "
+            f"{seam.ratio:.2f} of the spread"
         )
-        _answer(parameters, done, seams=seams)
-        for seam in seams:
-            console.print(
-                f"stream {seam.stream} meets the one before: difference {seam.difference:.3g}, "
-                f"{seam.ratio:.2f} of the spread"
-            )
 
 
 @app.command()
 @reporting
-def report(
-    dataset: Dataset,
-    method: MethodOption = None,
-    options: Set = None,
-    draw: Draw = None,
-    root: Root = None,
-    members: Members = None,
-    seed: Seed = None,
-    steps: Steps = None,
-    verbose: Verbose = False,
-) -> None:
+@about_experiment(*NAMED, "options", "members", "seed", "steps")
+def report(asked: Asked) -> None:
     """Score what is in the stores of a data set and write report.md with its pictures."""
-    folder = prepare(root, verbose)
-    with exit_codes():
-        parameters = checked_parameters(
-            dataset,
-            folder,
-            method=method,
-            options=options,
-            draw=draw,
-            members=members,
-            seed=seed,
-            steps=steps,
-        )
-        from flows.report import report as report_flow
-        from vardax_core.experiments.settings import available_methods
+    parameters = asked.parameters()
+    from flows.report import report as report_flow
+    from vardax_core.experiments.settings import available_methods
 
-        present = tuple(
-            m
-            for m in available_methods(parameters.recipe())
-            if m == parameters.method
-            or parameters.of_method(m).experiment().store_location.exists()
-        )
-        comparison = called(report_flow, parameters, present)
-        tell_comparison(parameters, comparison, comparison.new)
+    present = tuple(
+        m
+        for m in available_methods(parameters.recipe())
+        if m == parameters.method or parameters.of_method(m).experiment().store_location.exists()
+    )
+    comparison = called(report_flow, parameters, present)
+    tell_comparison(parameters, comparison, comparison.new)

@@ -6,7 +6,8 @@ import typer
 from rich.table import Table
 
 from flows import answers
-from flows.cli_common import Dataset, Root, exit_codes, place_of_root
+from flows.cli_asked import Dataset
+from flows.cli_common import Root, exit_codes, place_of_root
 from flows.terminal import answer, reporting, say, show
 
 app = typer.Typer()

@@ -6,20 +6,8 @@ from typing import Annotated
 import typer
 
 from flows import answers
-from flows.cli_common import (
-    Dataset,
-    Draw,
-    ExitCode,
-    Members,
-    MethodOption,
-    OptionError,
-    Root,
-    Seed,
-    checked_parameters,
-    exit_codes,
-    fail,
-    prepare,
-)
+from flows.cli_asked import NAMED, Asked, about_experiment
+from flows.cli_common import ExitCode, OptionError, fail
 from flows.terminal import answer, reporting, say
 
 app = typer.Typer()
@@ -27,62 +15,52 @@ app = typer.Typer()
 
 @app.command()
 @reporting
+@about_experiment(*NAMED, "members", "seed", verbose=False)
 def deploy(
-    dataset: Dataset,
+    asked: Asked,
     every: Annotated[
         str, typer.Option("--every", help="Time between two runs, such as 6h, 30min or 1d.")
     ],
-    method: MethodOption = None,
-    draw: Draw = None,
-    root: Root = None,
-    members: Members = None,
-    seed: Seed = None,
 ) -> None:
     """Have a running service assimilate a data set regularly, and watch it.
 
     The service is the one that `PREFECT_API_URL` names.
     """
-    folder = prepare(root, verbose=False)
-    with exit_codes():
-        import httpx
-        from pydantic import TypeAdapter, ValidationError
+    import httpx
+    from pydantic import TypeAdapter, ValidationError
 
-        from flows.deploying import deploy as deploy_experiment
-        from flows.environment import AUTH_VARIABLE, require_server
-        from flows.service_api import Api
-        from vardax_core.data.scalars import Duration
+    from flows.deploying import deploy as deploy_experiment
+    from flows.environment import AUTH_VARIABLE, require_server
+    from flows.service_api import Api
+    from vardax_core.data.scalars import Duration
 
-        try:
-            between = TypeAdapter(Duration).validate_python(every)
-        except ValidationError as error:
-            raise OptionError(
-                f"--every: expected a time such as 6h, 30min or 1d, got {every!r}."
-            ) from error
-        parameters = checked_parameters(
-            dataset, folder, method=method, draw=draw, members=members, seed=seed
+    try:
+        between = TypeAdapter(Duration).validate_python(every)
+    except ValidationError as error:
+        raise OptionError(
+            f"--every: expected a time such as 6h, 30min or 1d, got {every!r}."
+        ) from error
+    parameters = asked.parameters()
+    url = os.environ.get("PREFECT_API_URL", "")
+    if not url:
+        raise OptionError(
+            "deploy: expected a running service, got none; start it with `vardax serve` and "
+            "export PREFECT_API_URL=http://127.0.0.1:4200/api."
         )
-        url = os.environ.get("PREFECT_API_URL", "")
-        if not url:
-            raise OptionError(
-                "deploy: expected a running service, got none; start it with `vardax serve` and "
-                "export PREFECT_API_URL=http://127.0.0.1:4200/api."
-            )
-        require_server()
-        made = parameters.experiment()
-        given = parameters.model_dump(mode="json", exclude_defaults=True)
-        if root is None:  # that of the service
-            given.pop("root", None)
-        given |= {"dataset": parameters.dataset, "method": parameters.method}
-        api = Api(url.rstrip("/"), os.environ.get(AUTH_VARIABLE, ""))
-        tags = ["operational", f"dataset:{parameters.dataset}", f"method:{parameters.method}"]
-        try:
-            names = deploy_experiment(api, made.key, given, between, tags)
-        except httpx.HTTPError as error:
-            fail(error, ExitCode.FAILED)
-        for name in names:
-            say(f"{name}: every {every}")
-        answer(
-            answers.Deployed(
-                experiment=made.name, deployments=names, seconds=between.total_seconds()
-            )
-        )
+    require_server()
+    made = parameters.experiment()
+    given = parameters.model_dump(mode="json", exclude_defaults=True)
+    if asked.root_option is None:  # that of the service
+        given.pop("root", None)
+    given |= {"dataset": parameters.dataset, "method": parameters.method}
+    api = Api(url.rstrip("/"), os.environ.get(AUTH_VARIABLE, ""))
+    tags = ["operational", f"dataset:{parameters.dataset}", f"method:{parameters.method}"]
+    try:
+        names = deploy_experiment(api, made.key, given, between, tags)
+    except httpx.HTTPError as error:
+        fail(error, ExitCode.FAILED)
+    for name in names:
+        say(f"{name}: every {every}")
+    answer(
+        answers.Deployed(experiment=made.name, deployments=names, seconds=between.total_seconds())
+    )

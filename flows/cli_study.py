@@ -5,25 +5,8 @@ from typing import Annotated
 import typer
 
 from flows import answers
-from flows.cli_common import (
-    OPTIONS,
-    Dataset,
-    Draw,
-    Members,
-    MethodOption,
-    Override,
-    Root,
-    Source,
-    Steps,
-    Until,
-    Verbose,
-    called,
-    checked_parameters,
-    checked_reason,
-    exit_codes,
-    parts_of,
-    prepare,
-)
+from flows.cli_asked import NAMED, Asked, about_experiment
+from flows.cli_common import OPTIONS, Override, Until, called, checked_reason, parts_of
 from flows.terminal import answer, reporting, say
 
 app = typer.Typer()
@@ -31,9 +14,9 @@ app = typer.Typer()
 
 @app.command()
 @reporting
+@about_experiment(*NAMED, "source", "members", "steps")
 def study(
-    dataset: Dataset,
-    method: MethodOption = None,
+    asked: Asked,
     methods: Annotated[
         str | None,
         typer.Option("--methods", help="Methods to run, by commas [all of the data set]."),
@@ -50,43 +33,33 @@ def study(
     runner: Annotated[
         str, typer.Option("--runner", help="Who runs the streams: local, dask or pool.")
     ] = "local",
-    draw: Draw = None,
-    source: Source = None,
-    root: Root = None,
-    members: Members = None,
-    steps: Steps = None,
     until: Until = None,
     override: Override = None,
-    verbose: Verbose = False,
 ) -> None:
     """Run every method with every seed and network, and set them beside each other.
 
     The others are held against --method.
     """
-    folder = prepare(root, verbose)
-    with exit_codes():
-        parameters = checked_parameters(
-            dataset, folder, method=method, draw=draw, source=source, members=members, steps=steps
-        )
-        from flows.parameters import BackfillParameters, StudyParameters
-        from flows.study import study as study_flow
-        from vardax_core.words import counted
+    parameters = asked.parameters()
+    from flows.parameters import BackfillParameters, StudyParameters
+    from flows.study import study as study_flow
+    from vardax_core.words import counted
 
-        lists = {"methods": methods, "seeds": seeds, "station_draws": draws}
-        matrix = StudyParameters.model_validate(
-            {
-                name: parts_of(text, OPTIONS.get(name, f"--{name}"))
-                for name, text in lists.items()
-                if text is not None
-            }
-        )
-        plan = BackfillParameters.model_validate(
-            {"until": until, "streams": streams, "overlap": overlap, "runner": runner}
-        )
-        plan.check(parameters.recipe())
-        matrix.cases(parameters)
-        found = called(study_flow, parameters, matrix, plan, checked_reason(override))
-        say(counted(len(found.rows), "experiment"))
-        say(f"report: {found.markdown}")
-        rows = tuple(answers.StudyRow(**row._asdict()) for row in found.rows)
-        answer(answers.Studied(report=found.markdown, rows=rows))
+    lists = {"methods": methods, "seeds": seeds, "station_draws": draws}
+    matrix = StudyParameters.model_validate(
+        {
+            name: parts_of(text, OPTIONS.get(name, f"--{name}"))
+            for name, text in lists.items()
+            if text is not None
+        }
+    )
+    plan = BackfillParameters.model_validate(
+        {"until": until, "streams": streams, "overlap": overlap, "runner": runner}
+    )
+    plan.check(parameters.recipe())
+    matrix.cases(parameters)
+    found = called(study_flow, parameters, matrix, plan, checked_reason(override))
+    say(counted(len(found.rows), "experiment"))
+    say(f"report: {found.markdown}")
+    rows = tuple(answers.StudyRow(**row._asdict()) for row in found.rows)
+    answer(answers.Studied(report=found.markdown, rows=rows))

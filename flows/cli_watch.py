@@ -16,26 +16,8 @@ from flows.answers_watch import (
     ReplayAnswer,
     WorthAnswer,
 )
-from flows.cli_common import (
-    INSTANTS,
-    CutOff,
-    Dataset,
-    Draw,
-    Lag,
-    Members,
-    MethodOption,
-    Precision,
-    Root,
-    Seed,
-    Set,
-    Steps,
-    Verbose,
-    called,
-    checked_parameters,
-    exit_codes,
-    parts_of,
-    prepare,
-)
+from flows.cli_asked import CYCLED, NAMED, Asked, about_experiment
+from flows.cli_common import INSTANTS, called, parts_of
 from flows.terminal import answer, reporting, say, show
 
 app = typer.Typer()
@@ -52,8 +34,9 @@ Until = Annotated[
 
 @app.command()
 @reporting
+@about_experiment(*CYCLED)
 def worth(
-    dataset: Dataset,
+    asked: Asked,
     stream: Annotated[
         list[str] | None, typer.Option("--stream", help="Name of a stream; repeat it for several.")
     ] = None,
@@ -66,85 +49,61 @@ def worth(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the cycles without them on their branch.")
     ] = False,
-    method: MethodOption = None,
-    options: Set = None,
-    draw: Draw = None,
-    root: Root = None,
-    members: Members = None,
-    seed: Seed = None,
-    steps: Steps = None,
-    cut_off: CutOff = None,
-    lag: Lag = 0,
-    precision: Precision = "float32",
-    verbose: Verbose = False,
 ) -> None:
     """Say what observations are worth: the same cycles without them, and what the ensemble says."""
-    folder = prepare(root, verbose)
-    with exit_codes():
-        from flows.watch_parameters import WithheldParameters
-        from flows.worth import worth as worth_flow
-        from vardax_core.experiments.beside_page import sentence
+    from flows.watch_parameters import WithheldParameters
+    from flows.worth import worth as worth_flow
+    from vardax_core.experiments.beside_page import sentence
 
-        parameters = checked_parameters(
-            dataset,
-            folder,
-            method=method,
-            draw=draw,
-            members=members,
-            seed=seed,
-            steps=steps,
-            cut_off=cut_off,
-            lag=lag,
-            precision=precision,
-            options=options,
+    parameters = asked.parameters()
+    withheld = WithheldParameters.model_validate(
+        {
+            "streams": tuple(stream or ()),
+            "platforms": tuple(parts_of(platforms, "--platforms")) if platforms else (),
+            "since": since,
+            "until": until,
+            "keep": keep,
+        }
+    )
+    found = called(worth_flow, parameters, withheld)
+    _show(found.runs)
+    if found.impacts:
+        table = Table("observations", "entered", "impact of a cycle", "95 %")
+        for one in found.impacts:
+            interval = f"{one.found.low:.3g} to {one.found.high:.3g}"
+            table.add_row(one.name, str(one.observations), f"{one.mean:.3g}", interval)
+        show(table)
+    said = sentence(found).replace("**", "")
+    say(said)
+    answer(
+        WorthAnswer(
+            experiment=parameters.experiment().name,
+            withheld=found.name,
+            observations=found.withheld,
+            verdict=str(found.verdict),
+            said=said,
+            impacts=tuple(
+                ImpactEntry(
+                    name=one.name,
+                    observations=one.observations,
+                    impact=one.mean,
+                    low=one.found.low,
+                    high=one.found.high,
+                )
+                for one in found.impacts
+            ),
+            lack=found.lack,
+            runs=_entry(found.runs),
         )
-        withheld = WithheldParameters.model_validate(
-            {
-                "streams": tuple(stream or ()),
-                "platforms": tuple(parts_of(platforms, "--platforms")) if platforms else (),
-                "since": since,
-                "until": until,
-                "keep": keep,
-            }
-        )
-        found = called(worth_flow, parameters, withheld)
-        _show(found.runs)
-        if found.impacts:
-            table = Table("observations", "entered", "impact of a cycle", "95 %")
-            for one in found.impacts:
-                interval = f"{one.found.low:.3g} to {one.found.high:.3g}"
-                table.add_row(one.name, str(one.observations), f"{one.mean:.3g}", interval)
-            show(table)
-        said = sentence(found).replace("**", "")
-        say(said)
-        answer(
-            WorthAnswer(
-                experiment=parameters.experiment().name,
-                withheld=found.name,
-                observations=found.withheld,
-                verdict=str(found.verdict),
-                said=said,
-                impacts=tuple(
-                    ImpactEntry(
-                        name=one.name,
-                        observations=one.observations,
-                        impact=one.mean,
-                        low=one.found.low,
-                        high=one.found.high,
-                    )
-                    for one in found.impacts
-                ),
-                lack=found.lack,
-                runs=_entry(found.runs),
-            )
-        )
+    )
 
 
 @app.command()
 @reporting
+@about_experiment(*NAMED, "options", "members", "seed", "steps", "cut_off")
 def beside(
-    dataset: Dataset,
-    other: Annotated[str, typer.Option("--with", help="Method of the second experiment.")],
+    asked: Asked,
+    other_method: Annotated[str, typer.Option("--with", help="Method of the second experiment.")],
     with_options: Annotated[
         list[str] | None,
         typer.Option("--with-set", help="Setting of the second's method; repeat it for several."),
@@ -157,52 +116,32 @@ def beside(
     ] = None,
     since: Since = None,
     until: Until = None,
-    method: MethodOption = None,
-    options: Set = None,
-    draw: Draw = None,
-    root: Root = None,
-    members: Members = None,
-    seed: Seed = None,
-    steps: Steps = None,
-    cut_off: CutOff = None,
-    verbose: Verbose = False,
 ) -> None:
     """Set two experiments on a data set side by side: losses by region and stream, and where they
     part."""
-    folder = prepare(root, verbose)
-    with exit_codes():
-        from flows.beside import beside as beside_flow
-        from flows.watch_parameters import PeriodParameters
+    from flows.beside import beside as beside_flow
+    from flows.watch_parameters import PeriodParameters
 
-        first, second = (
-            checked_parameters(
-                dataset,
-                folder,
-                method=name,
-                draw=draw,
-                members=members,
-                seed=number,
-                steps=steps,
-                cut_off=limit,
-                options=given,
-            )
-            for name, given, number, limit in (
-                (method, options, seed, cut_off),
-                (other, with_options, with_seed or seed, with_cut_off or cut_off),
-            )
-        )
-        period = PeriodParameters.model_validate({"since": since, "until": until})
-        found = called(beside_flow, first, second, period)
-        _show(found)
-        made = _entry(found)
-        say(made.said)
-        answer(made)
+    other = {
+        "method": other_method,
+        "options": with_options,
+        "seed": asked.given["seed"] if with_seed is None else with_seed,
+        "cut_off": with_cut_off or asked.given["cut_off"],
+    }
+    first, second = asked.parameters(), asked.parameters(**other)
+    period = PeriodParameters.model_validate({"since": since, "until": until})
+    found = called(beside_flow, first, second, period)
+    _show(found)
+    made = _entry(found)
+    say(made.said)
+    answer(made)
 
 
 @app.command()
 @reporting
+@about_experiment(*NAMED, "options", "members", "seed", "steps")
 def replay(
-    dataset: Dataset,
+    asked: Asked,
     moment: Annotated[
         datetime,
         typer.Option("--at", help="What arrived later is not known, UTC.", formats=INSTANTS),
@@ -212,107 +151,64 @@ def replay(
     ] = "3h",
     since: Since = None,
     until: Until = None,
-    method: MethodOption = None,
-    options: Set = None,
-    draw: Draw = None,
-    root: Root = None,
-    members: Members = None,
-    seed: Seed = None,
-    steps: Steps = None,
-    verbose: Verbose = False,
 ) -> None:
     """Make the early and the late analyses as they would have been at a moment, and show how they
     differ."""
-    folder = prepare(root, verbose)
-    with exit_codes():
-        from flows.replay import replay as replay_flow
-        from flows.watch_parameters import ReplayParameters
+    from flows.replay import replay as replay_flow
+    from flows.watch_parameters import ReplayParameters
 
-        parameters = checked_parameters(
-            dataset,
-            folder,
-            method=method,
-            draw=draw,
-            members=members,
-            seed=seed,
-            steps=steps,
-            options=options,
-        )
-        asked = ReplayParameters.model_validate(
-            {"moment": moment, "early": early, "since": since, "until": until}
-        )
-        found = called(replay_flow, parameters, asked)
-        _show(found.runs)
-        made = _entry(found.runs)
-        say(made.said)
-        for name, digest in zip(found.runs.names, found.digests, strict=True):
-            say(f"{name}: {digest}")
-        name = parameters.experiment().name
-        answer(ReplayAnswer(experiment=name, digests=found.digests, runs=made))
+    parameters = asked.parameters()
+    period = ReplayParameters.model_validate(
+        {"moment": moment, "early": early, "since": since, "until": until}
+    )
+    found = called(replay_flow, parameters, period)
+    _show(found.runs)
+    made = _entry(found.runs)
+    say(made.said)
+    for name, digest in zip(found.runs.names, found.digests, strict=True):
+        say(f"{name}: {digest}")
+    name = parameters.experiment().name
+    answer(ReplayAnswer(experiment=name, digests=found.digests, runs=made))
 
 
 @app.command()
 @reporting
+@about_experiment(*CYCLED)
 def relist(
-    dataset: Dataset,
+    asked: Asked,
     publish: Annotated[
         bool, typer.Option("--publish", help="Make the new cycles what readers have.")
     ] = False,
-    method: MethodOption = None,
-    options: Set = None,
-    draw: Draw = None,
-    root: Root = None,
-    members: Members = None,
-    seed: Seed = None,
-    steps: Steps = None,
-    cut_off: CutOff = None,
-    lag: Lag = 0,
-    precision: Precision = "float32",
-    verbose: Verbose = False,
 ) -> None:
     """Make the cycles again that a change of `rejected.yaml` concerns, show the difference, and
     publish them."""
-    folder = prepare(root, verbose)
-    with exit_codes():
-        from flows.relist import relist as relist_flow
-        from flows.watch_parameters import RelistParameters
+    from flows.relist import relist as relist_flow
+    from flows.watch_parameters import RelistParameters
 
-        parameters = checked_parameters(
-            dataset,
-            folder,
-            method=method,
-            draw=draw,
-            members=members,
-            seed=seed,
-            steps=steps,
-            cut_off=cut_off,
-            lag=lag,
-            precision=precision,
-            options=options,
+    parameters = asked.parameters()
+    found = called(relist_flow, parameters, RelistParameters(publish=publish))
+    runs = None if found.runs is None else _entry(found.runs)
+    for words in found.entries:
+        say(f"changed: {words}")
+    if found.runs is not None and runs is not None:
+        _show(found.runs)
+        say(runs.said)
+    say(
+        f"{found.cycles} cycles, "
+        f"{'published' if found.published else f'on branch {found.branch}; --publish them'}"
+        if found.cycles
+        else "up to date"
+    )
+    answer(
+        RelistAnswer(
+            experiment=parameters.experiment().name,
+            cycles=found.cycles,
+            entries=found.entries,
+            branch=found.branch,
+            published=found.published,
+            runs=runs,
         )
-        found = called(relist_flow, parameters, RelistParameters(publish=publish))
-        runs = None if found.runs is None else _entry(found.runs)
-        for words in found.entries:
-            say(f"changed: {words}")
-        if found.runs is not None and runs is not None:
-            _show(found.runs)
-            say(runs.said)
-        say(
-            f"{found.cycles} cycles, "
-            f"{'published' if found.published else f'on branch {found.branch}; --publish them'}"
-            if found.cycles
-            else "up to date"
-        )
-        answer(
-            RelistAnswer(
-                experiment=parameters.experiment().name,
-                cycles=found.cycles,
-                entries=found.entries,
-                branch=found.branch,
-                published=found.published,
-                runs=runs,
-            )
-        )
+    )
 
 
 def _show(runs) -> None:

@@ -10,25 +10,8 @@ from rich.table import Table
 
 from flows import answers
 from flows.answers_why import ExplainedObservation
-from flows.cli_common import (
-    INSTANTS,
-    CutOff,
-    Dataset,
-    Draw,
-    Lag,
-    Members,
-    MethodOption,
-    OptionError,
-    Precision,
-    Root,
-    Seed,
-    Set,
-    Steps,
-    checked_parameters,
-    exit_codes,
-    parts_of,
-    prepare,
-)
+from flows.cli_asked import CYCLED, Asked, about_experiment
+from flows.cli_common import INSTANTS, OptionError, parts_of
 from flows.terminal import answer, reporting, say, show
 
 app = typer.Typer()
@@ -39,8 +22,9 @@ SHOWN = 12
 
 @app.command()
 @reporting
+@about_experiment(*CYCLED, verbose=False)
 def why(
-    dataset: Dataset,
+    asked: Asked,
     time: Annotated[
         datetime | None, typer.Option("--time", help="Analysis time, UTC.", formats=INSTANTS)
     ] = None,
@@ -59,93 +43,73 @@ def why(
         Path | None,
         typer.Option("--maps", help="Draw, as a PNG, what the whole analysis rests on."),
     ] = None,
-    method: MethodOption = None,
-    options: Set = None,
-    draw: Draw = None,
-    root: Root = None,
-    members: Members = None,
-    seed: Seed = None,
-    steps: Steps = None,
-    cut_off: CutOff = None,
-    lag: Lag = 0,
-    precision: Precision = "float32",
 ) -> None:
     """Say what an analysis is made of at a place: what every observation gave to it, and why
     others were not used."""
-    folder = prepare(root, False)
-    with exit_codes():
-        import jax
-        import numpy as np
+    import jax
+    import numpy as np
 
-        from vardax_core.experiments.why import explain, place_of_observation
+    from vardax_core.experiments.why import explain, place_of_observation
 
-        parameters = checked_parameters(
-            dataset,
-            folder,
-            method=method,
-            draw=draw,
-            members=members,
-            seed=seed,
-            steps=steps,
-            cut_off=cut_off,
-            lag=lag,
-            precision=precision,
-            options=options,
-        )
-        jax.config.update("jax_enable_x64", True)
-        made = parameters.experiment()
-        store = made.open_store()
-        if observation is not None:
-            instant, place, variable = place_of_observation(made, store, observation)
-        elif time is None or at is None:
-            raise OptionError("why: expected --time and --at, or --observation; give them.")
-        else:
-            instant = np.datetime64(time.replace(tzinfo=None), "ns")
-            place = _numbers(at)
-        found = explain(made, store, instant, place, variable)
-        if maps is not None:
-            from vardax_core.calibration.plots import save
-            from vardax_core.experiments.pictures import support_figure
+    parameters = asked.parameters()
+    jax.config.update("jax_enable_x64", True)
+    made = parameters.experiment()
+    store = made.open_store()
+    if observation is not None:
+        instant, place, variable = place_of_observation(made, store, observation)
+    elif time is None or at is None:
+        raise OptionError("why: expected --time and --at, or --observation; give them.")
+    else:
+        instant = np.datetime64(time.replace(tzinfo=None), "ns")
+        place = _numbers(at)
+    found = explain(made, store, instant, place, variable)
+    if maps is not None:
+        from vardax_core.calibration.plots import save
+        from vardax_core.experiments.pictures import support_figure
 
-            say(f"maps: {save(support_figure(made, store, instant), maps)}")
-        units = made.recipe.variable_of(found.variable).units
-        entered, others = (
-            tuple(one for one in part if observation in (None, one.id))
-            for part in (found.entered, found.others)
+        say(f"maps: {save(support_figure(made, store, instant), maps)}")
+    units = made.recipe.variable_of(found.variable).units
+    entered, others = (
+        tuple(one for one in part if observation in (None, one.id))
+        for part in (found.entered, found.others)
+    )
+    _tell(found, units, entered, others)
+    answer(
+        answers.Explained(
+            experiment=made.name,
+            units=units,
+            increment=found.increment,
+            entered=_entries(entered),
+            others=_entries(others),
+            **{
+                field.name: getattr(found, field.name)
+                for field in dataclasses.fields(found)
+                if field.name not in ("entered", "others")
+            },
         )
-        where = ", ".join(f"{x:g}" for x in found.place)
-        say(
-            f"{found.time} {found.variable} at {where} [{units}]: background "
-            f"{found.background:.6g}, analysis {found.analysis:.6g} by {found.method} "
-            f"({found.result})"
-        )
-        if found.replaced:
-            say(f"replaced: {found.replaced}")
-        say(
-            f"the method's own increment {found.increment:.6g}: {found.increment - found.rest:.6g} "
-            f"from {len(found.entered)} observations, {found.rest:.3g} from none"
-        )
-        table = Table("id", "stream", "platform", "value", "O-B", "weight", "contribution")
-        for one in entered[:SHOWN]:
-            numbers = (one.value, one.innovation, one.weight, one.contribution)
-            table.add_row(one.id, one.stream, one.platform, *(f"{x:.5g}" for x in numbers))
-        show(table)
-        for one in others[:SHOWN]:
-            say(f"{one.id} {one.stream} {one.platform} {one.code}: {one.rule}")
-        answer(
-            answers.Explained(
-                experiment=made.name,
-                units=units,
-                increment=found.increment,
-                entered=_entries(entered),
-                others=_entries(others),
-                **{
-                    field.name: getattr(found, field.name)
-                    for field in dataclasses.fields(found)
-                    if field.name not in ("entered", "others")
-                },
-            )
-        )
+    )
+
+
+def _tell(found, units: str, entered, others) -> None:
+    where = ", ".join(f"{x:g}" for x in found.place)
+    say(
+        f"{found.time} {found.variable} at {where} [{units}]: background "
+        f"{found.background:.6g}, analysis {found.analysis:.6g} by {found.method} "
+        f"({found.result})"
+    )
+    if found.replaced:
+        say(f"replaced: {found.replaced}")
+    say(
+        f"the method's own increment {found.increment:.6g}: {found.increment - found.rest:.6g} "
+        f"from {len(found.entered)} observations, {found.rest:.3g} from none"
+    )
+    table = Table("id", "stream", "platform", "value", "O-B", "weight", "contribution")
+    for one in entered[:SHOWN]:
+        numbers = (one.value, one.innovation, one.weight, one.contribution)
+        table.add_row(one.id, one.stream, one.platform, *(f"{x:.5g}" for x in numbers))
+    show(table)
+    for one in others[:SHOWN]:
+        say(f"{one.id} {one.stream} {one.platform} {one.code}: {one.rule}")
 
 
 def _entries(found) -> tuple[ExplainedObservation, ...]:

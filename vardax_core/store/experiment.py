@@ -191,6 +191,72 @@ def observation_layout(
     )
 
 
+def _innovations(observed: ObservedDescription, corrected: bool) -> Group:
+    units = observed.units
+    variance = {name: squared_unit(unit) for name, unit in units.items()}
+    of_records = (
+        observed.column("analysis_equivalent_variance", "analysis ensemble variance of", variance),
+        observed.column("applied_error", "error standard deviation in use of", units),
+        *(
+            (observed.column("bias_correction", "bias taken off the observed", units),)
+            if corrected
+            else ()
+        ),
+    )
+    return Group(
+        "innovations",
+        (
+            observed.column("background_departure", "observation minus background (O-B) of", units),
+            observed.column("analysis_departure", "observation minus analysis (O-A) of", units),
+            observed.column(
+                "background_equivalent_variance", "background ensemble variance of", variance
+            ),
+            *(of_records if observed.reported else ()),
+            observed.quality,
+        ),
+        observed.coords,
+    )
+
+
+def _statistic(
+    states: tuple[StateDescription, ...], suffix: str, description: str, method: str
+) -> tuple[Variable, ...]:
+    return tuple(
+        Variable(
+            f"{one.name}_{suffix}",
+            (TIME, *one.dims),
+            one.dtype,
+            {
+                **one.attrs,
+                "long_name": f"{description} of {one.attrs.get('long_name', one.name)}",
+                "cell_methods": f"realization: {method}",
+            },
+        )
+        for one in states
+    )
+
+
+def _smoothed(states: tuple[StateDescription, ...], lag: int) -> Group:
+    return Group(
+        "smoothed",
+        (
+            *_statistic(states, "mean", f"mean {lag} cycles before time, smoothed,", "mean"),
+            *_statistic(
+                states,
+                "spread",
+                f"spread {lag} cycles before time, smoothed,",
+                "standard_deviation",
+            ),
+        ),
+        states[0].coords,
+        {
+            "lag": lag,
+            "comment": f"at each time the analysis of {lag} cycles before it, given all "
+            "observations up to that time",
+        },
+    )
+
+
 def experiment_layout(
     *,
     states: tuple[StateDescription, ...],
@@ -218,30 +284,7 @@ def experiment_layout(
     Raises:
         StructureError: coordinates, dimensions or names contradict each other.
     """
-    units, coords = observed.units, states[0].coords
-    variance = {name: squared_unit(unit) for name, unit in units.items()}
-    of_records = (
-        observed.column("analysis_equivalent_variance", "analysis ensemble variance of", variance),
-        observed.column("applied_error", "error standard deviation in use of", units),
-        *(
-            (observed.column("bias_correction", "bias taken off the observed", units),)
-            if corrected
-            else ()
-        ),
-    )
-    innovations = Group(
-        "innovations",
-        (
-            observed.column("background_departure", "observation minus background (O-B) of", units),
-            observed.column("analysis_departure", "observation minus analysis (O-A) of", units),
-            observed.column(
-                "background_equivalent_variance", "background ensemble variance of", variance
-            ),
-            *(of_records if observed.reported else ()),
-            observed.quality,
-        ),
-        observed.coords,
-    )
+    coords = states[0].coords
     member = Coordinate(
         "member",
         ("member",),
@@ -252,40 +295,10 @@ def experiment_layout(
         Variable(one.name, (TIME, "member", *one.dims), one.dtype, one.attrs) for one in states
     )
 
-    def statistic(suffix: str, description: str, method: str) -> tuple[Variable, ...]:
-        return tuple(
-            Variable(
-                f"{one.name}_{suffix}",
-                (TIME, *one.dims),
-                one.dtype,
-                {
-                    **one.attrs,
-                    "long_name": f"{description} of {one.attrs.get('long_name', one.name)}",
-                    "cell_methods": f"realization: {method}",
-                },
-            )
-            for one in states
-        )
-
     analysis = (
         *ensembles,
-        *statistic("mean", "analysis mean", "mean"),
-        *statistic("spread", "analysis spread", "standard_deviation"),
-    )
-    smoothed = Group(
-        "smoothed",
-        (
-            *statistic("mean", f"mean {lag} cycles before time, smoothed,", "mean"),
-            *statistic(
-                "spread", f"spread {lag} cycles before time, smoothed,", "standard_deviation"
-            ),
-        ),
-        coords,
-        {
-            "lag": lag,
-            "comment": f"at each time the analysis of {lag} cycles before it, given all "
-            "observations up to that time",
-        },
+        *_statistic(states, "mean", "analysis mean", "mean"),
+        *_statistic(states, "spread", "analysis spread", "standard_deviation"),
     )
     scalars = Group(
         "diagnostics",
@@ -297,8 +310,8 @@ def experiment_layout(
         groups=(
             Group("background", ensembles, (member, *coords)),
             Group("analysis", analysis, (member, *coords)),
-            *((smoothed,) if lag else ()),
-            innovations,
+            *((_smoothed(states, lag),) if lag else ()),
+            _innovations(observed, corrected),
             scalars,
             Group("state"),
             Group("streams"),
