@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.passed import CycleInput, CycleOutput
+from vardax_core.experiments.held_out import compiled_once
 from vardax_core.methods.base import FALLBACK
 from vardax_core.models.climatology import Climatology
 from vardax_core.models.drifting import Drifting
@@ -128,7 +129,6 @@ def try_fallbacks(
         doubted = output.trust_score > guard.monitor.threshold.astype(dtype)
         return memory, (output.statistics["rmse"], doubted)
 
-    @eqx.filter_jit
     def run(program: CycleProgram, drawn: Array, drifts: Array, keys: Array) -> tuple:
         def one(better: Bool[Array, " fallback"], drawn: Array, drift: Float[Array, ""], k: Array):
             guarded = replace(program, guard=Guard(guard.monitor, guard.fallbacks, better))
@@ -147,7 +147,10 @@ def try_fallbacks(
         streams = jax.vmap(one, in_axes=(None, 0, 0, 0))
         return jax.lax.map(lambda better: streams(better, drawn, drifts, keys), who)
 
-    found = run(replace(program, smoother=None), drawn, drifts, jax.random.split(key, plan.streams))
+    compiled = eqx.filter_jit(run, **compiled_once(program.model))
+    found = compiled(
+        replace(program, smoother=None), drawn, drifts, jax.random.split(key, plan.streams)
+    )
     rmse, doubted = (np.asarray(series)[:, :, plan.settle :] for series in found)
     conditions = {PERFECT: ~np.asarray(imperfect), IMPERFECT: np.asarray(imperfect)}
     scores = {

@@ -20,7 +20,7 @@ def content_digest(store: ExperimentStore, *, exclude: Collection[str] = ()) -> 
     Stores of equal content have equal digests: snapshot identifiers, commit metadata, dates,
     compression and chunks do not enter, and every NaN counts as the same NaN.
 
-    Args:
+    Arguments:
         store: the store; its last published commit is read whole, block by block, and so are its
             observations.
         exclude: groups left out, for example `calibration`.

@@ -141,7 +141,7 @@ def observation_layout(
 ) -> Layout:
     """The layout of a store of observations.
 
-    Args:
+    Arguments:
         observed: what the observations are.
         states: the channels of a state, all on one grid.
         chunks: how arrays are cut into objects.
@@ -270,7 +270,7 @@ def experiment_layout(
 ) -> Layout:
     """The layout of a forecast-analysis experiment; its observations have a store of their own.
 
-    Args:
+    Arguments:
         states: name, coordinates, attributes and dtype of the channels of a state, all on one
             grid.
         observed: what the observations are.

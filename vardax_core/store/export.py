@@ -28,7 +28,7 @@ def export(
 
     Values go through dask chunk by chunk, so that a store may be larger than memory.
 
-    Args:
+    Arguments:
         store: the store.
         target: a directory (zarr) or file (NetCDF) that does not exist.
         format: `zarr` for a zarr v3 hierarchy, `netcdf` for one file with a group for each.

@@ -26,7 +26,7 @@ def lock_path(path: Path) -> Path:
 def writer_lock(path: Path, wait: float) -> Iterator[None]:
     """Hold the writer lock of the store at `path`; the system frees it when the process dies.
 
-    Args:
+    Arguments:
         path: the store.
         wait: seconds to wait for another writer to end.
 
@@ -64,7 +64,7 @@ def staging_path(path: Path) -> Path:
 def staging_lock(path: Path, *, alone: bool) -> Iterator[bool]:
     """Hold the staging lock of the store at `path`, which any number of processes share.
 
-    Args:
+    Arguments:
         path: the store.
         alone: whether to ask for it without others; nothing is waited for then.
 

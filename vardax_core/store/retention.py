@@ -47,7 +47,7 @@ def thin(store: ExperimentStore, before: np.datetime64, *, members: int) -> int:
     is done on a branch and published in one step; space is freed by `collect`, once the snapshots
     that name the whole ensembles have expired.
 
-    Args:
+    Arguments:
         store: the store.
         before: cycles of earlier times are thinned.
         members: how many stay, at least 1.
@@ -106,7 +106,7 @@ def collect(store: ExperimentStore, *, keep: timedelta, now: datetime | None = N
     The writer lock is held meanwhile, and nothing younger than `SAFE_AGE` is deleted, so that no
     writer on another machine loses what it has not committed yet.
 
-    Args:
+    Arguments:
         store: the store.
         keep: for how long snapshots stay readable by `as_of`.
         now: the present; for tests.

@@ -70,7 +70,7 @@ class ExperimentStore:
     ) -> "ExperimentStore":
         """Make a store; it appears at `path` whole or not at all.
 
-        Args:
+        Arguments:
             path: a directory that does not exist yet, or `s3://bucket/prefix`.
             layout: groups, variables and chunks.
             experiment: a record in JSON types with at least `name` and `digest` (that of the
@@ -91,7 +91,7 @@ class ExperimentStore:
     ) -> "ExperimentStore":
         """Open a store.
 
-        Args:
+        Arguments:
             path: its directory, or `s3://bucket/prefix`.
             expected_digest: digest of the configuration that the caller works with.
 
@@ -181,7 +181,7 @@ class ExperimentStore:
     def session(self, as_of: str | None = None) -> icechunk.Session:
         """A read-only icechunk session; `session.store` is a zarr store for any zarr reader.
 
-        Args:
+        Arguments:
             as_of: a snapshot identifier from `history`; None for the last published one.
 
         Raises:
@@ -223,7 +223,7 @@ class ExperimentStore:
     def dataset(self, group: str, *, as_of: str | None = None, chunks: Any = None) -> xr.Dataset:
         """One group with decoded times; values are read when they are used.
 
-        Args:
+        Arguments:
             group: its name.
             as_of: a snapshot identifier from `history`; None for the last published one.
             chunks: as in `xarray.open_zarr`; None for no dask, {} for the stored chunks.
@@ -280,7 +280,7 @@ class ExperimentStore:
     ) -> dict[str, np.ndarray]:
         """The arrays of a group without a time axis, read; empty where there is no such group.
 
-        Args:
+        Arguments:
             group: its name.
             without: arrays whose names begin so are left out.
             only: arrays whose names begin so are read.
@@ -358,7 +358,7 @@ class ExperimentStore:
     ) -> AbstractContextManager[Writer]:
         """The writer of the store, which holds its lock until the `with` block ends.
 
-        Args:
+        Arguments:
             wait: seconds to wait for another writer to end.
             before_publish: called when a commit is written but not yet visible.
 

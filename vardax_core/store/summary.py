@@ -69,7 +69,7 @@ class StoreSummary:
 def summarize(store: ExperimentStore, *, as_of: str | None = None) -> StoreSummary:
     """Describe a store; reads metadata and times only.
 
-    Args:
+    Arguments:
         store: what to describe; its observations are described with it.
         as_of: a snapshot identifier; None for what readers have now. The size on disk is always
             today's.

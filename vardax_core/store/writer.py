@@ -72,7 +72,7 @@ class Writer:
     ) -> Tip:
         """Add time steps to some groups and rewrite others whole, all in one commit.
 
-        Args:
+        Arguments:
             groups: for every group appended to, all its variables with the new time steps on the
                 leading axis.
             times: int64 minutes since `MINUTES_EPOCH`, for all groups or by group.
@@ -143,7 +143,7 @@ class Writer:
     ) -> Tip:
         """Write values at times that a work branch has already, all in one commit.
 
-        Args:
+        Arguments:
             pieces: consecutive times in minutes, at least one, and by group all its variables
                 at them.
             put: for some groups without a time axis, arrays to write beside those they have.
