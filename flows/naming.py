@@ -7,16 +7,13 @@ from typing import Any, TypeVar
 import numpy as np
 import prefect
 from prefect.client.orchestration import get_client
-from prefect.settings import (
-    PREFECT_API_URL,
-    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-    temporary_settings,
-)
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed
 
 from flows.events import wait_for_no_server
 from flows.lifeline import outlive_readers
 from flows.parameters import ExperimentParameters
+from flows.prefect_settings import setting
 from flows.progress import if_the_server_answers
 from vardax_core.words import counted
 
@@ -53,7 +50,7 @@ def _unwatched() -> Iterator[None]:
     if PREFECT_API_URL.value():
         yield
         return
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with setting("flows", "heartbeat_frequency", None):
         yield
 
 

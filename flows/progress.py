@@ -8,9 +8,9 @@ from uuid import UUID
 
 import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from flows.prefect_settings import setting
 from flows.terminal import progress as console
 
 RETRIES = 2
@@ -30,7 +30,7 @@ def if_the_server_answers(
 ) -> Iterator[None]:
     """Do without what is shown in the UI if the server is away: the work must not wait for it."""
     try:
-        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
+        with setting("client", "max_retries", RETRIES):
             yield
     except httpx.HTTPError as error:
         give_up()

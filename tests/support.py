@@ -41,11 +41,12 @@ def execute(command: list[str] | str, place: pathlib.Path, environment: dict[str
 @contextmanager
 def prefect_server() -> Iterator[None]:
     """A Prefect server for the flows of these tests, which wait for no heartbeat at their end."""
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
+
+    from flows.prefect_settings import setting
 
     with (
         prefect_test_harness(server_startup_timeout=300),
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+        setting("flows", "heartbeat_frequency", None),
     ):
         yield
