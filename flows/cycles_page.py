@@ -8,10 +8,10 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from flows.links import address_of
 from flows.progress import if_the_server_answers
-from vardax_core.calibration.plots.style import short
 from vardax_core.calibration.score_definitions import divide
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.store import ExperimentStore
+from vardax_core.words import short
 
 SHOWN = 12
 """Cycles in the table."""

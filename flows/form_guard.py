@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-from fastapi.responses import JSONResponse
 
 PERIODS = "x-periods"
 """In the schema of a form: first and last analysis time of every data set."""
@@ -133,6 +132,8 @@ class FormGuard:
             body += message.get("body", b"")
         said = await self._fault(scope, asked[1], asked[2], body)
         if said:
+            from fastapi.responses import JSONResponse  # half a second, for the server alone
+
             refused = JSONResponse({"detail": f"Error creating flow run: {said}"}, status_code=409)
             await refused(scope, receive, send)
             return

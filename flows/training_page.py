@@ -5,14 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from vardax_core.calibration.plots.style import (
-    OKABE_ITO,
-    dress,
-    legend,
-    new_figure,
-    png_bytes,
-    short,
-)
+from vardax_core.calibration.plots.style import OKABE_ITO, dress, legend, new_figure, png_bytes
+from vardax_core.words import short
 
 
 class Course:

@@ -1,6 +1,7 @@
 """Sentences for people: numbers with their nouns, the nearest known word, faults of input."""
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import SupportsFloat
@@ -79,3 +80,15 @@ def _choose(given: object, expected: str) -> str:
 def _short(given: object) -> str:
     text = repr(given)
     return text if len(text) <= LONGEST_INPUT else f"{text[:LONGEST_INPUT]}..."
+
+
+def short(value: float) -> str:
+    """A number in a picture or table: three decimals, or three digits if very large or small."""
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.3f}" if 0.1 <= abs(value) < 1000 else f"{value:.3g}"
+
+
+def unit_label(name: str, units: str) -> str:
+    """Axis label: the name, and the unit in brackets unless it is 1."""
+    return name if units in ("1", "") else f"{name} [{units}]"

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from vardax_core.analysis.branches import where_wanted
 from vardax_core.models.climatology import Climatology
@@ -64,7 +64,7 @@ def largest_spread(members: int) -> float:
     bound is the root of its quantile at 1 - `RARE`, and at least `LEAST_ALLOWED`.
     """
     freedom = max(members - 1, 1)
-    return max(LEAST_ALLOWED, math.sqrt(float(chi2.isf(RARE, freedom)) / freedom))
+    return max(LEAST_ALLOWED, math.sqrt(float(chdtri(freedom, RARE)) / freedom))
 
 
 class Climate(eqx.Module):

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 import xarray as xr
 
-from vardax_core.calibration.plots.style import short, unit_label
 from vardax_core.calibration.score_definitions import divide
 from vardax_core.calibration.scored_by import BY_TRUTH, BY_WITHHELD
 from vardax_core.calibration.scores import Scores, compute_scores
+from vardax_core.words import short, unit_label
 
 PARTS = 8
 """Equal parts of the period in the table over time."""

@@ -8,12 +8,11 @@ import numpy as np
 
 from vardax_core.calibration.gain import gain
 from vardax_core.calibration.headline import Headline, change
-from vardax_core.calibration.plots.style import short, unit_label
 from vardax_core.calibration.scored_by import scored_by
 from vardax_core.calibration.scores import Score, Scores
 from vardax_core.calibration.verdict import calibration_verdict
 from vardax_core.types import ResultCode
-from vardax_core.words import counted
+from vardax_core.words import counted, short, unit_label
 
 BY_AREA = "Every point of the grid counts by the area of its cell, in all scores."
 ALIKE = "All points of the grid count the same, in all scores."

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy import special
 
 from vardax_core.calibration.bootstrap import correlation_time
 
@@ -91,9 +91,9 @@ def difference(
     if n >= FEWEST and independent > 2:
         error = float(d.std(ddof=1)) / math.sqrt(independent)
         if error > 0:
-            reach = float(stats.t.ppf(0.5 + LEVEL / 2, independent - 1)) * error
+            reach = float(special.stdtrit(independent - 1, 0.5 + LEVEL / 2)) * error
             low, high = mean - reach, mean + reach
-            p = float(2 * stats.t.sf(abs(mean) / error, independent - 1))
+            p = float(2 * special.stdtr(independent - 1, -abs(mean) / error))
         elif mean == 0:
             low = high = 0.0
             p = 1.0
@@ -188,4 +188,4 @@ class MeanField:
         r = np.clip(r, 0.0, MOST_CORRELATED)
         independent = np.maximum(n * (1 - r) / (1 + r), 2.0)
         error = np.sqrt(variance * n / (n - 1) / independent)
-        return mean, stats.t.ppf(0.5 + LEVEL / 2, independent - 1) * error
+        return mean, special.stdtrit(independent - 1, 0.5 + LEVEL / 2) * error

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from scipy import stats
+from scipy import special
 
 from vardax_core.analysis.possible import AbstractRequirement, Possible, unusable
 from vardax_core.cycling.marks import (
@@ -49,7 +49,7 @@ squares of the increment over the background's spread; and what the marks were e
 def _quantiles(marks: int) -> Float[np.ndarray, " cycle"]:
     """Standard deviations that a mark may be off after so many cycles; none before `FEWEST`."""
     freedom = np.arange(MEMORY + 1) - 1
-    found = stats.t.isf(FALSE_ALARMS / marks / 2, np.maximum(freedom, 1))
+    found = -special.stdtrit(np.maximum(freedom, 1), FALSE_ALARMS / marks / 2)
     return np.where(np.arange(MEMORY + 1) < FEWEST, np.inf, found)
 
 
@@ -139,7 +139,7 @@ class IncrementGuard(eqx.Module):
         """The state before the first cycle."""
         shape = ensemble.shape[1:] if self.apart else (1, *ensemble.shape[1:])
         dtype, number = ensemble.dtype, len(self.causes(shape[0]))
-        share = 2 * stats.norm.sf(RARE)
+        share = 2 * special.ndtr(-RARE)
         rows = [0.0, 0.0, 0.0, share, share * GAUSSIAN_EXCESS]
         return IncrementState(
             count=jnp.zeros((), dtype),

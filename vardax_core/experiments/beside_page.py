@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vardax_core.calibration.page import table
+from vardax_core.calibration.page import short, table
 from vardax_core.calibration.paired import Difference
 from vardax_core.calibration.plots.beside import DifferenceMap, difference_figure
-from vardax_core.calibration.plots.style import save, short
+from vardax_core.calibration.plots.style import save
 from vardax_core.experiments.beside import Beside, Row
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.worth import Worth

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vardax_core.calibration.plots.style import short, unit_label
 from vardax_core.cycling.biases import BiasState
 from vardax_core.data.bias_units import bias_units
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import from_minutes
 from vardax_core.experiments.segments import BIAS, bias_of
 from vardax_core.store import ExperimentStore
+from vardax_core.words import short, unit_label
 
 LARGEST = 8
 """Biases that are listed beside those that had a step."""

@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.origin import Origin
 from vardax_core.calibration.detail import percent
-from vardax_core.calibration.plots.style import short, unit_label
 from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.data.channels import names_of, stacked
@@ -24,7 +23,7 @@ from vardax_core.experiments.observed_columns import (
 )
 from vardax_core.experiments.prepared import Prepared, experiment_key
 from vardax_core.store import ExperimentStore
-from vardax_core.words import counted
+from vardax_core.words import counted, short, unit_label
 
 BLOCK = 16
 """Analyses that are in memory together."""

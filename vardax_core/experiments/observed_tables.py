@@ -9,13 +9,13 @@ from jaxtyping import Bool, Float
 
 from vardax_core.calibration.bootstrap import SHORTEST_PERIOD, block_length, resample_counts
 from vardax_core.calibration.detail import percent
-from vardax_core.calibration.plots.style import short, unit_label
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.recipe_sections import MIXED
 from vardax_core.data.regions import parts_of, quadrants
 from vardax_core.experiments.bias_tables import bias_table
 from vardax_core.experiments.observed_columns import ObservedColumns, prediction, read_columns
 from vardax_core.store import ExperimentStore
+from vardax_core.words import short, unit_label
 
 Table = tuple[list[str], list[list[str]]]
 WORST = 8

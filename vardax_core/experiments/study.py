@@ -9,15 +9,15 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from vardax_core.calibration.page import table
+from vardax_core.calibration.page import short, table
 from vardax_core.calibration.plots.study import study_scores
-from vardax_core.calibration.plots.style import save, short, unit_label
+from vardax_core.calibration.plots.style import save
 from vardax_core.calibration.scores import compute_scores
 from vardax_core.experiments.comparison import IncomparableStoresError
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.stored_statistics import stored_statistics
 from vardax_core.files import write_atomically
-from vardax_core.words import counted
+from vardax_core.words import counted, unit_label
 
 SCORES = ("rmse", "crps_gaussian", "spread_over_rmse", "coverage_90")
 PAGE, PICTURE, NUMBERS = "report.md", "scores.png", "scores.json"

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from vardax_core.calibration.score_definitions import divide
 from vardax_core.calibration.verdict import FEWEST_CYCLES
@@ -109,7 +109,7 @@ class InnovationChi2(AbstractCheck):
         fewest = np.min(counts[counts > 0], initial=np.inf)
         by_chance = 0.0
         if np.isfinite(fewest):
-            by_chance = float(stats.chi2.isf(self.false_alarms, fewest) / fewest)
+            by_chance = float(special.chdtri(fewest, self.false_alarms) / fewest)
         most = max(self.hard_high, by_chance)
         limits = limits_around(found, hard_low=self.hard_low, hard_high=most)
         return Look(chi2[situation.recent], situation.judged_cycles, limits, NO_OBSERVATIONS)

@@ -13,10 +13,10 @@ from vardax_core.calibration.plots.style import (
     dress,
     legend,
     new_figure,
-    unit_label,
 )
 from vardax_core.notebook.innovations import observed_name
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
+from vardax_core.words import unit_label
 
 
 class PictureError(ValueError):

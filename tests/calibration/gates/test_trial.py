@@ -5,8 +5,9 @@ import math
 import pytest
 
 from vardax_core.calibration.gates.context import GateContext
-from vardax_core.calibration.gates.report import draw, write_gate_report
+from vardax_core.calibration.gates.report import write_gate_report
 from vardax_core.calibration.gates.trial import Interval, ScoreGate
+from vardax_core.calibration.plots.gates import draw
 
 NOTHING = GateContext(tables={})
 GOOD = {"20 stations": Interval(1.1, 0.9, 1.2), "00 to 12 UTC": Interval(0.95, math.nan, math.nan)}

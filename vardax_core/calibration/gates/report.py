@@ -9,17 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from matplotlib.figure import Figure
-
-from vardax_core.calibration.gates.base import GateResult, Picture
-from vardax_core.calibration.page import table
-from vardax_core.calibration.plots.gates import (
-    ecdf_difference,
-    normal_quantiles,
-    score_ranges,
-    two_distributions,
-)
-from vardax_core.calibration.plots.style import save, short
+from vardax_core.calibration.gates.base import GateResult
+from vardax_core.calibration.page import short, table
 from vardax_core.files import write_atomically
 
 REPORT = "report.json"
@@ -58,20 +49,6 @@ class GateReport:
     sha256: str
 
 
-def draw(picture: Picture) -> Figure:
-    """The figure of a gate."""
-    match picture.kind:
-        case "ecdf_difference":
-            return ecdf_difference(title=picture.title, **picture.data)
-        case "two_distributions":
-            return two_distributions(title=picture.title, **picture.data)
-        case "normal_quantiles":
-            return normal_quantiles(title=picture.title, **picture.data)
-        case "score_ranges":
-            return score_ranges(title=picture.title, **picture.data)
-    raise ValueError(f"draw: there is no picture of the kind {picture.kind!r}.")
-
-
 def as_json(result: GateResult) -> dict[str, Any]:
     """A result as JSON values, without its picture; what is not finite becomes null."""
     plain = {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
@@ -100,6 +77,10 @@ def write_gate_report(
         provenance: what the numbers come from, the sha256 of the weights among them.
         scores: of the pairs, by the names of the calibration report.
     """
+    # Matplotlib takes half a second to import, and whoever asks for a model reads reports.
+    from vardax_core.calibration.plots.gates import draw
+    from vardax_core.calibration.plots.style import save
+
     target = Path(folder)
     passed = bool(results) and all(result.passed for result in results)
     pictures = []

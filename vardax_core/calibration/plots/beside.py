@@ -16,9 +16,9 @@ from vardax_core.calibration.plots.style import (
     legend,
     new_figure,
     say_empty,
-    unit_label,
 )
 from vardax_core.state.grids import AbstractGrid
+from vardax_core.words import unit_label
 
 RUNNING = 20
 """Parts of the period over which a series is averaged to be drawn."""

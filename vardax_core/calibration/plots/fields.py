@@ -21,9 +21,9 @@ from vardax_core.calibration.plots.style import (
     label_time,
     legend,
     new_figure,
-    unit_label,
 )
 from vardax_core.state.grids import AbstractGrid
+from vardax_core.words import unit_label
 
 Z90 = 1.6448536269514722
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.special import ndtri
 
+from vardax_core.calibration.gates.base import Picture
 from vardax_core.calibration.plots.style import (
     ANALYSIS,
     BACKGROUND,
@@ -173,3 +174,17 @@ def score_ranges(
     axes.set_ylim(-0.7, len(parts) - 0.3)
     legend(axes, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
     return figure
+
+
+def draw(picture: Picture) -> Figure:
+    """The figure of a gate."""
+    match picture.kind:
+        case "ecdf_difference":
+            return ecdf_difference(title=picture.title, **picture.data)
+        case "two_distributions":
+            return two_distributions(title=picture.title, **picture.data)
+        case "normal_quantiles":
+            return normal_quantiles(title=picture.title, **picture.data)
+        case "score_ranges":
+            return score_ranges(title=picture.title, **picture.data)
+    raise ValueError(f"draw: there is no picture of the kind {picture.kind!r}.")

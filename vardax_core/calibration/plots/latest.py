@@ -23,9 +23,9 @@ from vardax_core.calibration.plots.style import (
     legend,
     new_figure,
     say_empty,
-    unit_label,
 )
 from vardax_core.state.grids import AbstractGrid
+from vardax_core.words import unit_label
 
 MARK = 14.0
 """Area of the mark of an observation, in square points."""

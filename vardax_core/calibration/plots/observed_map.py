@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vardax_core.calibration.plots.fields import height_of_maps, limits_of, map_axes, reach_of
-from vardax_core.calibration.plots.style import INK, dress, new_figure, say_empty, unit_label
+from vardax_core.calibration.plots.style import INK, dress, new_figure, say_empty
 from vardax_core.state.grids import AbstractGrid
+from vardax_core.words import unit_label
 
 MARK = 9.0
 """Area of the mark of an observation, in square points, where there are few."""

@@ -12,8 +12,8 @@ from vardax_core.calibration.plots.style import (
     method_colours,
     new_figure,
     say_empty,
-    unit_label,
 )
+from vardax_core.words import unit_label
 
 
 def study_scores(

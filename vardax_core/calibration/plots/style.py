@@ -86,18 +86,6 @@ def say_empty(axes: Axes, reason: str) -> None:
     axes.set_yticks([])
 
 
-def unit_label(name: str, units: str) -> str:
-    """Axis label: the name, and the unit in brackets unless it is 1."""
-    return name if units in ("1", "") else f"{name} [{units}]"
-
-
-def short(value: float) -> str:
-    """A number in a picture or table: three decimals, or three digits if very large or small."""
-    if not np.isfinite(value):
-        return "-"
-    return f"{value:.3f}" if 0.1 <= abs(value) < 1000 else f"{value:.3g}"
-
-
 def png_bytes(figure: Figure) -> bytes:
     """The figure as PNG without date or software version: equal figures give equal bytes."""
     buffer = io.BytesIO()

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vardax_core.calibration.plots.fields import map_axes
-from vardax_core.calibration.plots.style import INK, OKABE_ITO, dress, new_figure, unit_label
+from vardax_core.calibration.plots.style import INK, OKABE_ITO, dress, new_figure
 from vardax_core.state.grids import AbstractGrid
+from vardax_core.words import unit_label
 
 COLUMNS = 2
 WIDTH, LINE_HEIGHT, LOWEST, HIGHEST = 10.5, 2.1, 2.2, 5.0

@@ -16,14 +16,13 @@ from vardax_core.calibration.plots.style import (
     method_colours,
     new_figure,
     say_empty,
-    short,
-    unit_label,
 )
 from vardax_core.calibration.ranks import matched_rank_histogram
 from vardax_core.calibration.score_definitions import divide
 from vardax_core.calibration.scored_by import BY_TRUTH, ScoredBy
 from vardax_core.calibration.scores import Scores
 from vardax_core.calibration.statistics import COVERAGE_LEVELS
+from vardax_core.words import short, unit_label
 
 
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:

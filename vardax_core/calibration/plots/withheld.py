@@ -13,13 +13,13 @@ from vardax_core.calibration.plots.style import (
     method_colours,
     new_figure,
     say_empty,
-    unit_label,
 )
 from vardax_core.calibration.plots.verification import coverage_panels, dots, running_mean
 from vardax_core.calibration.score_definitions import divide
 from vardax_core.calibration.scored_by import BY_WITHHELD
 from vardax_core.calibration.scores import Scores
 from vardax_core.calibration.statistics import PIT_BIN
+from vardax_core.words import unit_label
 
 EMPTY = "no observation was withheld"
 
