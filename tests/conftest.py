@@ -44,6 +44,11 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
+if jax.__version__.startswith("0.10."):
+    from tests import contexts
+
+    contexts.share()
+
 _hook = install_import_hook("vardax_core", "beartype.beartype")
 
 import psutil
