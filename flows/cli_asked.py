@@ -105,14 +105,12 @@ class Asked:
         root: folder of all runs.
         root_option: that was given; None for the usual one.
         given: the shared options that the command takes.
-        verbose: whether the log of every run is shown.
     """
 
     dataset: str
     root: Path
     root_option: str | None
     given: Mapping[str, Any]
-    verbose: bool = False
 
     def parameters(self, **other: Any) -> "ExperimentParameters":
         """The checked parameters; what is wrong with them shows before Prefect starts.
@@ -137,23 +135,25 @@ def about_experiment(
     Arguments:
         names: of options; see `CYCLED`.
         verbose: whether it takes --verbose too.
+
+    Raises:
+        ValueError: no option has one of the names.
     """
+    kinds = {name: _SHARED[name] for name in sorted(names, key=list(_SHARED).index)}
+    kinds["root"] = (Root, None)
+    if verbose:
+        kinds["verbose"] = (Verbose, False)
 
     def given_to(command: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(command).parameters.values())[1:]
 
         @functools.wraps(command)
         def run(dataset: str, root: str | None, **options: Any) -> None:
-            shown = options.pop("verbose", False)
-            folder = prepare(root, shown)
-            given = {name: options.pop(name) for name in _SHARED if name in names}
+            folder = prepare(root, options.pop("verbose", False))
+            given = {name: options.pop(name) for name in names}
             with exit_codes():
-                command(Asked(dataset, folder, root, given, shown), **options)
+                command(Asked(dataset, folder, root, given), **options)
 
-        kinds: dict[str, tuple[Any, Any]] = {n: _SHARED[n] for n in _SHARED if n in names}
-        kinds["root"] = (Root, None)
-        if verbose:
-            kinds["verbose"] = (Verbose, False)
         word = inspect.Parameter.KEYWORD_ONLY
         added = [
             inspect.Parameter(name, word, default=default, annotation=kind)
