@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -34,6 +35,8 @@ def server_starting() -> Iterator[None]:
     try:
         yield
     except BaseException:
+        while beside.is_alive() and server.server_process is None:
+            time.sleep(0.01)  # it is about to be there, and would stay
         server.stop()
         raise
     beside.join()

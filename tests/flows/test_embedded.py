@@ -18,13 +18,15 @@ from prefect.server.api.server import SubprocessASGIServer
 server = SubprocessASGIServer()
 try:
     with server_starting():
+        if sys.argv[2] == "wrong":
+            raise ValueError("a method that is not there")
         process = None
         while process is None:
             process = server.server_process
-        if sys.argv[2] == "wrong":
-            raise ValueError("a method that is not there")
 except ValueError:
-    print("stopped", process.poll() is not None, server.running)
+    import psutil
+    left = psutil.Process().children(recursive=True)
+    print("stopped", not left, server.running)
     sys.exit()
 from prefect.client.orchestration import get_client
 with get_client(sync_client=True) as client:
