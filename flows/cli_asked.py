@@ -169,15 +169,6 @@ def about_experiment(
     return given_to
 
 
-def known(dataset: str) -> str:
-    """The name of a data set that is there, whose recipe has no fault."""
-    from vardax_core.data import load_recipe, named_by
-
-    name = named_by(dataset)
-    load_recipe(name)
-    return name
-
-
 def checked_parameters(
     dataset: str,
     root: Path,
@@ -195,9 +186,11 @@ def checked_parameters(
 ):
     """The checked parameters; what is wrong with them shows before Prefect starts."""
     from flows.parameters import ExperimentParameters
+    from vardax_core.data import load_recipe, named_by
     from vardax_core.paths import path_or_url
 
-    dataset = known(dataset)
+    dataset = named_by(dataset)
+    load_recipe(dataset)
     if source is not None:
         path_or_url(source, "--source")
     parameters = ExperimentParameters(

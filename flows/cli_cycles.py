@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from flows import answers
-from flows.cli_asked import CYCLED, NAMED, Asked, about_experiment, known
+from flows.cli_asked import CYCLED, NAMED, Asked, about_experiment
 from flows.cli_common import (
     Override,
     Until,
@@ -16,7 +16,6 @@ from flows.cli_common import (
     parts_of,
 )
 from flows.cli_tables import tell_comparison
-from flows.embedded import server_starting
 from flows.terminal import answer, console, reporting, say
 
 app = typer.Typer()
@@ -40,14 +39,13 @@ def run(
     that are named."""
     names = [] if methods is None else parts_of(methods, "--methods")
     method = asked.given["method"]
-    known(asked.dataset)
-    with server_starting():
-        parameters = asked.parameters(method=method or _foremost(names))
-        named = names if method is None else [*names, method]
-        chosen = tuple(asked.of_method(name).method for name in named)
-        target = checked_target(parameters, until)
-        reason = checked_reason(override)
-        from flows.run import run as run_flow
+    parameters = asked.parameters(method=method or _foremost(names))
+    named = names if method is None else [*names, method]
+    chosen = tuple(asked.of_method(name).method for name in named)
+    target = checked_target(parameters, until)
+    reason = checked_reason(override)
+    from flows.run import run as run_flow
+
     summary = called(run_flow, parameters, chosen or None, target, reason)
     tell_comparison(parameters, summary.comparison, summary.changed)
 

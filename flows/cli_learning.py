@@ -5,7 +5,6 @@ import typer
 from flows import answers
 from flows.cli_asked import Asked, about_experiment
 from flows.cli_common import Override, called, checked_reason
-from flows.embedded import server_starting
 from flows.terminal import answer, console, reporting, say
 
 app = typer.Typer()
@@ -22,8 +21,8 @@ def train(asked: Asked) -> None:
         say(f"{made.name}: this method learns nothing, there is nothing to train")
         answer(answers.Learned(experiment=made.name, needed=False, version=None))
         return
-    with server_starting():
-        from flows.train import train as train_flow
+    from flows.train import train as train_flow
+
     version = called(train_flow, parameters)
     console.print(f"trained {version}" if version else "up to date")
     answer(answers.Learned(experiment=made.name, needed=True, version=version))

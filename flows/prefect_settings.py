@@ -12,7 +12,7 @@ def setting(group: str, name: str, value: Any) -> Iterator[None]:
     """One setting of Prefect has another value inside.
 
     Prefect's own `temporary_settings` reads every variable and file again and checks all settings:
-    a quarter of a second and more of a processor, each time.
+    60 ms of a processor each time, and much more beside busy threads.
 
     Arguments:
         group, name: where it is among Prefect's settings, such as `client`, `max_retries`.

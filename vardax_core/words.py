@@ -68,16 +68,16 @@ def _said(fault: ErrorDetails) -> str:
         return said.removeprefix("Value error, ")
     if kind == "missing":
         return "is needed"
-    return f"{said[:1].lower()}{said[1:]}, got {_short(given)}"
+    return f"{said[:1].lower()}{said[1:]}, got {_cut(given)}"
 
 
 def _choose(given: object, expected: str) -> str:
     known = re.findall(r"'([^']*)'", expected)
     near = did_you_mean(str(given), known)
-    return f"unknown {_short(given)}{near} Choose one of {', '.join(known)}."
+    return f"unknown {_cut(given)}{near} Choose one of {', '.join(known)}."
 
 
-def _short(given: object) -> str:
+def _cut(given: object) -> str:
     text = repr(given)
     return text if len(text) <= LONGEST_INPUT else f"{text[:LONGEST_INPUT]}..."
 
