@@ -1,17 +1,20 @@
 """What a form is refused for that its schema cannot say: a period that is reversed or not the data
 set's, and cycles that a schedule makes already."""
 
+import copy
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
 PERIODS = "x-periods"
 """In the schema of a form: first and last analysis time of every data set."""
 SUBMITTED = re.compile(r"(.*)/deployments/([0-9a-f-]{36})/create_flow_run/?")
+LOOKED_AT = re.compile(r"(.*)/ui/schemas/validate/?")
+"""Asked by the form itself, which then shows what is wrong beside the field."""
 EXPERIMENT, PLAN, TARGET = "experiment", "plan", "target"
 ADVANCED = "advanced"
 """Where a form has the fields that few fill in."""
@@ -29,8 +32,25 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-def fault(parameters: Form, periods: Mapping[str, Sequence[str]], scheduled: Sequence[Form]) -> str:
-    """What is wrong with a form, in a sentence; empty for nothing.
+class Fault(NamedTuple):
+    """What is wrong with a form.
+
+    Attributes:
+        field: names that lead to it, from the outermost form on.
+        words: what was expected, what was got, and the repair.
+    """
+
+    field: tuple[str, ...]
+    words: str
+
+    def __str__(self) -> str:
+        return f"{'.'.join(name for name in self.field if name != ADVANCED)}: {self.words}"
+
+
+def fault(
+    parameters: Form, periods: Mapping[str, Sequence[str]], scheduled: Sequence[Form]
+) -> Fault | None:
+    """Find what is wrong with a form; None for nothing.
 
     Arguments:
         parameters: of the run that is asked for, every form of them by its name.
@@ -42,9 +62,10 @@ def fault(parameters: Form, periods: Mapping[str, Sequence[str]], scheduled: Seq
     for name, form in forms.items():
         first, last = _instant(form.get("since")), _instant(form.get("until"))
         if first and last and first > last:
-            return (
-                f"{name}.since: expected a time before {name}.until, got {_said(first)}, which is "
-                f"after {_said(last)}; exchange the two."
+            return Fault(
+                _field(parameters, name, "since"),
+                f"expected a time before {name}.until, got {_said(first)}, which is after "
+                f"{_said(last)}; exchange the two.",
             )
     dataset = str(experiment.get("dataset", ""))
     if dataset in periods:
@@ -55,29 +76,37 @@ def fault(parameters: Form, periods: Mapping[str, Sequence[str]], scheduled: Seq
             if last is None or begin is None or end is None:
                 continue
             if last < begin or (last > end and form.get("follow", "period") == "period"):
-                return (
-                    f"{name}.until: expected a time in the period of {dataset}, {_said(begin)} to "
-                    f"{_said(end)}, got {_said(last)}; choose one in it."
+                return Fault(
+                    _field(parameters, name, "until"),
+                    f"expected a time in the period of {dataset}, {_said(begin)} to {_said(end)}, "
+                    f"got {_said(last)}; choose one in it.",
                 )
     return _overlap(forms, experiment, scheduled)
 
 
-def _overlap(forms: Form, experiment: Form, scheduled: Sequence[Form]) -> str:
-    """Whether a backfill makes cycles that a schedule makes."""
+def _field(parameters: Form, form: str, name: str) -> tuple[str, ...]:
+    """Where a field stands in a form."""
+    apart = name in (parameters[form].get(ADVANCED) or {})
+    return (form, ADVANCED, name) if apart else (form, name)
+
+
+def _overlap(forms: Form, experiment: Form, scheduled: Sequence[Form]) -> Fault | None:
+    """Find whether a backfill makes cycles that a schedule makes."""
     plan = forms.get(PLAN, {})
     if "streams" not in plan or plan.get("dry_run"):
-        return ""
+        return None
     wanted = _store_of(experiment)
     for one in scheduled:
         own = one["parameters"]
         if TARGET in own and _store_of(_plain(own.get(EXPERIMENT, {}))) == wanted:
             name = "/".join(str(experiment.get(key)) for key in ("dataset", "method"))
-            return (
-                f"{PLAN}: expected an experiment that nothing else adds cycles to, got {name}, "
-                f"whose cycles the schedule of the deployment {one['name']} makes; pause that "
-                "schedule first, or leave them to it."
+            return Fault(
+                (PLAN,),
+                f"expected an experiment that nothing else adds cycles to, got {name}, whose "
+                f"cycles the schedule of the deployment {one['name']} makes; pause that schedule "
+                "first, or leave them to it.",
             )
-    return ""
+    return None
 
 
 def _store_of(experiment: Form) -> dict[str, Any]:
@@ -109,8 +138,29 @@ def _said(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
+def beside(found: dict[str, Any], wrong: Fault) -> dict[str, Any]:
+    """Add a fault to what Prefect says of a form, at its field.
+
+    Arguments:
+        found: `valid`, and `errors` that name a property each and hold those of its parts.
+    """
+    found = copy.deepcopy(found)
+    errors = found.setdefault("errors", [])
+    for name in wrong.field:
+        own = [e for e in errors if isinstance(e, dict) and e.get("property") == name]
+        if not own:
+            own = [{"property": name, "errors": []}]
+            errors.extend(own)
+        errors = own[0]["errors"]
+    errors.append(wrong.words[0].upper() + wrong.words[1:])
+    return found | {"valid": False}
+
+
 class FormGuard:
-    """Looks at every form that is submitted, before Prefect makes a run of it.
+    """Looks at every form that is looked at or submitted, beside Prefect.
+
+    A form asks before it is submitted what is wrong with it, and shows that beside the fields. What
+    is submitted by other ways is refused before Prefect makes a run of it.
 
     Attributes:
         app: Prefect's server.
@@ -120,9 +170,12 @@ class FormGuard:
         self.app = app
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Refuse a form, or hand the call on; all other calls are handed on as they are."""
-        asked = SUBMITTED.fullmatch(scope["path"]) if scope["type"] == "http" else None
-        if asked is None or scope["method"] != "POST":
+        """Answer for a form, or hand the call on; all other calls are handed on as they are."""
+        asked = None
+        if scope["type"] == "http" and scope["method"] == "POST":
+            path = scope["path"]
+            asked = SUBMITTED.fullmatch(path) or LOOKED_AT.fullmatch(path)
+        if asked is None:
             await self.app(scope, receive, send)
             return
         body = b""
@@ -130,12 +183,12 @@ class FormGuard:
         while message.get("more_body"):
             message = await receive()
             body += message.get("body", b"")
-        said = await self._fault(scope, asked[1], asked[2], body)
-        if said:
+        answer = await self._answer(scope, asked, body)
+        if answer is not None:
             from fastapi.responses import JSONResponse  # half a second, for the server alone
 
-            refused = JSONResponse({"detail": f"Error creating flow run: {said}"}, status_code=409)
-            await refused(scope, receive, send)
+            status, content = answer
+            await JSONResponse(content, status_code=status)(scope, receive, send)
             return
         given = iter([{"type": "http.request", "body": body, "more_body": False}])
 
@@ -144,29 +197,75 @@ class FormGuard:
 
         await self.app(scope, again, send)
 
-    async def _fault(self, scope: Message, above: str, deployment: str, body: bytes) -> str:
+    async def _answer(
+        self, scope: Message, asked: re.Match[str], body: bytes
+    ) -> tuple[int, dict[str, Any]] | None:
+        """Give status and content in place of Prefect's own; None where nothing is added to it."""
         headers = {
             name.decode(): value.decode()
             for name, value in scope["headers"]
             if name in (b"authorization", b"cookie")
         }
         server = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
-        client = httpx.AsyncClient(transport=server, base_url=f"http://server{above}")
+        client = httpx.AsyncClient(
+            transport=server, base_url=f"http://server{asked[1]}", headers=headers
+        )
         async with client:
             try:
-                given = json.loads(body or b"{}").get("parameters") or {}
-                found = await client.get(f"/deployments/{deployment}", headers=headers)
-                made = found.raise_for_status().json()
-                running = await client.post(
-                    "/deployments/filter", headers=headers, json={"limit": MOST}
-                )
-                every = running.raise_for_status().json()
+                given = json.loads(body or b"{}")
+                if asked.re is SUBMITTED:
+                    return await _refused(client, asked[2], given.get("parameters") or {})
+                return await _looked_at(client, given)
             except (ValueError, AttributeError, httpx.HTTPError):
-                return ""  # Prefect says what is wrong with it.
-        scheduled = [
-            one
-            for one in every
-            if not one["paused"] and any(own["active"] for own in one["schedules"])
-        ]
-        periods = (made["parameter_openapi_schema"] or {}).get(PERIODS, {})
-        return fault({**made["parameters"], **given}, periods, scheduled)
+                return None  # Prefect says what is wrong with it.
+
+
+async def _refused(
+    client: httpx.AsyncClient, deployment: str, parameters: Form
+) -> tuple[int, dict[str, Any]] | None:
+    """Find whether a form that is submitted is refused."""
+    made = (await client.get(f"/deployments/{deployment}")).raise_for_status().json()
+    every = await _deployments(client)
+    periods = (made["parameter_openapi_schema"] or {}).get(PERIODS, {})
+    wrong = fault({**made["parameters"], **parameters}, periods, _running(every))
+    return wrong and (409, {"detail": f"Error creating flow run: {wrong}"})
+
+
+async def _looked_at(client: httpx.AsyncClient, given: Form) -> tuple[int, dict[str, Any]] | None:
+    """Find what is wrong with a form of ours that is being filled in.
+
+    The browser sends a schema without what it does not draw, the limits of numbers among it, so
+    that the values are looked at by the schema of a deployment with the same form.
+    """
+    if EXPERIMENT not in (given["schema"].get("properties") or {}):
+        return None
+    every = await _deployments(client)
+    ours = [one["parameter_openapi_schema"] or {} for one in every]
+    periods: dict[str, Sequence[str]] = {}
+    for schema in ours:
+        periods |= schema.get(PERIODS, {})
+    alike = [schema for schema in ours if _names(schema) == _names(given["schema"])]
+    asked = {"schema": (alike or [given["schema"]])[0], "values": given["values"]}
+    said = (await client.post("/ui/schemas/validate", json=asked)).raise_for_status().json()
+    wrong = fault(given["values"], periods, _running(every))
+    return 200, said if wrong is None else beside(said, wrong)
+
+
+def _names(schema: Form) -> tuple[set[str], set[str]]:
+    """The names of a form's parts, by which it is known again."""
+    return set(schema.get("properties") or {}), set(schema.get("definitions") or {})
+
+
+async def _deployments(client: httpx.AsyncClient) -> list[dict[str, Any]]:
+    found = await client.post("/deployments/filter", json={"limit": MOST})
+    every: list[dict[str, Any]] = found.raise_for_status().json()
+    return every
+
+
+def _running(deployments: Sequence[Form]) -> list[Form]:
+    """Those whose schedules are on."""
+    return [
+        one
+        for one in deployments
+        if not one["paused"] and any(own["active"] for own in one["schedules"])
+    ]

@@ -3,13 +3,15 @@
 import httpx
 import pytest
 
-from flows.form_guard import PERIODS, fault
+from flows.form_guard import PERIODS, Fault, beside, fault
 from flows.forms import manual, periods, with_data_sets
 from flows.watch_parameters import PeriodParameters
 from tests.flows.test_server import server
 
 KNOWN = {"ring": ["2000-01-01T00:00", "2000-03-01T00:00"]}
 RING = {"dataset": "ring", "method": "etkf"}
+PLAN = {"type": "object", "properties": {"streams": {"type": "integer", "minimum": 1}}}
+FULL = {"type": "object", "properties": {"experiment": {}, "plan": PLAN}, PERIODS: KNOWN}
 SCHEDULED = [{"name": "hourly", "parameters": {"experiment": RING, "target": {}}}]
 
 
@@ -40,7 +42,7 @@ SCHEDULED = [{"name": "hourly", "parameters": {"experiment": RING, "target": {}}
     ],
 )
 def test_what_is_wrong_with_a_form_is_said(forms, said):
-    assert fault(forms, KNOWN, SCHEDULED) == said
+    assert str(fault(forms, KNOWN, SCHEDULED)) == said
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,26 @@ def test_what_is_wrong_with_a_form_is_said(forms, said):
     ],
 )
 def test_other_forms_are_taken(forms):
-    assert fault(forms, KNOWN, SCHEDULED) == ""
+    assert fault(forms, KNOWN, SCHEDULED) is None
+
+
+def test_a_fault_stands_beside_its_field():
+    forms = {"experiment": RING, "target": {"advanced": {"until": "1999-01-01"}}}
+    wrong = fault(forms, KNOWN, [])
+    assert wrong is not None
+    assert wrong.field == ("target", "advanced", "until")
+    known = {"property": "target", "errors": [{"property": "cycles", "errors": ["too few"]}]}
+    found = beside({"errors": [known], "valid": False}, wrong)
+    own = {"property": "until", "errors": ["E" + wrong.words[1:]]}
+    advanced = {"property": "advanced", "errors": [own]}
+    assert found == {
+        "errors": [{"property": "target", "errors": [*known["errors"], advanced]}],
+        "valid": False,
+    }
+    assert beside({"errors": [], "valid": True}, Fault(("plan",), "no.")) == {
+        "errors": [{"property": "plan", "errors": ["No."]}],
+        "valid": False,
+    }
 
 
 def test_a_form_knows_the_periods_of_its_data_sets():
@@ -92,7 +113,7 @@ def test_the_server_of_a_service_refuses_such_forms(tmp_path):
                 "flow_id": flow,
                 "parameters": parameters,
                 "schedules": schedules,
-                "parameter_openapi_schema": {"type": "object", "properties": {}, PERIODS: KNOWN},
+                "parameter_openapi_schema": FULL,
             }
             made[name] = post("deployments/", body).json()["id"]
 
@@ -100,6 +121,20 @@ def test_the_server_of_a_service_refuses_such_forms(tmp_path):
             given = {"parameters": {"plan": plan}}
             return post(f"deployments/{made['backfill']}/create_flow_run", given)
 
+        def looked_at(**plan: object) -> dict:
+            # As the browser sends it, without the limits of numbers and all that is ours.
+            schema = {"type": "object", "properties": {"experiment": {}, "plan": {}}}
+            values = {"experiment": RING, "plan": plan}
+            return post("ui/schemas/validate", {"schema": schema, "values": values}).json()
+
+        (at_plan,) = looked_at(until="1999-01-01")["errors"]
+        assert at_plan["property"] == "plan"
+        (at_field,) = at_plan["errors"]
+        assert at_field["property"] == "until"
+        assert at_field["errors"][0].startswith("Expected a time in the period of ring")
+        (limit,) = looked_at(streams=0, dry_run=True)["errors"]
+        assert limit["errors"][0]["errors"] == ["0 is less than the minimum of 1"]
+        assert looked_at(until="2000-02-01") == {"errors": [], "valid": True}
         refused = submit(until="1999-01-01")
         assert refused.status_code == 409
         assert refused.json()["detail"].startswith("Error creating flow run: plan.until: expected")
