@@ -21,6 +21,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ocean.eddies import climate
 
 from vardax_core.analysis.amortized.grid_transform import REACH, GridTransformStep
 from vardax_core.analysis.amortized.transform_network import TransformNetwork
@@ -29,65 +30,14 @@ from vardax_core.analysis.ensemble.inflation import RelaxationToPriorSpread
 from vardax_core.analysis.ensemble.letkf import LETKF
 from vardax_core.analysis.ensemble.localization import unplaced_network
 from vardax_core.calibration.statistics import fair_crps
-from vardax_core.models.base import AbstractForecastModel
-from vardax_core.models.quasi_geostrophic import QuasiGeostrophic
 from vardax_core.observations.placement import PlacedPoints, place, search_of, with_placement
 from vardax_core.state.grids import Plane
 from vardax_core.training.grid_cycles import GridTraining, settled, train_on_grid
 from vardax_core.training.observing import FixedNetwork
 from vardax_core.types import Observations
 
-SPACING = 1e6 / 64
 ERROR_SD, MOST, CHUNK, LEADS, EVERY = 0.2, 60, 25, 10, 40
-SHOT = {"deformation_radius": 20e3, "shear": 0.08, "friction": 1.5e-6, "step_size": 3600.0}
 TUNED = [(c, r) for c in (5.0, 6.0, 8.0) for r in (0.1, 0.2, 0.4)]
-
-
-class Streamfunction(AbstractForecastModel):
-    """The model with the streamfunction of both layers, over a scale of each, as its state."""
-
-    model: QuasiGeostrophic
-    scale: tuple[float, float] = eqx.field(static=True)
-
-    @property
-    def state_shape(self):
-        return self.model.state_shape
-
-    @property
-    def interval(self):
-        return self.model.interval
-
-    def step(self, state, time, *, key):
-        scale = jnp.asarray(self.scale, state.dtype)[:, None, None]
-        inverse = jnp.asarray(np.linalg.pinv(np.moveaxis(self.model._inversion(), (0, 1), (2, 3))))
-        psi = jnp.fft.rfft2(state * scale)
-        q = jnp.einsum("lkij,jlk->ilk", inverse.astype(psi.dtype), psi)
-        q = self.model.step(jnp.fft.irfft2(q, s=state.shape[-2:]), time, key=key)
-        return self.model.streamfunction(q) / scale
-
-
-def climate(size: int, draws: int, days: int, apart: int) -> tuple[Streamfunction, jax.Array]:
-    """The model, and states of it that are days apart."""
-    model = QuasiGeostrophic(size=size, length=size * SPACING, n_steps=24, **SHOT)
-    shear = SHOT["shear"] / SHOT["deformation_radius"]
-    start = 0.1 * shear * jax.random.normal(jax.random.key(1), model.state_shape, jnp.float32)
-    key, now = jax.random.key(0), jnp.zeros((), jnp.int32)
-
-    def run(state, count):
-        return jax.lax.fori_loop(0, count, lambda _, x: model.step(x, now, key=key), state)
-
-    @jax.jit
-    def states(state):
-        def body(state, _):
-            state = run(state, apart)
-            return state, model.streamfunction(state)
-
-        return jax.lax.scan(body, run(state, days), length=draws)[1]
-
-    found = states(start)
-    scale = jnp.std(found, axis=(0, 2, 3))
-    named = (float(scale[0]), float(scale[1]))
-    return Streamfunction(model, named), found / scale[None, :, None, None]
 
 
 def tracks(size: int, rng: np.random.Generator, anew: bool) -> np.ndarray:

@@ -190,7 +190,7 @@ def measure_case(setting: Setting, case: Case, step, options, *, key, tell) -> d
     out = cycled(setting, step, None, *size, key=run_key)
     row = scored(out)
     row["rmse_a"], row["half_interval"] = interval(stream_errors(out))
-    if case.letkf is None:
+    if case.letkf is None or options.alone:
         return row
     letkf, label = tuned_letkf(
         setting,
@@ -284,6 +284,7 @@ def main():
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--cycles", type=int, default=1500, help="scored, after the burn-in")
     parser.add_argument("--tuning-cycles", type=int, default=600)
+    parser.add_argument("--alone", action="store_true", help="no LETKF is tuned and cycled beside")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/rivals"))
     parser.add_argument("--weights", type=Path, help="folder for the trained weights")

@@ -30,6 +30,9 @@ THINNED = 0.3
 
 Placing = Callable[[int], Placement]
 """Gives where the records of a cycle are, all alike in shape, by its number."""
+Errors = Callable[[Placement, PRNGKeyArray], tuple[Float[Array, " obs"], Float[Array, " obs"]]]
+"""Draws the errors of the records of a cycle, which may go together as they like: the standard
+deviations that the analysis is told, and the errors."""
 
 
 class GridTraining(NamedTuple):
@@ -130,11 +133,13 @@ class GridCycles(AbstractPairs):
 
     Attributes:
         step: in training; its weights are not looked at.
-        model: of nature and forecast.
+        model: of the forecast.
         observing: which of the records there are in a cycle, and their errors.
-        climate: states of the model, far apart in time.
+        climate: states of the nature run, far apart in time.
         members: ensemble size.
         placing: where the records of each cycle are; None for records that stay.
+        nature: model of the truth; None for that of the forecast.
+        errors: draws the errors of records that are placed; None for independent Gaussian ones.
         key: folded with the step.
     """
 
@@ -144,6 +149,8 @@ class GridCycles(AbstractPairs):
     climate: Float[Array, "draw *state"]
     members: int = eqx.field(static=True)
     placing: Placing | None = eqx.field(static=True)
+    nature: AbstractForecastModel | None
+    errors: Errors | None = eqx.field(static=True)
     key: PRNGKeyArray
 
     def start(self, streams: int, *, key: PRNGKeyArray) -> GridStreams:
@@ -167,11 +174,12 @@ class GridCycles(AbstractPairs):
         streams = state.truth.shape[0]
         time = jnp.asarray(NOW, jnp.int32)
         step = self.step if placement is None else with_placement(self.step, placement)
+        nature = self.model if self.nature is None else self.nature
 
         def advance(one: tuple) -> tuple:
             truth, ensemble, k_truth, k_members = one
             forecast = self.model.forecast(ensemble, time, key=k_members)
-            return self.model.step(truth, time, key=k_truth), forecast
+            return nature.step(truth, time, key=k_truth), forecast
 
         keys = (jax.random.split(k, streams) for k in (k_truth, k_members))
         truth, background = jax.lax.map(advance, (state.truth, state.ensemble, *keys))
@@ -180,7 +188,7 @@ class GridCycles(AbstractPairs):
         lost = ~(jnp.mean((error / unit[None, :, None]) ** 2, axis=(1, 2)) < DIVERGED**2)
         anew = jax.vmap(self._around)(truth, jax.random.split(k_anew, streams))
         background = jnp.where(lost.reshape(-1, *(1,) * truth.ndim), anew, background)
-        observations = jax.vmap(lambda x, k: self._observe(step, x, k))(
+        observations = jax.vmap(lambda x, k: self._observe(step, placement, x, k))(
             truth, jax.random.split(k_observe, streams)
         )
         return GridAnalysed(truth, background, observations, placement, k_points)
@@ -202,7 +210,11 @@ class GridCycles(AbstractPairs):
         return truth[None] + apart[:-1] + apart[-1:]
 
     def _observe(
-        self, step: GridTransformStep, truth: Float[Array, "*state"], key: PRNGKeyArray
+        self,
+        step: GridTransformStep,
+        placement: Placement | None,
+        truth: Float[Array, "*state"],
+        key: PRNGKeyArray,
     ) -> Observations:
         k_network, k_error, k_thin, k_share, k_kept = jax.random.split(key, 5)
         size, dtype = step.operator.obs_size, truth.dtype
@@ -211,7 +223,11 @@ class GridCycles(AbstractPairs):
             jax.random.bernoulli(k_thin, THINNED), jax.random.uniform(k_share, (), dtype), 1.0
         )
         mask = mask & (jax.random.uniform(k_kept, (size,), dtype) < share)
-        values = step.operator(truth) + error_sd * jax.random.normal(k_error, (size,), dtype)
+        if self.errors is None or placement is None:
+            error = error_sd * jax.random.normal(k_error, (size,), dtype)
+        else:
+            error_sd, error = (x.astype(dtype) for x in self.errors(placement, k_error))
+        values = step.operator(truth) + error
         values = jnp.where(mask, values, jnp.zeros_like(values))
         time = jnp.asarray([NOW], jnp.int32)
         return Observations(values[None], mask[None], error_sd[None], time)
@@ -231,6 +247,8 @@ def train_on_grid(
     *,
     members: int,
     placing: Placing | None = None,
+    nature: AbstractForecastModel | None = None,
+    errors: Errors | None = None,
     key: PRNGKeyArray,
     progress: Callable[[int, float, float, float], None] = lambda *_: None,
 ) -> tuple[GridTransformStep, Float[Array, "chunk measure"]]:
@@ -242,12 +260,15 @@ def train_on_grid(
 
     Arguments:
         step: its weights are the starting point.
-        model: of nature and forecast.
+        model: of the forecast.
         observing: which records there are in each cycle.
-        climate: states of the model, two or more, far apart in time.
+        climate: states of the nature run, two or more, far apart in time.
         settings: length and width.
         members: ensemble size.
         placing: where the records are in each cycle; None for records that stay.
+        nature: model of the truth; None for that of the forecast.
+        errors: draws the errors of records that are placed; None for independent Gaussian ones of
+            the observing system.
         key: everything random follows from it.
         progress: called with steps done, loss, error and spread over error after every chunk.
 
@@ -259,7 +280,9 @@ def train_on_grid(
         NonFiniteLossError: if the gradients are not finite.
     """
     start_key, cycle_key = jax.random.split(key)
-    cycles = GridCycles(step, model, observing, climate, members, placing, cycle_key)
+    cycles = GridCycles(
+        step, model, observing, climate, members, placing, nature, errors, cycle_key
+    )
     rule = OptimizerSettings(
         steps=settings.steps,
         learning_rate=settings.learning_rate,
@@ -293,6 +316,8 @@ def settled(
     *,
     members: int,
     placing: Placing | None = None,
+    nature: AbstractForecastModel | None = None,
+    errors: Errors | None = None,
     key: PRNGKeyArray,
 ) -> GridTransformStep:
     """The step whose network knows the spread of backgrounds in its own cycle.
@@ -300,9 +325,10 @@ def settled(
     Arguments:
         cycles: of one stream, of which the second half counts; each but the first goes on with the
             spread that the one before had.
-        step, model, observing, climate, members, placing, key: see `train_on_grid`.
+        step, model, observing, climate, members, placing, nature, errors, key: see
+            `train_on_grid`.
     """
-    source = GridCycles(step, model, observing, climate, members, placing, key)
+    source = GridCycles(step, model, observing, climate, members, placing, nature, errors, key)
     start_key, _ = jax.random.split(key)
     state, rows = source.deal(source.start(1, key=start_key), 0, cycles)
 
