@@ -84,6 +84,7 @@ def test_a_calibrated_life_has_no_alarm():
 def test_a_spread_that_became_too_small_is_told_with_its_date():
     words = life_of(spread=0.7).words()
     assert words.startswith("spread too small (error against spread")
+    assert "by chance at most once in " in words
     began = np.datetime64(words.split("since ")[1][:16])
     assert abs(began - TIMES[FAULT]) <= np.timedelta64(20 * 6, "h")
 

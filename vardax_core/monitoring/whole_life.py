@@ -82,10 +82,11 @@ class WholeLife:
             np.datetime_as_string(self.cycles[n], unit="m") for n in (alarm.since, alarm.at)
         )
         odds = min(float(first.evidence.log10[-1]), 99.0)
+        against = f"{10**odds:.0f}" if odds < 6 else f"10^{odds:.0f}"
         rest = f", and {more} more of the kind" if more else ""
         return (
-            f"{first.wager.finding} ({first.of}) since {since}, found at {at}, evidence "
-            f"10^{odds:.1f}{rest}"
+            f"{first.wager.finding} ({first.of}) since {since}, found at {at}, by chance at most "
+            f"once in {against}{rest}"
         )
 
 
