@@ -257,8 +257,10 @@ def picture(path: Path, name: str, rows: dict, cases: dict[str, Case]) -> None:
     halves = [rows[label]["half_interval"] for label in labels]
     tuned = [rows[label].get("letkf", {}).get("rmse_a", np.nan) for label in labels]
     rivals = [cases[label].rival or np.nan for label in labels]
+    published = [cases[label].letkf or np.nan for label in labels]
     left.errorbar(values, places, xerr=halves, fmt="o", color=ANALYSIS, label="vardax, one network")
     left.plot(tuned, places, "s", color=BACKGROUND, label="LETKF, tuned for each")
+    left.plot(published, places, "s", color=BACKGROUND, mfc="none", label="LETKF, as published")
     left.plot(rivals, places, "x", color=INK, label="MNMEF, as published")
     left.set_yticks(places, labels)
     left.set_xlim(0)

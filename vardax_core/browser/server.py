@@ -7,7 +7,10 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 import panel as pn
+from bokeh.document import Document
+from bokeh.io import curdoc
 from bokeh.models import CustomJS
+from panel.io.location import Location
 
 from vardax_core.browser.catalogue import Catalogue
 from vardax_core.browser.page import LOOK_EVERY, Links, Page
@@ -33,9 +36,22 @@ class PortError(ValueError):
 
 
 class Sheet(pn.template.VanillaTemplate):
-    """Panel's plain page, without the letters that it fetches from elsewhere."""
+    """Panel's plain page, without the letters that it fetches from elsewhere.
+
+    The models of a page are gathered once, and not again with each of its parts.
+    """
 
     _resources: ClassVar[dict[str, Any]] = {}
+
+    def server_doc(
+        self,
+        doc: Document | None = None,
+        title: str | None = None,
+        location: bool | Location = True,
+    ) -> Document:
+        doc = curdoc() if doc is None else doc
+        with doc.models.freeze():
+            return super().server_doc(doc, title, location)
 
 
 def visitor(catalogue: Catalogue, start: View, links: Links) -> Callable[[], Any]:
