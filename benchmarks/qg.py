@@ -21,6 +21,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ocean.cycles import plane
 from ocean.eddies import climate
 
 from vardax_core.analysis.amortized.grid_transform import REACH, GridTransformStep
@@ -31,7 +32,6 @@ from vardax_core.analysis.ensemble.letkf import LETKF
 from vardax_core.analysis.ensemble.localization import unplaced_network
 from vardax_core.calibration.statistics import fair_crps
 from vardax_core.observations.placement import PlacedPoints, place, search_of, with_placement
-from vardax_core.state.grids import Plane
 from vardax_core.training.grid_cycles import GridTraining, settled, train_on_grid
 from vardax_core.training.observing import FixedNetwork
 from vardax_core.types import Observations
@@ -67,8 +67,7 @@ class World:
         days, apart = (1000, 20) if not options.quick else (40, 10)
         self.size, self.shape = size, (2, size, size)
         self.model, self.climate = climate(size, draws, days, apart)
-        side = np.arange(size) * 1.0
-        self.grid = Plane.from_axes(side, side, periods=(float(size), float(size)))
+        self.grid = plane(size)
         self.operator = PlacedPoints.nowhere(self.shape)
 
     def placement(self, day: int, seed: int, anew: bool, search):

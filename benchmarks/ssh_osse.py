@@ -12,14 +12,14 @@ intervals are of the mean over runs, 95 %.
 """
 
 import argparse
+import functools
 import json
 import sys
 from pathlib import Path
 
 import jax
 import numpy as np
-from ocean import learned
-from ocean.cycles import BANDS, LAGS, bands
+from ocean.cycles import BANDS, bands
 from ocean.eddies import HEIGHT, SPACING
 from ocean.experiment import FULL, QUICK, Experiment, kept, rms
 from ocean.interpolated import BEHIND
@@ -62,43 +62,26 @@ def maps_of(world: Experiment, out: Path | None, chosen: list[str] | None) -> di
             return [maps(run) for run in world.scored]
 
         add("4DVarNet", net)
-    if not wanted("LETKF", "LETKF smoother", *AMORTIZED):
-        return found
-    tuned, lag = world.tuned()
-    world.say(f"LETKF: {tuned}, smoother {LAGS[lag]} days behind")
-    cycled: dict[str, list] = {}
+    # What is kept in files is not tuned or trained for again.
+    tuned = functools.cache(world.tuned)
+    step = functools.cache(lambda: world.learned_filter(tuned()[0]))
 
-    def runs_of(name: str, step) -> list:
-        if name not in cycled:
-            cycled[name] = [world.cycled(run, step, tuned) for run in world.scored]
-        return cycled[name]
+    @functools.cache
+    def cycled(learned: bool) -> list:
+        given = step() if learned else None
+        return [world.cycled(run, given, tuned()[0]) for run in world.scored]
 
-    add("LETKF", lambda: [world.filter_maps(c) for c in runs_of("letkf", None)])
-    add("LETKF smoother", lambda: [world.smoother_maps(c, lag) for c in runs_of("letkf", None)])
-    if not wanted(*AMORTIZED):
-        return found
-    sizes = world.sizes
-    step = learned.learned_filter(
-        world.model,
-        world.ocean,
-        world.climate,
-        tuned,
-        sizes.members,
-        sizes.filter_plan,
-        sizes.settle,
-        say=world.say,
-    )
-    add("amortized", lambda: [world.filter_maps(c) for c in runs_of("amortized", step)])
-    if not wanted("amortized smoother"):
-        return found
-    practice = world.cycled(world.training, step, tuned)
-    smoother = learned.learned_smoother(
-        practice, world.training.truth, sizes.steps, sizes.batch, say=world.say
-    )
-    add(
-        "amortized smoother",
-        lambda: [world.learned_maps(smoother, c) for c in runs_of("amortized", step)],
-    )
+    def smoothed() -> list[Maps]:
+        smoother = world.learned_smoother(step(), tuned()[0])
+        return [world.learned_maps(smoother, found) for found in cycled(True)]
+
+    if wanted("LETKF", "LETKF smoother"):
+        add("LETKF", lambda: [world.filter_maps(c) for c in cycled(False)])
+        add("LETKF smoother", lambda: [world.smoother_maps(c, tuned()[1]) for c in cycled(False)])
+    if wanted(*AMORTIZED):
+        add("amortized", lambda: [world.filter_maps(c) for c in cycled(True)])
+    if wanted("amortized smoother"):
+        add("amortized smoother", smoothed)
     return found
 
 

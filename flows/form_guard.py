@@ -216,7 +216,7 @@ class FormGuard:
                 if asked.re is SUBMITTED:
                     return await _refused(client, asked[2], given.get("parameters") or {})
                 return await _looked_at(client, given)
-            except (ValueError, AttributeError, httpx.HTTPError):
+            except (ValueError, AttributeError, KeyError, TypeError, httpx.HTTPError):
                 return None  # Prefect says what is wrong with it.
 
 
@@ -245,6 +245,8 @@ async def _looked_at(client: httpx.AsyncClient, given: Form) -> tuple[int, dict[
     for schema in ours:
         periods |= schema.get(PERIODS, {})
     alike = [schema for schema in ours if _names(schema) == _names(given["schema"])]
+    # One that was made when there were other data sets offers others.
+    alike.sort(key=lambda schema: choices(schema) != choices(given["schema"]))
     asked = {"schema": (alike or [given["schema"]])[0], "values": given["values"]}
     said = (await client.post("/ui/schemas/validate", json=asked)).raise_for_status().json()
     wrong = fault(given["values"], periods, _running(every))
@@ -254,6 +256,16 @@ async def _looked_at(client: httpx.AsyncClient, given: Form) -> tuple[int, dict[
 def _names(schema: Form) -> tuple[set[str], set[str]]:
     """The names of a form's parts, by which it is known again."""
     return set(schema.get("properties") or {}), set(schema.get("definitions") or {})
+
+
+def choices(part: object) -> list[object]:
+    """All values that the fields of a form offer, in an order of their own."""
+    if isinstance(part, list):
+        return [choice for one in part for choice in choices(one)]
+    if not isinstance(part, dict):
+        return []
+    own = part.get("enum") or []
+    return [*own, *(choice for name in sorted(part) for choice in choices(part[name]))]
 
 
 async def _deployments(client: httpx.AsyncClient) -> list[dict[str, Any]]:

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from ocean.altimeters import Records
-from ocean.eddies import Streamfunction
+from ocean.eddies import SPACING, Streamfunction
 
 from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.ensemble.inflation import relaxing_factor
 from vardax_core.analysis.ensemble.letkf import LETKF
 from vardax_core.analysis.ensemble.localization import unplaced_network
 from vardax_core.calibration.statistics import fair_crps
@@ -140,11 +141,10 @@ def _days_on(model, step, smoother, rtps, waves, ensemble, past, given):
     return jax.lax.scan(day, (ensemble, past), given)
 
 
-def _relaxed(ensemble: Array, background: Array, weight: float) -> Array:
-    after, before = ensemble_spread(ensemble), ensemble_spread(background)
-    ratio = jnp.where(after > 0, before / jnp.where(after > 0, after, 1.0), 1.0)
+def _relaxed(ensemble: Array, background: Array, weight: Array) -> Array:
     mean = jnp.mean(ensemble, axis=0)[None]
-    return mean + (1 + weight * (ratio - 1)) * (ensemble - mean)
+    factor = relaxing_factor(ensemble_spread(background), ensemble_spread(ensemble), weight)
+    return mean + factor * (ensemble - mean)
 
 
 def cycled(
@@ -169,7 +169,7 @@ def cycled(
     size = truth.shape[-1]
     grid, key = plane(size), jax.random.key(seed)
     smoother = letkf(grid, tuned, 2 * (1 + LAGS[-1]))
-    waves = jnp.asarray(bands(size, 1e6 / 64), jnp.float32)
+    waves = jnp.asarray(bands(size, SPACING), jnp.float32)
     past = jnp.tile(ensemble, (1, LAGS[-1], 1, 1))
     rows = []
     for first in range(0, len(truth), CHUNK):

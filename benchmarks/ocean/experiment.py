@@ -14,6 +14,7 @@ from ocean.cycles import LAGS, Cycled, Tuned, cycled, plane
 from ocean.eddies import Streamfunction, climate, eddies
 from ocean.scores import Maps
 
+from vardax_core.analysis.amortized.grid_transform import GridTransformStep
 from vardax_core.analysis.local.covariance import Shape
 from vardax_core.training.covariance_fit import CovarianceFit
 from vardax_core.training.grid_cycles import GridTraining
@@ -151,7 +152,28 @@ class Experiment:
             lags.append(int(np.argmin(behind)))
             self.say(f"{tuned}: rmse {errors[-1]:.4f}, smoothers {np.round(behind, 4).tolist()}")
         best = int(np.argmin(errors))
+        self.say(f"LETKF: {candidates[best]}, smoother {LAGS[lags[best]]} days behind")
         return candidates[best], lags[best]
+
+    def learned_filter(self, tuned: Tuned) -> GridTransformStep:
+        """The amortized filter that begins at a tuned one."""
+        sizes = self.sizes
+        return learned.learned_filter(
+            self.model,
+            self.ocean,
+            self.climate,
+            tuned,
+            sizes.members,
+            sizes.filter_plan,
+            sizes.settle,
+            say=self.say,
+        )
+
+    def learned_smoother(self, step: GridTransformStep, tuned: Tuned) -> learned.Smoother:
+        """The smoother behind it, trained on a run of its own."""
+        run, sizes = self.training, self.sizes
+        found = self.cycled(run, step, tuned)
+        return learned.learned_smoother(found, run.truth, sizes.steps, sizes.batch, say=self.say)
 
     @functools.cached_property
     def covariance(self) -> CovarianceFit:

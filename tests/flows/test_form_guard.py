@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from flows.form_guard import PERIODS, Fault, beside, fault
+from flows.form_guard import PERIODS, Fault, beside, choices, fault
 from flows.forms import manual, periods, with_data_sets
 from flows.watch_parameters import PeriodParameters
 from tests.flows.test_server import server
@@ -80,6 +80,14 @@ def test_a_fault_stands_beside_its_field():
     }
 
 
+def test_a_form_is_known_by_what_it_offers():
+    offered = {"anyOf": [{"enum": ["a", "b"]}, {"type": "null"}]}
+    form = {"properties": {"x": offered}, "definitions": {"y": {"enum": [1], "minimum": 0}}}
+    drawn = {"definitions": {"y": {"enum": [1]}}, "properties": {"x": offered}}
+    assert choices(form) == choices(drawn) == [1, "a", "b"]
+    assert choices(form) != choices({"properties": {"x": {"enum": ["a"]}}})
+
+
 def test_a_form_knows_the_periods_of_its_data_sets():
     found = with_data_sets({"properties": {}}, ["lorenz96"], periods(["lorenz96", "nothing"]))
     assert found[PERIODS]["lorenz96"][0] == "2000-01-01T00:00"
@@ -134,6 +142,8 @@ def test_the_server_of_a_service_refuses_such_forms(tmp_path):
         assert at_field["errors"][0].startswith("Expected a time in the period of ring")
         (limit,) = looked_at(streams=0, dry_run=True)["errors"]
         assert limit["errors"][0]["errors"] == ["0 is less than the minimum of 1"]
+        unread = post("ui/schemas/validate", {"values": {}})
+        assert unread.status_code == 422
         assert looked_at(until="2000-02-01") == {"errors": [], "valid": True}
         refused = submit(until="1999-01-01")
         assert refused.status_code == 409

@@ -52,9 +52,23 @@ class RelaxationToPriorSpread(AbstractAnalysisStep):
         check_members("RelaxationToPriorSpread", background)
         analysis = self.step.analyse(background, observations, key=key)
         before, after = ensemble_spread(background), ensemble_spread(analysis.ensemble)
-        ratio = jnp.where(after > 0, before / jnp.where(after > 0, after, 1.0), 1.0)
-        factor = 1 + self.weight * (ratio - 1)
-        return scaled_about_mean(analysis, factor)
+        return scaled_about_mean(analysis, relaxing_factor(before, after, self.weight))
+
+
+def relaxing_factor(
+    before: Float[Array, "*state"],
+    after: Float[Array, "*state"],
+    weight: float | Float[Array, ""],
+) -> Float[Array, "*state"]:
+    """Factor on anomalies that widens a spread towards that of before: 1 + weight (sb - sa) / sa.
+
+    Arguments:
+        before, after: spread of the background and of the analysis; where the latter is zero the
+            factor is one.
+        weight: 0 for none, 1 for the full background spread.
+    """
+    ratio = jnp.where(after > 0, before / jnp.where(after > 0, after, 1.0), 1.0)
+    return 1 + weight * (ratio - 1)
 
 
 class RelaxationToPriorPerturbations(AbstractAnalysisStep):
