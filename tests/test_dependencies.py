@@ -5,9 +5,10 @@ import functools
 import re
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from importlib import metadata
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from tests.support import ROOT
 
@@ -71,7 +72,7 @@ def imported(*folders):
 
 @functools.cache
 def installed():
-    return packages_distributions()
+    return metadata.packages_distributions()
 
 
 def distributions(module):
@@ -124,3 +125,17 @@ def test_every_pin_is_of_one_list():
     pinned = {re.sub(r"[-_.]+", "-", name) for name in pins}
     asked = {re.sub(r"[-_.]+", "-", name) for name in declared("all", "docs", "test")}
     assert asked - pinned == set()
+
+
+def test_every_pin_runs_on_the_oldest_python_that_is_promised():
+    oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    pins = (ROOT / "constraints.txt").read_text().split()
+    pinned = {re.sub(r"[-_.]+", "-", line.split("==")[0].lower()) for line in pins}
+    newer = {
+        one.name: asked
+        for one in metadata.distributions()
+        if re.sub(r"[-_.]+", "-", one.name.lower()) in pinned
+        and (asked := one.metadata.get("Requires-Python"))
+        and not SpecifierSet(asked).contains(oldest)
+    }
+    assert not newer
