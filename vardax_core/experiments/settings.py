@@ -24,7 +24,7 @@ from vardax_core.experiments.problem import prior_of
 from vardax_core.methods.base import AbstractMethod, TrainingSettings
 from vardax_core.methods.registry import method_of, registered_methods
 
-TRAINING_REVISION = 10
+TRAINING_REVISION = 11
 """Part of the digest of trained weights; raised when a change of code changes what they mean."""
 
 DEFAULT_SEED = 1

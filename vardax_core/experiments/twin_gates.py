@@ -27,7 +27,7 @@ from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import Climatology
 from vardax_core.training.observing import FixedNetwork
 
-FORGIVEN = Tolerance(bias=0.1, spread=1.1)
+FORGIVEN = Tolerance(bias=0.1, spread=1.1, laid_out=True)
 """Faults of the analysis in a cycle that do not keep it from work."""
 
 MODEL_ERROR = 0.25
@@ -130,7 +130,8 @@ def judge_twin(experiment: Experiment, plan: HeldOutPlan | None = None) -> Judge
         pair_scores(held_out.pairs),
         {
             "pairs": f"{context.n} of {plan.streams} independent twins, {plan.gap} cycles apart",
-            "forgiven": f"bias {FORGIVEN.bias} sd, ratio of spreads {FORGIVEN.spread}",
+            "forgiven": f"bias {FORGIVEN.bias} sd, ratio of spreads {FORGIVEN.spread} beside draws "
+            "of the truth's distribution or members laid out about the exact mean",
             **record,
         },
     )

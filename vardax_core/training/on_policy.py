@@ -31,7 +31,8 @@ class OnPolicySettings(NamedTuple):
         steps: gradient steps; each is one cycle of every stream.
         streams: twin cycles run in parallel.
         members: ensemble sizes; the streams are divided evenly among them.
-        learning_rate: peak of the warm-up and cosine schedule.
+        learning_rate: peak of the warm-up and cosine schedule, of vectors.
+        matrix_rate: the same of matrices, see `OptimizerSettings`.
         spin_up: model steps from rest to the attractor.
         chunk: gradient steps between two calls of the progress callback.
         shock: probability, in each cycle of each stream, that its ensemble is thrown off, so
@@ -51,6 +52,7 @@ class OnPolicySettings(NamedTuple):
     streams: int = 32
     members: tuple[int, ...] = (24,)
     learning_rate: float = 3e-3
+    matrix_rate: float | None = 5e-3
     spin_up: int = 1000
     chunk: int = 100
     shock: float = 0.001
@@ -67,14 +69,18 @@ class OnPolicySettings(NamedTuple):
     @property
     def loop(self) -> LoopSettings:
         """The same in the words of the training loop."""
-        return LoopSettings(on_policy_rule(self.steps, self.learning_rate), chunk=self.chunk)
+        rule = on_policy_rule(self.steps, self.learning_rate, self.matrix_rate)
+        return LoopSettings(rule, chunk=self.chunk)
 
 
-def on_policy_rule(steps: int, learning_rate: float) -> OptimizerSettings:
+def on_policy_rule(
+    steps: int, learning_rate: float, matrix_rate: float | None = None
+) -> OptimizerSettings:
     """The update rule of trainings in a cycle, which a bad stream must not stop."""
     return OptimizerSettings(
         steps=steps,
         learning_rate=learning_rate,
+        matrix_rate=matrix_rate,
         warm_up=min(steps // WARM_UP + 1, steps - 1),
         clip=1.0,
         skip=MOST_SKIPPED,

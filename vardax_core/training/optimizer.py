@@ -1,6 +1,7 @@
 """How gradients become steps of the weights, for every training."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +18,15 @@ from jaxtyping import Array, Int
 class OptimizerSettings:
     """Adam with a learning rate that rises in a line from zero and falls to zero on a cosine.
 
+    Where there is a `matrix_rate`, matrices take orthogonal steps instead (Muon): of the momentum
+    of the gradients all singular values become one, so that directions which few samples ask for
+    are learned as fast as the others.
+
     Attributes:
         steps: gradient steps until the rate is zero.
-        learning_rate: highest rate.
+        learning_rate: highest rate, of vectors alone if matrices have one of their own.
+        matrix_rate: highest rate of matrices, the largest singular value of their steps times
+            sqrt(max(1, columns / rows)); None for Adam.
         warm_up: steps in which the rate rises; without any it starts at its highest.
         clip: largest norm of a gradient; None for any.
         weight_decay: decoupled decay of the weights.
@@ -28,10 +35,13 @@ class OptimizerSettings:
             for no average.
         skip: losses or gradients in a row that may be not finite, and are left out; one more
             ends the training.
+
+    Source: Jordan et al. (2024), Muon, and Bernstein and Newhouse (2024), arXiv:2409.20325
     """
 
     steps: int
     learning_rate: float
+    matrix_rate: float | None = None
     warm_up: int = 0
     clip: float | None = None
     weight_decay: float = 0.0
@@ -45,10 +55,11 @@ class OptimizerSettings:
                 f"OptimizerSettings: steps >= 1 and 0 <= warm_up < steps are needed, got "
                 f"{self.steps} and {self.warm_up}."
             )
-        if self.learning_rate < 0 or self.weight_decay < 0 or self.skip < 0:
+        if min(self.learning_rate, self.matrix_rate or 0.0, self.weight_decay, self.skip) < 0:
             raise ValueError(
-                f"OptimizerSettings: learning_rate, weight_decay and skip must not be negative, "
-                f"got {self.learning_rate}, {self.weight_decay} and {self.skip}."
+                f"OptimizerSettings: learning_rate, matrix_rate, weight_decay and skip must not be "
+                f"negative, got {self.learning_rate}, {self.matrix_rate}, {self.weight_decay} and "
+                f"{self.skip}."
             )
         if self.clip is not None and not self.clip > 0:
             raise ValueError(
@@ -68,21 +79,32 @@ class OptimizerSettings:
 
     def rate(self, count: Int[Array, ""]) -> Array:
         """The learning rate after `count` steps."""
+        return self._rate_below(self.learning_rate, count)
+
+    def _rate_below(self, highest: float, count: Int[Array, ""]) -> Array:
         with _optax_promotion():
             return optax.warmup_cosine_decay_schedule(
-                0.0, self.learning_rate, self.warm_up, self.steps, 0.0
+                0.0, highest, self.warm_up, self.steps, 0.0
             )(count)
 
     def transformation(self) -> optax.GradientTransformation:
         """The update rule."""
-        adam = optax.adamw(
-            self.rate,
-            weight_decay=self.weight_decay,
-            mask=None if self.decay_vectors else _matrices,
-        )
+        if self.matrix_rate is None:
+            rule = optax.adamw(
+                self.rate,
+                weight_decay=self.weight_decay,
+                mask=None if self.decay_vectors else _matrices,
+            )
+        else:
+            rule = optax.contrib.muon(
+                functools.partial(self._rate_below, self.matrix_rate),
+                adam_learning_rate=self.rate,
+                weight_decay=self.weight_decay,
+                adam_weight_decay=self.weight_decay if self.decay_vectors else 0.0,
+            )
         if self.clip is None:
-            return adam
-        return optax.chain(optax.clip_by_global_norm(self.clip), adam)
+            return rule
+        return optax.chain(optax.clip_by_global_norm(self.clip), rule)
 
     def start(self, weights: Any) -> optax.OptState:
         """The state of the rule before the first step."""

@@ -78,6 +78,26 @@ def test_a_tolerance_forgives_just_so_much():
         Tolerance(spread=0.8)
 
 
+def test_members_laid_out_about_the_exact_mean_are_as_right_as_draws():
+    """Their ranks are too seldom the outermost, by which the exact null of 400 pairs of 10 members
+    knows them; the one that takes them for right keeps its level, and still sees a fifth."""
+    rng = np.random.default_rng(2)
+    truth, draws = rng.normal(size=(400, 1, 500)), rng.normal(size=(400, 10, 500))
+    laid_out = draws - draws.mean(axis=1, keepdims=True)
+
+    def rejected(members, tolerance):
+        null = rank_null(400, 10, tolerance)
+        ranks = np.sum(members < truth, axis=1)
+        return np.mean(null.dispersion[null.scores[ranks].sum(axis=0)] <= 0.05)
+
+    either = Tolerance(laid_out=True)
+    assert not either.exact
+    assert rejected(laid_out, Tolerance()) > 0.05 + 5 * np.sqrt(0.05 * 0.95 / 500)
+    for right in (laid_out, draws):
+        assert rejected(right, either) <= 0.05 + 5 * np.sqrt(0.05 * 0.95 / 500)
+    assert min(rejected(0.8 * draws, either), rejected(1.2 * laid_out, either)) > 0.9
+
+
 def test_nothing_to_rank_is_refused():
     with pytest.raises(TooFewPairsError, match="0 pairs"):
         rank_null(0, 5)

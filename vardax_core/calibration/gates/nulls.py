@@ -38,10 +38,14 @@ class Tolerance:
     Attributes:
         bias: largest bias, in posterior standard deviations of the quantity that is ranked.
         spread: largest ratio of the spread of the truth to that of the draws, or its inverse.
+        laid_out: whether members count as right too whose mean and spread are exact. They are no
+            draws: the truth differs from their mean by 1 standard deviation, and from the mean of
+            draws by sqrt(1 + 1 / draws).
     """
 
     bias: float = 0.0
     spread: float = 1.0
+    laid_out: bool = False
 
     def __post_init__(self):
         if not (self.bias >= 0 and self.spread >= 1):
@@ -53,7 +57,11 @@ class Tolerance:
     @property
     def exact(self) -> bool:
         """Whether nothing is forgiven."""
-        return self.bias == 0 and self.spread == 1
+        return self.bias == 0 and self.spread == 1 and not self.laid_out
+
+    def narrowest(self, draws: int) -> float:
+        """The smallest ratio of the spread of the truth to that of so many draws."""
+        return math.sqrt(max(1 / self.spread**2 - (1 / draws if self.laid_out else 0.0), 0.0))
 
 
 EXACT = Tolerance()
@@ -85,7 +93,7 @@ def rank_null(n: int, draws: int, tolerance: Tolerance = EXACT) -> RankNull:
     scores = _dispersion_scores(draws)
     higher = _rank_probabilities(draws, tolerance.bias, 1.0)
     wider = _rank_probabilities(draws, 0.0, tolerance.spread)
-    narrower = _rank_probabilities(draws, 0.0, 1 / tolerance.spread)
+    narrower = _rank_probabilities(draws, 0.0, tolerance.narrowest(draws))
     return RankNull(
         location=_two_sided(n, np.arange(draws + 1), above=higher, below=higher[::-1]),
         scores=scores,
