@@ -228,7 +228,7 @@ def test_orthogonal_steps_move_all_directions_of_a_matrix_alike(key):
     }
     moved, _ = rule.update(gradient, rule.start(weights), weights)
     singular = jnp.linalg.svd(moved["matrix"], compute_uv=False)
-    assert np.all((0.065 < singular) & (singular < 0.125))
+    assert np.all((singular > 0.065) & (singular < 0.125))
     assert float(jnp.sum(moved["matrix"] * gradient["matrix"])) < 0
     steps = moved["vector"] / moved["vector"][1]
     np.testing.assert_allclose(steps, [-1.0, 1.0, -1.0], rtol=1e-4)

@@ -83,9 +83,9 @@ class OptimizerSettings:
 
     def _rate_below(self, highest: float, count: Int[Array, ""]) -> Array:
         with _optax_promotion():
-            return optax.warmup_cosine_decay_schedule(
-                0.0, highest, self.warm_up, self.steps, 0.0
-            )(count)
+            return optax.warmup_cosine_decay_schedule(0.0, highest, self.warm_up, self.steps, 0.0)(
+                count
+            )
 
     def transformation(self) -> optax.GradientTransformation:
         """The update rule."""
