@@ -6,6 +6,8 @@ import pytest
 from tests.browser import made
 from vardax_core.browser.catalogue import NothingToBrowseError, catalogue_of
 from vardax_core.browser.look import Look
+from vardax_core.browser.page import Links
+from vardax_core.browser.server import document_of, visitor
 from vardax_core.browser.stage import Stage
 from vardax_core.browser.view import View
 from vardax_core.store import thin
@@ -41,6 +43,12 @@ def symbols_of(drawn):
     """Values of the observations that a figure shows."""
     sources = [r.data_source.data for r in drawn.renderers if "platform" in r.data_source.data]
     return [value for data in sources for value in data["value"]]
+
+
+def test_a_page_with_its_coastlines_is_sent_in_few_pieces(catalogue):
+    """A piece for each of some 1500 lines, which took longer than all else of a first view."""
+    page = visitor(catalogue, View(dataset="made"), Links())
+    assert len(document_of(page).to_json().buffers) < 50
 
 
 def test_both_maps_show_the_store_on_shared_axes(stage):

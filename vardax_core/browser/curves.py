@@ -11,6 +11,7 @@ from bokeh.models import ColumnDataSource, HoverTool, LegendItem, Span
 from bokeh.plotting import figure
 from jaxtyping import Float
 
+from vardax_core.browser.earth import one_path
 from vardax_core.browser.look import CHOSEN, Look
 from vardax_core.browser.series import Series
 from vardax_core.browser.style import WIDE, columns_of, dress, key_above, toolbar, tooltips
@@ -126,9 +127,9 @@ class Profile:
             height=PROFILE_HEIGHT, sizing_mode="stretch_width", styles=WIDE, **toolbar()
         )
         dress(self.figure, look, x=x)
-        self._members = ColumnDataSource({"xs": [], "ys": []})
-        cloud = self.figure.multi_line(
-            "xs", "ys", source=self._members, line_color=look.lines[0], line_alpha=0.3
+        self._members = ColumnDataSource({"x": [], "y": []})
+        cloud = self.figure.line(
+            "x", "y", source=self._members, line_color=look.lines[0], line_alpha=0.3
         )
         self._cloud = LegendItem(label="members", renderers=[cloud])
         styles: dict[str, dict[str, Any]] = {
@@ -152,7 +153,8 @@ class Profile:
             title: what it is.
         """
         count = len(found.members)
-        self._members.data = {"xs": [found.positions] * count, "ys": list(found.members)}
+        x, y = one_path([found.positions] * count, found.members)
+        self._members.data = {"x": x, "y": y}
         named = {
             "background": ("background", found.background),
             "truth": ("truth", found.truth),

@@ -1,11 +1,15 @@
 """Lines of the earth on a map: coastlines, and a net of meridians and parallels."""
 
+from collections.abc import Iterable
+
 import numpy as np
+from jaxtyping import Float
 
 from vardax_core.browser.raster import Raster
 from vardax_core.calibration.plots.coast import coastlines
 
-Lines = tuple[list[np.ndarray], list[np.ndarray]]
+Path = tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]
+"""Lines one after another, NaN between them: a page is sent two arrays, and not two for each."""
 
 STEPS = (1.0, 2.0, 5.0, 10.0, 15.0, 30.0)
 """Degrees between the lines of a net."""
@@ -25,20 +29,19 @@ def seen(raster: Raster) -> tuple[float, float, float, float]:
     )
 
 
-def coast(raster: Raster) -> Lines:
+def coast(raster: Raster) -> Path:
     """The coastlines of a map, broken where they leave it; none of what is not on the earth."""
     if not raster.on_earth:
-        return [], []
+        return one_path((), ())
     if raster.projection is None:
-        xs, ys = coastlines(*raster.bounds)
-        return list(xs), list(ys)
+        return one_path(*coastlines(*raster.bounds))
     return _drawn(raster, *coastlines(*seen(raster)))
 
 
-def net(raster: Raster) -> Lines:
+def net(raster: Raster) -> Path:
     """Meridians and parallels of a map whose axes say no degrees; none of others."""
     if raster.projection is None:
-        return [], []
+        return one_path((), ())
     left, bottom, right, top = seen(raster)
     span = max(right - left, top - bottom)
     step = next((one for one in STEPS if span / one <= MOST_LINES), STEPS[-1])
@@ -48,10 +51,20 @@ def net(raster: Raster) -> Lines:
     along_y = np.clip(np.arange(bottom, top + FINE, FINE), -90, 90)
     lines = [(np.full_like(along_y, x), along_y) for x in east]
     lines += [(along_x, np.full_like(along_x, y)) for y in north]
-    return _drawn(raster, *zip(*lines, strict=True)) if lines else ([], [])
+    return _drawn(raster, *zip(*lines, strict=True)) if lines else one_path((), ())
 
 
-def _drawn(raster: Raster, longitudes: tuple, latitudes: tuple) -> Lines:
+def one_path(xs: Iterable[np.ndarray], ys: Iterable[np.ndarray]) -> Path:
+    """Lines as one path with gaps, in single precision."""
+    gap = np.full(1, np.nan)
+    x, y = (
+        np.concatenate([gap, *(part for line in lines for part in (line, gap))])[1:]
+        for lines in (xs, ys)
+    )
+    return x.astype("f4"), y.astype("f4")
+
+
+def _drawn(raster: Raster, longitudes: tuple, latitudes: tuple) -> Path:
     xs, ys = [], []
     for longitude, latitude in zip(longitudes, latitudes, strict=True):
         x, y = raster.drawn(longitude, latitude)
@@ -60,4 +73,4 @@ def _drawn(raster: Raster, longitudes: tuple, latitudes: tuple) -> Lines:
             far = np.flatnonzero(np.abs(np.diff(x)) > JUMP) + 1
             xs.append(np.insert(x, far, np.nan))
             ys.append(np.insert(y, far, np.nan))
-    return xs, ys
+    return one_path(xs, ys)

@@ -74,7 +74,7 @@ class Map:
         self.figure.add_layout(self.bar, "right")
         if raster.projection is not None:
             self._hide_around(raster, look)
-        self.figure.multi_line(*coast(raster), color=look.ink, line_width=1.0, line_alpha=0.8)
+        self.figure.line(*coast(raster), color=look.ink, line_width=1.0, line_alpha=0.8)
         self._observations = _Observations(self.figure, look)
         self._mark = ColumnDataSource({"x": [], "y": []})
         self.figure.scatter(
@@ -91,7 +91,7 @@ class Map:
         colour = (0xFF << 24) | ((paper & 0xFF) << 16) | (paper & 0xFF00) | (paper >> 16)
         blank = np.where(raster.nearest < 0, np.uint32(colour), np.uint32(0))
         self.figure.image_rgba([blank], x=left, y=bottom, dw=right - left, dh=top - bottom)
-        self.figure.multi_line(*net(raster), color=look.ink, line_width=0.6, line_alpha=0.35)
+        self.figure.line(*net(raster), color=look.ink, line_width=0.6, line_alpha=0.35)
 
     def show(self, shown: Shown, colours: tuple[float, float]) -> None:
         """Draw a field.

@@ -11,6 +11,7 @@ from bokeh.document import Document
 from bokeh.io import curdoc
 from bokeh.models import CustomJS
 from panel.io.location import Location
+from panel.io.state import set_curdoc
 
 from vardax_core.browser.catalogue import Catalogue
 from vardax_core.browser.page import LOOK_EVERY, Links, Page
@@ -85,6 +86,14 @@ def visitor(catalogue: Catalogue, start: View, links: Links) -> Callable[[], Any
     return page
 
 
+def document_of(page: Callable[[], Any]) -> Document:
+    """What a visitor is sent."""
+    document = Document()
+    with set_curdoc(document):
+        page().server_doc(document)
+    return document
+
+
 def serve(
     catalogue: Catalogue,
     start: View,
@@ -113,8 +122,9 @@ def serve(
             raise PortError(f"{port} of {host} answers already; choose another.")
     user, _, password = secret.partition(":")
     asked = {"basic_auth": {user: password}, "cookie_secret": token_urlsafe()} if secret else {}
+    page = visitor(catalogue, start, Links(service))
     server = pn.serve(
-        {"/": visitor(catalogue, start, Links(service))},
+        {"/": page},
         address=host,
         port=port,
         websocket_origin=[f"{name}:{port}" for name in {host, "127.0.0.1", "localhost"}],
@@ -125,5 +135,7 @@ def serve(
         **asked,
     )
     server.start()
+    # The first page takes twice as long as others: let it be nobody's.
+    server.io_loop.add_callback(document_of, page)
     ready()
     server.io_loop.start()
