@@ -2,7 +2,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run serve test test-slow test-ladder lint docs install clean
+OTHERS := 3.12 3.13
+PORTABLE := $(addprefix tests/,store flows data notebook methods models observations monitoring state)
+
+.PHONY: run serve test test-slow test-ladder test-others lint docs install clean
 
 run: $(VENV)/.run  ## install, then the main job: twin, training, assimilation, report
 	$(BIN)/vardax run lorenz96-sparse
@@ -18,6 +21,15 @@ test-slow: $(VENV)/.test  ## install, then real servers, kills, studies and whol
 
 test-ladder: $(VENV)/.test  ## install, then the laws of the whole method ladder
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m ladder
+
+test-others: $(addprefix test-python,$(OTHERS))  ## the same on other Pythons that are at hand, a third of the tests
+
+test-python%:
+	@export PYENV_VERSION=$$(pyenv latest $* 2>/dev/null); \
+	if ! python$* --version >/dev/null 2>&1; then echo "Python $* is not at hand: nothing is tested on it."; exit 0; fi; \
+	set -e; python$* -m venv .venv-$*; \
+	.venv-$*/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[all,test]'; \
+	JAX_PLATFORMS=cpu .venv-$*/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not ladder and not slow' $(PORTABLE)
 
 lint: $(VENV)/.test  ## formatting, lint and types
 	$(BIN)/ruff format --check .
@@ -42,5 +54,5 @@ $(VENV)/.test: pyproject.toml setup.py constraints.txt | $(VENV)/bin/python
 	touch $@ $(VENV)/.run
 
 clean:  ## remove what was built and the virtual environment; stores and reports stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
