@@ -19,10 +19,14 @@ from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.local_smoother import LocalSmoother
 from vardax_core.observations.operators import Identity
 from vardax_core.training.convergence import judged
+from vardax_core.training.kept_share import keep_best_share
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
 from vardax_core.training.smoothing import SmoothingSettings, train_smoother
 from vardax_core.training.spread_calibration import calibrate_spread
 from vardax_core.training.twin_cycles import TwinPlan, climate_range, twin_program
+
+QUICK = {"streams": 4, "cycles": 50, "spin_up": 50}
+"""Twins of a measurement that is only to run."""
 
 
 def untrained(setting: Setting, *, key) -> LocalTransformStep:
@@ -101,14 +105,30 @@ def trained(setting: Setting, minutes: float, steps: int, *, key, say: Callable)
     )
     verdict = judged(settings.looks, curve[:, 0].tolist())
     print(verdict.words, file=sys.stderr, flush=True)
+    step, share = with_kept_share(setting, step, bool(minutes), key=key)
     step, spread = calibrated(setting, step, bool(minutes), key=key)
     found = {
         "steps": settings.steps,
+        "kept_share": share,
         "training_minutes": (time.perf_counter() - start) / 60,
         "convergence": verdict.numbers(),
         "spread_calibration": spread.numbers(),
     }
     return step, found
+
+
+def with_kept_share(setting: Setting, step: LocalTransformStep, whole: bool, *, key):
+    """The step with what is worth keeping of its correction; all of it where it corrects nothing
+    but the background."""
+    if step.first_guess is None:
+        return step, 1.0
+    plan = plan_of(setting, streams=16, cycles=300) if whole else plan_of(setting, **QUICK)
+    near = jnp.full(setting.model.state_shape, setting.centre)
+    step, kept = keep_best_share(
+        step, setting.model, setting.observing, near, plan, key=jax.random.fold_in(key, 6)
+    )
+    print(kept.words, file=sys.stderr, flush=True)
+    return step, kept.share
 
 
 def calibrated(setting: Setting, step: LocalTransformStep, whole: bool, *, key):
@@ -117,7 +137,7 @@ def calibrated(setting: Setting, step: LocalTransformStep, whole: bool, *, key):
     streams, cycles, repeats = setting.calibration
     plan, trials = plan_of(setting, streams=streams, cycles=cycles), 8
     if not whole:
-        plan, trials, repeats = plan._replace(streams=4, cycles=50, spin_up=50), 2, 1
+        plan, trials, repeats = plan._replace(**QUICK), 2, 1
     step, spread = calibrate_spread(
         step,
         setting.model,
