@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vardax_core.training.observing import FixedNetwork, RandomNetwork
+from vardax_core.training.observing import (
+    FixedNetwork,
+    GaussianErrors,
+    LaplaceErrors,
+    RandomNetwork,
+)
 
 N, DRAWS = 40, 2000
 ERRORS = (0.25, 4.0)
@@ -71,3 +76,15 @@ def test_impossible_ranges_are_refused(wrong):
         RandomNetwork(**{"error_variance": ERRORS, **wrong})
     with pytest.raises(ValueError, match="FixedNetwork: error_sd must be > 0"):
         FixedNetwork(0.0)
+
+
+@pytest.mark.parametrize(("errors", "kurtosis"), [(GaussianErrors(), 3), (LaplaceErrors(), 6)])
+def test_errors_have_the_spread_that_is_said_and_their_own_tails(errors, kurtosis, key):
+    """Of 4e5 draws the standard errors are 1/630 (mean), 1/400 (sd of Laplace's) and .1 (kurtosis:
+    Laplace's eighth moment is 8!/16 in units of its variance)."""
+    system = FixedNetwork(1.5, errors=errors)
+    _, error_sd = system.draw(400_000, jnp.dtype(float), key=key)
+    drawn = np.asarray(system.errors.draw(error_sd, key=key)) / 1.5
+    assert abs(drawn.mean()) < 5 / 630
+    assert drawn.std() == pytest.approx(1, abs=5 / 400)
+    assert np.mean(drawn**4) == pytest.approx(kurtosis, abs=0.5)

@@ -117,7 +117,8 @@ class Windows(eqx.Module):
         truth = jax.lax.dynamic_slice_in_dim(run, first, self.window)
         obs = self.stations.shape[0]
         used, error_sd = self.observing.draw(obs, truth.dtype, key=k_network)
-        noise = error_sd[None] * jax.random.normal(k_noise, (self.window, obs), truth.dtype)
+        sds = jnp.broadcast_to(error_sd, (self.window, obs))
+        noise = self.observing.errors.draw(sds, key=k_noise)
         now = jnp.arange(self.window) == self.window - 1
         known = used[None] & (now | ~jax.random.bernoulli(k_short, SHORT))[:, None]
         nothing = jnp.zeros((self.window, points), truth.dtype)

@@ -224,7 +224,7 @@ class GridCycles(AbstractPairs):
         )
         mask = mask & (jax.random.uniform(k_kept, (size,), dtype) < share)
         if self.errors is None or placement is None:
-            error = error_sd * jax.random.normal(k_error, (size,), dtype)
+            error = self.observing.errors.draw(error_sd, key=k_error)
         else:
             error_sd, error = (x.astype(dtype) for x in self.errors(placement, k_error))
         values = step.operator(truth) + error

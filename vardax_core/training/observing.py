@@ -10,8 +10,36 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 
+class AbstractErrors(eqx.Module):
+    """A distribution of independent observation errors."""
+
+    @abstractmethod
+    def draw(self, error_sd: Float[Array, "*obs"], *, key: PRNGKeyArray) -> Float[Array, "*obs"]:
+        """Errors without a mean and with these standard deviations, unit of the values."""
+
+
+class GaussianErrors(AbstractErrors):
+    """Normal errors."""
+
+    def draw(self, error_sd: Float[Array, "*obs"], *, key: PRNGKeyArray) -> Float[Array, "*obs"]:
+        return error_sd * jax.random.normal(key, error_sd.shape, error_sd.dtype)
+
+
+class LaplaceErrors(AbstractErrors):
+    """Errors whose density falls exponentially: small ones and outliers are frequent."""
+
+    def draw(self, error_sd: Float[Array, "*obs"], *, key: PRNGKeyArray) -> Float[Array, "*obs"]:
+        return 0.5**0.5 * error_sd * jax.random.laplace(key, error_sd.shape, error_sd.dtype)
+
+
 class AbstractObservingSystem(eqx.Module):
-    """A distribution of observing networks and of their errors."""
+    """A distribution of observing networks and of their errors.
+
+    Attributes:
+        errors: of the observations, given their standard deviations.
+    """
+
+    errors: eqx.AbstractVar[AbstractErrors]
 
     @abstractmethod
     def draw(
@@ -31,10 +59,12 @@ class FixedNetwork(AbstractObservingSystem):
     Attributes:
         error_sd: observation error standard deviation, unit of the values.
         every: one of so many points is observed, beginning with the first.
+        errors: see `AbstractObservingSystem`.
     """
 
     error_sd: float = eqx.field(static=True)
     every: int = eqx.field(static=True, default=1)
+    errors: AbstractErrors = GaussianErrors()
 
     def __check_init__(self):
         if not self.error_sd > 0 or self.every < 1:
@@ -65,12 +95,14 @@ class RandomNetwork(AbstractObservingSystem):
         observed: smallest and largest share of observed points.
         outage: probability of a cycle without observations.
         gap: scale of the clusters in points.
+        errors: see `AbstractObservingSystem`.
     """
 
     error_variance: tuple[float, float] = eqx.field(static=True)
     observed: tuple[float, float] = eqx.field(static=True, default=(0.2, 1.0))
     outage: float = eqx.field(static=True, default=0.02)
     gap: float = eqx.field(static=True, default=2.0)
+    errors: AbstractErrors = GaussianErrors()
 
     def __check_init__(self):
         low, high = self.observed

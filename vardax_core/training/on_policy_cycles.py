@@ -159,8 +159,7 @@ class OnPolicyCycles(AbstractPairs):
         k_network, k_error = jax.random.split(key)
         size, dtype = self.step.operator.obs_size, truth.dtype
         mask, error_sd = observing.draw(size, dtype, key=k_network)
-        error = error_sd * jax.random.normal(k_error, (size,), dtype)
-        values = self.step.operator(truth) + error
+        values = self.step.operator(truth) + observing.errors.draw(error_sd, key=k_error)
         values = jnp.where(mask, values, jnp.zeros_like(values))
         history = self.step.history
         seen = None if history is None else history.standardised(past)

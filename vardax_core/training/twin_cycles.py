@@ -182,7 +182,7 @@ def cycle_twin(
         k_truth, k_network, k_error = jax.random.split(jax.random.fold_in(k_nature, number), 3)
         truth = _advance(nature, truth, state.time, program.forecast_steps, k_truth)
         mask, sd = observing.draw(n_obs, truth.dtype, key=k_network)
-        error = sd * jax.random.normal(k_error, (n_obs,), truth.dtype)
+        error = observing.errors.draw(sd, key=k_error)
         values = jnp.where(mask, program.step.operator(truth) + error, 0.0)
         now = state.time[None] + program.interval
         window = Observations(values[None], mask[None], sd[None], now)
