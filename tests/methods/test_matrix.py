@@ -25,7 +25,7 @@ DATASETS = (
     "qg",
     "era5-t2m-uk",
 )
-CYCLES = 12
+CYCLES, STEPS = 12, 20
 PAGE = ROOT / "docs" / "methods.md"
 FITS = "runs"
 
@@ -116,7 +116,7 @@ def test_what_fits_runs_to_its_report(vardax, dataset, tmp_path):
 def test_what_learns_is_trained_gated_and_run(vardax, dataset):
     recipe = load_recipe(dataset)
     for method in set(available_methods(recipe)) - set(unlearned(recipe)):
-        command = ("run", dataset, "-m", method, "--methods", method, "--steps", 20)
+        command = ("run", dataset, "-m", method, "--methods", method, "--steps", STEPS)
         result = vardax(*command, "--members", 8, "--override", "a matrix of short runs")
         assert result.exit_code == 0, result.output
 

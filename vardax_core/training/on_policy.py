@@ -1,5 +1,6 @@
 """Training an ensemble analysis on the states that its own cycles visit."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,6 +21,8 @@ from vardax_core.training.twin_cycles import CLIMATE_BOUND
 
 WARM_UP = 20
 """The rate rises over this fraction of a training."""
+MATRIX_RATE, SHORT = 5e-3, 0.3
+"""Highest rate of matrices in long trainings, and that times the root of the steps in others."""
 MOST_SKIPPED = 1000
 """Gradients in a row that are not finite, after which a training on policy is given up."""
 
@@ -32,7 +35,9 @@ class OnPolicySettings(NamedTuple):
         streams: twin cycles run in parallel.
         members: ensemble sizes; the streams are divided evenly among them.
         learning_rate: peak of the warm-up and cosine schedule, of vectors.
-        matrix_rate: the same of matrices, see `OptimizerSettings`.
+        matrix_rate: the same of matrices, see `OptimizerSettings`; by default `MATRIX_RATE`, or
+            `SHORT` over the root of the steps where that is more: a short training would not get
+            anywhere.
         spin_up: model steps from rest to the attractor.
         chunk: gradient steps between two calls of the progress callback.
         shock: probability, in each cycle of each stream, that its ensemble is thrown off, so
@@ -52,7 +57,7 @@ class OnPolicySettings(NamedTuple):
     streams: int = 32
     members: tuple[int, ...] = (24,)
     learning_rate: float = 3e-3
-    matrix_rate: float | None = 5e-3
+    matrix_rate: float | None = None
     spin_up: int = 1000
     chunk: int = 100
     shock: float = 0.001
@@ -69,7 +74,10 @@ class OnPolicySettings(NamedTuple):
     @property
     def loop(self) -> LoopSettings:
         """The same in the words of the training loop."""
-        rule = on_policy_rule(self.steps, self.learning_rate, self.matrix_rate)
+        matrix_rate = self.matrix_rate
+        if matrix_rate is None:
+            matrix_rate = max(MATRIX_RATE, SHORT / math.sqrt(self.steps))
+        rule = on_policy_rule(self.steps, self.learning_rate, matrix_rate)
         return LoopSettings(rule, chunk=self.chunk)
 
 
