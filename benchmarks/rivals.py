@@ -93,7 +93,7 @@ FAMILIES = {
             systems=(QUARTER, PRECISE) * 3 + (SCATTERED,) * 2,
             counts=True,
             calibration=(16, 600, 2),
-            measured=(10, 40),
+            measured=(5, 10, 40),
         ),
         {
             "sd 1, N = 5": Case(
