@@ -111,9 +111,9 @@ def test_streams_are_trusted_by_the_error_of_the_observations():
 
 @pytest.mark.slow
 def test_training_lowers_the_score(key):
-    """Beside a training whose rate is next to nothing, over the same streams of random numbers."""
+    """Beside a training whose rates are next to nothing, over the same random numbers."""
     settings = SETTINGS._replace(steps=200, streams=8, chunk=50)
-    idle = settings._replace(learning_rate=1e-12)
+    idle = settings._replace(learning_rate=1e-12, matrix_rate=1e-12)
     curves = [
         train_on_policy(untrained(None), MODEL, NETWORK, s, key=key)[1] for s in (settings, idle)
     ]
@@ -134,7 +134,7 @@ def test_a_stream_that_is_not_finite_starts_anew(key):
 @pytest.mark.parametrize("score", [CRPS(1.0), LocalEnergyScore(1.0)], ids=["crps", "energy"])
 def test_other_scores_train_as_well(score, key):
     settings = SETTINGS._replace(steps=200, streams=8, chunk=50, score=score)
-    idle = settings._replace(learning_rate=1e-12)
+    idle = settings._replace(learning_rate=1e-12, matrix_rate=1e-12)
     curves = [
         train_on_policy(untrained(None), MODEL, NETWORK, s, key=key)[1] for s in (settings, idle)
     ]

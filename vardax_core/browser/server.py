@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from secrets import token_urlsafe
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -134,8 +135,10 @@ def serve(
         verbose=False,
         **asked,
     )
+    # The first page takes twice as long as others: let it be nobody's. What is wrong with it is
+    # told to whoever comes.
+    with suppress(Exception):
+        document_of(page)
     server.start()
-    # The first page takes twice as long as others: let it be nobody's.
-    server.io_loop.add_callback(document_of, page)
     ready()
     server.io_loop.start()
