@@ -33,13 +33,12 @@ class LaplaceErrors(AbstractErrors):
 
 
 class AbstractObservingSystem(eqx.Module):
-    """A distribution of observing networks and of their errors.
+    """A distribution of observing networks and of their errors."""
 
-    Attributes:
-        errors: of the observations, given their standard deviations.
-    """
-
-    errors: eqx.AbstractVar[AbstractErrors]
+    @property
+    @abstractmethod
+    def errors(self) -> AbstractErrors:
+        """Of the observations, given their standard deviations."""
 
     @abstractmethod
     def draw(
