@@ -20,7 +20,7 @@ class OptimizerSettings:
 
     Where there is a `matrix_rate`, matrices take orthogonal steps instead (Muon): of the momentum
     of the gradients all singular values become one, so that directions which few samples ask for
-    are learned as fast as the others.
+    are learned as fast as the others. Vectors then follow Adam with Nesterov's momentum.
 
     Attributes:
         steps: gradient steps until the rate is zero.
