@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from vardax_core.words import counted, faults_of
+from vardax_core.words import LONGEST_CAUSE, counted, faults_of, in_a_line
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,12 @@ def test_a_noun_agrees_with_its_number(number, said):
 
 def test_a_plural_of_its_own():
     assert [counted(n, "series", "series") for n in (1, 2)] == ["1 series", "2 series"]
+
+
+def test_a_cause_is_one_short_line_without_the_library_s_own_source():
+    said = "no such\n  object\n\nDebug source:\nNotFound { path }"
+    assert in_a_line(OSError(said)) == "no such object"
+    assert len(in_a_line(OSError("x " * 1000))) <= LONGEST_CAUSE
 
 
 class Small(BaseModel):

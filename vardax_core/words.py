@@ -11,6 +11,8 @@ from pydantic_core import ErrorDetails
 
 LONGEST_INPUT = 60
 """Letters of a wrong value that are repeated."""
+LONGEST_CAUSE = 300
+"""Letters of a library's error that are repeated."""
 
 
 def counted(number: SupportsFloat, noun: str, plural: str | None = None) -> str:
@@ -23,6 +25,11 @@ def counted(number: SupportsFloat, noun: str, plural: str | None = None) -> str:
     """
     shown = f"{number:g}" if isinstance(number, float) else str(number)
     return f"{shown} {noun if number == 1 else plural or noun + 's'}"
+
+
+def in_a_line(error: Exception) -> str:
+    """What a library says of an error, without its line breaks and the place in its own source."""
+    return " ".join(str(error).partition("Debug source")[0].split())[:LONGEST_CAUSE]
 
 
 def artifact_key(name: str) -> str:

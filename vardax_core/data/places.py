@@ -20,6 +20,7 @@ from vardax_core.data.errors import (
     SourceUnreachableError,
     TimeAxisError,
 )
+from vardax_core.words import in_a_line
 
 _ENGINES = {
     b"GRIB": "cfgrib",
@@ -222,8 +223,9 @@ def _open_url(url: str, cache_dir: pathlib.Path, variable: str | None) -> Opened
                 f"{url}: is no kind of URL that can be read; expected s3://, https:// or file://."
             ) from error
         raise SourceUnreachableError(
-            f"{url}: cannot be read ({type(error).__name__}: {_short(error)}); check the address, "
-            "the network and the credentials (for s3:// the AWS variables), then run again."
+            f"{url}: cannot be read ({type(error).__name__}: {in_a_line(error)}); check the "
+            "address, the network and the credentials (for s3:// the AWS variables), then run "
+            "again."
         ) from error
     except _UNREADABLE as error:
         raise _damaged(url, "obstore", error) from error
@@ -269,10 +271,6 @@ def _newest(path: pathlib.Path) -> tuple[int, int]:
     return len(files), max(file.st_mtime_ns for file in files)
 
 
-def _short(error: Exception) -> str:
-    return " ".join(str(error).partition("Debug source")[0].split())[:300]
-
-
 def _forbidden(shown: str) -> SourceUnreachableError:
     return SourceUnreachableError(
         f"{shown}: may not be read by this user; change its permissions, for instance with chmod."
@@ -294,7 +292,7 @@ def unreadable(place: str | pathlib.Path, error: Exception) -> SourceFormatError
         else "The file is damaged; fetch it again"
     )
     return SourceFormatError(
-        f"{place}: opens, but its values cannot be read ({_short(error)}). {repair}."
+        f"{place}: opens, but its values cannot be read ({in_a_line(error)}). {repair}."
     )
 
 

@@ -15,7 +15,7 @@ from vardax_core.data.places import open_place
 from vardax_core.data.streams.files import Found
 from vardax_core.data.streams.pieces import Piece
 from vardax_core.data.streams.tally import Tally
-from vardax_core.words import did_you_mean
+from vardax_core.words import did_you_mean, in_a_line
 
 ELEMENTS = 200_000
 """Elements of a piece."""
@@ -42,8 +42,8 @@ def opened(file: Found) -> xr.Dataset:
     except _UNREADABLE as error:
         what = "empty" if not file.path.is_dir() and not file.path.stat().st_size else "damaged"
         raise SourceFormatError(
-            f"{file.name}: cannot be opened as NetCDF, zarr or GRIB ({_short(error)}). The file is "
-            f"{what} or still being written, or another format; wait until it is complete, or "
+            f"{file.name}: cannot be opened as NetCDF, zarr or GRIB ({in_a_line(error)}). The file "
+            f"is {what} or still being written, or another format; wait until it is complete, or "
             "correct source.format."
         ) from error
 
@@ -130,7 +130,7 @@ def dataset_pieces(
             yield Piece(file, rows + 1, columns, dict(wanted), attrs)
     except _UNREADABLE as error:
         raise SourceFormatError(
-            f"{file.name}: opens, but its values cannot be read ({_short(error)}). The file is "
+            f"{file.name}: opens, but its values cannot be read ({in_a_line(error)}). The file is "
             "damaged or still being written; fetch it again."
         ) from error
     tally.files[file.name] = total
@@ -189,7 +189,3 @@ def _broadcast(
     part = variable.isel(own).transpose(*(dim for dim in value.dims if dim in own)).values
     full = tuple(size if dim in own else 1 for dim, size in zip(value.dims, shape, strict=True))
     return np.broadcast_to(part.reshape(full), shape).ravel()
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
