@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT_VARIABLE = "VARDAX_ROOT"
 STORES_VARIABLE = "VARDAX_STORES"
+CACHE_VARIABLE = "VARDAX_CACHE_DIR"
 DEFAULT_ROOT = ".vardax"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """Also what `Path` makes of a URL: it drops the second slash."""
@@ -109,3 +110,12 @@ def default_stores() -> str | None:
     """
     named = setting(STORES_VARIABLE)
     return None if named is None else path_or_url(named, STORES_VARIABLE)
+
+
+def default_cache_dir() -> Path:
+    """The folder of what can be made or fetched again: VARDAX_CACHE_DIR, or `~/.cache/vardax`.
+
+    Raises:
+        PathError: the variable names no folder of this machine.
+    """
+    return folder_setting(CACHE_VARIABLE) or Path.home() / ".cache/vardax"

@@ -14,8 +14,7 @@ from flows import environment, terminal
 from flows.environment import chosen_root, configure, default_root, default_stores
 from flows.parameters import ExperimentParameters
 from vardax_core.data import list_recipes
-from vardax_core.data.sources import default_cache_dir
-from vardax_core.paths import PathError, local_path, path_or_url
+from vardax_core.paths import PathError, default_cache_dir, local_path, path_or_url
 from vardax_core.store import LocationError, location_of
 
 

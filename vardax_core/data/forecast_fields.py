@@ -19,10 +19,10 @@ from vardax_core.data.fields import canonical_field, on_axes, selected
 from vardax_core.data.places import Opened
 from vardax_core.data.recipe import FileVariable, Recipe
 from vardax_core.data.reported import ForecastFields
-from vardax_core.data.sources import default_cache_dir
 from vardax_core.data.streams.files import Found, find_files
 from vardax_core.data.timeaxis import duration_to_minutes, instant_to_minutes, to_minutes
 from vardax_core.observations.settings import AbstractTimeStatistic
+from vardax_core.paths import default_cache_dir
 
 UNKNOWN = np.iinfo(np.int64).min
 """Start of a forecast of which nothing says it."""

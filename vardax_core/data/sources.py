@@ -22,7 +22,7 @@ from vardax_core.data.places import content_sha256, sha256_of, unreadable
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.timeaxis import Rounding, from_minutes, round_to_interval
 from vardax_core.data.truth_sources import FileSource, SourceFile
-from vardax_core.paths import folder_setting
+from vardax_core.paths import default_cache_dir, folder_setting
 
 COORDINATE_ATTRS = {
     "time": {"standard_name": "time", "long_name": "valid time", "axis": "T"},
@@ -70,11 +70,6 @@ class Source:
                 "it is complete, then run again. Nothing was taken from it."
             )
         return loaded
-
-
-def default_cache_dir() -> pathlib.Path:
-    """The folder of downloaded files: `VARDAX_CACHE_DIR`, or `~/.cache/vardax`."""
-    return folder_setting("VARDAX_CACHE_DIR") or pathlib.Path.home() / ".cache/vardax"
 
 
 def locate(

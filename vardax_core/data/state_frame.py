@@ -19,11 +19,11 @@ from vardax_core.data.masks import STATE_MASK, mask_truth
 from vardax_core.data.places import open_place, sha256_of
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.reported import FieldFiles, GridMask, PriorFields
-from vardax_core.data.sources import COORDINATE_ATTRS, default_cache_dir
+from vardax_core.data.sources import COORDINATE_ATTRS
 from vardax_core.data.streams.files import Found, find_files
 from vardax_core.data.streams.numbers import flagged_as
 from vardax_core.data.timeaxis import from_minutes, instant_to_minutes
-from vardax_core.paths import folder_setting
+from vardax_core.paths import default_cache_dir, folder_setting
 
 
 def data_folders(data_dir: pathlib.Path | None = None) -> tuple[pathlib.Path, ...]:

@@ -9,7 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from vardax_core.remembered import remembered
 from vardax_core.types import visible
+
+LARGE = 500
+"""Points of a state from which on the axes of its covariance take a second or more."""
 
 
 class CovarianceError(ValueError):
@@ -180,10 +184,16 @@ def principal_axes(
     """Eigenvectors of a covariance, in float64, and the standard deviations along them.
 
     Eigenvalues below the table's own rounding are dropped. In the precision of the table the axes,
-    and with them draws of members, would hang on its last digits.
+    and with them draws of members, would hang on its last digits. Those of a large table are
+    remembered from one process to the next.
     """
     matrix = np.asarray(table, np.float64)
-    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+
+    def axes() -> tuple[np.ndarray, ...]:
+        return tuple(np.linalg.eigh((matrix + matrix.T) / 2))
+
+    large = matrix.shape[0] >= LARGE
+    values, vectors = remembered("eigh-1", [matrix], axes) if large else axes()
     keep = values > 10 * float(jnp.finfo(table.dtype).eps) * values[-1]
     return vectors[:, keep], np.sqrt(values[keep])
 

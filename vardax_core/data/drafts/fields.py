@@ -11,10 +11,11 @@ import xarray as xr
 
 from vardax_core.data.errors import SourceFormatError, UnitsError
 from vardax_core.data.places import open_place
-from vardax_core.data.sources import COORDINATE_ATTRS, default_cache_dir
+from vardax_core.data.sources import COORDINATE_ATTRS
 from vardax_core.data.streams.files import find_files
 from vardax_core.data.streams.stream_file import StreamFile
 from vardax_core.data.streams.units import UnknownUnitsError, conversion
+from vardax_core.paths import default_cache_dir
 from vardax_core.state.coordinates import LATITUDE, LONGITUDE, grid_of, meaning
 from vardax_core.state.grids import AbstractGrid
 
