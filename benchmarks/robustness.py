@@ -24,16 +24,17 @@ from twins.settings import SETTINGS
 from twins.tuning import tuned_letkf
 
 from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.training.nature import Nature, nature_of
 
 TRAINED = replace(
     SETTINGS["networks"],
     streams=40,
     sizes=(12, 16, 24, 40),
-    natures=tuple(Lorenz96(forcing=7 + 2 * i / 9) for i in range(10)),
+    natures=tuple(Nature(Lorenz96(forcing=7 + 2 * i / 9)) for i in range(10)),
     memories=(25.0, 200.0),
 )
 HELD_OUT = tuple(
-    replace(TRAINED, members=members, nature=Lorenz96(forcing=forcing))
+    replace(TRAINED, members=members, nature=Nature(Lorenz96(forcing=forcing)))
     for members in (20, 32)
     for forcing in (7.25, 8.0, 8.75)
 )
@@ -86,7 +87,7 @@ def main():
     print(f"{'':44}{'rmse.a':>8}{'spread':>8}{'ratio':>8}{'cov 90':>8}{'worst':>8}")
     rows, bars = [], []
     for number, draw in enumerate(draws):
-        forcing = (draw.nature or draw.model).forcing
+        forcing = nature_of(draw.nature, draw.model).model.forcing
         name = f"{draw.members} members, forcing {forcing:g}"
         size = (options.streams, BURN_IN + options.cycles)
         run_key, tuning_key = jax.random.split(jax.random.fold_in(key, 10 + number))

@@ -32,6 +32,7 @@ from vardax_core.cycling.passed import CycleInput
 from vardax_core.monitoring.whole_life import SPREAD, SPREAD_OF_ERRORS
 from vardax_core.observations.operators import Identity
 from vardax_core.observations.quality import QualityCode
+from vardax_core.training.nature import Nature
 from vardax_core.training.twin_cycles import twin_start
 from vardax_core.types import Observations
 
@@ -84,7 +85,7 @@ def cycled(runs: int, cycles: int, *, bias_from: int | None, key) -> Life:
         k_start, k_cycle, k_error = jax.random.split(k, 3)
         near = SETTING.centre + jnp.zeros(n)
         truth, ensemble = twin_start(
-            SETTING.model, near, SETTING.members, 2 * SETTING.nearness, 1000, key=k_start
+            Nature(SETTING.model), near, SETTING.members, 2 * SETTING.nearness, 1000, key=k_start
         )
 
         def body(carry, number):

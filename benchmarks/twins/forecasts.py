@@ -9,6 +9,7 @@ from twins.settings import Setting
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.calibration.statistics.rules import fair_crps
+from vardax_core.training.nature import nature_of
 from vardax_core.training.twin_cycles import cycle_twin, twin_start
 
 LEADS = (1, 5, 20)
@@ -26,7 +27,7 @@ def forecast_scores(
         cycles: of each stream, a multiple of `SPARSE`; the first fifth is left out.
     """
     model, program = setting.model, program_of(setting, step)
-    nature = setting.nature or model
+    nature = nature_of(setting.nature, model)
     n = model.state_shape[0]
 
     def look(memory, truth, given, output):
@@ -58,7 +59,7 @@ def forecast_scores(
                 k_now = jax.random.fold_in(k_forecast, number)
                 x = nature.step(x, now, key=k_now)
                 members = jax.vmap(lambda m: model.step(m, now, key=k_now))(members)
-                return (x, members), jnp.mean(fair_crps(x, members))
+                return (x, members), jnp.mean(fair_crps(nature.resolved(x), members))
 
             crps = jax.lax.scan(cycle, given, jnp.arange(max(LEADS)))[1]
             return crps[jnp.asarray(LEADS) - 1]

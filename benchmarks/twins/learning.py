@@ -20,6 +20,7 @@ from vardax_core.cycling.local_smoother import LocalSmoother
 from vardax_core.observations.operators import Identity
 from vardax_core.training.convergence import judged
 from vardax_core.training.kept_share import keep_best_share
+from vardax_core.training.nature import nature_of
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy
 from vardax_core.training.smoothing import SmoothingSettings, train_smoother
 from vardax_core.training.spread_calibration import calibrate_spread
@@ -55,6 +56,8 @@ def untrained(setting: Setting, *, key) -> LocalTransformStep:
 def first_guess(setting: Setting) -> AbstractAnalysisStep | None:
     """The filter that the network of a setting corrects."""
     operator = Identity(setting.model.state_shape)
+    if setting.guess is not None:
+        return setting.guess
     if setting.certainty is None:
         return None
     if setting.iterations:
@@ -79,6 +82,7 @@ def trained(setting: Setting, minutes: float, steps: int, *, key, say: Callable)
         nearness=setting.nearness,
         chunk=100,
     )
+    natures = setting.natures or (nature_of(setting.nature, setting.model),)
     run_key = jax.random.fold_in(key, 1)
     if minutes:
         moments = []
@@ -87,7 +91,7 @@ def trained(setting: Setting, minutes: float, steps: int, *, key, say: Callable)
             setting.model,
             setting.systems or setting.observing,
             settings._replace(steps=3 * settings.chunk),
-            natures=setting.natures,
+            natures=natures,
             key=run_key,
             progress=lambda *_: moments.append(time.perf_counter()),
         )
@@ -99,7 +103,7 @@ def trained(setting: Setting, minutes: float, steps: int, *, key, say: Callable)
         setting.model,
         setting.systems or setting.observing,
         settings,
-        natures=setting.natures,
+        natures=natures,
         key=run_key,
         progress=say(settings.steps),
     )
@@ -125,7 +129,13 @@ def with_kept_share(setting: Setting, step: LocalTransformStep, whole: bool, *, 
     plan = plan_of(setting, streams=16, cycles=300) if whole else plan_of(setting, **QUICK)
     near = jnp.full(setting.model.state_shape, setting.centre)
     step, kept = keep_best_share(
-        step, setting.model, setting.observing, near, plan, key=jax.random.fold_in(key, 6)
+        step,
+        setting.model,
+        setting.observing,
+        near,
+        plan,
+        nature=setting.nature,
+        key=jax.random.fold_in(key, 6),
     )
     print(kept.words, file=sys.stderr, flush=True)
     return step, kept.share
@@ -147,6 +157,7 @@ def calibrated(setting: Setting, step: LocalTransformStep, whole: bool, *, key):
         sizes=sizes[:1] if not whole else sizes,
         trials=trials,
         repeats=repeats,
+        nature=setting.nature,
         key=jax.random.fold_in(key, 5),
     )
     print(spread.words, file=sys.stderr, flush=True)

@@ -9,6 +9,7 @@ from twins.settings import Setting
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.calibration.ranks import matched_rank_histogram
 from vardax_core.calibration.statistics import COVERAGE_LEVELS
+from vardax_core.training.nature import nature_of
 from vardax_core.training.twin_cycles import cycle_twin, twin_start
 from vardax_core.types import ensemble_mean
 
@@ -23,7 +24,7 @@ def cycled(
     """Cycle every stream: sums of statistics, scores of each age, and one point, of each cycle."""
     n = setting.model.state_shape[0]
     program = program_of(setting, analysis_step)
-    nature = setting.nature or setting.model
+    nature = nature_of(setting.nature, setting.model)
 
     def look(memory, truth, given, output):
         ensemble = output.analysis.ensemble
@@ -31,7 +32,7 @@ def cycled(
         if smoother is not None:
             history, past_truth = memory
             history = smoother.update(history, output.background, ensemble)
-            past_truth = jnp.concatenate([truth[None], past_truth[:-1]])
+            past_truth = jnp.concatenate([given.truth[None], past_truth[:-1]])
             memory = (history, past_truth)
             error = jnp.mean(history, axis=1) - past_truth
             variance = jnp.var(history, axis=1, ddof=1)
@@ -55,7 +56,7 @@ def cycled(
             )
         }
         point = {
-            "truth": truth[1],
+            "truth": given.truth[1],
             "background": ensemble_mean(output.background)[1],
             "members": ensemble[:, 1],
             "value": given.observations.values[-1, 1],
@@ -73,7 +74,7 @@ def cycled(
         if smoother is not None:
             memory = (
                 smoother.init(ensemble),
-                jnp.broadcast_to(truth, (setting.lag + 1, n)),
+                jnp.broadcast_to(nature.resolved(truth), (setting.lag + 1, n)),
             )
         return cycle_twin(
             program,

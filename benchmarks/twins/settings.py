@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field, replace
 
+from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.lorenz63 import Lorenz63
 from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.training.nature import Nature
 from vardax_core.training.observing import AbstractObservingSystem, FixedNetwork, RandomNetwork
 
 
@@ -21,6 +23,7 @@ class Setting:
         lag_bar: largest rmse.a of the smoother.
         certainty: of the finite-size filter, first guess and reference; None for no first guess.
         iterations: of the first guess, each with a forecast of its own; 0 for none.
+        guess: first guess that is taken instead of the finite-size filter.
         centre, scale: rough mean and standard deviation of the model's climate.
         nearness: see `OnPolicySettings`.
         streams: of the training.
@@ -28,9 +31,9 @@ class Setting:
         smoother_reach: points to each side that the smoother looks at.
         letkf: whether the reference is an LETKF tuned on a stream of its own.
         published: name and rmse.a of DAPPER's methods.
-        nature: model of the truth; the forecast's own, without error, if there is none.
+        nature: makes the truth; the forecast's own, without error, if there is none.
         sizes: ensemble sizes of the training; the setting's own if there are none.
-        natures: of the training; the forecast's own model if there are none.
+        natures: of the training; `nature` if there are none.
         memories: cycles that the means of past departures go back, which the network then sees.
         systems: of the training, each for an equal share of the streams; `observing` if none.
         counts: whether the network sees how many members there are.
@@ -47,6 +50,7 @@ class Setting:
     lag_bar: float | None = None
     certainty: float | None = 1.0
     iterations: int = 0
+    guess: AbstractAnalysisStep | None = None
     centre: float = 2.4
     scale: float = 3.6
     nearness: float = 0.5
@@ -57,9 +61,9 @@ class Setting:
     smoother_reach: int = 6
     letkf: bool = False
     published: dict[str, float] = field(default_factory=dict)
-    nature: AbstractForecastModel | None = None
+    nature: Nature | None = None
     sizes: tuple[int, ...] = ()
-    natures: tuple[AbstractForecastModel, ...] = ()
+    natures: tuple[Nature, ...] = ()
     memories: tuple[float, ...] = ()
     systems: tuple[AbstractObservingSystem, ...] = ()
     counts: bool = False

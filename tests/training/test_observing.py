@@ -10,15 +10,17 @@ from vardax_core.training.observing import (
     GaussianErrors,
     LaplaceErrors,
     RandomNetwork,
+    RecurringNetwork,
 )
 
 N, DRAWS = 40, 2000
+NOW = jnp.zeros((), jnp.int32)
 ERRORS = (0.25, 4.0)
 
 
 def drawn(system, key):
     keys = jax.random.split(key, DRAWS)
-    draw = jax.jit(jax.vmap(lambda k: system.draw(N, jnp.dtype(float), key=k)))
+    draw = jax.jit(jax.vmap(lambda k: system.draw(N, jnp.dtype(float), cycle=NOW, key=k)))
     return tuple(np.asarray(x) for x in draw(keys))
 
 
@@ -83,8 +85,24 @@ def test_errors_have_the_spread_that_is_said_and_their_own_tails(errors, kurtosi
     """Of 4e5 draws the standard errors are 1/630 (mean), 1/400 (sd of Laplace's) and .1 (kurtosis:
     Laplace's eighth moment is 8!/16 in units of its variance)."""
     system = FixedNetwork(1.5, errors=errors)
-    _, error_sd = system.draw(400_000, jnp.dtype(float), key=key)
+    _, error_sd = system.draw(400_000, jnp.dtype(float), cycle=NOW, key=key)
     drawn = np.asarray(system.errors.draw(error_sd, key=key)) / 1.5
     assert abs(drawn.mean()) < 5 / 630
     assert drawn.std() == pytest.approx(1, abs=5 / 400)
     assert np.mean(drawn**4) == pytest.approx(kurtosis, abs=0.5)
+
+
+def test_a_recurring_network_begins_anew(key):
+    there = jax.random.bernoulli(key, 0.5, (3, N))
+    system = RecurringNetwork(there, 2.0)
+    for cycle in range(7):
+        mask, error_sd = system.draw(N, jnp.dtype(float), cycle=jnp.asarray(cycle), key=key)
+        np.testing.assert_array_equal(mask, there[cycle % 3])
+        np.testing.assert_array_equal(error_sd, 2.0)
+    assert system.typical_error == 2.0
+
+
+@pytest.mark.parametrize(("rows", "error_sd"), [(0, 1.0), (2, 0.0)])
+def test_a_network_without_cycles_or_errors_is_refused(rows, error_sd):
+    with pytest.raises(ValueError, match="RecurringNetwork: error_sd must be > 0"):
+        RecurringNetwork(jnp.ones((rows, N), bool), error_sd)

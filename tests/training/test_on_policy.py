@@ -14,9 +14,11 @@ from vardax_core.analysis.ensemble.iterative import IterativeETKF
 from vardax_core.analysis.history import DepartureHistory
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.lorenz96 import Lorenz96
+from vardax_core.models.two_scale_lorenz96 import TwoScaleLorenz96
 from vardax_core.observations.operators import Identity
 from vardax_core.training.ensemble_scores import CRPS, LocalEnergyScore
-from vardax_core.training.observing import FixedNetwork, RandomNetwork
+from vardax_core.training.nature import Nature, resolved_of
+from vardax_core.training.observing import FixedNetwork, RandomNetwork, RecurringNetwork
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy, typical_nearness
 from vardax_core.training.on_policy_cycles import OnPolicyCycles, advance_shares
 from vardax_core.types import PAST_STATISTICS
@@ -25,6 +27,10 @@ SETTINGS = OnPolicySettings(steps=40, streams=4, members=(8,), spin_up=50, chunk
 OPERATOR = Identity((12,))
 MODEL = Lorenz96(state_shape=(12,))
 NETWORK = FixedNetwork(1.0)
+
+
+def slow_part(state):
+    return state[:12]
 
 
 def untrained(first_guess, history=None):
@@ -144,7 +150,7 @@ def test_other_scores_train_as_well(score, key):
 
 @pytest.mark.slow
 def test_sizes_natures_and_observing_systems_share_the_streams(key):
-    natures = (MODEL, Lorenz96(forcing=9.0, state_shape=(12,)))
+    natures = (Nature(MODEL), Nature(Lorenz96(forcing=9.0, state_shape=(12,))))
     systems = (NETWORK, FixedNetwork(0.5, every=3))
     settings = SETTINGS._replace(streams=8, members=(4, 7), steps=20)
     step = LocalTransformStep.create(
@@ -166,9 +172,9 @@ def test_sizes_natures_and_observing_systems_share_the_streams(key):
 def test_neighbouring_streams_are_observed_by_different_systems(key):
     systems = (FixedNetwork(1.0), FixedNetwork(0.5, every=3))
     step = untrained(None)
-    cycles = OnPolicyCycles(step, MODEL, (MODEL,), systems, 0.5, 0.0, 0.0, 7.0, key)
+    cycles = OnPolicyCycles(step, MODEL, (Nature(MODEL),), systems, 0.5, 0.0, 0.0, 7.0, key)
     group = cycles.start(4, 6, 10, key=key)
-    (given,) = cycles.given((group,), key)
+    (given,) = cycles.given((group,), (jnp.zeros((), jnp.int32), key))
     for stream in range(4):
         system = systems[stream % 2]
         seen = jnp.arange(12) % system.every == 0
@@ -182,7 +188,7 @@ def test_neighbouring_streams_are_observed_by_different_systems(key):
 def test_the_past_is_learned_from(key):
     """The weights of every mean move, though all means are zero at first and now and then again."""
     step = untrained(ETKF(OPERATOR, 1.05), DepartureHistory((10.0,)))
-    natures = (MODEL, Lorenz96(forcing=12.0, state_shape=(12,)))
+    natures = (Nature(MODEL), Nature(Lorenz96(forcing=12.0, state_shape=(12,))))
     settings = SETTINGS._replace(forget=0.1)
     trained, curve = train_on_policy(step, MODEL, NETWORK, settings, natures=natures, key=key)
     assert np.all(np.isfinite(curve))
@@ -198,9 +204,36 @@ def test_the_past_is_learned_from(key):
 
 def test_each_share_of_the_streams_follows_its_own_nature(key):
     """One step of each, beside the models themselves."""
-    natures = (MODEL, Lorenz96(forcing=9.0, state_shape=(12,)))
-    truth = jax.random.normal(key, (4, 12))
-    moved = advance_shares(natures, truth, key)
+    two = TwoScaleLorenz96(slow=12, fast=3)
+    natures = (Nature(MODEL), Nature(two, slow_part, jnp.zeros(48)))
+    states = jax.random.normal(key, (2, 12)), 0.1 * jax.random.normal(key, (2, 48))
+    moved = advance_shares(natures, states, key)
     now = jnp.zeros((), jnp.int32)
-    for stream, nature in enumerate((natures[0], natures[0], natures[1], natures[1])):
-        np.testing.assert_allclose(moved[stream], nature.step(truth[stream], now, key=key))
+    for nature, before, after in zip(natures, states, moved, strict=True):
+        for one, other in zip(before, after, strict=True):
+            np.testing.assert_allclose(other, nature.step(one, now, key=key), rtol=1e-5)
+    expected = np.concatenate([moved[0], moved[1][:, :12]])
+    np.testing.assert_array_equal(resolved_of(natures, moved), expected)
+
+
+@pytest.mark.slow
+def test_truths_of_another_state_and_a_network_that_moves_are_learned_from(key):
+    """The forecast has no fast variables; every third point is seen in turn."""
+    two = TwoScaleLorenz96(slow=12, fast=3)
+    there = jnp.arange(12)[None] % 3 == jnp.arange(3)[:, None]
+    system = RecurringNetwork(there, 0.5)
+    settings = SETTINGS._replace(steps=200, streams=8, chunk=50)
+    idle = settings._replace(learning_rate=1e-12, matrix_rate=1e-12)
+    natures = (Nature(two, slow_part, jnp.zeros(48)),)
+    curves = [
+        train_on_policy(untrained(None), MODEL, system, s, natures=natures, key=key)[1]
+        for s in (settings, idle)
+    ]
+    trained, untouched = (c[2:, 0].mean() for c in curves)
+    assert trained < untouched
+    cycles = OnPolicyCycles(untrained(None), MODEL, natures, (system,), 0.5, 0.0, 0.0, 7.0, key)
+    group = cycles.start(4, 6, 10, key=key)
+    for number in range(4):
+        (given,) = cycles.given((group,), (jnp.asarray(number, jnp.int32), key))
+        np.testing.assert_array_equal(given.observations.mask[0, 0], there[number % 3])
+        np.testing.assert_array_equal(given.truth, given.natures[0][:, :12])

@@ -75,7 +75,7 @@ def test_what_is_not_mended_stays_as_it_was_and_says_so(key):
     assert not found.converged
     assert found.moved == 0
     assert eqx.tree_equal(same, step)
-    assert "did not come within 2%" in found.words
+    assert "did not come within 2 %" in found.words
     assert json.loads(json.dumps(found.numbers(), allow_nan=False))["words"] == found.words
 
 

@@ -17,6 +17,7 @@ from vardax_core.experiments.held_out import compiled_once
 from vardax_core.methods.base import FALLBACK
 from vardax_core.models.climatology import Climatology
 from vardax_core.models.drifting import Drifting
+from vardax_core.training.nature import Nature
 from vardax_core.training.observing import AbstractObservingSystem
 from vardax_core.training.twin_cycles import cycle_twin
 
@@ -140,7 +141,7 @@ def try_fallbacks(
                 plan.settle + plan.cycles,
                 look,
                 # Properties fill the shape and the interval, which mypy takes for fields.
-                nature=Drifting(program.model, drift),  # type: ignore[call-arg, arg-type]
+                nature=Nature(Drifting(program.model, drift)),  # type: ignore[call-arg, arg-type]
                 key=k,
             )
 
@@ -165,6 +166,7 @@ def trial_record(trial: FallbackTrial) -> dict[str, str]:
     """What a gate report says of a trial: the choice, and the scores that it was made by."""
     found = {FALLBACK: trial.chosen}
     for name, scores in trial.rmse.items():
-        each = ", ".join(f"{who} {value:.4f}" for who, value in scores.items())
-        found[f"rmse by fallback, {name}"] = f"{each}; {trial.doubted[name]:.1%} not trusted"
+        each = ", ".join(f"{value:.4f} with {who}" for who, value in scores.items())
+        doubted = f"{100 * trial.doubted[name]:.1f} % of the analyses were not trusted"
+        found[f"RMSE by fallback, {name}"] = f"{each}; {doubted}"
     return found

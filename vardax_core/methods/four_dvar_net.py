@@ -116,7 +116,8 @@ class Windows(eqx.Module):
         first = jax.random.randint(k_row, (), 0, rows - self.window + 1)
         truth = jax.lax.dynamic_slice_in_dim(run, first, self.window)
         obs = self.stations.shape[0]
-        used, error_sd = self.observing.draw(obs, truth.dtype, key=k_network)
+        last = first + self.window - 1
+        used, error_sd = self.observing.draw(obs, truth.dtype, cycle=last, key=k_network)
         sds = jnp.broadcast_to(error_sd, (self.window, obs))
         noise = self.observing.errors.draw(sds, key=k_noise)
         now = jnp.arange(self.window) == self.window - 1

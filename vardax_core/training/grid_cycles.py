@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vardax_core.analysis.amortized.grid_transform import GridTransformStep
 from vardax_core.analysis.amortized.transform_network import TransformNetwork
@@ -162,14 +162,15 @@ class GridCycles(AbstractPairs):
         return GridStreams(truth, jax.vmap(self._around)(truth, keys))
 
     def deal(self, state: GridStreams, first: int, count: int) -> tuple[GridStreams, Any]:
-        keys = jax.vmap(lambda n: jax.random.fold_in(self.key, n))(jnp.arange(first, first + count))
+        numbers = jnp.arange(first, first + count)
+        keys = jax.vmap(lambda n: jax.random.fold_in(self.key, n))(numbers)
         if self.placing is None:
-            return state, (keys, None)
+            return state, (numbers, keys, None)
         placements = [self.placing(number) for number in range(first, first + count)]
-        return state, (keys, jax.tree.map(lambda *x: jnp.stack(x), *placements))
+        return state, (numbers, keys, jax.tree.map(lambda *x: jnp.stack(x), *placements))
 
     def given(self, state: GridStreams, row: Any) -> GridAnalysed:
-        key, placement = row
+        number, key, placement = row
         k_truth, k_members, k_observe, k_anew, k_points = jax.random.split(key, 5)
         streams = state.truth.shape[0]
         time = jnp.asarray(NOW, jnp.int32)
@@ -188,7 +189,7 @@ class GridCycles(AbstractPairs):
         lost = ~(jnp.mean((error / unit[None, :, None]) ** 2, axis=(1, 2)) < DIVERGED**2)
         anew = jax.vmap(self._around)(truth, jax.random.split(k_anew, streams))
         background = jnp.where(lost.reshape(-1, *(1,) * truth.ndim), anew, background)
-        observations = jax.vmap(lambda x, k: self._observe(step, placement, x, k))(
+        observations = jax.vmap(lambda x, k: self._observe(step, placement, number, x, k))(
             truth, jax.random.split(k_observe, streams)
         )
         return GridAnalysed(truth, background, observations, placement, k_points)
@@ -213,12 +214,13 @@ class GridCycles(AbstractPairs):
         self,
         step: GridTransformStep,
         placement: Placement | None,
+        number: Int[Array, ""],
         truth: Float[Array, "*state"],
         key: PRNGKeyArray,
     ) -> Observations:
         k_network, k_error, k_thin, k_share, k_kept = jax.random.split(key, 5)
         size, dtype = step.operator.obs_size, truth.dtype
-        mask, error_sd = self.observing.draw(size, dtype, key=k_network)
+        mask, error_sd = self.observing.draw(size, dtype, cycle=number, key=k_network)
         share = jnp.where(
             jax.random.bernoulli(k_thin, THINNED), jax.random.uniform(k_share, (), dtype), 1.0
         )

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.models.base import AbstractForecastModel
+from vardax_core.training.nature import Nature
 from vardax_core.training.observing import AbstractObservingSystem
 from vardax_core.training.root_finding import NORMAL_95
 from vardax_core.training.twin_cycles import TwinPlan
@@ -49,7 +50,8 @@ class KeptShare:
             )
         return (
             f"In cycles of its own the correction lowers the CRPS of the filter by "
-            f"{self.gain:.1%} +- {NORMAL_95 * self.error:.1%}; {self.share:.0%} of it is kept."
+            f"{100 * self.gain:.1f} % +- {100 * NORMAL_95 * self.error:.1f} %; "
+            f"{100 * self.share:g} % of it is kept."
         )
 
     def numbers(self) -> dict[str, Any]:
@@ -64,6 +66,7 @@ def keep_best_share(
     near: Float[Array, "*state"],
     plan: TwinPlan,
     *,
+    nature: Nature | None = None,
     key: PRNGKeyArray,
 ) -> tuple[LocalTransformStep, KeptShare]:
     """Scale a network's correction of its first guess to what is best in long cycles.
@@ -75,10 +78,11 @@ def keep_best_share(
 
     Arguments:
         step: the trained analysis, with a first guess.
-        model: of nature and forecast, without model error.
+        model: of the forecast.
         observing: what each cycle observes.
         near: a state from whose surroundings the model finds its attractor.
         plan: twins of one measurement and how long they are cycled.
+        nature: makes the truths; the forecast's own model, without error, if there is none.
         key: everything random follows from it.
 
     Raises:
@@ -90,7 +94,7 @@ def keep_best_share(
             "keep the whole of it."
         )
     choice_key, check_key = jax.random.split(key)
-    twins = Twins(model, observing, near, plan)
+    twins = Twins(model, observing, near, plan, nature)
 
     def crps(share: float, k: PRNGKeyArray) -> Float[np.ndarray, " stream"]:
         # A stream without a finite score has lost its truth, and is as good as the climate.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 
 class AbstractErrors(eqx.Module):
@@ -42,9 +42,16 @@ class AbstractObservingSystem(eqx.Module):
 
     @abstractmethod
     def draw(
-        self, n: int, dtype: jnp.dtype, *, key: PRNGKeyArray
+        self, n: int, dtype: jnp.dtype, *, cycle: Int[Array, ""], key: PRNGKeyArray
     ) -> tuple[Bool[Array, " {n}"], Float[Array, " {n}"]]:
-        """The network of one cycle: which of `n` observations there are, and their error sds."""
+        """The network of one cycle: which of `n` observations there are, and their error sds.
+
+        Arguments:
+            n: observations that there could be.
+            dtype: of the standard deviations.
+            cycle: its number, for networks that move.
+            key: of what is drawn.
+        """
 
     @property
     @abstractmethod
@@ -73,9 +80,39 @@ class FixedNetwork(AbstractObservingSystem):
             )
 
     def draw(
-        self, n: int, dtype: jnp.dtype, *, key: PRNGKeyArray
+        self, n: int, dtype: jnp.dtype, *, cycle: Int[Array, ""], key: PRNGKeyArray
     ) -> tuple[Bool[Array, " {n}"], Float[Array, " {n}"]]:
         return jnp.arange(n) % self.every == 0, jnp.full((n,), self.error_sd, dtype)
+
+    @property
+    def typical_error(self) -> float:
+        return self.error_sd
+
+
+class RecurringNetwork(AbstractObservingSystem):
+    """Networks that follow each other and begin anew, as orbits that repeat or hours of a day do.
+
+    Attributes:
+        there: which observations there are in each cycle of a round.
+        error_sd: observation error standard deviation, unit of the values.
+        errors: see `AbstractObservingSystem`.
+    """
+
+    there: Bool[Array, "cycle obs"]
+    error_sd: float = eqx.field(static=True)
+    errors: AbstractErrors = GaussianErrors()
+
+    def __check_init__(self):
+        if not self.error_sd > 0 or self.there.ndim != 2 or self.there.shape[0] < 1:
+            raise ValueError(
+                "RecurringNetwork: error_sd must be > 0 and there must have a row for each of one "
+                f"or more cycles, got {self.error_sd} and the shape {self.there.shape}."
+            )
+
+    def draw(
+        self, n: int, dtype: jnp.dtype, *, cycle: Int[Array, ""], key: PRNGKeyArray
+    ) -> tuple[Bool[Array, " {n}"], Float[Array, " {n}"]]:
+        return self.there[cycle % self.there.shape[0]], jnp.full((n,), self.error_sd, dtype)
 
     @property
     def typical_error(self) -> float:
@@ -114,7 +151,7 @@ class RandomNetwork(AbstractObservingSystem):
             )
 
     def draw(
-        self, n: int, dtype: jnp.dtype, *, key: PRNGKeyArray
+        self, n: int, dtype: jnp.dtype, *, cycle: Int[Array, ""], key: PRNGKeyArray
     ) -> tuple[Bool[Array, " {n}"], Float[Array, " {n}"]]:
         k_share, k_kind, k_points, k_outage, k_error = jax.random.split(key, 5)
         low, high = self.observed

@@ -13,6 +13,7 @@ from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.training.ensemble_scores import AbstractEnsembleScore, local_gaussian
 from vardax_core.training.loop import Look, LoopSettings, looks_of, train
+from vardax_core.training.nature import Nature
 from vardax_core.training.objective import AbstractObjective, Found
 from vardax_core.training.observing import AbstractObservingSystem, systems_of
 from vardax_core.training.on_policy_cycles import Analysed, OnPolicyCycles
@@ -162,7 +163,7 @@ def train_on_policy(
     observing: AbstractObservingSystem | Sequence[AbstractObservingSystem],
     settings: OnPolicySettings,
     *,
-    natures: Sequence[AbstractForecastModel] = (),
+    natures: Sequence[Nature] = (),
     key: PRNGKeyArray,
     progress: Callable[[int, float, float], None] | None = None,
 ) -> tuple[LocalTransformStep, Float[Array, "chunk 2"]]:
@@ -181,8 +182,8 @@ def train_on_policy(
         model: forecast model.
         observing: what each cycle observes; of several, each for an equal share of the streams.
         settings: length and width of the training.
-        natures: models that make the truths, each in an equal share of the streams; none for
-            `model` itself, which then has no error.
+        natures: make the truths, each in an equal share of the streams; none for `model` itself,
+            which then has no error.
         key: everything random follows from it.
         progress: called with (steps done, loss, rmse.a) after every chunk.
 
@@ -193,7 +194,7 @@ def train_on_policy(
         ValueError: if the streams cannot be divided among sizes, natures and observing systems.
         NonFiniteLossError: if no gradient is finite over `MOST_SKIPPED` steps.
     """
-    natures = tuple(natures) or (model,)
+    natures = tuple(natures) or (Nature(model),)
     systems = systems_of(observing)
     sizes = settings.members
     share, left_over = divmod(settings.streams, len(sizes) * len(natures) * len(systems))
@@ -232,7 +233,7 @@ def train_on_policy(
         if progress is not None:
             progress(look.done, look.loss, *look.measures)
 
-    dtype = streams[0].truth.dtype
+    dtype = streams[0].ensemble.dtype
     weights = eqx.filter(step.network, eqx.is_inexact_array)
     trained = train(
         jax.tree.map(lambda w: w.astype(dtype), weights),

@@ -12,6 +12,7 @@ from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.origin import Origin, needs_origin, with_origin
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.departures import Departures
+from vardax_core.training.nature import Nature, resolved_of
 from vardax_core.training.objective import AbstractPairs
 from vardax_core.training.observing import AbstractObservingSystem
 from vardax_core.types import Observations, ensemble_mean
@@ -23,16 +24,32 @@ NOW = 0
 
 
 class Streams(NamedTuple):
-    """Streams with ensembles of one size, and the past of their departures if anybody looks."""
+    """Streams with ensembles of one size, and the past of their departures if anybody looks.
 
-    truth: Float[Array, "stream *state"]
+    Attributes:
+        natures: states of the truths, an array for each nature with its share of the streams.
+        ensemble: of every stream, those of the first nature first.
+        past: see `DepartureHistory`.
+    """
+
+    natures: tuple[Float[Array, "share ..."], ...]
     ensemble: Float[Array, "stream member *state"]
     past: Float[Array, "stream statistic obs"] | None
 
 
 class Analysed(NamedTuple):
-    """What the analyses of streams of one size are given, and what they are scored against."""
+    """What the analyses of streams of one size are given, and what they are scored against.
 
+    Attributes:
+        natures: states of the truths, see `Streams`.
+        truth: what the forecast model knows of them.
+        background, guess: ensembles before the analysis, and after the first guess.
+        observations: of every stream.
+        past: of the departures before.
+        key: of the score.
+    """
+
+    natures: tuple[Float[Array, "share ..."], ...]
     truth: Float[Array, "stream *state"]
     background: Float[Array, "stream member *state"]
     guess: Float[Array, "stream member *state"]
@@ -47,7 +64,7 @@ class OnPolicyCycles(AbstractPairs):
     Attributes:
         step: the step in training; its weights are not looked at.
         model: forecast model.
-        natures: models that make the truths, each in an equal share of the streams.
+        natures: make the truths, each in an equal share of the streams.
         observing: what each cycle observes, one system for every so many streams.
         nearness: half the error with which a stream starts, unit of the state.
         shock: probability, in each cycle of each stream, that its ensemble is thrown off.
@@ -59,7 +76,7 @@ class OnPolicyCycles(AbstractPairs):
 
     step: LocalTransformStep
     model: AbstractForecastModel
-    natures: tuple[AbstractForecastModel, ...]
+    natures: tuple[Nature, ...]
     observing: tuple[AbstractObservingSystem, ...]
     nearness: float = eqx.field(static=True)
     shock: float = eqx.field(static=True)
@@ -77,41 +94,62 @@ class OnPolicyCycles(AbstractPairs):
             key: of all that is drawn.
         """
         k_truth, k_spin_up, k_ensemble = jax.random.split(key, 3)
-        shape = (streams, *self.natures[0].state_shape)
+        shape = (streams, *self.model.state_shape)
         noise = jax.random.normal(k_truth, shape, jnp.float32)
-        truth = jax.lax.fori_loop(
+        natures = jax.lax.fori_loop(
             0,
             spin_up,
             lambda i, x: advance_shares(self.natures, x, jax.random.fold_in(k_spin_up, i)),
-            self.step.centre + self.step.scale * noise,
+            self._beginnings(self.step.centre + self.step.scale * noise, k_truth),
         )
+        truth = resolved_of(self.natures, natures)
         noise = jax.random.normal(k_ensemble, (members, *shape), truth.dtype)
         ensemble = jnp.moveaxis(truth[None] + 2 * self.nearness * noise, 0, 1)
         past = None
         if self.step.history is not None:
             nothing = self.step.history.init(self.step.operator.obs_size, truth.dtype)
             past = jnp.broadcast_to(nothing, (streams, *nothing.shape))
-        return Streams(truth, ensemble, past)
+        return Streams(natures, ensemble, past)
 
     def deal(
         self, state: tuple[Streams, ...], first: int, count: int
-    ) -> tuple[tuple[Streams, ...], Shaped[Array, "step *key"]]:
+    ) -> tuple[tuple[Streams, ...], tuple[Int[Array, " step"], Shaped[Array, "step *key"]]]:
         steps = jnp.arange(first, first + count)
-        return state, jax.vmap(lambda step: jax.random.fold_in(self.key, step))(steps)
+        return state, (steps, jax.vmap(lambda step: jax.random.fold_in(self.key, step))(steps))
 
-    def given(self, state: tuple[Streams, ...], row: PRNGKeyArray) -> tuple[Analysed, ...]:
-        return tuple(map(self._advance, state, jax.random.split(row, len(state))))
+    def given(
+        self, state: tuple[Streams, ...], row: tuple[Int[Array, ""], PRNGKeyArray]
+    ) -> tuple[Analysed, ...]:
+        cycle, key = row
+        keys = jax.random.split(key, len(state))
+        return tuple(self._advance(group, cycle, k) for group, k in zip(state, keys, strict=True))
 
     def follow(
         self, given: tuple[Analysed, ...], outcome: tuple[Array, ...]
     ) -> tuple[Streams, ...]:
         return tuple(map(self._follow, given, outcome))
 
-    def _advance(self, group: Streams, key: PRNGKeyArray) -> Analysed:
+    def _beginnings(
+        self, near: Float[Array, "stream *state"], key: PRNGKeyArray
+    ) -> tuple[Float[Array, "share ..."], ...]:
+        """States from which the natures find their attractors.
+
+        Arguments:
+            near: of the streams whose nature has no state of its own to begin from.
+            key: of the noise about those of the others.
+        """
+        shares = jnp.split(near, len(self.natures))
+        return tuple(
+            share if nature.near is None else _about(nature.near, share, jax.random.fold_in(key, n))
+            for n, (nature, share) in enumerate(zip(self.natures, shares, strict=True))
+        )
+
+    def _advance(self, group: Streams, cycle: Int[Array, ""], key: PRNGKeyArray) -> Analysed:
         """Truths, backgrounds, observations and first guesses of streams of one size."""
         k_truth, k_forecast, k_noise, k_guess, k_loss, k_reset, k_shock = jax.random.split(key, 7)
-        count = group.truth.shape[0]
-        truth = advance_shares(self.natures, group.truth, k_truth)
+        count = group.ensemble.shape[0]
+        natures = advance_shares(self.natures, group.natures, k_truth)
+        truth = resolved_of(self.natures, natures)
         origins = jax.vmap(self._origin)(group.ensemble, jax.random.split(k_forecast, count))
         forecast, _ = jax.vmap(lambda o: o.forecast(o.ensemble))(origins)
         diverged = DIVERGED * self.step.scale
@@ -121,11 +159,11 @@ class OnPolicyCycles(AbstractPairs):
         if past is not None:
             gone = jax.random.bernoulli(jax.random.fold_in(k_shock, 1), self.forget, (count, 1, 1))
             past = jnp.where(gone, 0.0, past)
-        observations = self._observations(truth, past, jax.random.split(k_noise, count))
+        observations = self._observations(truth, past, cycle, jax.random.split(k_noise, count))
         guess = self._first_guess(
             background, forecast, observations, origins, jax.random.split(k_guess, count)
         )
-        return Analysed(truth, background, guess, observations, past, k_loss)
+        return Analysed(natures, truth, background, guess, observations, past, k_loss)
 
     def _origin(self, ensemble: Float[Array, "member *state"], key: PRNGKeyArray) -> Origin:
         reach = self.bound * self.step.scale
@@ -134,7 +172,11 @@ class OnPolicyCycles(AbstractPairs):
         return Origin(ensemble, time, key, self.model, steps=1, valid_range=valid_range)
 
     def _observations(
-        self, truth: Float[Array, "stream *state"], past: PyTree, keys: Shaped[Array, "stream *key"]
+        self,
+        truth: Float[Array, "stream *state"],
+        past: PyTree,
+        cycle: Int[Array, ""],
+        keys: Shaped[Array, "stream *key"],
     ) -> Observations:
         """What is seen of every stream; neighbours have different systems."""
         systems = len(self.observing)
@@ -144,7 +186,9 @@ class OnPolicyCycles(AbstractPairs):
 
         split = jax.tree.map(shares, (truth, past, keys))
         seen = [
-            jax.vmap(partial(self._observe, system))(*jax.tree.map(lambda x, n=n: x[:, n], split))
+            jax.vmap(partial(self._observe, system, cycle))(
+                *jax.tree.map(lambda x, n=n: x[:, n], split)
+            )
             for n, system in enumerate(self.observing)
         ]
         return jax.tree.map(lambda *x: jnp.stack(x, axis=1).reshape(-1, *x[0].shape[1:]), *seen)
@@ -152,13 +196,14 @@ class OnPolicyCycles(AbstractPairs):
     def _observe(
         self,
         observing: AbstractObservingSystem,
+        cycle: Int[Array, ""],
         truth: Float[Array, "*state"],
         past: PyTree,
         key: PRNGKeyArray,
     ) -> Observations:
         k_network, k_error = jax.random.split(key)
         size, dtype = self.step.operator.obs_size, truth.dtype
-        mask, error_sd = observing.draw(size, dtype, key=k_network)
+        mask, error_sd = observing.draw(size, dtype, cycle=cycle, key=k_network)
         values = self.step.operator(truth) + observing.errors.draw(error_sd, key=k_error)
         values = jnp.where(mask, values, jnp.zeros_like(values))
         history = self.step.history
@@ -193,7 +238,7 @@ class OnPolicyCycles(AbstractPairs):
 
     def _follow(self, given: Analysed, ensemble: Float[Array, "stream member *state"]) -> Streams:
         past = jax.vmap(self._remember)(given.past, given.background, ensemble, given.observations)
-        return Streams(given.truth, ensemble, past)
+        return Streams(given.natures, ensemble, past)
 
     def _remember(
         self,
@@ -212,19 +257,23 @@ class OnPolicyCycles(AbstractPairs):
 
 
 def advance_shares(
-    natures: tuple[AbstractForecastModel, ...],
-    truth: Float[Array, "stream *state"],
+    natures: tuple[Nature, ...],
+    states: tuple[Float[Array, "share ..."], ...],
     key: PRNGKeyArray,
-) -> Float[Array, "stream *state"]:
-    """Every truth one step on, the first share of the streams with the first nature, and so on."""
-    keys = jax.random.split(key, truth.shape[0])
+) -> tuple[Float[Array, "share ..."], ...]:
+    """Every truth one step on, each share of the streams with its nature."""
+    keys = jax.random.split(key, sum(x.shape[0] for x in states))
     time: Int[Array, ""] = jnp.asarray(NOW, jnp.int32)
-    shares = zip(
-        natures, jnp.split(truth, len(natures)), jnp.split(keys, len(natures)), strict=True
-    )
-    return jnp.concatenate(
-        [jax.vmap(lambda x, k, m=m: m.step(x, time, key=k))(x, k) for m, x, k in shares]
-    )
+    shares = zip(natures, states, jnp.split(keys, len(natures)), strict=True)
+    return tuple(jax.vmap(lambda x, k, m=m: m.step(x, time, key=k))(x, k) for m, x, k in shares)
+
+
+def _about(
+    near: Float[Array, "*state"], share: Float[Array, "share ..."], key: PRNGKeyArray
+) -> Float[Array, "share *state"]:
+    """As many states near one as there are streams in a share, off it by noise of one unit."""
+    noise = jax.random.normal(key, (share.shape[0], *near.shape), share.dtype)
+    return near.astype(share.dtype)[None] + noise
 
 
 def start_anew(

@@ -12,10 +12,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.models.base import AbstractForecastModel
+from vardax_core.training.nature import Nature
 from vardax_core.training.observing import AbstractObservingSystem
 from vardax_core.training.root_finding import NORMAL_95, find_root
 from vardax_core.training.twin_cycles import TwinPlan
 from vardax_core.training.twin_scores import Twins
+from vardax_core.words import counted
 
 LEAST_SHARE = 0.75
 """Of the streams that must stay near their truths."""
@@ -79,11 +81,13 @@ class SpreadCalibration:
         if self.converged:
             clear = all(NORMAL_95 * ratio.error <= TOLERANCE for ratio in self.after)
             known = "" if clear else " as far as the noise lets tell"
-            return f"Spread over RMSE is calibrated{known}: {sizes}."
+            return f"Spread over RMSE is 1, as it should be{known}: {sizes}."
         kept = "the best correction was kept" if self.moved else "no correction was any better"
+        apart = ", or on each number of members by itself" if len(self.after) > 1 else ""
         return (
-            f"Spread over RMSE did not come within {TOLERANCE:.0%} of 1 in {len(self.trials)} "
-            f"trials, {kept}: {sizes}. Train longer, or on the sizes apart."
+            f"Spread over RMSE did not come within {100 * TOLERANCE:g} % of 1, where the spread "
+            f"tells the error, in {counted(len(self.trials), 'trial')}; {kept}: {sizes}. Train "
+            f"longer{apart}."
         )
 
     def numbers(self) -> dict[str, Any]:
@@ -108,6 +112,7 @@ def calibrate_spread(
     sizes: Sequence[int] = (),
     trials: int = 8,
     repeats: int = 4,
+    nature: Nature | None = None,
     key: PRNGKeyArray,
 ) -> tuple[LocalTransformStep, SpreadCalibration]:
     """Move the inflation of an analysis until its spread is its error, over long cycles.
@@ -125,7 +130,7 @@ def calibrate_spread(
 
     Arguments:
         step: the trained analysis.
-        model: of nature and forecast, without model error.
+        model: of the forecast.
         observing: what each cycle observes.
         near: a state from whose surroundings the model finds its attractor.
         plan: twins of one measurement and how long they are cycled.
@@ -133,6 +138,7 @@ def calibrate_spread(
         trials: moves tried at most.
         repeats: how often a measurement is repeated on further twins at most, until a ratio near
             1 is known to `TOLERANCE`.
+        nature: makes the truths; the forecast's own model, without error, if there is none.
         key: everything random follows from it.
 
     Raises:
@@ -143,7 +149,7 @@ def calibrate_spread(
     """
     search_key, check_key = jax.random.split(key)
     sizes = tuple(sizes) or (plan.members,)
-    twins = Twins(model, observing, near, plan)
+    twins = Twins(model, observing, near, plan, nature)
     worst: dict[float, float] = {}
 
     def shifted(moved: float) -> LocalTransformStep:

@@ -17,12 +17,14 @@ from vardax_core.cycling.passed import CycleInput, CycleOutput
 from vardax_core.models.attractor import spin_up
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.observations.quality import QualityCode
+from vardax_core.training.nature import Nature, nature_of
 from vardax_core.training.observing import AbstractObservingSystem
 from vardax_core.types import Observations
 
 Memory = TypeVar("Memory")
 Look = Callable[[Memory, Array, CycleInput, CycleOutput], tuple[Memory, PyTree]]
-"""(memory, truth, what the cycle was given, what it left) -> (memory, what is kept of it)."""
+"""(memory, state of the nature, what the cycle was given, what it left) -> (memory, what is kept of
+it). Of the nature's state, what the cycle is given has the part that the forecast model knows."""
 
 
 CLIMATE_BOUND = 7.0
@@ -105,12 +107,13 @@ def cycle_twins(
     look: Look,
     memory: PyTree = (),
     *,
+    nature: Nature | None = None,
     key: PRNGKeyArray,
 ) -> PyTree:
     """Cycle independent twins side by side, see `cycle_twin`.
 
     Arguments:
-        program, observing, look, memory: of every twin.
+        program, observing, look, memory, nature: of every twin.
         near: a state from whose surroundings the model finds its attractor.
         plan: how many, and how long.
         key: everything random follows from it.
@@ -120,14 +123,16 @@ def cycle_twins(
     """
 
     start_sd = observing.typical_error if plan.start_sd is None else plan.start_sd
+    nature = nature_of(nature, program.model)
 
     def one(k: PRNGKeyArray) -> PyTree:
         k_start, k_cycles = jax.random.split(k)
         truth, ensemble = twin_start(
-            program.model, near, plan.members, start_sd, plan.attractor, key=k_start
+            nature, near, plan.members, start_sd, plan.attractor, key=k_start
         )
         length = plan.spin_up + plan.cycles
-        return cycle_twin(program, observing, truth, ensemble, length, look, memory, key=k_cycles)
+        given = (program, observing, truth, ensemble, length, look, memory)
+        return cycle_twin(*given, nature=nature, key=k_cycles)
 
     streams = jax.vmap(one)(jax.random.split(key, plan.streams))
     return jax.tree.map(lambda leaf: leaf[:, plan.spin_up :], streams)
@@ -136,14 +141,14 @@ def cycle_twins(
 def cycle_twin(
     program: CycleProgram,
     observing: AbstractObservingSystem,
-    truth: Float[Array, "*state"],
+    truth: Float[Array, "*nature"],
     ensemble: Float[Array, "member *state"],
     cycles: int,
     look: Look,
     memory: PyTree = (),
     *,
     every: int = 1,
-    nature: AbstractForecastModel | None = None,
+    nature: Nature | None = None,
     key: PRNGKeyArray,
 ) -> PyTree:
     """Cycle one twin and keep what `look` makes of it.
@@ -154,13 +159,13 @@ def cycle_twin(
     Arguments:
         program: forecast, quality control, analysis and guard, as in operation.
         observing: what each cycle observes.
-        truth: true state one cycle before the first analysis.
+        truth: state of the nature one cycle before the first analysis.
         ensemble: its ensemble there.
         cycles: number of cycles, a multiple of `every`.
         look: called after every cycle.
         memory: what the first call of `look` is given.
         every: what was kept is returned for the last of so many cycles.
-        nature: model of the truth; the forecast's own, without error, if there is none.
+        nature: makes the truth; the forecast's own model, without error, if there is none.
         key: everything random follows from it.
 
     Returns:
@@ -173,7 +178,7 @@ def cycle_twin(
         raise ValueError(
             f"cycle_twin: cycles must be a multiple of every, got {cycles} and {every}."
         )
-    nature = nature or program.model
+    nature = nature_of(nature, program.model)
     n_obs = program.step.operator.obs_size
     k_nature, k_method = jax.random.split(key)
 
@@ -181,13 +186,14 @@ def cycle_twin(
         truth, state, memory = carry
         k_truth, k_network, k_error = jax.random.split(jax.random.fold_in(k_nature, number), 3)
         truth = _advance(nature, truth, state.time, program.forecast_steps, k_truth)
-        mask, sd = observing.draw(n_obs, truth.dtype, key=k_network)
+        known = nature.resolved(truth)
+        mask, sd = observing.draw(n_obs, known.dtype, cycle=number, key=k_network)
         error = observing.errors.draw(sd, key=k_error)
-        values = jnp.where(mask, program.step.operator(truth) + error, 0.0)
+        values = jnp.where(mask, program.step.operator(known) + error, 0.0)
         now = state.time[None] + program.interval
         window = Observations(values[None], mask[None], sd[None], now)
         quality = jnp.where(mask, int(QualityCode.KEPT), int(QualityCode.MISSING))
-        given = CycleInput(window, quality, truth, jnp.asarray(True))
+        given = CycleInput(window, quality, known, jnp.asarray(True))
         state, output = program.run(state, given, keys=cycle_keys(k_method, state.cycle))
         memory, kept = look(memory, truth, given, output)
         return (truth, state, memory), kept
@@ -204,40 +210,42 @@ def cycle_twin(
 
 
 def twin_start(
-    model: AbstractForecastModel,
+    nature: Nature,
     near: Float[Array, "*state"],
     members: int,
     start_sd: float,
     steps: int,
     *,
     key: PRNGKeyArray,
-) -> tuple[Float[Array, "*state"], Float[Array, "member *state"]]:
-    """A truth on the model's attractor and an ensemble about it.
+) -> tuple[Float[Array, "*nature"], Float[Array, "member *state"]]:
+    """A state on the nature's attractor, and an ensemble about what is resolved of it.
 
     Arguments:
-        model: of nature and forecast.
-        near: a state from whose surroundings the model finds its attractor.
+        nature: makes the truth.
+        near: a state from whose surroundings a nature finds its attractor that has none of its own.
         members: ensemble size.
         start_sd: standard deviation of the members' errors, unit of the state.
         steps: model steps to the attractor.
         key: everything random follows from it.
     """
     k_away, k_run, k_members = jax.random.split(key, 3)
-    away = near + jax.random.normal(k_away, near.shape, near.dtype)
-    truth = spin_up(model, away, steps, key=k_run)
-    noise = jax.random.normal(k_members, (members, *near.shape), near.dtype)
-    return truth, truth[None] + start_sd * noise
+    begin = nature.begin(near)
+    away = begin + jax.random.normal(k_away, begin.shape, begin.dtype)
+    truth = spin_up(nature.model, away, steps, key=k_run)
+    known = nature.resolved(truth)
+    noise = jax.random.normal(k_members, (members, *known.shape), known.dtype)
+    return truth, known[None] + start_sd * noise
 
 
 def _advance(
-    nature: AbstractForecastModel,
-    truth: Float[Array, "*state"],
+    nature: Nature,
+    truth: Float[Array, "*nature"],
     time: Array,
     steps: int,
     key: PRNGKeyArray,
-) -> Float[Array, "*state"]:
+) -> Float[Array, "*nature"]:
     def body(index: Array, x: Array) -> Array:
-        now = time + index * nature.interval
+        now = time + index * nature.model.interval
         return nature.step(x, now, key=jax.random.fold_in(key, index))
 
     if steps == 1:

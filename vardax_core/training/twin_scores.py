@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.models.base import AbstractForecastModel
+from vardax_core.training.nature import Nature
 from vardax_core.training.observing import AbstractObservingSystem
 from vardax_core.training.twin_cycles import TwinPlan, climate_range, cycle_twins, twin_program
 
@@ -31,16 +32,18 @@ class Twins(NamedTuple):
     """What an analysis is scored on.
 
     Attributes:
-        model: of nature and forecast, without model error.
+        model: of the forecast.
         observing: what each cycle observes.
         near: a state from whose surroundings the model finds its attractor.
         plan: how many twins, and how long they are cycled.
+        nature: makes the truths; the forecast's own model, without error, if there is none.
     """
 
     model: AbstractForecastModel
     observing: AbstractObservingSystem
     near: Float[Array, "*state"]
     plan: TwinPlan
+    nature: Nature | None = None
 
     def scores(self, step: LocalTransformStep, key: PRNGKeyArray) -> TwinScores:
         """Cycle new twins; steps that are given one key see the same truths and observations."""
@@ -54,6 +57,7 @@ def _cycled(
     observing: AbstractObservingSystem,
     near: Float[Array, "*state"],
     plan: TwinPlan,
+    nature: Nature | None,
     *,
     key: PRNGKeyArray,
 ) -> Float[Array, "3 stream"]:
@@ -65,5 +69,5 @@ def _cycled(
         crps = jnp.sum(found["crps_fair_sum"]) / jnp.sum(found["ensemble_weight"])
         return memory, jnp.stack([found["variance"] / found["weight"], found["rmse"] ** 2, crps])
 
-    kept = cycle_twins(program, observing, near, plan, look, key=key)
+    kept = cycle_twins(program, observing, near, plan, look, nature=nature, key=key)
     return jnp.moveaxis(kept.mean(axis=1), -1, 0)
