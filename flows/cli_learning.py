@@ -46,7 +46,8 @@ def validate(
         answer(answers.Learned(experiment=made.name, needed=False, version=None))
         return
     version = called(validate_flow, parameters, reason)
-    console.print(f"champion: {version}" if version else "up to date")
+    made_with = f"champion: {version}, which makes the analyses of this experiment from now on"
+    console.print(made_with if version else "up to date: these weights may make analyses")
     answer(answers.Learned(experiment=made.name, needed=True, version=version))
 
 

@@ -25,6 +25,12 @@ UNEXPECTED = (
     "the same way report it with the log. What was committed stays, and nothing is done twice"
 )
 
+FAULTS = (
+    *("", "RuntimeError", "KeyError", "TypeError", "AttributeError", "NameError", "IndexError"),
+    *("AssertionError", "ImportError", "ModuleNotFoundError", "UnboundLocalError"),
+)
+"""Kinds of errors that are of the program, and not of what it was given."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -39,7 +45,7 @@ def failure_page(flow: str, message: str, deployment: str | None) -> str:
     kind, said = split(message)
     known = manual()["flows"].get(flow, {}).get("failures", {})
     repair = next((do for seen, do in known.items() if kind and kind in seen), None)
-    expected = kind not in ("", "RuntimeError", "KeyError", "TypeError", "AttributeError")
+    expected = kind not in FAULTS
     advice = repair or (WRONG_INPUT if expected else UNEXPECTED) + "."
     lines = ["# What happened", "", said or message, "", "# What to do", "", advice]
     if deployment:

@@ -12,8 +12,15 @@ from flows.parameters import ExperimentParameters
 from flows.progress import console, track
 from flows.training_page import Course, training_page
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.validation import is_gated
 from vardax_core.training.convergence import verdicts_of
 from vardax_core.training.registry import ModelVersion
+
+NEXT = (
+    "These weights make no analyses before they have passed their gates: run `validate` with the "
+    "same experiment."
+)
+READY = "This method learns statistics and has no gates: runs make analyses with them at once."
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="train-{experiment.name}")
@@ -25,9 +32,12 @@ def train_method(experiment: Experiment, parameters: ExperimentParameters) -> Mo
     with track(f"train {experiment.name}", experiment.training_steps) as tracker:
         course = Course(tracker)
         version = experiment.train(training_run, course)
-    for note in version.manifest["metadata"].get("notes", []):
+    notes = version.manifest["metadata"].get("notes", [])
+    for note in notes:
         get_run_logger().warning("%s: %s", experiment.name, note)
     said = [words for _, words in verdicts_of(version.manifest["metadata"])]
+    said += [f"{note[:1].upper()}{note[1:]}" for note in notes]
+    said.append(NEXT if is_gated(experiment) else READY)
     about = {"version": version.path.name, "sha256": version.sha256}
     create_markdown_artifact(
         training_page(f"Training of {experiment.name}", course, said, about),
@@ -50,7 +60,7 @@ def train(experiment: ExperimentParameters) -> str | None:
     version = train_method(made, experiment)
     if version is None:
         logger.info("%s: up to date", made.name)
-        return ended("up to date", None)
+        return ended("up to date: these weights are in the registry", None)
     name, verdicts = version.path.name, verdicts_of(version.manifest["metadata"])
     logger.info("%s: trained version %s", made.name, name)
     for finished, words in verdicts:

@@ -20,14 +20,18 @@ from vardax_core.training.promotion import UnprovenModelError, promote, require_
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="gates-{experiment.name}")
-def check_gates(experiment: Experiment, path: str | Path | None) -> str:
+def check_gates(experiment: Experiment, path: str | Path | None, override: str | None) -> str:
     """Run the gates; the report lies beside the weights and is an artifact."""
     steps = experiment.training_steps
     with track(f"validate {experiment.name}", steps) as tracker:
         report = run_gates(experiment, path=path, progress=tracker)
         tracker(steps, steps, {})
+    text = markdown_with_embedded_pictures(report.markdown)
+    if override is not None and not report.passed:
+        title, _, rest = text.partition("\n")
+        text = f"{title}\n\n**Used all the same**, because: {override}\n{rest}"
     create_markdown_artifact(
-        markdown_with_embedded_pictures(report.markdown),
+        text,
         key=f"gates-{experiment.group_name}",
         description=f"Gates of {experiment.name}",
     )
@@ -57,12 +61,13 @@ def validate(experiment: ExperimentParameters, override: str | None = None) -> s
     version = trained(made, path=experiment.source_path)
     try:
         require_proven(made.registry, version)
-        return ended("up to date", None)
+        return ended("up to date: these weights may make analyses", None)
     except UnprovenModelError as missing:
         logger.info("%s", missing)
-    page = check_gates(made, experiment.source_path)
+    page = check_gates(made, experiment.source_path, override)
     entry = promote(made.registry, version, override=override)
-    message = f"champion {entry.version}" + (f", override: {override}" if override else "")
+    message = f"champion {entry.version}: runs of this experiment make their analyses with it"
+    message += f", override: {override}" if override else ""
     tell(PROMOTED, made, version=entry.version, sha256=entry.sha256, override=entry.override)
     logger.info("%s: %s; report %s", made.name, message, page)
     return ended(message, entry.version)

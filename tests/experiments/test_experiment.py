@@ -176,7 +176,9 @@ def test_a_training_leaves_its_verdicts_beside_its_weights(root):
     metadata = version.manifest["metadata"]
     (finished, words), (_, share), (_, spread) = verdicts_of(metadata)
     assert not finished
-    assert words == "Training of 20 steps is too short to tell whether it is done."
+    assert (
+        words == "Training of 20 steps is too short to tell whether it is done; give it more steps."
+    )
     assert share.startswith("In cycles of its own")
     assert f"{small.MEMBERS} members" in spread
     before, after = (metadata["spread"][when][0]["ratio"] for when in ("before", "after"))

@@ -84,7 +84,7 @@ def test_a_worse_fallback_is_not_chosen_and_a_better_one_is():
     assert found.doubted == {PERFECT: 1.0, IMPERFECT: 1.0}
     better = trial(BackgroundOnly, FiniteSizeETKF)
     assert better.chosen == "other"
-    assert "other" in trial_record(better)["rmse by fallback, perfect model"]
+    assert "other" in trial_record(better)["RMSE by fallback, perfect model"]
 
 
 def test_old_weights_fall_back_as_they_were_proven(tmp_path):

@@ -75,7 +75,19 @@ def test_a_form_offers_the_data_sets_that_are_there():
             "RecipeError",
             "run it again",
         ),
+        (
+            "validate",
+            "Flow run encountered an exception: UnprovenModelError: x did not pass: coordinates.",
+            "UnprovenModelError",
+            "validate again",
+        ),
         ("report", "something else", "", "Nobody expected this"),
+        (
+            "report",
+            "Flow run encountered an exception: NameError: name 'x' is not defined",
+            "NameError",
+            "Nobody expected this",
+        ),
     ],
 )
 def test_a_failed_run_says_what_happened_and_what_to_do(flow, message, kind, repair):
@@ -107,6 +119,7 @@ def test_the_page_of_a_training_shows_its_course():
     text = training_page("Training of x", course, ["It came to its end."], {"version": "0001"})
     assert "| loss | 3.000 | 2.000 | 2.000 |" in text
     assert "It came to its end." in text
+    assert "what training lowers" in text
     assert "data:image/png;base64," in text
     assert "data:image" not in training_page("x", Course(lambda *_: None), [], {})
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vardax_core.training.convergence import WORTHWHILE, judged
+from vardax_core.training.convergence import CERTAIN, WORTHWHILE, judged
 
 COUNT = 40
 STEPS = 100 * np.arange(1, COUNT + 1)
@@ -48,6 +48,17 @@ def test_the_unit_of_a_loss_does_not_matter(scale, shift, seed):
     assert first.finished == second.finished
     assert first.falling == second.falling
     assert [step for step, _ in first.wild] == [step for step, _ in second.wild]
+
+
+def test_a_fall_within_the_noise_is_said_with_the_noise():
+    verdict = next(
+        found
+        for found in (judged(STEPS, decaying(0.05, 0.5, seed)) for seed in range(40))
+        if found.finished and found.brought > WORTHWHILE * found.whole
+    )
+    assert "as far as its noise lets tell" in verdict.words
+    assert f"{verdict.brought:.2g} +- {CERTAIN * verdict.noise:.2g}" in verdict.words
+    assert "no longer fell" in judged(STEPS, np.linspace(0.0, 1e-9, COUNT)).words
 
 
 def test_a_wild_stretch_is_named():

@@ -115,8 +115,8 @@ def twin_pairs(
         sums = output.statistics
         known = {
             "background spread": jnp.mean(ensemble_spread(output.background)),
-            "background anomaly": jnp.sqrt(jnp.mean(departure**2)),
-            "innovations": sums["chi2"] / jnp.maximum(sums["observations"], 1.0),
+            "background's distance from climate": jnp.sqrt(jnp.mean(departure**2)),
+            "innovations (O-B)": sums["chi2"] / jnp.maximum(sums["observations"], 1.0),
         }
         return memory, {
             "truth": truth,
@@ -152,7 +152,7 @@ def twin_pairs(
 def _thirds(values: Array) -> np.ndarray:
     series = np.asarray(values)
     thirds = np.searchsorted(np.quantile(series, [1 / 3, 2 / 3]), series)
-    return np.array(["small", "medium", "large"])[thirds]
+    return np.array(["smallest third", "middle third", "largest third"])[thirds]
 
 
 def pair_scores(pairs: Pairs) -> dict[str, float]:

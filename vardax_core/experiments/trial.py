@@ -22,7 +22,7 @@ import xarray as xr
 from vardax_core.calibration.gates.base import run_gates, unsaid
 from vardax_core.calibration.gates.context import GateContext
 from vardax_core.calibration.gates.report import Judgement
-from vardax_core.calibration.gates.trial import Interval, ScoreGate
+from vardax_core.calibration.gates.trial import SCORES, SPREAD_FAULT, Interval, ScoreGate
 from vardax_core.calibration.scores import Scores, compute_scores
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.ingest import Ingested, ingest
@@ -34,9 +34,8 @@ from vardax_core.methods.priors import Progress
 from vardax_core.words import counted
 
 FEWEST_CYCLES = 8
-SPREAD_FAULT = "the spread does not tell the error"
 SKILL_FAULT = "the rival with the same knowledge is better"
-SIBLING, WEIGHTS, RIVAL = "sibling", "weights", "rival"
+SIBLING, WEIGHTS, RIVAL = "trained without these days", "these weights", "rival"
 
 
 class TrialPlan(NamedTuple):
@@ -255,6 +254,15 @@ def gates_of(trial: Trial) -> tuple[ScoreGate, ...]:
     return tuple(gates)
 
 
+def _explained(rival: str) -> str:
+    return (
+        f"{SCORES} The scores are of trial cycles on the last part of the training period. What is "
+        f"*{SIBLING}* has learned from the rest of the period in the same way, and has met neither "
+        f"the fields nor the stations; *{WEIGHTS}* have met the fields. The rival is {rival}, "
+        "learned from that rest, too."
+    )
+
+
 def judge_trial(
     experiment: Experiment, path: str | Path | None, plan: TrialPlan, progress: Progress
 ) -> Judgement:
@@ -269,11 +277,11 @@ def judge_trial(
     cycles = (last - first) // recipe.cycle_interval + 1
     if cycles < FEWEST_CYCLES:
         why = (
-            f"the last {plan.share:.0%} of the training period hold "
+            f"the last {100 * plan.share:g} % of the training period hold "
             f"{counted(max(cycles, 0), 'cycle')}, of {FEWEST_CYCLES} that are needed; "
             "train on a longer period"
         )
-        return Judgement((unsaid("trial", why),), {}, {"trial": "none"})
+        return Judgement((unsaid("trial", why),), {}, {"trial": "none"}, SCORES)
     trial = run_trial(experiment, path, plan, progress)
     results = run_gates(gates_of(trial), GateContext(tables={}))
     found = trial.scores[SIBLING]
@@ -283,7 +291,8 @@ def judge_trial(
     scores = {name: float(np.mean([found[part][name] for part in usual])) for name in names}
     provenance = {
         "trial": f"{counted(trial.cycles, 'cycle')}, {trial.days}, of "
-        f"{counted(len(found) - 2, 'network')}",
-        "sibling": f"trained on all but the last {plan.share:.0%} of the training period",
+        f"{counted(len(found) - 2, 'observing network')}",
+        SIBLING: f"learned from all but the last {100 * plan.share:g} % of the training period",
     }
-    return Judgement(results, scores, provenance)
+    explained = _explained(experiment.settings.analysis.rival)
+    return Judgement(results, scores, provenance, explained)

@@ -122,16 +122,19 @@ def judge_twin(experiment: Experiment, plan: HeldOutPlan | None = None) -> Judge
             key=trial_key,
         )
         record = {
-            "model error": f"a constant tendency of up to {MODEL_ERROR:.0%} of the usual one",
+            "trial of fallbacks": "cycles in which another method steps in for analyses that are "
+            "not trusted; the one named as fallback was best, none: they stay as they are",
+            "model error there": f"a constant tendency of up to {100 * MODEL_ERROR:g} % of the "
+            "usual one, in half of the twins",
             **trial_record(trial),
         }
     return Judgement(
         run_gates(gates, context),
         pair_scores(held_out.pairs),
         {
-            "pairs": f"{context.n} of {plan.streams} independent twins, {plan.gap} cycles apart",
-            "forgiven": f"bias {FORGIVEN.bias} sd, ratio of spreads {FORGIVEN.spread} beside draws "
-            "of the truth's distribution or members laid out about the exact mean",
+            "cases": f"{context.n} of {plan.streams} independent twins, {plan.gap} cycles apart",
+            "forgiven": f"a bias of {FORGIVEN.bias:g} of the spread, and a spread that is "
+            f"{FORGIVEN.spread:g} times too large or too small",
             **record,
         },
     )

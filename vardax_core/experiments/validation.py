@@ -18,6 +18,7 @@ from vardax_core.methods.priors import Progress
 from vardax_core.store import ExperimentStore
 from vardax_core.training.promotion import gates_folder, require_proven
 from vardax_core.training.registry import ModelNotFoundError, ModelVersion
+from vardax_core.words import unit_label
 
 
 def is_gated(experiment: Experiment) -> bool:
@@ -106,14 +107,17 @@ def validate(
         gates_folder(version),
         found.results,
         scores=found.scores,
+        explained=found.explained,
         title=f"Gates of {version.name}, version {version.version}",
         provenance={
             "weights sha256": version.sha256,
             "model version": version.path.name,
             **found.provenance,
             "members": str(settings.members),
-            "observation error sd": str(np.float32(recipe.error_sd)),
+            unit_label(
+                "observation error sd", "" if recipe.channels else recipe.variable.units
+            ): str(np.float32(recipe.error_sd)),
             "code version": vardax_core.__version__,
-            "seed": str(settings.training.seed),
+            "seed of the training": str(settings.training.seed),
         },
     )

@@ -5,11 +5,20 @@ import math
 from vardax_core.calibration.gates.base import run_gates, unsaid
 from vardax_core.calibration.gates.context import GateContext
 from vardax_core.calibration.gates.report import Judgement
-from vardax_core.calibration.gates.trial import Interval, ScoreGate
+from vardax_core.calibration.gates.trial import SCORES, SPREAD_FAULT, Interval, ScoreGate
 from vardax_core.training.record_scores import COVERAGE, RATIO, HeldOut
 from vardax_core.training.registry import ModelVersion
 from vardax_core.words import counted
 
+EXPLAINED = (
+    f"{SCORES} The scores are of withheld values at times that were held out: predicted by the "
+    "same training without these times, beside the interpolation that it corrects; spread and "
+    "interval hold the errors of the observations, too."
+)
+KEPT = (
+    "The network was not surely better than the interpolation that it corrects, so that these "
+    "weights are the interpolation as it is and have nothing to prove."
+)
 HELD_OUT = "held_out"
 """Under which a training records the scores of its siblings."""
 
@@ -25,26 +34,28 @@ def judge_withheld(version: ModelVersion) -> Judgement:
     kept = version.manifest["metadata"].get(HELD_OUT)
     if kept is None:
         why = "the training recorded no scores of withheld observations; train again"
-        return Judgement((unsaid("withheld", why),), {}, {"trial": "none"})
+        return Judgement((unsaid("withheld", why),), {}, {"trial": "none"}, EXPLAINED)
     found = HeldOut(**{name: kept[name] for name in HeldOut._fields})
     gain = Interval(found.gain, found.low, found.high)
     spread = Interval(found.spread_over_rmse, math.nan, math.nan)
     coverage = Interval(found.coverage_90, math.nan, math.nan)
     gates: tuple[ScoreGate, ...] = ()
+    explained = EXPLAINED
     provenance = {"trial": f"{counted(found.number, 'withheld observation')} of held-out days"}
     if not kept["kept"]:
         gain = Interval(1.0, 1.0, 1.0)
         provenance["trial"] += "; the interpolation is kept as it is"
+        explained = KEPT
     else:
         gates = (
-            _gate("spread", "spread/RMSE", spread, found, RATIO, "the spread is not the error"),
+            _gate("spread", "spread/RMSE", spread, found, RATIO, SPREAD_FAULT),
             _gate(
                 "coverage",
                 "share of observations in the 90 % interval",
                 coverage,
                 found,
                 COVERAGE,
-                "the spread is not the error",
+                SPREAD_FAULT,
             ),
         )
     skill = _gate(
@@ -61,7 +72,7 @@ def judge_withheld(version: ModelVersion) -> Judgement:
         "spread_over_rmse": found.spread_over_rmse,
         "coverage_90": found.coverage_90,
     }
-    return Judgement(results, scores, provenance)
+    return Judgement(results, scores, provenance, explained)
 
 
 def _gate(
@@ -72,4 +83,4 @@ def _gate(
     allowed: tuple[float, float],
     fault: str,
 ) -> ScoreGate:
-    return ScoreGate(name, score, {"withheld": value}, found.number, *allowed, fault)
+    return ScoreGate(name, score, {"withheld observations": value}, found.number, *allowed, fault)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from vardax_core.words import counted
+
 WINDOW = 8
 """A loss is averaged over this fraction of a training, to tell it from noise."""
 WORTHWHILE = 0.01
@@ -62,20 +64,37 @@ class Convergence:
         if self.stopped:
             said = f"Training is done: no better loss since step {self.best_step} of {self.steps}."
         elif np.isnan(self.brought):
-            said = f"Training of {self.steps} steps is too short to tell whether it is done."
+            said = (
+                f"Training of {self.steps} steps is too short to tell whether it is done; give it "
+                "more steps."
+            )
+        elif self.falling:
+            said = (
+                f"Training is not done: the second half of its {self.steps} steps lowered the loss "
+                f"by {self.brought:.3g} of {self.whole:.3g} in all; give it more steps."
+            )
+        elif self.brought > WORTHWHILE * self.whole:
+            said = (
+                f"Training is done as far as its noise lets tell: the second half of its "
+                f"{self.steps} steps lowered the loss by {self.brought:.2g} +- "
+                f"{CERTAIN * self.noise:.2g}."
+            )
+        elif self.brought > 0:
+            said = (
+                f"Training is done: the second half of its {self.steps} steps lowered the loss by "
+                f"{self.brought:.3g} of {self.whole:.3g} in all."
+            )
         else:
             said = (
-                f"Training is {'not ' if self.falling else ''}done: the second half of its "
-                f"{self.steps} steps lowered the loss by {self.brought:.3g} of {self.whole:.3g} "
-                "in all"
+                f"Training is done: the loss no longer fell in the second half of its {self.steps} "
+                "steps."
             )
-            said += "; give it more steps." if self.falling else "."
         if self.wild:
             step, loss = self.wild[0]
+            stretches = counted(len(self.wild), "such stretch", "such stretches")
             said += (
                 f" It was unsteady: around step {step} the loss was {loss:.3g} "
-                f"({len(self.wild)} such stretches); lower the learning rate, or look at what it "
-                "was given there."
+                f"({stretches}); lower the learning rate, or look at what it was given there."
             )
         return said
 

@@ -31,6 +31,13 @@ class Parameter:
     high: float
 
 
+SAID = {
+    "nugget_sd": "each record's own error",
+    "shared_sd": "error that a platform's records share",
+}
+"""Names of parameters in words, where they are no words."""
+
+
 @dataclass(frozen=True)
 class CovarianceFit:
     """A covariance, and the errors that go with it.
@@ -90,12 +97,14 @@ class CovarianceFit:
     def words(self) -> str:
         """The outcome in a sentence."""
         parts = "; ".join(
-            f"{p.name} {p.value:.4g} ({p.low:.3g} to {p.high:.3g})" for p in self.parameters
+            f"{SAID.get(p.name, p.name)} {p.value:.4g} ({p.low:.3g} to {p.high:.3g})"
+            for p in self.parameters
         )
         ended = "" if self.converged else ", the search did not end by itself"
         said = (
-            f"Fitted to {self.count} withheld records, mean negative log density "
-            f"{self.score_before:.4f} before and {self.score:.4f} now{ended}: {parts}."
+            f"Fitted to {self.count} withheld observations, whose mean negative log density (low "
+            f"where they are predicted well) was {self.score_before:.4f} before and is "
+            f"{self.score:.4f} now{ended}: {parts}."
         )
         if (found := self.calibration) is not None:
             said += (

@@ -15,9 +15,10 @@ GATES = "gates"
 """Folder of the gate report, beside the weights."""
 CHAMPION = "champion.json"
 OVERRIDE = "override.json"
-WHAT_TO_DO = (
-    "run `vardax validate` with the same data set and options; if a gate fails, train longer or on "
-    "what the model will meet, or accept it with `vardax validate --override REASON`."
+WHAT_TO_DO = "run `vardax validate` with the same data set and options."
+IF_IT_FAILS = (
+    "train longer or on what the analysis will meet, and validate again, or accept it with "
+    "`vardax validate --override REASON`."
 )
 
 
@@ -85,8 +86,8 @@ def _require_passed(version: ModelVersion) -> None:
     if not report["passed"] and override_reason(version) is None:
         failed = [gate["name"] for gate in report["gates"] if not gate["passed"]]
         raise UnprovenModelError(
-            f"{who} did not pass: {', '.join(failed)} (see {path.with_name('report.md')}); "
-            f"{WHAT_TO_DO}"
+            f"{who} did not pass: {'; '.join(failed)} (see {path.with_name('report.md')}); "
+            f"{IF_IT_FAILS}"
         )
 
 

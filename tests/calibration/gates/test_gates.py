@@ -7,12 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vardax_core.calibration.gates.base import run_gates
+from vardax_core.calibration.gates.base import FAMILY_LEVEL, run_gates
 from vardax_core.calibration.gates.context import GateContext, Pairs, PairsError, collect
 from vardax_core.calibration.gates.nulls import Tolerance
 from vardax_core.calibration.gates.oracle import OracleMarginalsGate, OracleSamplesGate
 from vardax_core.calibration.gates.quantities import multiscale, multiscale_names
-from vardax_core.calibration.gates.report import write_gate_report
+from vardax_core.calibration.gates.report import (
+    MAY_WORK,
+    chance_in_words,
+    found_in_words,
+    write_gate_report,
+)
 from vardax_core.calibration.gates.sampling import quantity_gate
 from vardax_core.calibration.gates.sets import gates_for
 
@@ -128,7 +133,7 @@ class TestBadInput:
         context = collect([holed], key=jax.random.key(0))
         results = {r.name: r for r in run_gates(gates_for(context), context)}
         assert all(r.passed for r in results.values())
-        assert f"{len(truth)} points of pairs have no truth" in results["finite draws"].message
+        assert f"{len(truth)} points of cases have no truth" in results["finite draws"].message
 
     def test_a_draw_that_is_not_finite_fails(self):
         pairs, _ = make(6)
@@ -182,6 +187,33 @@ def test_multiscale_worked_by_hand():
     np.testing.assert_allclose(found, [2, 3, -2, 4, 2.5, -1])
 
 
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (1.0, "100 %"),
+        (0.079, "7.9 %"),
+        (1.2e-3, "0.12 %"),
+        (1.56e-5, "once in 64 000"),
+        (0.0, "less than once in 1 000 000 000"),
+    ],
+)
+def test_a_chance_is_said_in_percent_or_as_once_in_so_many(share, said):
+    assert chance_in_words(share) == said
+
+
+def test_a_page_sets_each_chance_beside_its_limit_and_says_what_follows(tmp_path):
+    context = collect([make(3)[0]], key=jax.random.key(0))
+    results = run_gates(gates_for(context), context)
+    page = write_gate_report(tmp_path, results, title="Gates", provenance={}).markdown.read_text()
+    assert MAY_WORK in page
+    limit = FAMILY_LEVEL / sum(result.p_value is not None for result in results)
+    for result in results:
+        if result.p_value is not None:
+            assert result.level == pytest.approx(limit)
+            assert (result.p_value > result.level) == result.passed
+            assert f"fails below {chance_in_words(limit)}" in found_in_words(result)
+
+
 def test_the_report_says_it_and_keeps_it(tmp_path):
     pairs, strata = make(3, "swapped")
     context = collect([pairs], key=jax.random.key(0), strata=strata)
@@ -190,6 +222,7 @@ def test_the_report_says_it_and_keeps_it(tmp_path):
     assert not report.passed
     page = report.markdown.read_text()
     assert "**Not passed**: coordinates" in page
+    assert "No run makes analyses with these weights" in page
     assert "point 0" in page
     assert "point 20" in page
     assert {p.name for p in tmp_path.glob("*.png")} >= {"coordinates.png", "projections.png"}

@@ -61,7 +61,7 @@ def test_the_median_is_judged_and_no_case_may_be_as_large_as_the_response():
     assert not judged(0.1, 0.1, 0.3, 0.3).passed
     reversed_once = judged(0.1, 0.05, 2.0)
     assert not reversed_once.passed
-    assert "in any case: 2, allowed 1" in reversed_once.message
+    assert "in the worst case: 2, allowed 1" in reversed_once.message
     assert not judged(0.1, 0.05, float("nan")).passed
 
 

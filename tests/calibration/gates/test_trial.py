@@ -5,7 +5,7 @@ import math
 import pytest
 
 from vardax_core.calibration.gates.context import GateContext
-from vardax_core.calibration.gates.report import write_gate_report
+from vardax_core.calibration.gates.report import found_in_words, write_gate_report
 from vardax_core.calibration.gates.trial import Interval, ScoreGate
 from vardax_core.calibration.plots.gates import draw
 
@@ -47,6 +47,19 @@ def test_what_is_not_known_has_not_passed(parts):
     result = checked(parts)
     assert not result.passed
     assert "nothing can be said" in result.message
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.6, "0.600, at least 0.800 is allowed"),
+        (0.9, "0.900, at least 0.800 is allowed"),
+        (1.1, "1.100, at most 1.250 is allowed"),
+        (1.5, "1.500, at most 1.250 is allowed"),
+    ],
+)
+def test_a_page_says_on_which_side_the_limit_is(value, said):
+    assert found_in_words(checked({"all": Interval(value, math.nan, math.nan)})) == said
 
 
 def test_an_empty_range_is_refused():

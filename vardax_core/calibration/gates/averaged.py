@@ -75,6 +75,7 @@ class AveragedPosteriorGate(AbstractGate):
             statistic=float(observed.max()),
             threshold=level,
             p_value=p_value,
+            level=level,
             n=n,
             strata=(StratumResult("all", n, p_value, name),),
             message=f"truths and draws {how} {name} (p = {p_value:.2g})",

@@ -41,11 +41,13 @@ class Picture:
         kind: name of the function that draws it, see `gates.pictures`.
         title: what is seen.
         data: its arguments.
+        reading: how it is read, in words; empty where the title says all.
     """
 
     kind: str
     title: str
     data: dict[str, Any]
+    reading: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class GateResult:
         strata: every part that was tested, the worst first.
         message: one sentence for the person who trained the model.
         picture: what to draw, or None.
+        level: p-value at which the gate stops, its share of the false-alarm rate of the set; None
+            for a gate with a tolerance.
     """
 
     name: str
@@ -74,6 +78,7 @@ class GateResult:
     strata: tuple[StratumResult, ...]
     message: str
     picture: Picture | None = field(default=None, repr=False)
+    level: float | None = None
 
 
 class AbstractGate(eqx.Module):
@@ -116,5 +121,5 @@ def run_gates(
 
 def unsaid(name: str, why: str, *, n: int = 0, level: float = 0.0) -> GateResult:
     """The result of a gate that could not be checked, which is not a pass."""
-    message = f"{name}: nothing can be said: {why}"
+    message = f"nothing can be said: {why}"
     return GateResult(name, False, float("nan"), level, None, n, (), message)

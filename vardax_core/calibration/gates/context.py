@@ -186,7 +186,7 @@ def collect(
         "coordinates": [f"point {k}" for k in range(int(np.prod(shape)))],
         "projections": [
             *multiscale_names(shape),
-            *(f"random direction {k}" for k in range(RANDOM_DIRECTIONS)),
+            *(f"random sum of all points {k}" for k in range(RANDOM_DIRECTIONS)),
         ],
         "quantities": [*quantities, "distance from the pool"],
         "tarp": ["distance from a random point"],

@@ -146,9 +146,11 @@ class AdjointGate(AbstractGate):
             one.difference / one.oracle if one.oracle > 0 else math.inf * one.difference
             for one in self.measured
         ]
-        what = "relative operator norm of the error of d(analysis)/d(observation)"
-        fault = "the analysis answers to the observations in a wrong direction"
-        worst = _within(self.name, ratios, self.largest, f"{what} in any case", fault)
+        what = (
+            "distance of the response to observations from the reference filter's, over the latter,"
+        )
+        fault = "the analysis answers to observations in a wrong direction"
+        worst = _within(self.name, ratios, self.largest, f"{what} in the worst case", fault)
         if not worst.passed:
             return worst
         return _within(

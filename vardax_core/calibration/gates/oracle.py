@@ -66,6 +66,7 @@ class OracleMarginalsGate(AbstractGate):
             statistic=smallest,
             threshold=level / tests,
             p_value=p_value,
+            level=level,
             n=context.n,
             strata=tuple(strata),
             message=(
@@ -128,6 +129,7 @@ class OracleSamplesGate(AbstractGate):
             statistic=strata[0].p_value,
             threshold=level / len(parts),
             p_value=p_value,
+            level=level,
             n=context.n,
             strata=tuple(strata),
             message=(

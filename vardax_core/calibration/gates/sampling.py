@@ -20,6 +20,15 @@ from vardax_core.calibration.gates.nulls import EXACT, Tolerance, ecdf_null, ran
 
 LISTED = 3
 """Worst quantities that a message names."""
+READING = (
+    "Grey is what chance makes of a right ensemble. A curve above zero and then below: the members "
+    "lie too close together; below and then above: too far apart. Above zero throughout: they lie "
+    "too high; below throughout: too low."
+)
+FORGIVING = (
+    "The gates forgive small faults (see 'forgiven' below), so that a curve may leave the grey a "
+    "little and pass."
+)
 
 
 class _Tested(NamedTuple):
@@ -92,9 +101,10 @@ class RankGate(AbstractGate):
             statistic=smallest,
             threshold=level / total,
             p_value=corrected,
+            level=level,
             n=context.n,
             strata=tuple(strata),
-            message=self._message(passed, corrected, strata[0], tested, table),
+            message=self._message(passed, strata[0], tested, table),
             picture=self._picture(table, tested["all"], level),
         )
 
@@ -124,7 +134,6 @@ class RankGate(AbstractGate):
     def _message(
         self,
         passed: bool,
-        p_value: float,
         worst: StratumResult,
         tested: dict[str, _Tested],
         table: RankTable,
@@ -132,18 +141,15 @@ class RankGate(AbstractGate):
         where = "" if worst.name == "all" else f" where {worst.name} ({worst.n} cases)"
         if passed:
             return (
-                f"no fault found in {len(table.names)} {self.what} (p = {p_value:.2g}; worst: "
-                f"{worst.quantity}{where})"
+                f"the truth falls evenly among the members in {len(table.names)} {self.what}; "
+                f"least evenly in {worst.quantity}{where}"
             )
         found = tested[worst.name]
         order = np.argsort(found.smallest)[:LISTED]
         named = "; ".join(
             f"{table.names[k]}: {_words(found.location[k], found.scale[k])}" for k in order
         )
-        return (
-            f"the truth is not where the posterior says, in {self.what}{where}, p = {p_value:.1e}: "
-            f"{named}"
-        )
+        return f"the truth does not fall evenly among the members, in {self.what}{where}: {named}"
 
     def _picture(self, table: RankTable, tested: _Tested, level: float) -> Picture:
         null = ecdf_null(len(table.ranks), table.draws)
@@ -155,7 +161,7 @@ class RankGate(AbstractGate):
         adjusted = null.band(level / len(table.names))
         return Picture(
             kind="ecdf_difference",
-            title=f"{self.name}: empirical distribution of the ranks less the uniform one",
+            title=f"{self.name}: where the truth falls among the members",
             data={
                 "levels": null.cumulative,
                 "curves": {table.names[k]: c / null.n for k, c in zip(order, counts, strict=True)},
@@ -164,15 +170,16 @@ class RankGate(AbstractGate):
                 "of": len(table.names),
                 "n": null.n,
             },
+            reading=READING if self.tolerance.exact else f"{READING} {FORGIVING}",
         )
 
 
 def _words(location: float, scale: float) -> str:
     if abs(location) > abs(scale):
         side = "low" if location > 0 else "high"
-        return f"posterior too {side} ({abs(location):.1f} standard errors)"
+        return f"ensemble too {side} (by {abs(location):.1f} standard errors)"
     side = "narrow" if scale > 0 else "wide"
-    return f"posterior too {side} ({abs(scale):.1f} standard errors)"
+    return f"ensemble too {side} (by {abs(scale):.1f} standard errors)"
 
 
 def strata_of(context: GateContext) -> dict[str, np.ndarray]:
@@ -194,7 +201,7 @@ def coordinate_gate(tolerance: Tolerance = EXACT) -> RankGate:
 def projection_gate(tolerance: Tolerance = EXACT) -> RankGate:
     """Simulation-based calibration of means and differences at all scales, and of random
     directions; what is wrong with the correlations shows here."""
-    return RankGate("projections", "projections", "projections of the state", tolerance)
+    return RankGate("projections", "projections", "means and differences of points", tolerance)
 
 
 def quantity_gate(tolerance: Tolerance = EXACT) -> RankGate:

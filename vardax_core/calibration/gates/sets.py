@@ -41,12 +41,12 @@ class FiniteGate(AbstractGate):
         bad = context.not_finite
         passed = bad == 0
         message = (
-            "all draws are finite"
+            "every member of every case is a finite number"
             if passed
-            else f"{bad} points of pairs have a draw that is not finite; look for overflow"
+            else f"at {bad} points of cases a member is not finite; look for overflow"
         )
         if context.without_truth:
-            message += f"; {context.without_truth} points of pairs have no truth and say nothing"
+            message += f"; {context.without_truth} points of cases have no truth and say nothing"
         part = StratumResult("all", context.n, float("nan"), "")
         return GateResult(self.name, passed, float(bad), 0.0, None, context.n, (part,), message)
 

@@ -16,6 +16,15 @@ from vardax_core.calibration.gates.base import (
 )
 from vardax_core.calibration.gates.context import GateContext
 
+SCORES = (
+    "Each gate compares a score with the range that is allowed; the worst part decides. "
+    "Spread/RMSE is 1 where the spread is as large as the error, less where the ensemble is too "
+    "narrow, more where it is too wide. CRPS is the error of the whole distribution, low where it "
+    "is good: over that of another method it is below 1 where the analysis is the better one."
+)
+"""How gates on scores are read."""
+SPREAD_FAULT = "the spread does not tell the error"
+
 
 class Interval(NamedTuple):
     """A score of one part of a trial, with its 95 % interval (NaN where there is none)."""
@@ -68,10 +77,10 @@ class ScoreGate(AbstractGate):
         worst, value = order[-1], self.parts[order[-1]].value
         passed = self._outside(value) <= 0
         values = [interval.value for interval in self.parts.values()]
-        message = (
-            f"{self.score} is {min(values):.3g} to {max(values):.3g} in {len(values)} parts, "
-            f"{self._range()}"
-        )
+        found = f"{min(values):.3g}"
+        if len(values) > 1:
+            found += f" to {max(values):.3g} in {len(values)} parts"
+        message = f"{self.score} is {found}, {self._range()}"
         if not passed:
             message += f"; {self.fault} ({worst})"
         bound = self.lowest if value < self._middle() else self.highest

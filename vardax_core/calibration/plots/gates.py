@@ -53,8 +53,8 @@ def ecdf_difference(
     def closed(values: np.ndarray) -> np.ndarray:
         return np.concatenate([[0], values - levels, [0]])
 
-    wide = f"band for all {of} quantities" if of > 1 else "band"
-    bands = [(all_band, 0.10, wide), (band, 0.16, "band for one")]
+    wide = f"by chance in all {of}" if of > 1 else "by chance"
+    bands = [(all_band, 0.10, wide), (band, 0.16, "by chance in one")]
     for (lower, upper), alpha, name in bands[: 2 if of > 1 else 1]:
         edges = closed(lower), closed(upper)
         axes.fill_between(x, edges[0], edges[1], color=INK, alpha=alpha, linewidth=0, label=name)
@@ -64,14 +64,14 @@ def ecdf_difference(
     dress(
         axes,
         title=title,
-        x="rank of the truth among the draws, as a share",
-        y="share of truths - expected",
+        x="rank of the truth among the members, from 0 (lowest) to 1 (highest)",
+        y="share of truths up to that rank,\nless the expected share",
     )
     axes.set_xlim(0, 1)
     reach = 1.1 * max(abs(value) for value in axes.get_ylim())
     axes.set_ylim(-reach, 1.5 * reach)
     axes.text(
-        *(0.99, 0.03, f"{n} pairs; the {len(curves)} worst of {of}"),
+        *(0.99, 0.03, f"{n} cases; the {len(curves)} least even of {of}"),
         ha="right",
         fontsize=8,
         color="#777777",
@@ -163,7 +163,8 @@ def score_ranges(
     axes.axvspan(
         *np.clip([lowest, highest], *edges), color=INK, alpha=0.10, linewidth=0, label="allowed"
     )
-    axes.hlines(rows, lower, upper, color=ANALYSIS, linewidth=1.5, label="95 % interval")
+    if np.isfinite(lower).any():
+        axes.hlines(rows, lower, upper, color=ANALYSIS, linewidth=1.5, label="95 % interval")
     inside = (values >= lowest) & (values <= highest)
     axes.plot(values[inside], rows[inside], "o", color=ANALYSIS, markersize=6)
     if not inside.all():
