@@ -146,7 +146,10 @@ class Experiment:
             StoreNotFoundError: if nothing was ingested yet.
             ForeignExperimentError: if it was made with another configuration.
         """
-        return ExperimentStore.open(self.store_location, expected_digest=self.digest)
+        settings = self.settings.model_dump(mode="json")
+        return ExperimentStore.open(
+            self.store_location, expected_digest=self.digest, settings=settings
+        )
 
     @property
     def observations_location(self) -> Location:

@@ -1,5 +1,8 @@
 """What can go wrong with an experiment store, each with its repair in the message."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 
 class StoreError(ValueError):
     """Base of every error of the experiment store."""
@@ -56,12 +59,36 @@ class SnapshotNotFoundError(StoreError):
 class ForeignExperimentError(StoreError):
     """The store belongs to an experiment with another configuration."""
 
-    def __init__(self, path: object, name: str, expected: str, got: str):
+    def __init__(self, path: object, name: str, expected: str, got: str, why: str = ""):
         super().__init__(
             f"{path} holds the experiment {name!r} with configuration digest {got}, but this "
-            f"configuration has digest {expected}. Restore the configuration the store was made "
-            "with, or give this one a store of its own at another path."
+            f"configuration has digest {expected}{why}. Restore the configuration the store was "
+            "made with, or give this one a store of its own at another path."
         )
+
+
+def where_they_part(held: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """A clause that says in which settings a store and a caller differ.
+
+    Arguments:
+        held: settings in JSON types, as the store records them.
+        asked: those of the caller.
+    """
+    one, other = dict(_leaves(held)), dict(_leaves(asked))
+    named = [
+        f"{name} is {one.get(name, 'not set')} there and {other.get(name, 'not set')} here"
+        for name in sorted(one | other)
+        if one.get(name) != other.get(name)
+    ]
+    return f": {', '.join(named)}" if named else ": the recipe is another than it was"
+
+
+def _leaves(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
 
 
 class StructureError(StoreError):

@@ -19,7 +19,7 @@ WILD = 2.0
 """Whole falls above the last loss from which on a loss is wild: as bad as if nothing were learned,
 and once more."""
 NORMAL_MAD = 1.4826
-VERDICTS = ("convergence", "share", "spread")
+VERDICTS = ("first_guess", "convergence", "share", "spread")
 """Names of verdicts in the metadata of a model version."""
 SETTLED = 5
 """What a loss does in this fraction of a training at its start says nothing about it."""

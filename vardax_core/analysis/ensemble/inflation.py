@@ -19,6 +19,34 @@ LIMITS = (0.9, 4.0)
 """Smallest and largest factor on the variance that innovations put."""
 
 
+class Inflated(AbstractAnalysisStep):
+    """Multiplies the analysis anomalies by a factor that may be looked for without compiling anew.
+
+    Attributes:
+        step: the analysis whose members are inflated.
+        factor: on the anomalies.
+    """
+
+    step: AbstractAnalysisStep
+    factor: Float[Array, ""]
+
+    @property
+    def operator(self) -> AbstractObservationOperator:
+        return self.step.operator
+
+    def analyse(
+        self,
+        background: Float[Array, "member *state"],
+        observations: Observations,
+        *,
+        key: PRNGKeyArray,
+    ) -> Analysis:
+        check_members("Inflated", background)
+        analysis = self.step.analyse(background, observations, key=key)
+        factor = jnp.broadcast_to(self.factor.astype(background.dtype), background.shape[1:])
+        return scaled_about_mean(analysis, factor)
+
+
 class RelaxationToPriorSpread(AbstractAnalysisStep):
     """Widens the analysis at every point towards the spread of the background.
 

@@ -1,12 +1,13 @@
 """The amortized analysis: a network that was trained once maps a window to an analysis."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import equinox as eqx
 from pydantic import Field
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.methods.amortized import fields, grids, local_fields, records, transform
+from vardax_core.methods.amortized.first_guess import Kind
 from vardax_core.methods.base import (
     AbstractLearningMethod,
     Assembly,
@@ -39,10 +40,11 @@ class AmortizedMethod(AbstractLearningMethod):
     half_precision: ClassVar[bool] = True
     channels: ClassVar[bool] = True
 
-    first_guess: Literal["filter", "none"] = Field(
+    first_guess: Kind = Field(
         "filter",
         description="what the network corrects: the analysis of a finite-size ensemble transform "
-        "filter, or the background itself",
+        "filter; that of a local one, which is tuned first, for states where it is the better "
+        "filter; or the background itself",
     )
     reach: int = Field(5, ge=1, le=100, description="points to each side that a gain covers")
     width: int = Field(64, ge=4, le=1024, description="channels of the network")
@@ -136,7 +138,7 @@ class AmortizedMethod(AbstractLearningMethod):
     def shape(self) -> transform.TransformShape:
         """What the network of the transform looks like."""
         return transform.TransformShape(
-            self.first_guess == "filter", self.reach, self.width, self.depth, self.nearness
+            self.first_guess, self.reach, self.width, self.depth, self.nearness
         )
 
     def learn(self, problem: Problem, training: TrainingSettings, progress: Progress) -> Learned:

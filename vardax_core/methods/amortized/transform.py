@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,6 +16,12 @@ from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.cycling.trust import DepartureMonitor
+from vardax_core.methods.amortized.first_guess import (
+    Kind,
+    first_guess,
+    local_filter,
+    tuned_guess,
+)
 from vardax_core.methods.base import FALLBACK, Assembly, Problem, Trained, TrainingSettings
 from vardax_core.methods.filters import finite_size_filter
 from vardax_core.methods.optimal_interpolation import interpolation
@@ -42,13 +48,13 @@ class TransformShape(NamedTuple):
     """What the network of a transform looks like.
 
     Attributes:
-        first_guess: whether it corrects the finite-size filter, or the background itself.
+        first_guess: what it corrects.
         reach: points to each side that a gain covers.
         width, depth: of the network.
         nearness: see `OnPolicySettings`.
     """
 
-    first_guess: bool
+    first_guess: Kind
     reach: int
     width: int
     depth: int
@@ -59,14 +65,23 @@ def untrained(
     operator: AbstractObservationOperator,
     prior: AbstractPrior,
     shape: TransformShape,
+    local: AbstractAnalysisStep | None,
     *,
     key: PRNGKeyArray,
 ) -> LocalTransformStep:
-    """The transform with fresh weights."""
+    """The transform with fresh weights.
+
+    Arguments:
+        operator: observation operator H.
+        prior: what may be learned from.
+        shape: of the network.
+        local: the local filter, where that is corrected.
+        key: of the weights.
+    """
     centre, scale = prior.rough_climate
     return LocalTransformStep.create(
         operator,
-        finite_size_filter(operator) if shape.first_guess else None,
+        first_guess(operator, shape.first_guess, local),
         centre=centre,
         scale=scale,
         reach=shape.reach,
@@ -89,10 +104,16 @@ def learn(
     model, start = prior.model, prior.climatology.mean[0]
     key = cycle_key(jax.random.key(training.seed), 0, Purpose.TRAINING)
     network_key, run_key, monitor_key = jax.random.split(key, 3)
-    step = untrained(problem.operator, prior, shape, key=network_key)
     total, nearness = training.steps, shape.nearness
     if nearness is None:
-        nearness = typical_nearness(problem.observing, step.scale)
+        nearness = typical_nearness(problem.observing, prior.rough_climate[1])
+    kept: dict[str, Any] = {}
+    local = None
+    if shape.first_guess == "letkf":
+        progress(0, total, {})
+        guess = tuned_guess(problem, 2 * nearness, key=jax.random.fold_in(monitor_key, 3))
+        local, kept["first_guess"] = local_filter(problem, guess.numbers()), guess.numbers()
+    step = untrained(problem.operator, prior, shape, local, key=network_key)
     plan = OnPolicySettings(steps=total, members=(problem.members,), nearness=nearness)
     step, curve = train_on_policy(
         step,
@@ -102,8 +123,7 @@ def learn(
         key=run_key,
         progress=lambda done, loss, rmse: progress(done, total, {"loss": loss, "rmse": rmse}),
     )
-    kept = {}
-    if shape.first_guess:
+    if shape.first_guess != "none":
         step, share = keep_best_share(
             step,
             model,
@@ -112,7 +132,7 @@ def learn(
             TRIAL_PLAN._replace(members=problem.members, start_sd=2 * nearness),
             key=jax.random.fold_in(monitor_key, 2),
         )
-        kept = {"share": share.numbers()}
+        kept["share"] = share.numbers()
     step, spread = calibrate_spread(
         step,
         model,
@@ -155,7 +175,10 @@ def learn(
 def build(problem: Problem, shape: TransformShape, trained: Trained) -> Assembly:
     """Assemble the trained transform with its guard."""
     operator, prior = problem.operator, problem.prior
-    fresh = untrained(operator, prior, shape, key=jax.random.key(0))
+    local = None
+    if shape.first_guess == "letkf":
+        local = local_filter(problem, trained.metadata["first_guess"])
+    fresh = untrained(operator, prior, shape, local, key=jax.random.key(0))
     step = eqx.tree_at(lambda s: s.network, fresh, trained.module)
     fallbacks: tuple[AbstractAnalysisStep, ...] = (
         finite_size_filter(operator),

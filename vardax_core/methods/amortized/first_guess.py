@@ -1,0 +1,139 @@
+"""What the network of a transform on a ring corrects, and the filter that is tuned for it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.ensemble.inflation import Inflated
+from vardax_core.methods.base import Problem
+from vardax_core.methods.filters import finite_size_filter
+from vardax_core.methods.letkf import LETKFMethod
+from vardax_core.observations.base import AbstractObservationOperator
+from vardax_core.training.tuning import choose
+from vardax_core.training.twin_cycles import TwinPlan, climate_range, cycle_twins, twin_program
+
+Kind = Literal["filter", "letkf", "none"]
+ROUNDS = (TwinPlan(4, 120, 60), TwinPlan(16, 200, 100))
+"""Twins of all candidates, and of those that are left."""
+
+
+class TunedGuess(NamedTuple):
+    """A local filter with the settings that erred least in cycles.
+
+    Attributes:
+        radius: half-width of its taper, in the grid's unit of distance.
+        inflation: factor on its analysis anomalies.
+        rmse: in cycles of twins that chose among the last candidates, unit of the state.
+    """
+
+    radius: float
+    inflation: float
+    rmse: float
+
+    @property
+    def words(self) -> str:
+        """What was found, for people."""
+        return (
+            f"What the network corrects is the local filter that erred least in cycles: radius "
+            f"{self.radius:g}, inflation {self.inflation:g}, RMSE {self.rmse:.3g}."
+        )
+
+    def numbers(self) -> dict[str, Any]:
+        """The same for metadata."""
+        return self._asdict() | {"finished": True, "words": self.words}
+
+
+def first_guess(
+    operator: AbstractObservationOperator, kind: Kind, local: AbstractAnalysisStep | None
+) -> AbstractAnalysisStep | None:
+    """The analysis that the network corrects; None for the background itself.
+
+    Arguments:
+        operator: observation operator H.
+        kind: of the analysis.
+        local: the local filter, where it is that.
+    """
+    if kind == "none":
+        return None
+    return local if kind == "letkf" else finite_size_filter(operator)
+
+
+def local_filter(problem: Problem, found: Mapping[str, Any]) -> AbstractAnalysisStep:
+    """The local filter with settings that were found, as `TunedGuess.numbers` gives them."""
+    method = LETKFMethod(radius=found["radius"], inflation=found["inflation"])
+    return method.build(problem, None).step
+
+
+def tuned_guess(problem: Problem, start_sd: float, *, key: PRNGKeyArray) -> TunedGuess:
+    """Find radius and inflation of the local filter by their errors in cycles of twins.
+
+    The candidates are those of `vardax tune`; all see the same truths and observations in a round.
+
+    Arguments:
+        problem: the network, the model, and the ensemble's size.
+        start_sd: error of the first ensembles, unit of the state.
+        key: everything random follows from it.
+
+    Raises:
+        ValueError: if every candidate loses its truth.
+    """
+    candidates = {
+        f"radius {options['radius']:g}, inflation {options['inflation']:g}": options
+        for options in LETKFMethod().candidates(problem.grid)
+    }
+    _, climate_sd = problem.prior.rough_climate
+    known: dict[str, Float[np.ndarray, "stream cycle"]] = {}
+
+    def errors(name: str, number: int) -> Float[np.ndarray, "stream cycle"]:
+        options = candidates[name]
+        alike = [options]
+        if number == 0:
+            if name in known:
+                return known[name]
+            alike = [o for o in candidates.values() if o["radius"] == options["radius"]]
+        plan = ROUNDS[number]._replace(members=problem.members, start_sd=start_sd)
+        inflations = [each["inflation"] for each in alike]
+        k = jax.random.fold_in(key, number)
+        found = _errors(problem, options["radius"], inflations, plan, key=k)
+        if number:
+            return found[0]
+        names = {(o["radius"], o["inflation"]): name for name, o in candidates.items()}
+        known.update(
+            {names[o["radius"], o["inflation"]]: e for o, e in zip(alike, found, strict=True)}
+        )
+        return known[name]
+
+    best = choose(tuple(candidates), errors, climate_sd)
+    return TunedGuess(**candidates[best.name], rmse=best.score)
+
+
+def _errors(
+    problem: Problem,
+    radius: float,
+    inflations: Sequence[float],
+    plan: TwinPlan,
+    *,
+    key: PRNGKeyArray,
+) -> Float[np.ndarray, "inflation stream cycle"]:
+    """RMSE of every cycle with some inflations, which one program serves."""
+    prior = problem.prior
+    step = LETKFMethod(radius=radius, inflation=1.0).build(problem, None).step
+    near, valid_range = prior.climatology.mean[0], climate_range(*prior.rough_climate)
+
+    def look(memory: tuple, truth: Array, given: Any, output: Any) -> tuple[tuple, Array]:
+        lost = output.statistics["non_finite_weight"] > 0
+        return memory, jnp.where(lost, jnp.nan, output.statistics["rmse"])
+
+    @eqx.filter_jit
+    def run(inflation: Float[Array, ""]) -> Float[Array, "stream cycle"]:
+        inflated = Inflated(step, inflation)
+        program = twin_program(prior.model, inflated, valid_range=valid_range, dtype=near.dtype)
+        return cycle_twins(program, problem.observing, near, plan, look, key=key)
+
+    return np.stack([np.asarray(run(jnp.asarray(v, near.dtype))) for v in inflations])
