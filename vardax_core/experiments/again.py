@@ -17,7 +17,7 @@ from vardax_core.cycling.passed import CycleInput
 from vardax_core.data.channels import stacked
 from vardax_core.data.errors import PeriodError
 from vardax_core.data.recipe import Recipe
-from vardax_core.data.timeaxis import to_minutes
+from vardax_core.data.timeaxis import from_minutes, to_minutes
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.prepared import experiment_key
 from vardax_core.experiments.segments import SegmentReader
@@ -94,11 +94,15 @@ def _cycle(store: ExperimentStore, time: np.datetime64) -> int:
     wanted = int(to_minutes(np.asarray([time]))[0])
     found = int(np.searchsorted(times, wanted))
     if found == times.size or times[found] != wanted:
-        near = store.dataset("analysis")["time"].values
-        span = f"those from {near[0]} to {near[-1]}" if near.size else "none"
-        raise PeriodError(
-            f"{store.location}: there is no cycle at {time}, only {span}; name one of them."
-        )
+        known = "none was made yet; assimilate first."
+        if times.size:
+            nearest = times[np.abs(times - wanted).argmin()]
+            first, near, last = from_minutes(np.asarray([times[0], nearest, times[-1]])).astype(
+                "M8[m]"
+            )
+            known = f"the nearest is {near}, of those from {first} to {last}; name one of them."
+        asked = np.datetime64(time, "m")
+        raise PeriodError(f"{store.location}: expected the time of a cycle, got {asked}: {known}")
     return found
 
 

@@ -88,12 +88,13 @@ class LocalTransformStep(AbstractRememberingStep):
         static: Float[Array, "n field"] | None = None,
         counts: bool = False,
         sight: int = 2,
+        network: RingNetwork | None = None,
         key: PRNGKeyArray,
     ) -> "LocalTransformStep":
         """An untrained step: the first guess, or the scalar Kalman update where there is none.
 
         A step without a first guess has `regression`. Of each of its `depth` convolutions the
-        network sees `sight` points to each side.
+        network sees `sight` points to each side. A network that was trained is taken as it is.
 
         Raises:
             ValueError: if the state is not a ring, or the gains reach around it.
@@ -110,12 +111,13 @@ class LocalTransformStep(AbstractRememberingStep):
         channels = FEATURES + static.shape[1] + counts
         channels += (taps if regression else 0) + (history.size if history else 0)
         outputs = (4 if regression else 2) * taps + 2
-        network = RingNetwork.create(
-            channels, outputs, width=width, depth=depth, reach=sight, key=key
-        )
-        if first_guess is None:
-            start = network.last.bias.at[reach].set(1.0).at[taps + reach].set(0.5)
-            network = eqx.tree_at(lambda n: n.last.bias, network, start)
+        if network is None:
+            network = RingNetwork.create(
+                channels, outputs, width=width, depth=depth, reach=sight, key=key
+            )
+            if first_guess is None:
+                start = network.last.bias.at[reach].set(1.0).at[taps + reach].set(0.5)
+                network = eqx.tree_at(lambda n: n.last.bias, network, start)
         return cls(
             operator=operator,
             network=network,

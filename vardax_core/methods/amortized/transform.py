@@ -67,16 +67,18 @@ def untrained(
     shape: TransformShape,
     local: AbstractAnalysisStep | None,
     *,
+    network: RingNetwork | None = None,
     key: PRNGKeyArray,
 ) -> LocalTransformStep:
-    """The transform with fresh weights.
+    """The transform of a network, or with fresh weights.
 
     Arguments:
         operator: observation operator H.
         prior: what may be learned from.
         shape: of the network.
         local: the local filter, where that is corrected.
-        key: of the weights.
+        network: that was trained, if one was.
+        key: of fresh weights.
     """
     centre, scale = prior.rough_climate
     return LocalTransformStep.create(
@@ -87,6 +89,7 @@ def untrained(
         reach=shape.reach,
         width=shape.width,
         depth=shape.depth,
+        network=network,
         key=key,
     )
 
@@ -178,8 +181,8 @@ def build(problem: Problem, shape: TransformShape, trained: Trained) -> Assembly
     local = None
     if shape.first_guess == "letkf":
         local = local_filter(problem, trained.metadata["first_guess"])
-    fresh = untrained(operator, prior, shape, local, key=jax.random.key(0))
-    step = eqx.tree_at(lambda s: s.network, fresh, trained.module)
+    network: Any = trained.module
+    step = untrained(operator, prior, shape, local, network=network, key=jax.random.key(0))
     fallbacks: tuple[AbstractAnalysisStep, ...] = (
         finite_size_filter(operator),
         interpolation(operator, prior),
@@ -200,11 +203,17 @@ def better_than_doubted(gates: Mapping[str, str]) -> Bool[Array, " fallback"] | 
 
 
 def build_network(channels_in: int, channels_out: int, width: int, depth: int) -> RingNetwork:
-    """The factory that the model registry calls; weights are stored in single precision."""
-    network = RingNetwork.create(
-        channels_in, channels_out, width=width, depth=depth, key=jax.random.key(0)
-    )
-    return jax.tree.map(lambda w: w.astype(jnp.float32), network)
+    """The factory that the model registry calls: a network's shapes, in single precision."""
+
+    def single() -> RingNetwork:
+        network = RingNetwork.create(
+            channels_in, channels_out, width=width, depth=depth, key=jax.random.key(0)
+        )
+        return jax.tree.map(lambda w: w.astype(jnp.float32), network)
+
+    # Weights that are drawn to be read over would take a second of compilations.
+    shapes: RingNetwork = eqx.filter_eval_shape(single)
+    return shapes
 
 
 def lacks(prior: AbstractPrior, reach: int) -> str | None:
