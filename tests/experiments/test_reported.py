@@ -13,6 +13,7 @@ from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.comparison import compare
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import default_settings, lack_of, usual_methods
+from vardax_core.experiments.why import explain, place_of_observation
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 from vardax_core.store import groups_digest
 
@@ -196,3 +197,31 @@ def test_axes_of_which_nothing_says_what_they_are_are_refused(place):
     del values["prior"]
     with pytest.raises(SourceFormatError, match="not understood where the points"):
         ingest(validate_recipe(values, "plane"))
+
+
+@pytest.mark.slow
+def test_why_names_the_observations_of_all_times_of_a_window(stores):
+    """Value, platform and place are those that the store has under the id, which can be asked for
+    again; and what was left out of the other times is told as well."""
+    made, store = stores["interpolation"]
+    times = store.dataset("analysis")["time"].values
+    kept, names = store.dataset("observations"), made.platforms(store)
+    seen = set()
+    for time in times[len(times) // 2 :]:
+        at = tuple(float(x) for x in made.space(store).grid.points()[0])
+        found = explain(made, store, time, at)
+        assert len({one.id for one in found.entered}) == len(found.entered)
+        for one in (*found.entered, *found.others):
+            instant, column = one.id.split("/")
+            stored = kept.sel(time=np.datetime64(instant, "ns")).isel(station=int(column))
+            np.testing.assert_allclose(one.value, stored[made.recipe.observed.name], rtol=1e-6)
+            assert one.platform == names[int(stored["platform"])]
+            assert one.place == tuple(float(stored[dim]) for dim in made.recipe.state_dims)
+            assert one.stream
+            if one.code == "kept":
+                seen.add((np.datetime64(instant) - time) // np.timedelta64(1, "D"))
+        withheld = {one.id.split("/")[0] for one in found.others if one.code == "withheld"}
+    assert seen == {-2, -1, 0, 1, 2}
+    assert len(withheld) > 1
+    cycle, _, _ = place_of_observation(made, store, found.entered[0].id)
+    assert abs(cycle - np.datetime64(found.entered[0].id.split("/")[0])) <= np.timedelta64(2, "D")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.experiments import small
+from tests.methods import runs
 from vardax_core.calibration.plots import png_bytes
 from vardax_core.data.errors import PeriodError
 from vardax_core.experiments.pictures import support_figure
@@ -121,3 +122,22 @@ def test_a_refused_observation_says_what_was_compared(cycled):
     for one in found.others:
         assert one.rule
     assert dataclasses.asdict(found)["time"]
+
+
+def test_an_observation_of_another_time_of_the_window_has_its_own_id(tmp_path):
+    """With two times to a window, all columns stand twice, each with the values of its time."""
+    made = runs.experiment(tmp_path, runs.recipe(cycles=6, size=6, times=2), "etkf")
+    runs.run(made)
+    store = made.open_store()
+    time = store.dataset("analysis")["time"].values[-1]
+    found = explain(made, store, time, (2.0,))
+    assert len({one.id for one in found.entered}) == len(found.entered)
+    kept = store.dataset("observations")
+    for one in found.entered:
+        instant, column = one.id.split("/")
+        stored = kept["x"].sel(time=np.datetime64(instant, "ns"), station=int(column))
+        np.testing.assert_allclose(one.value, stored, rtol=1e-6)
+    instants = sorted({one.id.split("/")[0] for one in found.entered})
+    assert len(instants) == 2
+    early = next(one for one in found.entered if one.id.startswith(instants[0]))
+    assert place_of_observation(made, store, early.id)[0] == time

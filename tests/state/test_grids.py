@@ -20,6 +20,9 @@ from vardax_core.state.grids import (
 )
 from vardax_core.state.sphere import EARTH_RADIUS_KM
 
+CUT_AT_GREENWICH = np.array([0, 0.5, 1, *np.arange(355, 360, 0.5)])
+"""Five degrees to the west and one to the east of Greenwich, sorted by numbers from 0 to 360."""
+
 
 def tilted(degrees, angle):
     """Places moved by a rotation of the sphere about the x axis."""
@@ -293,6 +296,10 @@ def test_a_place_beyond_the_last_row_lies_across_the_pole():
         (lambda: LatLon.from_degrees(np.array([1.0, 1, 2]), np.arange(4.0)), "sort the grid"),
         (lambda: LatLon.from_degrees(np.array([1.0, np.nan]), np.arange(4.0)), "finite"),
         (lambda: LatLon.from_degrees(np.arange(2.0), np.array([0.0, 9, 3])), "sort the grid"),
+        (
+            lambda: LatLon.from_degrees(np.arange(3.0), CUT_AT_GREENWICH),
+            r"leaves out 354 between 1",
+        ),
         (lambda: Plane.from_axes(np.arange(3.0), np.arange(3.0), mask=np.ones(4, bool)), "mask"),
         (lambda: Ring(0), "at least 1"),
         (lambda: Curvilinear(np.full((2, 2), 91.0), np.zeros((2, 2))), "lie nowhere"),
@@ -327,3 +334,11 @@ def test_positions_and_distances_work_under_jit(grid):
         apart, grid.distance(np.asarray(places), np.asarray(places)[::-1]), atol=1e-9
     )
     np.testing.assert_allclose(positions, grid.positions())
+
+
+def test_the_repair_of_an_axis_that_was_cut_makes_a_grid():
+    """In order around the circle the same longitudes are one piece, with no cell on its far side."""
+    around = np.sort((CUT_AT_GREENWICH + 180) % 360 - 180)
+    grid = LatLon.from_degrees(np.arange(3.0), around)
+    assert not grid.longitude.closed
+    assert list(grid.cells(np.array([[1.0, 100.0], [1.0, 358.0]]))) == [-1, 13 + 6]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from vardax_core.analysis.history import history_of
 from vardax_core.cycling.cycle import CycleProgram
@@ -39,6 +39,8 @@ class MadeAgain:
         equivalents: H of the members' mean, for every row of the window.
         innovations: what the store holds of the departures.
         key: of the analysis.
+        times, columns: where each observation of the window is in the store; a column of -1 where
+            there is none.
     """
 
     number: int
@@ -48,6 +50,8 @@ class MadeAgain:
     equivalents: Float[Array, "window obs"]
     innovations: xr.Dataset
     key: PRNGKeyArray
+    times: Shaped[np.ndarray, "#window obs"]
+    columns: Int[np.ndarray, "#window obs"]
 
     @property
     def innovation(self) -> Float[Array, "window obs"]:
@@ -67,7 +71,7 @@ def made_again(experiment: Experiment, store: ExperimentStore, time: np.datetime
     """
     number = _cycle(store, time)
     background = _states(store.dataset("background").isel(time=number).load(), experiment.recipe)
-    program, given = _problem(experiment, store, time)
+    program, given, times, columns = _problem(experiment, store, time)
     innovations = store.dataset("innovations").isel(time=number).load()
     codes = innovations[QUALITY_CONTROL].to_numpy()
     observations = _used(given.observations, codes, innovations)
@@ -86,6 +90,8 @@ def made_again(experiment: Experiment, store: ExperimentStore, time: np.datetime
         equivalents=jnp.broadcast_to(expected, observations.values.shape),
         innovations=innovations,
         key=cycle_key(experiment_key(experiment.settings.seed), number, Purpose.ANALYSIS),
+        times=times,
+        columns=columns,
     )
 
 
@@ -101,7 +107,7 @@ def _cycle(store: ExperimentStore, time: np.datetime64) -> int:
                 "M8[m]"
             )
             known = f"the nearest is {near}, of those from {first} to {last}; name one of them."
-        asked = np.datetime64(time, "m")
+        asked = time.astype("datetime64[m]")
         raise PeriodError(f"{store.location}: expected the time of a cycle, got {asked}: {known}")
     return found
 
@@ -114,8 +120,9 @@ def _states(members: xr.Dataset, recipe: Recipe) -> Float[np.ndarray, "member *s
 
 def _problem(
     experiment: Experiment, store: ExperimentStore, time: np.datetime64
-) -> tuple[CycleProgram, CycleInput]:
-    """The program with the places of a cycle's records, and what the cycle is given."""
+) -> tuple[CycleProgram, CycleInput, np.ndarray, np.ndarray]:
+    """The program with the places of a cycle's records, what the cycle is given, and where in the
+    store that is."""
     prepared = experiment.prepare(store)
     if jax.dtypes.canonicalize_dtype(np.float64) == np.float64:
         prepared = prepared.in_precision("float64")
@@ -126,7 +133,7 @@ def _problem(
     one: CycleInput = jax.tree.map(lambda x: jnp.asarray(x)[0], given)
     if one.placement is not None:
         program = with_placement(program, one.placement)
-    return program, one
+    return program, one, *reader.origins(time)
 
 
 def _widest(array: np.ndarray) -> Array:

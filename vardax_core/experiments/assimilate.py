@@ -21,11 +21,11 @@ from vardax_core.experiments.host_forecast import HostForecast
 from vardax_core.experiments.prepared import Prepared, experiment_key
 from vardax_core.experiments.segments import (
     SegmentReader,
-    StoredForm,
     on_host,
     restore_state,
     state_arrays,
 )
+from vardax_core.experiments.stored_form import StoredForm
 from vardax_core.experiments.watched import hold_if_implausible, said
 from vardax_core.store import ExperimentStore, SupersededError, Tip
 from vardax_core.store.experiment import OBSERVATIONS

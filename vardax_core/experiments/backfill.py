@@ -26,7 +26,8 @@ from vardax_core.data.window import cycle_times
 from vardax_core.experiments.assimilate import CYCLE_GROUPS, provenance, segment_record
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.prepared import Prepared, experiment_key
-from vardax_core.experiments.segments import SegmentReader, StoredForm, restore_state
+from vardax_core.experiments.segments import SegmentReader, restore_state
+from vardax_core.experiments.stored_form import StoredForm
 from vardax_core.experiments.stream_commits import COMMIT_WAIT, commit_round
 from vardax_core.experiments.stream_progress import (
     STATE,

@@ -1,12 +1,13 @@
 """The observations of a cycle, with what became of each and by which rule."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Array, Float
 
 from vardax_core.data.reports import PLATFORM, STREAM
+from vardax_core.experiments.again import MadeAgain
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.observations.quality import HALF_NORMAL_MEDIAN, QUALITY_CONTROL, QualityCode
 from vardax_core.store import ExperimentStore
@@ -33,7 +34,7 @@ class Explained:
     """An observation of the window.
 
     Attributes:
-        id: by which a command names it: its analysis time and column.
+        id: by which a command names it: its time and column in the store.
         stream, platform: their names or numbers, empty where there are none.
         place: coordinates, where observations bring them.
         value, innovation, error_sd: unit of the observations.
@@ -65,12 +66,14 @@ class RecordsOfCycle:
         store: ExperimentStore,
         limit: float,
         time: np.datetime64,
-        innovations: xr.Dataset,
+        again: MadeAgain,
     ):
-        self._recipe, self._limit, self._found = experiment.recipe, limit, innovations
-        self._time = str(time.astype("datetime64[m]"))
+        self._recipe, self._limit, self._found = experiment.recipe, limit, again.innovations
+        self._times, self._columns = again.times, again.columns
+        self._time = time.astype("datetime64[ns]")
         kept = store.dataset("observations")
-        self._observed = kept.sel(time=time).load() if time in kept["time"].values else None
+        wanted = np.intersect1d(np.append(again.times.ravel(), self._time), kept["time"].values)
+        self._observed = {t: kept.sel(time=t).load() for t in wanted}
         self._platforms = experiment.platforms(store) if self._recipe.reported else ()
         self._streams = tuple(s.name for s in self._recipe.streams or ())
 
@@ -82,13 +85,17 @@ class RecordsOfCycle:
     ) -> tuple[Explained, ...]:
         """Those of the window that entered, with what each gave, the largest first."""
         rows, columns = np.nonzero(np.asarray(observations.mask))
+        times, stored = (
+            np.broadcast_to(x, observations.mask.shape) for x in (self._times, self._columns)
+        )
         found = []
         for row, column in zip(rows, columns, strict=True):
             d = float(innovation[row, column])
             part = float(parts[row, column])
             found.append(
                 self._one(
-                    int(column),
+                    times[row, column],
+                    int(stored[row, column]),
                     value=float(observations.values[row, column]),
                     innovation=d,
                     error_sd=float(observations.error_sd[row, column]),
@@ -100,7 +107,7 @@ class RecordsOfCycle:
         return tuple(sorted(found, key=lambda one: -abs(one.contribution)))
 
     def others(self) -> tuple[Explained, ...]:
-        """Those of the analysis time that did not, with the rule."""
+        """Those that did not, with the rule: of the analysis time, then of the window's others."""
         codes = self._found[QUALITY_CONTROL].to_numpy()
         departure = self._found["background_departure"].to_numpy()
         variance = self._found["background_equivalent_variance"].to_numpy()
@@ -115,7 +122,7 @@ class RecordsOfCycle:
         for column in np.flatnonzero(~np.isin(codes, (QualityCode.KEPT, QualityCode.MISSING))):
             code = QualityCode(int(codes[column]))
             root = float(np.sqrt(variance[column] + errors[column] ** 2))
-            value = self._value(int(column))
+            value = self._value(int(column), self._time)
             numbers = {
                 "value": value,
                 "low": low,
@@ -129,6 +136,7 @@ class RecordsOfCycle:
             }
             shown.append(
                 self._one(
+                    self._time,
                     int(column),
                     value=value,
                     innovation=float(departure[column]),
@@ -137,24 +145,51 @@ class RecordsOfCycle:
                     rule=RULES.get(code, code.name.lower()).format(**numbers),
                 )
             )
-        return tuple(shown)
+        return (*shown, *self._of_other_times(low, high))
+
+    def _of_other_times(self, low: float, high: float) -> Iterator[Explained]:
+        """What was left out of the times of the window that are not the analysis time's."""
+        for time, observed in self._observed.items():
+            if time == self._time:
+                continue
+            codes = observed[QUALITY_CONTROL].to_numpy()
+            left_out = ~np.isin(codes, (QualityCode.KEPT, QualityCode.MISSING))
+            for column in np.flatnonzero(left_out):
+                code, value = QualityCode(int(codes[column])), self._value(int(column), time)
+                # The check against the first guess is the analysis time's alone.
+                rule = RULES.get(code, code.name.lower()).format(value=value, low=low, high=high)
+                stated = observed[f"{self._recipe.observed.name}_error"].to_numpy()
+                yield self._one(
+                    time,
+                    int(column),
+                    value=value,
+                    innovation=float("nan"),
+                    error_sd=float(stated[column]),
+                    code=code,
+                    rule=rule,
+                )
 
     def _errors(self, columns: int) -> Float[np.ndarray, " column"]:
         """Standard deviations as the analysis took them, or as they were stated."""
         stated = f"{self._recipe.observed.name}_error"
-        for dataset, name in ((self._found, "applied_error"), (self._observed, stated)):
+        for dataset, name in (
+            (self._found, "applied_error"),
+            (self._observed.get(self._time), stated),
+        ):
             if dataset is not None and name in dataset:
                 values = dataset[name].to_numpy()[:columns].astype(float)
                 return np.append(values, np.full(columns - values.size, np.nan))
         return np.full(columns, np.nan)
 
-    def _value(self, column: int) -> float:
-        if self._observed is None or column >= self._observed.sizes["station"]:
+    def _value(self, column: int, time: np.datetime64) -> float:
+        known = self._observed.get(time)
+        if known is None or column >= known.sizes["station"]:
             return float("nan")
-        return float(self._observed[self._recipe.observed.name].to_numpy()[column])
+        return float(known[self._recipe.observed.name].to_numpy()[column])
 
     def _one(
         self,
+        time: np.datetime64,
         column: int,
         *,
         code: QualityCode,
@@ -167,7 +202,7 @@ class RecordsOfCycle:
     ) -> Explained:
         place: tuple[float, ...] = ()
         stream, platform = "", str(column)
-        known = self._observed
+        known = self._observed.get(time.astype("datetime64[ns]"))
         if known is not None and column < known.sizes["station"]:
             place = tuple(
                 float(known[dim].to_numpy()[column])
@@ -175,11 +210,11 @@ class RecordsOfCycle:
                 if dim in known and known[dim].dims == ("station",)
             )
             if STREAM in known:
-                stream = _named(self._streams, known[STREAM].to_numpy()[column])
+                stream = _named(self._streams, int(known[STREAM].to_numpy()[column]))
             if PLATFORM in known:
-                platform = _named(self._platforms, known[PLATFORM].to_numpy()[column])
+                platform = _named(self._platforms, int(known[PLATFORM].to_numpy()[column]))
         return Explained(
-            id=f"{self._time}/{column}",
+            id=f"{time.astype('datetime64[m]')}/{column}",
             stream=stream,
             platform=platform,
             place=place,
@@ -194,4 +229,4 @@ class RecordsOfCycle:
 
 
 def _named(names: tuple[str, ...], number: int) -> str:
-    return names[int(number)] if 0 <= int(number) < len(names) else str(int(number))
+    return names[number] if 0 <= number < len(names) else str(number)

@@ -92,6 +92,31 @@ class RecordInputs:
         ]
         return jax.tree.map(lambda *parts: np.stack(parts), *cycles)
 
+    def origins(
+        self, observations: xr.Dataset, time: np.datetime64
+    ) -> tuple[Int[np.ndarray, " column"], Int[np.ndarray, " column"]]:
+        """Where the columns of a window come from, as `of` makes them.
+
+        Arguments:
+            observations: of all times of the window, in memory.
+            time: analysis time.
+
+        Returns:
+            Row of the observations and column of the store, -1 where there is nothing.
+        """
+        columns = {
+            name: observations[name].transpose("time", "station").to_numpy()
+            for name in (QUALITY_CONTROL, OWN_CODE, SUPERSEDED_AT, "arrival_time")
+            if name in observations
+        }
+        minutes = to_minutes(observations["time"].values)
+        codes = self._codes(columns, minutes)
+        rows = self._rows(minutes, np.asarray([time]))
+        usable, there = codes == QualityCode.KEPT, codes != QualityCode.MISSING
+        now, others = self._capacity(usable, there, rows)
+        at, column, _ = self._columns(usable, rows[0], now, others)
+        return at, np.where(at >= 0, column, -1)
+
     def _codes(
         self, columns: dict[str, np.ndarray], minutes: Int[np.ndarray, " time"]
     ) -> Int[np.ndarray, "time column"]:
@@ -135,6 +160,24 @@ class RecordInputs:
                 return now, more * now
         return self.width, more * self.width
 
+    def _columns(
+        self, usable: np.ndarray, rows: Int[np.ndarray, " window"], now: int, others: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Row of the observations (-1 for none), column of the store, and row of the window, of
+        every column of a window."""
+        size, window = now + others, len(rows)
+        at, column = np.full(size, -1), np.full(size, 0)
+        row_of = np.full(size, window - 1)
+        if rows[-1] >= 0:
+            at[:now], column[:now] = rows[-1], np.arange(now)
+        filled = now
+        for number, row in enumerate(rows[:-1]):
+            found = np.flatnonzero(usable[row]) if row >= 0 else np.empty(0, int)
+            part = slice(filled, filled + found.size)
+            at[part], column[part], row_of[part] = row, found, number
+            filled += found.size
+        return at, column, row_of
+
     def _cycle(
         self,
         columns: dict[str, np.ndarray],
@@ -146,16 +189,7 @@ class RecordInputs:
     ) -> dict[str, Any]:
         name, dtype = self.recipe.observed.name, np.dtype(self.settings.dtype)
         size, window = now + others, len(rows)
-        at, place_of = np.full(size, -1), np.full(size, 0)
-        row_of = np.full(size, window - 1)
-        if rows[-1] >= 0:
-            at[:now], place_of[:now] = rows[-1], np.arange(now)
-        filled = now
-        for number, row in enumerate(rows[:-1]):
-            found = np.flatnonzero(usable[row]) if row >= 0 else np.empty(0, int)
-            part = slice(filled, filled + found.size)
-            at[part], place_of[part], row_of[part] = row, found, number
-            filled += found.size
+        at, place_of, row_of = self._columns(usable, rows, now, others)
         known = at >= 0
 
         def taken(key: str, missing: Any) -> np.ndarray:

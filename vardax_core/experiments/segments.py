@@ -1,6 +1,5 @@
 """Segments between the store and the engine: what goes in, what comes out."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Int, Shaped
 
 from vardax_core.cycling.adaptation import SpreadState
 from vardax_core.cycling.biases import BiasState
@@ -17,20 +17,19 @@ from vardax_core.cycling.passed import CycleOutput, CycleState
 from vardax_core.cycling.smoother import SmoothingState
 from vardax_core.cycling.trust import TrustState
 from vardax_core.data.availability import as_known_at
-from vardax_core.data.channels import names_of, split_by, stacked
-from vardax_core.data.masks import frame_mask
+from vardax_core.data.channels import names_of, stacked
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.rejected import with_rejected
 from vardax_core.data.reports import OWN_CODE, PLATFORM
 from vardax_core.data.space import state_grid
-from vardax_core.data.timeaxis import duration_to_minutes, to_minutes
+from vardax_core.data.timeaxis import duration_to_minutes, from_minutes, to_minutes
 from vardax_core.data.window import windows
 from vardax_core.experiments.circumstances import Circumstances
 from vardax_core.experiments.forecast_inputs import ForecastInputs
 from vardax_core.experiments.record_inputs import RecordInputs
 from vardax_core.experiments.settings import ExperimentSettings
-from vardax_core.experiments.store_layout import INCREMENT_CAUSE, STATION
-from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
+from vardax_core.experiments.store_layout import STATION
+from vardax_core.observations.quality import QUALITY_CONTROL
 from vardax_core.store import ExperimentStore
 from vardax_core.store.experiment import NATURE_RUN, OBSERVATIONS
 
@@ -120,12 +119,7 @@ class SegmentReader:
         """
         rows = self._rows(times)
         dtype = np.dtype(self.settings.dtype)
-        observations = self._in_precision(self._observations.isel(time=rows).load())
-        made_with = self.circumstances
-        if made_with.moment is not None:
-            observations = as_known_at(observations, made_with.moment)
-        if made_with.rejected or made_with.withheld:
-            observations = self._with_codes(observations)
+        observations = self._known(rows)
         if self._records is not None:
             arrays = self._records.of(observations, times)
         else:
@@ -144,6 +138,36 @@ class SegmentReader:
             lambda array: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]), arrays
         )
         return padded | {"valid": np.arange(self.length) < len(times)}
+
+    def origins(
+        self, time: np.datetime64
+    ) -> tuple[Shaped[np.ndarray, "#window obs"], Int[np.ndarray, "#window obs"]]:
+        """Where the observations of a window come from: the time and the column of each in the
+        store, a column of -1 where there is none.
+
+        Arguments:
+            time: analysis time.
+        """
+        observations = self._known(self._rows(np.asarray([time])))
+        if self._records is not None:
+            row, column = self._records.origins(observations, time)
+            return observations["time"].values[row][None], column[None]
+        given = windows(
+            observations, np.asarray([time]), self.recipe, cut_off=self.settings.cut_off
+        )
+        times = from_minutes(given["minutes"][0])[:, None]
+        columns = np.arange(given["values"].shape[-1])[None]
+        return tuple(np.broadcast_arrays(times, columns))  # type: ignore[return-value]
+
+    def _known(self, rows: slice) -> xr.Dataset:
+        """The observations of some times as they were known, with their codes."""
+        observations = self._in_precision(self._observations.isel(time=rows).load())
+        made_with = self.circumstances
+        if made_with.moment is not None:
+            observations = as_known_at(observations, made_with.moment)
+        if made_with.rejected or made_with.withheld:
+            observations = self._with_codes(observations)
+        return observations
 
     def _with_codes(self, observations: xr.Dataset) -> xr.Dataset:
         """The same with the codes of what is rejected and of what is withheld."""
@@ -187,125 +211,6 @@ class SegmentReader:
         stop = int(np.searchsorted(self._minutes, last + after, side="right"))
         start = min(start, len(self._minutes) - 1)
         return slice(start, max(stop, start + 1))
-
-
-@dataclasses.dataclass(frozen=True)
-class StoredForm:
-    """How the output of cycles is stored.
-
-    Attributes:
-        names: of the state's variables, one to a channel.
-        dimensions: of the grid.
-        dtype: of the fields in the store.
-        width: columns of observations in the store, once it has those of what was read.
-        mask: True at the points that belong to the state, or None for all; the others are NaN.
-        of_records: what the store has of every observation, in the group `innovations`.
-        of_cycles: what it has of every cycle, in the group `diagnostics`.
-    """
-
-    names: tuple[str, ...]
-    dimensions: int
-    dtype: str
-    width: int
-    mask: np.ndarray | None = None
-    of_records: tuple[str, ...] = ()
-    of_cycles: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, store: ExperimentStore, recipe: Recipe, dtype: str, columns: int) -> "StoredForm":
-        """The form that a store has, made from so many columns of observations."""
-        width = max(columns, int(store.dataset("innovations").sizes[STATION]))
-        mask = frame_mask(store.dataset("analysis"), recipe.state_dims)
-        names = tuple(names_of(recipe))
-        kept, cycles = (
-            tuple(str(name) for name in store.dataset(group).data_vars)
-            for group in ("innovations", "diagnostics")
-        )
-        return cls(names, len(recipe.state_dims), dtype, width, mask, kept, cycles)
-
-    @property
-    def widths(self) -> dict[str, int]:
-        """Dimensions to which a store is widened before anything in this form is written."""
-        return {STATION: self.width}
-
-    def groups(self, output: CycleOutput) -> dict[str, dict[str, Any]]:
-        """Give the variables of the store's groups.
-
-        Arguments:
-            output: of the valid cycles, on the host.
-        """
-        analysis = output.analysis
-        moments = {"mean": analysis.mean, "spread": analysis.spread}
-        smoothed = {}
-        if output.smoothed is not None:
-            later = {"mean": output.smoothed.mean, "spread": output.smoothed.spread}
-            smoothed["smoothed"] = self._fields(later)
-        return {
-            **smoothed,
-            "background": self._channels(output.background),
-            "analysis": {**self._channels(analysis.ensemble), **self._fields(moments)},
-            "innovations": self._of_records(output),
-            "diagnostics": {
-                **{k: np.asarray(v, np.float64) for k, v in output.statistics.items()},
-                "result": np.asarray(analysis.result, np.int8),
-                "spread_factor": np.asarray(output.spread_factor, np.float64),
-                "analysis_method": np.asarray(output.method, np.int8),
-                "trust_score": np.asarray(output.trust_score, np.float64),
-                "replaced_members": np.asarray(output.replaced_members, np.int16),
-                **self._cause(output),
-            },
-        }
-
-    def _cause(self, output: CycleOutput) -> dict[str, np.ndarray]:
-        if INCREMENT_CAUSE not in self.of_cycles:
-            return {}
-        cause = output.increment_cause
-        none = np.zeros(np.shape(output.method), np.int8)
-        return {INCREMENT_CAUSE: none if cause is None else np.asarray(cause, np.int8)}
-
-    def _of_records(self, output: CycleOutput) -> dict[str, np.ndarray]:
-        """What the store has room for: one of an earlier version has less."""
-        departures, residuals = output.departures, output.residuals
-        there = np.isfinite(departures.innovation)
-        found = {
-            "background_departure": departures.innovation,
-            "analysis_departure": residuals.residual,
-            "background_equivalent_variance": departures.variance,
-            "analysis_equivalent_variance": np.where(there, residuals.variance, np.nan),
-            "applied_error": np.where(there, departures.error_sd, np.nan),
-            "quality_control": departures.quality,
-        }
-        if output.correction is not None:
-            found["bias_correction"] = np.where(there, output.correction, np.nan)
-        return {
-            name: self._columns(values) for name, values in found.items() if name in self.of_records
-        }
-
-    def _fields(self, fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        return {
-            name: channel
-            for suffix, field in fields.items()
-            for name, channel in self._channels(field, f"_{suffix}").items()
-        }
-
-    def _channels(self, field: Any, suffix: str = "") -> dict[str, np.ndarray]:
-        names = [name + suffix for name in self.names]
-        return split_by(self._field(field), names, self.dimensions)
-
-    def _field(self, array: Any) -> np.ndarray:
-        field = np.asarray(array).astype(self.dtype, copy=False)
-        if self.mask is None:
-            return field
-        return np.where(self.mask, field, np.asarray(np.nan, field.dtype))
-
-    def _columns(self, array: Any) -> np.ndarray:
-        """The columns of the analysis time, filled to those of the store."""
-        values = np.asarray(array)[:, : self.width]
-        code = values.dtype.kind in "iu"
-        values = values.astype(np.int8 if code else self.dtype, copy=False)
-        fill = int(QualityCode.MISSING) if code else np.nan
-        rest = np.full((len(values), self.width - values.shape[1]), fill, values.dtype)
-        return np.concatenate([values, rest], axis=1) if rest.size else values
 
 
 def state_arrays(state: CycleState) -> dict[str, np.ndarray]:

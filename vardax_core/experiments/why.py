@@ -12,7 +12,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from vardax_core.analysis.base import AbstractAnalysisStep, made_at
 from vardax_core.data.errors import PeriodError
+from vardax_core.data.recipe import Recipe
 from vardax_core.data.recipe_sections import CHANNEL
+from vardax_core.data.timeaxis import duration_to_minutes
 from vardax_core.experiments.again import made_again
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.explained import Explained, RecordsOfCycle
@@ -229,7 +231,7 @@ def explain(
     given = (step, again.members, observations)
     parts, rest, made = contributions(value, again.equivalents, innovation, *given)
     limit = again.program.first_guess_limit
-    shown = RecordsOfCycle(experiment, store, limit, time, again.innovations)
+    shown = RecordsOfCycle(experiment, store, limit, time, again)
     before = float(np.mean(np.asarray(again.members[(slice(None), *index)])))
     entered = shown.entered(parts, innovation, observations)
     diagnostics = store.dataset("diagnostics").isel(time=again.number).load()
@@ -254,10 +256,11 @@ def explain(
 def place_of_observation(
     experiment: Experiment, store: ExperimentStore, name: str
 ) -> tuple[np.datetime64, tuple[float, ...], str]:
-    """The analysis time, the place and the variable of an observation by its id, TIME/COLUMN.
+    """The place and the variable of an observation by its id, TIME/COLUMN, and the first analysis
+    time whose window it is in.
 
     Raises:
-        PeriodError: if there is no such observation.
+        PeriodError: if there is no such observation, or no cycle yet that could have seen it.
     """
     instant, _, column = name.rpartition("/")
     recipe, kept = experiment.recipe, store.dataset("observations")
@@ -277,7 +280,21 @@ def place_of_observation(
     else:
         grid = experiment.space(store).grid
         place = tuple(float(x) for x in grid.points()[int(row["grid_index"]) % grid.size])
-    return time, place, recipe.variables[channel].name
+    return _first_cycle_with(recipe, store, time), place, recipe.variables[channel].name
+
+
+def _first_cycle_with(recipe: Recipe, store: ExperimentStore, time: np.datetime64) -> np.datetime64:
+    window = recipe.window
+    before = np.timedelta64(duration_to_minutes(window.spacing) * (window.times - 1), "m")
+    after = np.timedelta64(duration_to_minutes(window.spacing) * (window.after or 0), "m")
+    cycles = store.dataset("analysis")["time"].values
+    seen = cycles[(cycles - before <= time) & (time <= cycles + after)]
+    if not seen.size:
+        raise PeriodError(
+            f"--observation: no cycle of {store.location} has {time.astype('datetime64[m]')} in "
+            "its window; name one of a cycle that was made, or assimilate up to it."
+        )
+    return seen[0]
 
 
 def _point(experiment: Experiment, store: ExperimentStore, at: tuple[float, ...]) -> int:

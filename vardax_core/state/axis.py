@@ -10,6 +10,8 @@ from vardax_core.state.sphere import Numbers, numpy_of
 
 ROUNDING = 1e-9
 """Part of an axis by which a place may lie beyond its end and still be on it."""
+HOLE = 20.0
+"""Usual steps from which on a step of a circle's axis is no step but a part that is left out."""
 SEAM = 1e-3
 """Part of a step by which the gap at the seam of a closed axis may exceed the widest step."""
 
@@ -79,7 +81,8 @@ class Axis(eqx.Module):
                 between last and first is no wider than the widest step.
 
         Raises:
-            GridError: if the points are not finite, not in order, or go around more than once.
+            GridError: if the points are not finite, not in order, go around more than once, or
+                are two pieces with a hole between them.
         """
         points = np.asarray(points, np.float64)
         steps = np.diff(points)
@@ -87,6 +90,7 @@ class Axis(eqx.Module):
             steps = np.asarray(wrapped(steps, circle))
             points = points[:1] + np.concatenate([[0.0], np.cumsum(steps)])
         points = _in_order(points, steps, name)
+        _refuse_holes(points, np.abs(steps), circle, name)
         gap = circle - abs(points[-1] - points[0])
         if gap <= ROUNDING * circle:
             raise GridError(
@@ -166,6 +170,22 @@ class Axis(eqx.Module):
         before = np.clip(np.searchsorted(points, at, side="right") - 1, 0, points.size - 2)
         share = (at - points[before]) / (points[before + 1] - points[before])
         return before, (before + 1) % self.size, share, inside
+
+
+def _refuse_holes(
+    points: Float[np.ndarray, " n"], steps: Float[np.ndarray, " step"], circle: float, name: str
+) -> None:
+    """Refuse an axis that was cut in two, of which a cell would be as wide as what is left out."""
+    if steps.size < 3 or steps.max() <= HOLE * np.median(steps):
+        return
+    at = int(steps.argmax())
+    raise GridError(
+        f"The axis '{name}' steps by {np.median(steps):g} and leaves out {steps[at]:g} between "
+        f"{points[at]:g} and {points[at + 1]:g}: it is one piece that was cut where its numbers "
+        "begin anew, or two. Write it in order around the circle, e.g. with xarray "
+        f"field.assign_coords({name}=(field.{name} + {circle / 2:g}) % {circle:g} - {circle / 2:g})"
+        f".sortby('{name}'), or choose one of the pieces."
+    )
 
 
 def _in_order(

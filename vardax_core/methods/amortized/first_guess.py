@@ -132,7 +132,7 @@ def _errors(
 
     @eqx.filter_jit
     def run(inflation: Float[Array, ""]) -> Float[Array, "stream cycle"]:
-        inflated = Inflated(step, inflation)
+        inflated = Inflated(step, inflation)  # type: ignore[call-arg]
         program = twin_program(prior.model, inflated, valid_range=valid_range, dtype=near.dtype)
         return cycle_twins(program, problem.observing, near, plan, look, key=key)
 
