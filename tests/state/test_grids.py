@@ -337,7 +337,7 @@ def test_positions_and_distances_work_under_jit(grid):
 
 
 def test_the_repair_of_an_axis_that_was_cut_makes_a_grid():
-    """In order around the circle the same longitudes are one piece, with no cell on its far side."""
+    """In order around the circle the longitudes are one piece, with no cell on its far side."""
     around = np.sort((CUT_AT_GREENWICH + 180) % 360 - 180)
     grid = LatLon.from_degrees(np.arange(3.0), around)
     assert not grid.longitude.closed
