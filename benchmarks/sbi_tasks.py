@@ -142,7 +142,9 @@ def _slcp_chains(key, x):
     start_key, choose_key, run_key = jax.random.split(key, 3)
     many = jax.random.uniform(start_key, (400_000, 5), minval=-3.0, maxval=3.0)
     weight = log_likelihood(many)
-    chains = many[jax.random.categorical(choose_key, weight, shape=(10_000,))]
+    # By the sum of the weights: noise for each of them and each chain would take 64 GB.
+    likely = jax.nn.softmax(weight)
+    chains = many[jax.random.choice(choose_key, len(many), (10_000,), p=likely)]
 
     def move(number, state):
         chains, now = state

@@ -18,7 +18,7 @@ from flows import (
     cli_watch,
     cli_why,
 )
-from flows.cli_common import ExitCode, Root, exit_codes, fail, place_of_root
+from flows.cli_common import ExitCode, Root, exit_codes, fail, place_of_root, writable_root
 from flows.terminal import answer, reporting, show
 
 app = typer.Typer(
@@ -31,7 +31,8 @@ app = typer.Typer(
         "Start with `vardax run lorenz96-sparse`: it makes a twin experiment, trains, assimilates "
         "and writes a report.\n\n"
         "Exit codes: 0 done or up to date; 1 unexpected failure; 2 wrong input or settings; "
-        "3 the store is in use, try again later; 4 the disk refuses; 5 a check is at error."
+        "3 the store is in use, try again later; 4 the disk refuses; 5 a check is at error; "
+        "130 or 143 it was stopped."
     ),
 )
 
@@ -210,7 +211,7 @@ def serve(
     from flows.root_lock import RootBusyError
     from flows.serve import Service, watch
 
-    service = Service(place_of_root(root), host, port, database, workers, browse_port)
+    service = Service(writable_root(root), host, port, database, workers, browse_port)
     try:
         with service.running() as keeper:
             watch(service, keeper)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli_common import OptionError, Root, exit_codes, prepare
+from flows.cli_common import OptionError, Root, exit_codes, prepare, stoppable
 
 if TYPE_CHECKING:
     from flows.parameters import ExperimentParameters
@@ -151,7 +151,7 @@ def about_experiment(
         def run(dataset: str, root: str | None, **options: Any) -> None:
             folder = prepare(root, options.pop("verbose", False))
             given = {name: options.pop(name) for name in names}
-            with exit_codes():
+            with stoppable(), exit_codes():
                 command(Asked(dataset, folder, root, given), **options)
 
         word = inspect.Parameter.KEYWORD_ONLY

@@ -2,18 +2,22 @@
 
 import errno
 import os
+import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from flows.answers import Failed
 from flows.environment import chosen_root, configure, require_server
 from flows.terminal import answer, errors, say
+from vardax_core.paths import ROOT_VARIABLE
 
 Root = Annotated[
     str | None,
@@ -28,7 +32,12 @@ Until = Annotated[
         formats=INSTANTS,
     ),
 ]
-StoreName = Annotated[str, typer.Argument(help="Folder or s3:// URL of an experiment's store.")]
+StoreName = Annotated[
+    str,
+    typer.Argument(
+        help="Data set, DATASET/METHOD, or the folder or s3:// URL of an experiment's store."
+    ),
+]
 Override = Annotated[
     str | None,
     typer.Option("--override", help="Go on although a gate fails; say why, it is kept."),
@@ -60,6 +69,8 @@ class ExitCode(IntEnum):
     BUSY = 3
     STORAGE = 4
     ALERT = 5
+    INTERRUPTED = 128 + signal.SIGINT
+    TERMINATED = 128 + signal.SIGTERM
 
 
 @contextmanager
@@ -94,7 +105,7 @@ def _option(field: tuple[int | str, ...]) -> str:
     return OPTIONS.get(name, f"--{name.replace('_', '-')}")
 
 
-def fail(error: Exception, code: ExitCode) -> None:
+def fail(error: Exception, code: ExitCode) -> NoReturn:
     errors.print(f"[bold red]{type(error).__name__}[/]: ", end="")
     errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
     answer(Failed(error=type(error).__name__, message=str(error), exit_code=code))
@@ -114,16 +125,89 @@ def called(flow: Callable[..., Any], *arguments: Any) -> Any:
     return naming.called(flow, *arguments)
 
 
+class StoppedError(RuntimeError):
+    """A command that was told to stop."""
+
+
+class _Terminated(BaseException):
+    """SIGTERM came; like KeyboardInterrupt it is no error of what runs."""
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """End a command that is stopped by Ctrl-C or SIGTERM in a sentence, with an exit code.
+
+    Prefect, which takes SIGTERM during a flow, hands it on to the handler that is put up here.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        raise _Terminated
+
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if in_main else None
+    try:
+        yield
+    except BaseException as error:
+        code = _stopped_by(error)
+        if code is None:
+            raise
+        by = "SIGTERM" if code == ExitCode.TERMINATED else "Ctrl-C"
+        said = f"stopped by {by}. What was committed is kept; run the same command again to go on."
+        fail(StoppedError(said), code)
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _stopped_by(error: BaseException) -> ExitCode | None:
+    """The exit code of a command that was told to stop, None for one that failed.
+
+    The embedded server is often stopped first: then the error is that it does not answer, which
+    came while the stop was handled.
+    """
+    terminated: tuple[type[BaseException], ...] = (_Terminated,)
+    if "prefect" in sys.modules:
+        from prefect.exceptions import TerminationSignal
+
+        terminated = (_Terminated, TerminationSignal)
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, terminated):
+            return ExitCode.TERMINATED
+        if isinstance(seen, KeyboardInterrupt):
+            return ExitCode.INTERRUPTED
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
 def place_of_root(option: str | None) -> Path:
     """The folder of all runs; a command ends here if the option names none."""
     with exit_codes():
         return chosen_root(option)
 
 
+def writable_root(option: str | None) -> Path:
+    """The folder of all runs, made where it is not there; a command ends here if it cannot be
+    written."""
+    root = place_of_root(option)
+    what = "--root" if option is not None else f"{ROOT_VARIABLE}, the folder of all runs"
+    why, number = "it cannot be written", errno.EACCES
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if os.access(root, os.W_OK | os.X_OK):
+            return root
+    except FileExistsError:
+        why, number = os.strerror(errno.ENOTDIR), errno.ENOTDIR
+    except OSError as error:
+        why, number = error.strerror or str(error), error.errno or 0
+    said = f"{what}: expected a folder that can be written, got {root} ({why}); name another."
+    fail(OptionError(said), ExitCode.STORAGE if number in DISK_REFUSES else ExitCode.WRONG_INPUT)
+
+
 def prepare(root: str | None, verbose: bool) -> Path:
     """Set up Prefect before it is imported; returns the root."""
     with exit_codes():
-        chosen = place_of_root(root)
+        chosen = writable_root(root)
         configure(chosen)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
     return chosen

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from flows import answers
 from flows.cli_asked import Dataset
-from flows.cli_common import Root, exit_codes, place_of_root
+from flows.cli_common import Root, exit_codes, writable_root
 from flows.terminal import answer, reporting, say, show
 
 app = typer.Typer()
@@ -56,7 +56,7 @@ def init(
 @reporting
 def check(dataset: Dataset, root: Root = None) -> None:
     """Say what the files of a data set hold, in words and pictures, and whether it can be run."""
-    folder = place_of_root(root)
+    folder = writable_root(root)
     with exit_codes():
         from vardax_core.data import load_recipe, named_by
         from vardax_core.experiments.checkup import check_up

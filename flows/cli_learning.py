@@ -59,7 +59,11 @@ def tune(asked: Asked) -> None:
     under this root."""
     parameters = asked.parameters()
     from flows.tune import tune as tune_flow
+    from vardax_core.words import counted
 
+    others = len(parameters.experiment(tuned=False).settings.analysis.candidates(None))
+    if others:
+        say(f"{counted(others + 1, 'candidate')} to try, the best of them again on more cycles")
     found = called(tune_flow, parameters)
     scores = dict(sorted(found.record["scores"].items(), key=lambda row: row[1]))
     for name, score in scores.items():

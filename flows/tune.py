@@ -18,16 +18,17 @@ from vardax_core.words import unit_label
 def try_candidates(experiment: ExperimentParameters) -> Tuned:
     """Cycle all candidates; the table of their scores is an artifact."""
     made = experiment.experiment(tuned=False)
-    total = len(made.settings.analysis.candidates(None)) + FINALISTS
+    tried = 1 + len(made.settings.analysis.candidates(None))
+    total = tried + min(FINALISTS, tried)
     logger = get_run_logger()
     done = 0
-    with track(f"tune {made.name}", max(1, total)) as tracker:
+    with track(f"tune {made.name}", total) as tracker:
 
         def say(text: str) -> None:
             nonlocal done
             done += 1
             logger.info("%s: %s", made.name, text)
-            tracker(min(done, total), max(1, total), {})
+            tracker(min(done, total), total, {})
 
         found = find_settings(made, path=experiment.source_path, say=say)
     rows = sorted(found.record["scores"].items(), key=lambda row: row[1])

@@ -3,7 +3,7 @@
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import SupportsFloat
 
 from pydantic import ValidationError
@@ -39,8 +39,13 @@ def artifact_key(name: str) -> str:
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """A clause that offers the nearest known word, empty when none is near."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else "."
+    near = nearest(word, known)
+    return f"; did you mean '{near}'?" if near else "."
+
+
+def nearest(word: str, known: Sequence[str]) -> str | None:
+    """The known word that is most like a word; None when none is near."""
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.5)), None)
 
 
 def faults_of(
@@ -71,11 +76,23 @@ def _said(fault: ErrorDetails) -> str:
         return f"{context['discriminator'].strip(chr(39))}: " + _choose(
             context["tag"], context["expected_tags"]
         )
+    if kind == "union_tag_not_found":
+        return key_needed(context["discriminator"].strip(chr(39)), given)
+    if kind in ("model_type", "dict_type"):
+        return f"expected keys and values, got {_cut(given)}"
     if kind == "value_error":
         return said.removeprefix("Value error, ")
     if kind == "missing":
         return "is needed"
     return f"{said[:1].lower()}{said[1:]}, got {_cut(given)}"
+
+
+def key_needed(key: str, given: object) -> str:
+    """A sentence for a section without a key that it needs, which may be there misspelt."""
+    if not isinstance(given, Mapping):
+        return f"expected keys and values with '{key}' among them, got {_cut(given)}."
+    near = nearest(key, list(map(str, given)))
+    return f"unknown key '{near}'; did you mean '{key}'?" if near else f"{key} is needed."
 
 
 def _choose(given: object, expected: str) -> str:

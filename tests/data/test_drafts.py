@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -16,6 +17,7 @@ from vardax_core.data.drafts.area import MOST_POINTS, area_of
 from vardax_core.data.drafts.rhythm import rhythm_of, span_of
 from vardax_core.data.drafts.values import bounds_of, error_of, plain_units
 from vardax_core.data.drafts.write import name_below, own_datasets_dir, write_draft
+from vardax_core.data.state_frame import prior_fields, state_frame
 from vardax_core.data.streams.records import Records
 from vardax_core.observations.quality import QUALITY_CONTROL, QualityCode
 
@@ -61,6 +63,83 @@ def test_hourly_stations_with_maps_of_another_year(begun, tmp_path):
     last = 6 * 24 - 2  # hours up to the last cycle
     assert found[QualityCode.KEPT] + found[QualityCode.WITHHELD] <= 20 * last
     assert 0.1 < found[QualityCode.WITHHELD] / (20 * last) < 0.3
+
+
+def in_other_form(path, change):
+    with xr.open_dataset(path) as data:
+        made = change(data.load())
+    path.unlink()
+    made.to_netcdf(path)
+
+
+def test_a_pattern_of_fields_is_kept_with_all_its_files(begun, tmp_path):
+    write_stations(tmp_path / "stations.csv")
+    write_fields(tmp_path / "maps-1.nc", start="2019-05-01T00:00")
+    write_fields(tmp_path / "maps-2.nc")
+    in_other_form(tmp_path / "maps-2.nc", lambda data: data.isel(lat=slice(None, None, -1)) + 50)
+    in_other_form(tmp_path / "maps-2.nc", lambda data: with_units(data, "K"))
+    recipe = begun("stations", ["stations.csv"], prior="maps-*.nc")
+    assert [file.name for file in recipe.prior.files] == ["maps-*.nc"]
+    fields = prior_fields(recipe, [tmp_path])
+    assert fields.sizes["time"] == 2 * 65
+    assert dict(fields.sizes) == {"time": 130, "latitude": 11, "longitude": 11}
+    assert recipe.variable.valid_max > float(fields["t2m"].max()) > 330
+    card = (tmp_path / "datasets" / "stations" / "CARD.md").read_text()
+    assert "130 fields in 2 files, 2019-05-01T00:00 to 2019-06-09T00:00" in card
+    write_fields(tmp_path / "maps-3.nc", start="2019-07-01T00:00", north=0.25)
+    with pytest.raises(SourceError, match=r"maps-3.nc: .*another latitude"):
+        begun("other", ["stations.csv"], prior="maps-*.nc")
+
+
+def with_units(data, units):
+    data["t2m"].attrs["units"] = units
+    return data
+
+
+@pytest.mark.parametrize("name", ["valid_time", "time_counter"])
+def test_fields_with_another_name_of_their_times_are_a_prior(begun, tmp_path, name):
+    write_stations(tmp_path / "stations.csv", days=2)
+    write_fields(tmp_path / "maps.nc")
+    in_other_form(tmp_path / "maps.nc", lambda data: data.rename(time=name))
+    recipe = begun("stations", ["stations.csv"], prior="maps.nc")
+    assert prior_fields(recipe, [tmp_path]).sizes["time"] == 65
+
+
+def test_a_prior_in_other_units_is_the_same(begun, tmp_path):
+    write_stations(tmp_path / "stations.csv", days=2)
+    write_fields(tmp_path / "maps.nc")
+    recipe = begun("stations", ["stations.csv"], prior="maps.nc")
+    expected = prior_fields(recipe, [tmp_path])
+    in_other_form(tmp_path / "maps.nc", lambda data: with_units(data - 273.15, "degC"))
+    found = prior_fields(recipe, [tmp_path])
+    np.testing.assert_allclose(found["t2m"], expected["t2m"], atol=1e-3)
+    assert found["t2m"].attrs == expected["t2m"].attrs
+
+
+def test_a_level_of_a_prior_is_selected(begun, tmp_path):
+    write_stations(tmp_path / "stations.csv", days=2)
+    write_fields(tmp_path / "maps.nc")
+    low_and_high = [1000.0, 850.0]
+    in_other_form(
+        tmp_path / "maps.nc",
+        lambda data: xr.concat([data, data - 9], "level").assign_coords(level=low_and_high),
+    )
+    recipe = begun("stations", ["stations.csv"], prior="maps.nc")
+    assert recipe.prior.select == {"level": 1000.0}
+    both = recipe.model_copy(update={"prior": recipe.prior.model_copy(update={"select": None})})
+    with pytest.raises(SourceError, match=r"'level' \(2: 1000, 850\).*`select: \{level: 1000\}`"):
+        prior_fields(both, [tmp_path])
+
+
+def test_a_prior_without_values_is_told_so(begun, tmp_path):
+    write_stations(tmp_path / "stations.csv", days=2)
+    write_fields(tmp_path / "maps.nc")
+    recipe = begun("stations", ["stations.csv"], prior="maps.nc")
+    in_other_form(tmp_path / "maps.nc", lambda data: with_units(data * np.nan, "K"))
+    with pytest.raises(SourceError, match=r"'t2m' of maps.nc has no values"):
+        begun("new", ["stations.csv"], prior="maps.nc")
+    with pytest.raises(SourceError, match=r"the prior has no values: .*maps.nc.*out of bounds"):
+        state_frame(recipe, [tmp_path])
 
 
 def test_fields_of_the_observed_period_are_the_background(begun, tmp_path):
@@ -117,6 +196,8 @@ def test_what_cannot_be_guessed_is_named_and_nothing_is_written(begun, tmp_path)
     write_fields(tmp_path / "pressure.nc", units="Pa")
     write_fields(tmp_path / "unsaid.nc", units=None)
     write_fields(tmp_path / "elsewhere.nc", north=30.0)
+    write_fields(tmp_path / "rows.nc")
+    in_other_form(tmp_path / "rows.nc", lambda data: data.drop_vars("lat").rename(lat="row"))
     (tmp_path / "no.csv").write_text("a,b\n1,2\n3,4\n")
     (tmp_path / "empty.csv").write_text("")
     write_stations(tmp_path / "pressure.csv", header="station,time,lat,lon,pres [hPa]", days=2)
@@ -127,6 +208,7 @@ def test_what_cannot_be_guessed_is_named_and_nothing_is_written(begun, tmp_path)
         (stations, {"values": ["wind"]}, "'wind'.*--value"),
         (stations, {"prior": "pressure.nc"}, r"prior: .*\['Pa'\].*'degC'"),
         (stations, {"prior": "unsaid.nc"}, "prior: .*no units attribute"),
+        (stations, {"prior": "rows.nc"}, r"prior: rows.nc .* only 't2m' on \(time, row, lon\)"),
         (stations, {"prior": "elsewhere.nc"}, "prior: none of the 960 observations.*same place"),
         ([*stations, "pressure.csv"], {}, "'pressure'.*hPa.*cannot be converted.*degC"),
         (["nowhere.csv"], {}, "nowhere.csv"),

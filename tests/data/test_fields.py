@@ -14,6 +14,7 @@ from vardax_core.data import (
     SourceFormatError,
     SourceUnreachableError,
     TimeAxisError,
+    UnitsError,
     ingest,
     load_recipe,
     open_nature_run,
@@ -87,6 +88,8 @@ def test_forecasts_are_read_at_their_valid_times(starts, tmp_path):
     np.testing.assert_array_equal(found["time"], HOURS[1:34])
     # GRIB 1 packs the 24 bits of its sample; the values span some 5 K.
     np.testing.assert_allclose(found["t2m"], field()["t2m"][1:34], atol=1e-3)
+    # The region lies across Greenwich, and its values from west to east.
+    np.testing.assert_allclose(found["longitude"] % 360, [350, 353.667, 357.333, 1], atol=1e-3)
 
 
 def test_forecasts_in_netcdf_are_read_at_their_valid_times(tmp_path):
@@ -145,7 +148,7 @@ def test_a_variable_of_many_messages_is_found_beside_others_that_do_not_fit(tmp_
             "era5-levels-members.grib",
             "t",
             r"'number' .10: 0, 1, 2, \.\.\.. and 'isobaricInhPa' .2: 850, 500.*"
-            r"isel\(number=0, isobaricInhPa=0\)",
+            r"`select: \{number: 0, isobaricInhPa: 850\}`",
         ),
         ("ens_50.grib", "z", "dataType=pf or dataType=cf.*grib_copy -w dataType=pf"),
         ("ens_50.grib", "t2m", "no single field.*dataType=pf or dataType=cf.*names one"),
@@ -165,6 +168,7 @@ def test_axes_are_known_by_what_they_say_of_themselves(tmp_path):
         (
             (("t", "north", "east"), {"standard_name": True}),
             (("valid_time", "lat", "lon"), {}),
+            (("time_counter", "lat", "lon"), {}),
             (("time", "rows", "columns"), {"units": True}),
         )
     ):
@@ -178,6 +182,62 @@ def test_axes_are_known_by_what_they_say_of_themselves(tmp_path):
         path = written(made, tmp_path, f"{number}.nc")
         found = open_nature_run(recipe(), path=path)
         assert found.attrs["source_sha256"] == expected.attrs["source_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("name", "attrs"),
+    [("valid_time", {"standard_name": "time"}), ("time_counter", {}), ("t", {"axis": "T"})],
+)
+def test_valid_times_have_any_name_also_where_starts_stand_beside_them(name, attrs):
+    made = field().rename(time=name)
+    made[name].attrs = attrs
+    made = made.assign_coords(number=0, forecast_reference_time=HOURS[0])
+    found, _ = canonical_field(made, "f.nc", recipe(), "t2m")
+    expected, _ = canonical_field(field(), "f.nc", recipe(), "t2m")
+    xr.testing.assert_identical(found, expected)
+    only_starts = field().rename(time="forecast_reference_time")
+    with pytest.raises(TimeAxisError, match=r"dimensions \('forecast_reference_time', .*no time"):
+        canonical_field(only_starts, "f.nc", recipe(), "t2m")
+
+
+@pytest.mark.parametrize(
+    ("units", "factor", "shift"),
+    [("K", 1, 0), ("kelvin", 1, 0), ("degC", 1, -273.15), ("degF", 1.8, -459.67), ("mK", 1e3, 0)],
+)
+def test_values_in_other_units_are_converted_but_those_of_a_truth(units, factor, shift, tmp_path):
+    expected = field()["t2m"]
+    made = field()
+    made["t2m"] = (made["t2m"].astype(float) * factor + shift).assign_attrs(units=units)
+    for part in (made, made.chunk(time=5)):
+        found, notes = canonical_field(part, "f.nc", recipe(), "t2m")
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+        assert found.attrs["units"] == "K"
+        assert bool(notes) == (units not in ("K", "kelvin"))
+    if (factor, shift) != (1, 0):
+        with pytest.raises(UnitsError, match="a truth is taken as it is"):
+            open_nature_run(recipe(), path=written(made, tmp_path))
+
+
+def test_units_that_cannot_be_converted_are_refused():
+    made = field()
+    made["t2m"].attrs["units"] = "Pa"
+    with pytest.raises(UnitsError, match=r"f.nc: .*'Pa', expected 'K': 'Pa' cannot be converted"):
+        canonical_field(made, "f.nc", recipe(), "t2m")
+
+
+def curvilinear():
+    made = field().rename(latitude="y", longitude="x").drop_vars(["y", "x"])
+    lat, lon = np.meshgrid(LAT, LON, indexing="ij")
+    return made.assign_coords(
+        nav_lat=(("y", "x"), lat, {"units": "degrees_north"}),
+        nav_lon=(("y", "x"), lon, {"units": "degrees_east"}),
+    )
+
+
+@pytest.mark.parametrize("dims", [["latitude", "longitude"], ["y", "x"]])
+def test_a_curvilinear_grid_is_named_with_the_command_that_remaps(dims):
+    with pytest.raises(SourceFormatError, match=r"f.nc: .*nav_lat and nav_lon.*cdo .*remapbil"):
+        canonical_field(curvilinear(), "f.nc", recipe(state_dims=dims), "t2m")
 
 
 def test_a_recipe_may_name_the_axes_as_the_file_does(tmp_path):

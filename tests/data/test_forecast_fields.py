@@ -81,6 +81,10 @@ def _as_one_message(data):
     return one.assign_coords(valid_time=one["time"].values + one["step"].values)
 
 
+def _as_nemo(data):
+    return _as_cf(data).rename(time="time_counter")
+
+
 def _named_oddly(data):
     odd = data.isel(time=[3]).rename(time="launched", step="reach")
     return odd.assign_coords(reach=("reach", [24, 48], {"units": "hours"}))
@@ -88,7 +92,12 @@ def _named_oddly(data):
 
 @pytest.mark.parametrize(
     ("form", "changes"),
-    [(_as_cf, {}), (_as_one_message, {}), (_named_oddly, {"starts": "launched", "leads": "reach"})],
+    [
+        (_as_cf, {}),
+        (_as_nemo, {}),
+        (_as_one_message, {}),
+        (_named_oddly, {"starts": "launched", "leads": "reach"}),
+    ],
 )
 def test_starts_and_leads_are_known_in_every_form(folder, form, changes):
     with xr.open_dataset(folder / "forecast-1.nc", decode_timedelta=True) as data:
@@ -99,6 +108,17 @@ def test_starts_and_leads_are_known_in_every_form(folder, form, changes):
     assert (starts.tolist(), leads.tolist()) == (minutes(3).tolist(), [24 * 60])
     np.testing.assert_array_equal(found.background(minutes(4))[0], MADE[3, 0].astype(np.float32))
     assert np.isnan(given(folder, **changes, arrival_delay="25h").background(minutes(4))).all()
+
+
+def test_values_in_other_units_are_converted(folder):
+    expected = given(folder).background(minutes(2, 5))
+    with xr.open_dataset(folder / "forecast-1.nc", decode_timedelta=True) as data:
+        data.load()
+    data["t"] = (data["t"] - 273.15).assign_attrs(units="degC")
+    data.to_netcdf(folder / "forecast-1.nc")
+    found = given(folder).background(minutes(2, 5))
+    assert found.dtype == expected.dtype
+    np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 def test_chosen_members_are_taken_in_their_order(folder):

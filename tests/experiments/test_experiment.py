@@ -135,7 +135,7 @@ def test_a_time_outside_the_period_is_refused(done, until):
 
 
 def test_a_store_of_other_settings_is_refused(done):
-    with pytest.raises(ForeignExperimentError, match=r"small/etkf.*members is .* there and 8 here"):
+    with pytest.raises(ForeignExperimentError, match=r"small/etkf.*members was .* and is 8"):
         small.experiment_of(done, "etkf", members=8).open_store()
     with pytest.raises(StoreNotFoundError, match=r"etkf-inflation-1\.2"):
         small.experiment_of(done, "etkf", options={"inflation": 1.2}).open_store()

@@ -3,14 +3,18 @@
 import base64
 import os
 import re
+import signal
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import typer
 
 from flows.cli import ExitCode
+from flows.cli_common import stoppable
 from tests.experiments import small
 from tests.flows.refusal import refused
 from vardax_core.store import ExperimentStore
@@ -98,14 +102,87 @@ def test_a_source_that_is_not_there_is_refused_by_name(vardax):
     refused(result, ExitCode.WRONG_INPUT, *told)
 
 
-def test_a_root_that_can_be_none_is_told(vardax, tmp_path):
+def test_a_root_that_can_be_none_is_told(vardax, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     for root, told in (
         (tmp_path / "file", "Not a directory"),
+        (tmp_path / "file" / "below", "Not a directory"),
         (tmp_path / ("x" * 300), "too long"),
+        ("/proc/x", "No such file"),
     ):
-        result = vardax("assimilate", "small", "-m", "climatology", root=root)
-        refused(result, ExitCode.WRONG_INPUT, told)
+        wanted = "OptionError: --root: expected a folder that can be written, got"
+        for command in (("assimilate", "small", "-m", "climatology"), ("check", "small")):
+            refused(vardax(*command, root=root), ExitCode.WRONG_INPUT, wanted, told)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    told = ("expected a folder that can be written", "it cannot be written")
+    refused(vardax("assimilate", "small"), ExitCode.STORAGE, *told)
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [("out.csv", "TARGET: expected a name that ends in .nc"), ("out.nc", "lorenz63")],
+)
+def test_an_export_that_cannot_be_made_is_refused_before_anything_is_written(
+    vardax, tmp_path, named, told
+):
+    result = vardax("export", "lorenz63", tmp_path / named, "--root", tmp_path)
+    refused(result, ExitCode.WRONG_INPUT, told)
+    assert not (tmp_path / named).exists()
+
+
+def test_a_store_is_named_as_in_a_notebook(vardax, tmp_path):
+    made = small.experiment_of(tmp_path / "root", "climatology")
+    small.ingested_store(made)
+    for named in ("small", "small/climatology"):
+        result = vardax("open", named, "--root", tmp_path / "root")
+        assert result.exit_code == 0, result.output
+        assert str(made.store_path) in result.stdout
+    target = tmp_path / "all.zarr"
+    assert vardax("export", "small", target, "--root", tmp_path / "root").exit_code == 0
+    assert target.is_dir()
+
+
+def test_what_was_never_run_is_said_with_the_command(vardax):
+    for command in ("report", "why", "monitor"):
+        result = vardax(command, "small", "-m", "climatology")
+        refused(result, ExitCode.WRONG_INPUT, "Run it first", "vardax run small -m climatology")
+
+
+def no_answer():
+    raise ConnectionError("the embedded server was stopped first")
+
+
+def stopped_while(cause):
+    try:
+        cause()
+    finally:
+        no_answer()
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(10)
+
+
+@pytest.mark.parametrize(
+    ("cause", "code"), [(terminate, ExitCode.TERMINATED), (interrupt, ExitCode.INTERRUPTED)]
+)
+def test_a_command_that_is_stopped_ends_in_a_sentence(cause, code, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    for stop in (cause, lambda: stopped_while(cause)):
+        with pytest.raises(typer.Exit) as ended, stoppable():
+            stop()
+        assert ended.value.exit_code == code
+        told = capsys.readouterr().err
+        assert "StoppedError: stopped by" in told
+        assert "Traceback" not in told
+    assert signal.getsignal(signal.SIGTERM) is before
+    with pytest.raises(ConnectionError), stoppable():
+        no_answer()
 
 
 def test_what_learns_nothing_is_said_to(vardax):

@@ -103,7 +103,7 @@ class TestFlows:
         assert "12 cycles committed" in result.stdout
 
         refused(vardax(*assimilate, "--until", "2000-02-01"), ExitCode.WRONG_INPUT, "PeriodError")
-        told = ("ForeignExperimentError", "store of its own")
+        told = ("ForeignExperimentError", "members was 24 and is 8", "--root DIR")
         refused(vardax(*assimilate, "--members", "8"), ExitCode.WRONG_INPUT, *told)
 
         store, writer = ExperimentStore.open(path), ExperimentStore.writer

@@ -16,7 +16,6 @@ from vardax_core.store import (
     StructureError,
     content_digest,
 )
-from vardax_core.store.errors import where_they_part
 from vardax_core.store.files import list_files
 
 
@@ -209,7 +208,7 @@ def test_history_and_earlier_snapshots_stay_readable(store):
 
 def test_a_store_of_another_experiment_is_refused(store):
     ExperimentStore.open(store.path, expected_digest=twin.DIGEST)
-    with pytest.raises(ForeignExperimentError, match=f"{twin.DIGEST}.*{'b' * 64}.*another path"):
+    with pytest.raises(ForeignExperimentError, match=f"another path.*{twin.DIGEST[:12]}.*bbbbb"):
         ExperimentStore.open(store.path, expected_digest="b" * 64)
 
 
@@ -224,11 +223,3 @@ def test_paths_that_hold_no_store_or_cannot(store, tmp_path):
         twin.create(tmp_path / "file" / "store")
     with pytest.raises(StructureError, match="'digest'"):
         ExperimentStore.create(tmp_path / "new", twin.layout(), {"name": "twin"})
-
-
-def test_a_store_of_other_settings_is_refused_with_what_differs():
-    """Settings that are alike are left out; without a difference it must be the recipe."""
-    held = {"members": 10, "training": {"steps": 300, "seed": 0}}
-    said = where_they_part(held, {"members": 10, "training": {"steps": 20, "seed": 0}, "lag": 2})
-    assert said == ": lag is not set there and 2 here, training.steps is 300 there and 20 here"
-    assert where_they_part(held, held) == ": the recipe is another than it was"

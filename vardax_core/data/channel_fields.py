@@ -59,8 +59,15 @@ def open_fields(
         opened = opened_variables(place, recipe, section, cache, stack)
         fields, notes = {}, []
         for one in recipe.in_files(section):
-            dataset = opened[one.name].dataset
-            made, said = canonical_field(dataset, shown, recipe, one.name, one.variable, one.select)
+            made, said = canonical_field(
+                opened[one.name].dataset,
+                shown,
+                recipe,
+                one.name,
+                one.variable,
+                one.select,
+                converted=not isinstance(section, FileSource),
+            )
             fields[one.variable.name] = made
             notes += [note for note in said if note not in notes]
         require_same_axes(fields, shown)

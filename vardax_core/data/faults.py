@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from vardax_core.words import did_you_mean
+from vardax_core.words import did_you_mean, nearest
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -16,6 +16,7 @@ def check_whole(
     values: Any,
     check: Callable[[Any], T],
     between: Callable[[T], Iterable[str]],
+    written: Any = None,
 ) -> T:
     """Check a section: its unknown keys, its values, and then how they go together.
 
@@ -24,6 +25,7 @@ def check_whole(
         values: as they were read.
         check: pydantic's own checks of each value.
         between: what is wrong between values that are each right.
+        written: the section as its writer has it, where that is arranged otherwise.
 
     Raises:
         ValidationError: with an entry for each fault.
@@ -37,8 +39,11 @@ def check_whole(
         found += [_entry("value_error", message) for message in between(made)]
     except ValidationError as error:
         faults = error.errors(include_url=False)
+        free = [] if unknown or not isinstance(written, dict) else written
+        others = [key for key in free if key not in known]
         found += [
-            _entry(fault["type"], fault["msg"], fault["loc"], fault["input"], fault.get("ctx"))
+            _misspelt(fault, others)
+            or _entry(fault["type"], fault["msg"], fault["loc"], fault["input"], fault.get("ctx"))
             for fault in faults
             if not _is_short_of_faulty(fault, faults)
         ]
@@ -53,6 +58,15 @@ def _is_short_of_faulty(fault: Any, faults: Iterable[Any]) -> bool:
     return fault["type"] == "too_short" and any(
         len(other["loc"]) > len(where) and other["loc"][: len(where)] == where for other in faults
     )
+
+
+def _misspelt(fault: Any, others: Iterable[Any]) -> InitErrorDetails | None:
+    """A key that is needed, said with one of free keys that looks like it; None without such."""
+    if fault["type"] != "missing" or len(fault["loc"]) != 1:
+        return None
+    near = nearest(str(fault["loc"][0]), [str(key) for key in others])
+    said = f"is needed; did you mean it by '{near}'?"
+    return _entry("value_error", said, fault["loc"]) if near else None
 
 
 def _unknown(keys: list[Any], known: list[str]) -> InitErrorDetails:

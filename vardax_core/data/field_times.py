@@ -24,28 +24,57 @@ def with_valid_times(
     Raises:
         TimeAxisError: it has forecasts that overlap, have no start, or have several.
     """
-    leads = [d for d in field.dims if _is_lead(field, d)]
-    given = [c for c in _VALID if c in field.coords and _is_instants(field[c])]
-    by_name = [
-        str(c)
-        for c in field.coords
-        if _is_instants(field[c])
-        and field[c].dims
-        and field[c].attrs.get("standard_name") == "time"
-    ]
+    leads = [d for d in field.dims if is_lead(field, d)]
     if not leads:
-        # In GRIB `time` is the start of the forecast and `valid_time` what it is valid for.
-        for name in dict.fromkeys([*given, *by_name]):
-            if len(field[name].dims) == 1:
-                (dim,) = field[name].dims
-                values = field[name].values
-                field = field.drop_vars([c for c in ("time", name) if c in field.coords])
-                return field.rename({dim: "time"} if dim != "time" else {}).assign_coords(
-                    time=("time", values)
-                ), ()
-        return field, ()
+        return on_valid_times(field), ()
     lead = _only_lead(field, leads, path)
     return _joined(field, _start_of(field, lead, path), lead, _steps(field, lead), path)
+
+
+def on_valid_times(field: xr.DataArray) -> xr.DataArray:
+    """The field with its valid times as the dimension `time`; as it is where none are along one.
+
+    In GRIB `time` is the start of the forecast and `valid_time` what it is valid for; today's
+    ERA5 has a dimension `valid_time`, NEMO's `time_counter`.
+    """
+    for name in valid_times_of(field):
+        if len(field[name].dims) == 1:
+            (dim,) = field[name].dims
+            if dim != "time" and "time" in field.dims:
+                continue
+            values = field[name].values
+            field = field.drop_vars([c for c in ("time", name) if c in field.coords])
+            field = field.rename({dim: "time"} if dim != "time" else {})
+            return field.assign_coords(time=("time", values))
+    return field
+
+
+def valid_times_of(field: xr.DataArray) -> list[str]:
+    """The coordinates that hold valid times, the most certain first.
+
+    By the usual names, the standard name `time` or the axis `T`, those of a dimension before
+    others; and, without steps of forecasts, the only dimension of instants that are no starts.
+    """
+    coords = sorted(map(str, field.coords), key=lambda c: c not in field.dims)
+    named = [c for c in _VALID if c in field.coords and _is_instants(field[c])]
+    told = [
+        c
+        for c in coords
+        if field[c].dims
+        and (field[c].attrs.get("standard_name") == "time" or field[c].attrs.get("axis") == "T")
+        and (_is_instants(field[c]) or c in field.dims)
+        and not _is_start(field, c)
+    ]
+    instants = [
+        c for c in coords if c in field.dims and _is_instants(field[c]) and not _is_start(field, c)
+    ]
+    if len(instants) != 1 or any(is_lead(field, dim) for dim in field.dims):
+        instants = []
+    return list(dict.fromkeys([*named, *told, *instants]))
+
+
+def _is_start(field: xr.DataArray, name: str) -> bool:
+    return name in _STARTS or field[name].attrs.get("standard_name") == _REFERENCE
 
 
 def _only_lead(field: xr.DataArray, leads: Sequence[Hashable], path: str | pathlib.Path) -> str:
@@ -94,15 +123,12 @@ def forecasts_of(
     """
     field = _marked(field, path, {starts: _REFERENCE, leads: _PERIOD})
     reference = [
-        str(c)
-        for c in field.coords
-        if _is_instants(field[c])
-        and (field[c].attrs.get("standard_name") == _REFERENCE or c in _STARTS)
+        str(c) for c in field.coords if _is_instants(field[c]) and _is_start(field, str(c))
     ]
     if not reference and "valid_time" in field.coords and "time" in field.coords:
         # In GRIB `time` is the start of the forecast and `valid_time` what it is valid for.
         reference = ["time"]
-    found = [d for d in field.dims if _is_lead(field, d)]
+    found = [d for d in field.dims if is_lead(field, d)]
     if found:
         lead = _only_lead(field, found, path)
         start = reference[0] if len(reference) == 1 else _start_of(field, lead, path)
@@ -112,7 +138,7 @@ def forecasts_of(
         for number, begin in enumerate(begins):
             yield field.isel({start: [number]}) if start in field.dims else field, begin
     elif reference:
-        valid = next((c for c in _VALID if c in field.coords and c not in reference), None)
+        valid = next((c for c in valid_times_of(field) if c not in reference), None)
         if valid is None and reference[0] == "time" and "time" in field.dims:
             # Analyses, whose times some archives call starts: each is valid when it begins.
             yield field, None
@@ -125,7 +151,7 @@ def forecasts_of(
         starts_of, shape = field[reference[0]].values, np.atleast_1d(field[valid].values).shape
         yield _of_one_time(field, valid), np.broadcast_to(starts_of, shape)
     else:
-        alone = next((c for c in _VALID if c in field.coords), None)
+        alone = next(iter(valid_times_of(field)), None)
         yield field if alone is None else _of_one_time(field, alone), None
 
 
@@ -213,7 +239,8 @@ def _is_instants(coordinate: xr.DataArray) -> bool:
     return bool(np.issubdtype(coordinate.dtype, np.datetime64))
 
 
-def _is_lead(field: xr.DataArray, dim: Hashable) -> bool:
+def is_lead(field: xr.DataArray, dim: Hashable) -> bool:
+    """Whether a dimension is that of the steps of forecasts."""
     if dim not in field.coords:
         return False
     coordinate = field[dim]

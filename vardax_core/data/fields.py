@@ -11,6 +11,7 @@ from vardax_core.data.errors import SourceFormatError, TimeAxisError, UnitsError
 from vardax_core.data.field_times import check_times, with_valid_times
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.recipe_sections import Variable
+from vardax_core.data.streams.units import UnknownUnitsError, conversion
 from vardax_core.state.axis import GridError
 from vardax_core.state.coordinates import grid_of
 
@@ -43,6 +44,7 @@ def canonical_field(
     variable: Variable | None = None,
     select: Mapping[str, float] | None = None,
     beside: tuple[str, ...] = (),
+    converted: bool = True,
 ) -> tuple[xr.DataArray, tuple[str, ...]]:
     """A variable of a recipe on (time, *beside, *state_dims), and what was done to have it so.
 
@@ -54,11 +56,13 @@ def canonical_field(
         variable: of the recipe; by default its first.
         select: one coordinate of each further dimension, such as levels.
         beside: dimensions that it may have beside those of a state, such as members.
+        converted: whether values in other units are converted; a truth, which has a digest of its
+            values, is taken as it is.
 
     Raises:
         SourceFormatError: it is no field of numbers on these axes.
         TimeAxisError: its valid times are unknown, not in order, or given twice.
-        UnitsError: it is not in the recipe's units.
+        UnitsError: it states no units, or none that can be converted.
     """
     if name not in dataset.data_vars:
         raise SourceFormatError(
@@ -83,8 +87,8 @@ def canonical_field(
     field = field.reset_coords([c for c in field.coords if c not in field.dims], drop=True)
     _check_grid(field, recipe, path)
     check_times(field, path)
-    _check_units(field, (variable or recipe.variable).units, path)
-    return field.transpose(*expected), notes
+    field, note = _in_units(field, (variable or recipe.variable).units, path, converted)
+    return field.transpose(*expected), notes + note
 
 
 def selected(
@@ -239,25 +243,26 @@ def _check_axes(
         )
     if "time" not in field.dims or "time" not in field.coords:
         raise TimeAxisError(
-            f"{shown} has dimensions {dims} and no time axis with "
-            "coordinates; give it a dimension 'time' with a coordinate variable of that name."
+            f"{shown} has dimensions {dims} and no time axis with coordinates: none of them has "
+            "instants, the standard_name 'time' or the axis 'T'; give it a dimension 'time' with "
+            "a coordinate variable of that name."
         )
     expected = ("time", *recipe.state_dims)
     lacking = [d for d in expected if d not in field.dims]
+    if any(d not in field.coords for d in recipe.state_dims):
+        refuse_curvilinear(field, shown)
     if lacking:
         raise SourceFormatError(
             f"{shown} has dimensions {dims}, expected {expected}: nothing says which axis is "
-            f"{' or '.join(repr(d) for d in lacking)}; name the file's own axes in state_dims of "
-            "the recipe, or give them CF attributes."
+            f"{' or '.join(repr(d) for d in lacking)}; name the file's own axes in grid.dims of "
+            "the recipe (state_dims in schema 1), or give them CF attributes."
         )
     further = [d for d in field.dims if d not in (*expected, *beside)]
     if further:
         counts = " and ".join(f"'{d}' ({field.sizes[d]}{_some(field, d)})" for d in further)
-        first = ", ".join(f"{d}=0" for d in further)
         raise SourceFormatError(
             f"{shown} also has the dimensions {counts}, expected {expected}; select one of each "
-            "level and member, for instance in Python "
-            f"xarray.open_dataset(IN).isel({first}).to_netcdf(OUT)."
+            f"level and member, {_selection(field, further)}."
         )
     for dim in recipe.state_dims:
         name = originals.get(dim, dim)
@@ -277,6 +282,35 @@ def _check_axes(
             raise SourceFormatError(f"{shown}: the axis '{name}' has gaps (NaN); fill them.")
 
 
+def refuse_curvilinear(field: xr.DataArray, shown: str) -> None:
+    """Refuse a field whose points have latitudes and longitudes, but no axes of them.
+
+    Arguments:
+        shown: the variable and its file, for messages.
+
+    Raises:
+        SourceFormatError: naming the coordinates, and the command that remaps.
+    """
+    found = {_role(c): str(name) for name, c in field.coords.items() if c.ndim == 2}
+    if {"latitude", "longitude"} <= set(found):
+        names = f"{found['latitude']} and {found['longitude']}"
+        raise SourceFormatError(
+            f"{shown} is on a curvilinear grid ({names} on {field[found['latitude']].dims}), "
+            "expected an axis of latitudes and one of longitudes; interpolate it to a regular "
+            "latitude-longitude grid first, for instance with "
+            "`cdo -f nc remapbil,r1440x721 IN OUT.nc`."
+        )
+
+
+def _selection(field: xr.DataArray, further: Sequence[Hashable]) -> str:
+    """How one coordinate of each further dimension is selected."""
+    if all(d in field.coords and field[d].dtype.kind in "fiu" for d in further):
+        first = ", ".join(f"{d}: {field[d].values[0]:g}" for d in further)
+        return f"in the recipe beside `files`, such as `select: {{{first}}}`"
+    first = ", ".join(f"{d}=0" for d in further)
+    return f"for instance in Python xarray.open_dataset(IN).isel({first}).to_netcdf(OUT)"
+
+
 def _check_grid(field: xr.DataArray, recipe: Recipe, path: str | pathlib.Path) -> None:
     try:
         grid_of(field, recipe.state_dims)
@@ -294,15 +328,29 @@ def _some(field: xr.DataArray, dim: Hashable) -> str:
     return f": {', '.join(values)}{', ...' if field.sizes[dim] > 3 else ''}"
 
 
-def _check_units(field: xr.DataArray, expected: str, path: str | pathlib.Path) -> None:
+def _in_units(
+    field: xr.DataArray, expected: str, path: str | pathlib.Path, converted: bool
+) -> tuple[xr.DataArray, tuple[str, ...]]:
+    """The field in the units expected, and what was done to have it so."""
     found = field.attrs.get("units")
     if found is None:
         raise UnitsError(
             f"{path}: variable '{field.name}' has no units attribute, expected '{expected}'; state "
             f"them, e.g. ncatted -a units,{field.name},c,c,{expected} {pathlib.Path(path).name}"
         )
-    if found != expected:
+    if found == expected:
+        return field, ()
+    try:
+        change = conversion(str(found), expected)
+    except UnknownUnitsError as error:
+        raise UnitsError(
+            f"{path}: variable '{field.name}' is in '{found}', expected '{expected}': {error}."
+        ) from error
+    if not (converted or change.is_identity):
         raise UnitsError(
             f"{path}: variable '{field.name}' is in '{found}', expected '{expected}'; convert the "
-            "file, a nature run is never converted silently."
+            "file, a truth is taken as it is."
         )
+    attrs = field.attrs | {"units": expected}
+    changed = field if change.is_identity else field * change.factor + change.shift
+    return changed.assign_attrs(attrs), (change.sentence,) if change.sentence else ()

@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator
 
 from vardax_core.data.faults import check_whole
 from vardax_core.data.section import Section
-from vardax_core.words import did_you_mean
+from vardax_core.words import did_you_mean, key_needed
 
 Kind = TypeVar("Kind", bound=BaseModel)
 
@@ -25,7 +25,7 @@ def by_kind(known: Callable[[], Mapping[str, type[Kind]]], command: str) -> Befo
             return values
         names = f"Choose one of {', '.join(known())} (`{command}`)."
         if not isinstance(values, Mapping) or "kind" not in values:
-            raise ValueError(f"kind is needed, got {values!r}. {names}")
+            raise ValueError(f"{key_needed('kind', values)} {names}")
         name = values["kind"]
         if name not in list(known()):
             raise ValueError(

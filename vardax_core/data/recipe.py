@@ -365,10 +365,13 @@ def validate_recipe(values: Any, where: str | pathlib.Path) -> Recipe:
         RecipeError: naming `where`, every key at fault, and the repair.
     """
     named = schema.names_of(values)
+    faults, cause = list(schema.faults_of_keys(values)), None
     try:
-        return Recipe.model_validate(schema.arranged(values))
+        recipe = Recipe.model_validate(schema.arranged(values))
     except ValidationError as error:
-        faults = [f"  {fault}" for fault in faults_of(error, lambda path: named(path) or "recipe")]
-        raise RecipeError(
-            f"{where}: not a valid recipe.\n" + "\n".join(faults) + "\nCorrect these keys."
-        ) from error
+        faults += faults_of(error, lambda path: named(path) or "recipe")
+        cause = error
+    if faults:
+        told = "\n".join(f"  {fault}" for fault in faults)
+        raise RecipeError(f"{where}: not a valid recipe.\n{told}\nCorrect these keys.") from cause
+    return recipe

@@ -35,6 +35,7 @@ LATER_SECTIONS = frozenset(
             "starts",
             "leads",
             "arrival_delay",
+            "encoding",
         ),
     }
 )
@@ -49,7 +50,7 @@ class Section(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _with_all_faults(cls, values: Any, check: Callable[[Any], Any]) -> Any:
-        return check_whole(cls, cls._arranged(values), check, cls._faults)
+        return check_whole(cls, cls._arranged(values), check, cls._faults, values)
 
     @classmethod
     def _arranged(cls, values: Any) -> Any:

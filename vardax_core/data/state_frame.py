@@ -14,7 +14,7 @@ from vardax_core.data.channel_fields import open_fields
 from vardax_core.data.channels import stacked
 from vardax_core.data.conventions import attributes_of, global_attributes
 from vardax_core.data.errors import RecipeError, SourceFormatError, TimeAxisError
-from vardax_core.data.fields import with_named_axes
+from vardax_core.data.fields import on_axes, with_named_axes
 from vardax_core.data.masks import STATE_MASK, mask_truth
 from vardax_core.data.places import open_place, sha256_of
 from vardax_core.data.recipe import Recipe
@@ -68,9 +68,7 @@ def state_frame(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:
                 "take both from one file (grid.like), or write a mask on the grid."
             )
     if not known.any():
-        raise SourceFormatError(
-            f"Recipe '{recipe.name}': no point of the grid belongs to the state; correct the mask."
-        )
+        raise SourceFormatError(f"Recipe '{recipe.name}': {_no_point(recipe)}")
     frame.attrs = global_attributes(recipe)
     if known.all():
         return frame
@@ -80,6 +78,18 @@ def state_frame(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:
         "flag_meanings": "outside state",
     }
     return frame.assign_coords({STATE_MASK: (recipe.state_dims, known.astype(np.int8), attrs)})
+
+
+def _no_point(recipe: Recipe) -> str:
+    if recipe.grid is not None or recipe.prior is None:
+        return "no point of the grid belongs to the state; correct the mask."
+    bounds = ", ".join(
+        f"{one.name} {one.valid_min:g} to {one.valid_max:g} {one.units}" for one in recipe.variables
+    )
+    return (
+        f"the prior has no values: everything in {[file.name for file in recipe.prior.files]} is "
+        f"missing (NaN) or out of bounds ({bounds}); name files with values, or correct the bounds."
+    )
 
 
 def prior_fields(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:
@@ -102,6 +112,7 @@ def prior_fields(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:
         with contextlib.closing(opened):
             part = xr.Dataset(opened.fields).astype(np.float32)
             parts.append(_within(part, prior).load())
+        parts[-1] = _at_points_of(parts[0], parts[-1], recipe, file.name)
         file.check_unchanged()
     dataset = xr.concat(parts, "time").sortby("time") if len(parts) > 1 else parts[0]
     if not dataset.sizes["time"]:
@@ -121,6 +132,12 @@ def prior_fields(recipe: Recipe, folders: Sequence[pathlib.Path]) -> xr.Dataset:
         dataset[dim].attrs = COORDINATE_ATTRS.get(dim, dict(dataset[dim].attrs))
     dataset.attrs = global_attributes(recipe) | {"source_sha256": files_sha256(found)}
     return dataset
+
+
+def _at_points_of(first: xr.Dataset, part: xr.Dataset, recipe: Recipe, name: str) -> xr.Dataset:
+    """The fields of a file at the points of those of the first, in their order."""
+    placed = part.map(lambda field: on_axes(field, first, recipe.state_dims, name))
+    return placed.assign_coords({dim: first[dim] for dim in recipe.state_dims})
 
 
 def prior_digest(recipe: Recipe, folders: Sequence[pathlib.Path]) -> str:

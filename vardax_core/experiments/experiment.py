@@ -19,13 +19,16 @@ from vardax_core.experiments.learning import (
     prepare_method,
     train_method,
 )
+from vardax_core.experiments.made_with import keep_recipe, of_other_recipe, refuse_foreign
 from vardax_core.experiments.observed import add_observations
 from vardax_core.experiments.prepared import Prepared
 from vardax_core.experiments.problem import Learnable, operator_of
 from vardax_core.experiments.settings import (
     ExperimentSettings,
+    deciding_values,
     experiment_digest,
     observation_digest,
+    observing_values,
     require_training,
     segment_cycles,
     smoothed_methods,
@@ -146,10 +149,15 @@ class Experiment:
             StoreNotFoundError: if nothing was ingested yet.
             ForeignExperimentError: if it was made with another configuration.
         """
-        settings = self.settings.model_dump(mode="json")
-        return ExperimentStore.open(
-            self.store_location, expected_digest=self.digest, settings=settings
-        )
+        try:
+            store = ExperimentStore.open(self.store_location)
+        except StoreNotFoundError as error:
+            command = f"vardax run {self.recipe.name} -m {self.settings.method}"
+            raise StoreNotFoundError(
+                self.store_location, f"Run it first, with the options asked for here: {command}."
+            ) from error
+        refuse_foreign(store, self.digest, self.recipe, self.settings)
+        return store
 
     @property
     def observations_location(self) -> Location:
@@ -173,9 +181,8 @@ class Experiment:
         if got != digest:
             raise ForeignObservationsError(
                 f"{kept.location}: these are observations of another recipe of the name "
-                f"'{self.recipe.name}' (digest {got[:12]}, that of this recipe is {digest[:12]}). "
-                "Restore the recipe that they were taken with, give this one another name, or use "
-                "another --root."
+                f"'{self.recipe.name}': {of_other_recipe(kept.location, got, self.recipe)} "
+                f"(Digest of the recipe: {got[:12]} there, {digest[:12]} here.)"
             )
         return kept
 
@@ -190,7 +197,9 @@ class Experiment:
             "source_sha256": ingested.source_sha256,
         }
         layout = observed_layout(self.recipe, ingested)
-        return ExperimentStore.create(self.observations_location, layout, record)
+        store = ExperimentStore.create(self.observations_location, layout, record)
+        keep_recipe(store.location, record["digest"], observing_values(self.recipe))
+        return store
 
     def create_store(self, ingested: Ingested | None = None) -> ExperimentStore:
         """Make the store for the grid and the network of its observations.
@@ -226,7 +235,9 @@ class Experiment:
         }
         size = math.prod(self.recipe.state_shape(grid_shape))
         layout = store_layout(self.recipe, self.settings, kept, self.segment_length(size))
-        return ExperimentStore.create(self.store_location, layout, record)
+        store = ExperimentStore.create(self.store_location, layout, record)
+        keep_recipe(store.location, self.digest, deciding_values(self.recipe))
+        return store
 
     def append_observations(
         self,

@@ -280,7 +280,12 @@ def experiment_digest(recipe: Recipe, settings: ExperimentSettings) -> str:
     The end of the period is left out, so that a store can be carried on, and so is what only
     people read.
     """
-    plain = recipe.model_dump(
+    return digest_of(recipe=deciding_values(recipe), settings=settings)
+
+
+def deciding_values(recipe: Recipe) -> dict[str, Any]:
+    """The values of a recipe that `experiment_digest` covers, in JSON types."""
+    return recipe.model_dump(
         mode="json",
         exclude={
             "title": True,
@@ -292,16 +297,20 @@ def experiment_digest(recipe: Recipe, settings: ExperimentSettings) -> str:
             **dict.fromkeys((*ONLY_REPORTED, *OPERATIONAL), True),
         },
     )
-    return digest_of(recipe=plain, settings=settings)
 
 
 def observation_digest(recipe: Recipe) -> str:
     """Digest of all that decides the observations of a recipe, whatever is done with them."""
+    return digest_of(recipe=observing_values(recipe))
+
+
+def observing_values(recipe: Recipe) -> dict[str, Any]:
+    """The values of a recipe that `observation_digest` covers, in JSON types."""
     people = ("title", "attribution", "burn_in", "latency", "members", "methods", *OPERATIONAL)
     apart: dict[str, Any] = dict.fromkeys((*people, "training", "cycle_interval", "balance"), True)
     if recipe.forecast_files is None:
         apart["forecast"] = True
-    return digest_of(recipe=recipe.model_dump(mode="json", exclude=apart | {"period": {"end"}}))
+    return recipe.model_dump(mode="json", exclude=apart | {"period": {"end"}})
 
 
 def training_digest(recipe: Recipe, settings: ExperimentSettings, data: str) -> str:

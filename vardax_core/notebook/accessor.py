@@ -53,7 +53,7 @@ class TreeAccessor:
         return part_scores(*groups, by=by, burn_in=burn_in)
 
     def innovations(self, start: str | None = None, end: str | None = None) -> pd.DataFrame:
-        """List the observations with their departures; see `innovation_table`."""
+        """List the observations at analysis times with their departures; see `innovation_table`."""
         return innovation_table(self._tree, start, end)
 
     def as_of(self, instant: str) -> xr.DataTree:

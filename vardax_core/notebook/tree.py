@@ -49,7 +49,7 @@ def open_tree(
         StoreNotFoundError: there is no store at the path.
         SnapshotNotFoundError: there was none at that instant.
     """
-    store = ExperimentStore.open(_place(named, root))
+    store = ExperimentStore.open(place_of(named, root))
     record = store.experiment
     if "method" not in record:
         raise NotebookError(
@@ -97,11 +97,22 @@ def store_of(tree: xr.DataTree) -> tuple[ExperimentStore, str]:
     return ExperimentStore.open(tree.attrs["store"]), tree.attrs["snapshot"]
 
 
-def _place(named: str | Path | Location, root: str | Path | None) -> Location:
+def place_of(
+    named: str | Path | Location, root: str | Path | None = None, what: str = "vardax.open"
+) -> Location:
+    """Where the store of a name lies; see `open_tree` for the names.
+
+    Arguments:
+        named, root: as `open_tree` takes them.
+        what: function or command that was given the name, for the message.
+
+    Raises:
+        NotebookError: the name stands for no store, or for several.
+    """
     if isinstance(named, Location):
         return named
     text = str(named).strip()
-    place = location_of(text if is_url(text) else local_path(text, "vardax.open").absolute())
+    place = location_of(text if is_url(text) else local_path(text, what).absolute())
     if is_url(text) or place.exists():
         return place
     dataset, _, label = text.partition("/")
@@ -109,10 +120,10 @@ def _place(named: str | Path | Location, root: str | Path | None) -> Location:
         return place
     folder = (default_root() if root is None else local_path(root, "root")).absolute()
     stores = location_of((None if root is not None else default_stores()) or folder / "experiments")
-    return stores.below(dataset, label or _only(stores.below(dataset), dataset))
+    return stores.below(dataset, label or _only(stores.below(dataset), dataset, what))
 
 
-def _only(place: Location, dataset: str) -> str:
+def _only(place: Location, dataset: str, what: str) -> str:
     """The one method that a data set was assimilated with, or the usual one of several."""
     if is_url(str(place)):
         return main_method(load_recipe(dataset))
@@ -123,13 +134,13 @@ def _only(place: Location, dataset: str) -> str:
         return known[0]
     if not known:
         raise NotebookError(
-            f"vardax.open: expected a path, or a data set that was run, got {dataset!r}, of which "
+            f"{what}: expected a path, or a data set that was run, got {dataset!r}, of which "
             f"{folder} holds no store; run it with `vardax run {dataset}`, or name the root."
         )
     usual = main_method(load_recipe(dataset))
     if usual not in known:
         raise NotebookError(
-            f"vardax.open: {dataset!r} was run with {', '.join(known)}; name one of them, as in "
-            f"vardax.open('{dataset}/{known[0]}')."
+            f"{what}: {dataset!r} was run with {', '.join(known)}; name one of them, as in "
+            f"'{dataset}/{known[0]}'."
         )
     return usual

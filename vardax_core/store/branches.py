@@ -170,6 +170,8 @@ class Branches:
                 str(records[0]["name"]),
                 expected=str(records[1]["digest"]),
                 got=str(records[0]["digest"]),
+                changed=f"the branch is of the experiment {records[1]['name']!r}",
+                repair="Delete the branch, and start it again from what readers have",
             )
         before, after = structure(old), structure(new)
         if before != after:

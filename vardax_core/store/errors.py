@@ -1,8 +1,5 @@
 """What can go wrong with an experiment store, each with its repair in the message."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 
 class StoreError(ValueError):
     """Base of every error of the experiment store."""
@@ -19,13 +16,20 @@ class LocationError(StoreError):
 
 
 class StoreNotFoundError(StoreError):
-    """There is no experiment store at the path."""
+    """There is no experiment store at the path.
 
-    def __init__(self, path: object):
-        super().__init__(
-            f"No experiment store at {path}. Create it with ExperimentStore.create, "
-            "or correct the path."
-        )
+    Arguments:
+        path: where none is.
+        repair: a sentence; by default for who named the path.
+    """
+
+    def __init__(
+        self,
+        path: object,
+        repair: str = "Correct the path; `vardax run NAME -m METHOD`, or ExperimentStore.create in "
+        "Python, makes a store.",
+    ):
+        super().__init__(f"No experiment store at {path}. {repair}")
 
 
 class ObservationsNotFoundError(StoreError):
@@ -59,36 +63,20 @@ class SnapshotNotFoundError(StoreError):
 class ForeignExperimentError(StoreError):
     """The store belongs to an experiment with another configuration."""
 
-    def __init__(self, path: object, name: str, expected: str, got: str, why: str = ""):
+    def __init__(
+        self,
+        path: object,
+        name: str,
+        expected: str,
+        got: str,
+        *,
+        changed: str = "its configuration is another",
+        repair: str = "Restore that configuration, or give this one a store at another path",
+    ):
         super().__init__(
-            f"{path} holds the experiment {name!r} with configuration digest {got}, but this "
-            f"configuration has digest {expected}{why}. Restore the configuration the store was "
-            "made with, or give this one a store of its own at another path."
+            f"{path} holds the experiment {name!r} as it was before: {changed}. {repair}. "
+            f"(Digest of the configuration: {got[:12]} there, {expected[:12]} here.)"
         )
-
-
-def where_they_part(held: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """A clause that says in which settings a store and a caller differ.
-
-    Arguments:
-        held: settings in JSON types, as the store records them.
-        asked: those of the caller.
-    """
-    one, other = dict(_leaves(held)), dict(_leaves(asked))
-    named = [
-        f"{name} is {one.get(name, 'not set')} there and {other.get(name, 'not set')} here"
-        for name in sorted(one | other)
-        if one.get(name) != other.get(name)
-    ]
-    return f": {', '.join(named)}" if named else ": the recipe is another than it was"
-
-
-def _leaves(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", value
 
 
 class StructureError(StoreError):

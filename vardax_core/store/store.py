@@ -19,7 +19,6 @@ from vardax_core.store.errors import (
     SnapshotNotFoundError,
     StoreNotFoundError,
     StructureError,
-    where_they_part,
 )
 from vardax_core.store.experiment import OBSERVED
 from vardax_core.store.files import storage_errors
@@ -92,15 +91,12 @@ class ExperimentStore:
         path: str | Path | Location,
         *,
         expected_digest: str | None = None,
-        settings: Mapping[str, Any] | None = None,
     ) -> "ExperimentStore":
         """Open a store.
 
         Arguments:
             path: its directory, or `s3://bucket/prefix`.
             expected_digest: digest of the configuration that the caller works with.
-            settings: of that configuration, in JSON types; a store of another one is refused with
-                what differs from its own.
 
         Raises:
             StoreNotFoundError: there is no store at `path`.
@@ -111,11 +107,8 @@ class ExperimentStore:
         store = cls(location, open_repository(location))
         record = store.experiment
         if expected_digest is not None and record["digest"] != expected_digest:
-            why = ""
-            if settings is not None and "settings" in record:
-                why = where_they_part(record["settings"], settings)
             raise ForeignExperimentError(
-                store.location, record["name"], expected_digest, record["digest"], why
+                store.location, record["name"], expected_digest, record["digest"]
             )
         return store
 

@@ -203,10 +203,55 @@ def test_zeros_that_a_crash_left_are_one_bad_row(tmp_path):
 
 
 def test_letters_that_are_lost_are_pointed_out(tmp_path):
-    text = f"time,lat,lon,t,station\n{ROW.replace(',a', ',Umeå')}\n"
+    rows = [ROW.replace(",a", f",Um{letter}") for letter in "äåö"]
+    text = "\n".join(["time,lat,lon,t,station", *rows, ""])
     (tmp_path / "a.csv").write_bytes(text.encode("latin-1"))
-    (said,) = read(tmp_path).account.suspicions
+    result = read(tmp_path)
+    (said,) = result.account.suspicions
     assert "names of platforms are not in UTF-8" in said
+    assert "source.encoding" in said
+    assert len(result.records.platforms) == result.account.used == 3
+    assert read(tmp_path, table(encoding="latin-1")).records.platforms == ("Umä", "Umå", "Umö")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("time,lat,lon,t,länge\n".encode("latin-1"), "not in UTF-8: write source.encoding.*iconv"),
+        ("time,lat,lon,t,station\n".encode("utf-16"), "no text in UTF-8.*source.encoding.*iconv"),
+        (b"# logger 7\ntime,lat,lon,t,station\n", "source.skip"),
+    ],
+)
+def test_a_header_that_cannot_be_read_says_how_it_can(tmp_path, content, said):
+    (tmp_path / "a.csv").write_bytes(content + ROW.encode())
+    with pytest.raises(SourceFormatError, match=said):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("day", "clock", "reason", "said"),
+    [
+        ("2019-03-02", "25", Reason.BAD_TIME, "hour = '25'"),
+        ("2019-03-02", "12:75", Reason.BAD_TIME, "hour = '12:75'"),
+        ("2019-03-02", "noon", Reason.BAD_TIME, "hour = 'noon'"),
+        ("2019-03-02", "", Reason.NO_TIME, "day = '2019-03-02'"),
+        ("2019-03-02T06:00", "6", Reason.BAD_TIME, "day = '2019-03-02T06:00'"),
+    ],
+)
+def test_a_clock_that_is_none_is_named(tmp_path, day, clock, reason, said):
+    good = [f"2019-03-02,{c},52,-6,3,{c}" for c in ("6", "0600", "6:00", "06:00:00", "24")]
+    write(tmp_path, *good, f"{day},{clock},52,-6,3,a", header="day,hour,lat,lon,t,station")
+    columns = COLUMNS | {"time": "day", "clock": "hour"}
+    result = read(tmp_path, table(columns=columns, time={"zone": "UTC"}))
+    assert list(result.account.without) == [reason]
+    assert f"a.csv row 6: {said}" in " ".join(result.account.sentences())
+    hours = result.records.time.astype("datetime64[h]").astype(str).tolist()
+    assert hours == ["2019-03-02T06"] * 4 + ["2019-03-03T00"]
+
+
+def test_an_encoding_that_nobody_knows_is_refused():
+    with pytest.raises(ValueError, match=r"no encoding 'utf-99'; write such as"):
+        table(encoding="utf-99")
 
 
 @pytest.mark.parametrize("year", ["9999-12-31", "0001-01-01"])

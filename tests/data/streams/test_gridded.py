@@ -71,6 +71,16 @@ def test_a_swath_has_a_place_for_each_pixel(tmp_path):
     assert read(tmp_path, stream()).records.says_the_same(expected.records)
 
 
+@pytest.mark.parametrize(("name", "attrs"), [("time_counter", {}), ("nt", {"axis": "T"})])
+def test_times_are_known_by_name_and_by_axis(tmp_path, name, attrs):
+    images().to_netcdf(tmp_path / "a.nc")
+    expected = read(tmp_path, stream())
+    made = images().rename(time=name)
+    made[name].attrs |= attrs
+    made.to_netcdf(tmp_path / "a.nc")
+    assert read(tmp_path, stream()).records.says_the_same(expected.records)
+
+
 def test_superobservations_are_means_with_errors_that_correlate(tmp_path):
     data = images()
     data.to_netcdf(tmp_path / "a.nc")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tests.data.streams.reading import GRID, write
+from tests.data.streams.reading import GRID, HEADER, ROW, write
 from tests.support import real_data_dir
 from vardax_core.data.errors import SourceFormatError
 from vardax_core.data.streams.columns import TimeReading
@@ -92,6 +92,46 @@ def test_marks_and_formats_are_found(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("header", "clock"),
+    [("date,hour", "{}"), ("Date,HH", "{:02d}"), ("date,time", "{:02d}:00"), ("day,Heure", "{}")],
+)
+def test_dates_and_hours_in_two_columns_are_joined(tmp_path, header, clock):
+    rows = [f"2019-03-{d:02d},{clock.format(h)},52,-6,{h},a" for d in (1, 2) for h in (0, 6, 18)]
+    write(tmp_path, *rows, header=f"{header},lat,lon,t,station")
+    found = inspect_file("a.csv", [tmp_path])
+    day, hour = header.split(",")
+    columns = found.stream.source.columns
+    assert (columns.time, columns.clock, columns.value) == (day, hour, "t")
+    hours = found.records.records.time.astype("datetime64[h]").astype(int) % 24
+    assert set(hours) == {0, 6, 18}
+
+
+def test_the_encoding_and_the_lines_before_the_header_are_found(tmp_path):
+    text = f"# logger é\n\n# v1\n{HEADER}\n{ROW.replace(',a', ',Umeå')}\n"
+    for encoding, expected in (("utf-8", None), ("latin-1", "cp1252"), ("utf-16", "utf-16")):
+        (tmp_path / "a.csv").write_bytes(text.encode(encoding))
+        found = inspect_file("a.csv", [tmp_path])
+        assert (found.stream.source.encoding, found.stream.source.skip) == (expected, 3)
+        assert found.records.records.platforms == ("Umeå",)
+        assert any("source.skip" in question for question in found.questions)
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "said"),
+    [
+        ([], HEADER, "a header .*station. and no row after it"),
+        ([ROW.replace("10.5", "")] * 3, HEADER, "blank in every row: t; name a file with values"),
+        ([HEADER, ROW], "Report of the logger", "where lines stand before the header"),
+    ],
+)
+def test_a_file_without_values_is_told_as_what_it_is(tmp_path, rows, header, said):
+    write(tmp_path, *rows, header=header)
+    with pytest.raises(SourceFormatError, match=said) as caught:
+        inspect_file("a.csv", [tmp_path])
+    assert "None" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("texts", "expected", "others"),
     [
         (["2019-03-01", "2019-03-02T12:00Z"], TimeReading(), 0),
@@ -117,6 +157,7 @@ def test_names_attributes_and_ranges():
     assert role_of("Lat", {}) == "latitude"
     assert role_of("y", {"standard_name": "latitude"}) == "latitude"
     assert role_of("anything", {"standard_name": "time"}) == "time"
+    assert role_of("nt", {"axis": "T"}) == role_of("time_counter", {}) == "time"
     assert role_of("id", {"cf_role": "timeseries_id"}) == "platform"
     assert role_of("sst_qc", {}) == "quality"
     assert role_of("sst", {}) is None

@@ -7,7 +7,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.streams.reading import GRID, ROW, read, table, write
+from tests.data.streams.reading import COLUMNS, GRID, HEADER, ROW, read, table, write
 
 DAY = st.integers(1, 31)
 OBSERVATION = st.tuples(
@@ -144,6 +144,33 @@ def test_all_formats_say_the_same(tmp_path):
     ):
         again = read(tmp_path, table(**changes)).records
         assert again.says_the_same(expected), changes
+
+
+@LAWS
+@given(ROWS, st.sampled_from(["UTC", "Europe/Dublin", "+05:30"]))
+def test_a_date_and_a_clock_are_an_instant(tmp_path_factory, rows, zone):
+    folder = tmp_path_factory.mktemp("clock")
+    plain = [line.replace("Z,", ",") for line in quiet(rows)]
+    one = found(folder, plain, stream=table(time={"zone": zone}))
+    write(folder, *(line.replace("T", ",", 1) for line in plain), name="0.csv",
+          header="day,clock,lat,lon,t,station")  # fmt: skip
+    columns = COLUMNS | {"time": "day", "clock": "clock"}
+    two = read(folder, table(columns=columns, time={"zone": zone}))
+    assert two.records.says_the_same(one.records)
+    assert two.account.used == one.account.used
+
+
+@LAWS
+@given(ROWS, st.sampled_from(["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-8"]))
+def test_letters_are_the_same_in_any_encoding(tmp_path_factory, rows, encoding):
+    folder = tmp_path_factory.mktemp("letters")
+    given_rows = [line.replace(",a", ",Zürich").replace(",b", ",Zörich") for line in quiet(rows)]
+    expected = found(folder, given_rows)
+    text = "\n".join([HEADER, *given_rows]) + "\n"
+    (folder / "0.csv").write_bytes(text.encode(encoding))
+    again = read(folder, table(encoding=encoding))
+    assert again.records.says_the_same(expected.records)
+    assert again.account.suspicions == expected.account.suspicions
 
 
 def test_pieces_of_a_file_join_without_a_seam(tmp_path, monkeypatch):

@@ -52,12 +52,7 @@ def _of_fields(draft: Draft) -> list[tuple[str, str]]:
     fields = draft.fields
     if fields is None:
         return []
-    first, last = np.datetime_as_string(fields.times[[0, -1]], unit="m")
-    said = (
-        f"`{fields.file}`, variable `{fields.variable}`: {counted(len(fields.times), 'field')}, "
-        f"{first} to {last}, {' x '.join(map(str, fields.grid.shape))} points"
-    )
-    return [("Background" if draft.is_forecast else "Prior", said)]
+    return [("Background" if draft.is_forecast else "Prior", fields.sentence)]
 
 
 def _units(draft: Draft) -> str:

@@ -20,7 +20,7 @@ from vardax_core.data.drafts.values import (
     variable_name,
 )
 from vardax_core.data.errors import RecipeError, SourceError, SourceFormatError
-from vardax_core.data.streams.inspect import Inspected, inspect_file
+from vardax_core.data.streams.inspect import Inspected, NoSuchColumnError, inspect_file
 from vardax_core.data.streams.kinds.gridded import GriddedSource
 from vardax_core.data.streams.kinds.table import TableSource
 from vardax_core.data.streams.records import Records
@@ -110,7 +110,7 @@ def draft_of(
         name: of the data set.
         files: of observations below the folders, a stream each; patterns are allowed.
         folders: of data.
-        prior: file of fields to learn from.
+        prior: file of fields to learn from, or a pattern of several.
         values: columns that are wanted, each of the files that have it; by default the first that
             may be one.
 
@@ -198,9 +198,9 @@ def _inspected(
                 f"observations: no value of {file} can be used.\n  "
                 + "\n  ".join(found.account.sentences())
             )
-    raise SourceFormatError(
-        f"observations.source: {faults[0]} Or choose the column to observe with --value."
-    )
+    choose = isinstance(faults[0], NoSuchColumnError)
+    hint = " Or choose the column to observe with --value." if choose else ""
+    raise SourceFormatError(f"observations.source: {faults[0]}{hint}")
 
 
 def _stated_units(found: Inspected) -> str | None:
@@ -297,5 +297,5 @@ def _check_places(draft: Draft) -> None:
             raise RecipeError(
                 f"prior: none of the {len(inside)} observations of '{stream.found.stream.name}' "
                 f"(latitude {south:g} to {north:g}, longitude {west:g} to {east:g}) lies on the "
-                f"grid of {fields.file}, {fields.grid.span()}; name fields of the same place."
+                f"grid of {fields.files}, {fields.grid.span()}; name fields of the same place."
             )

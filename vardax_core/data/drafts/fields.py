@@ -3,21 +3,24 @@
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from vardax_core.data.errors import SourceFormatError, UnitsError
+from vardax_core.data.field_times import is_lead, on_valid_times
+from vardax_core.data.fields import refuse_curvilinear, selected
 from vardax_core.data.places import open_place
 from vardax_core.data.sources import COORDINATE_ATTRS
-from vardax_core.data.streams.files import find_files
+from vardax_core.data.streams.files import Found, find_files
 from vardax_core.data.streams.stream_file import StreamFile
 from vardax_core.data.streams.units import UnknownUnitsError, conversion
 from vardax_core.paths import default_cache_dir
 from vardax_core.state.coordinates import LATITUDE, LONGITUDE, grid_of, meaning
 from vardax_core.state.grids import AbstractGrid
+from vardax_core.words import counted
 
 SAMPLED = 40
 """Fields that are looked at for the range of the values."""
@@ -29,22 +32,26 @@ OFTEN = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class FieldsFound:
-    """A variable in a file of fields.
+    """A variable in files of fields.
 
     Attributes:
-        file: name below the folders of data.
-        variable: name in the file.
+        files: name or pattern below the folders of data.
+        count: of the files.
+        variable: name in the files.
         others: further variables that might be meant.
-        units: as the file states them.
+        select: the first coordinate of each further dimension, such as levels.
+        units: as the first file states them.
         attrs: of the variable.
         grid: its axes, without a mask.
         times: valid times, ascending, datetime64[ns].
         low, high: range of the values that were looked at.
     """
 
-    file: str
+    files: str
+    count: int
     variable: str
     others: tuple[str, ...]
+    select: Mapping[str, float]
     units: str
     attrs: dict[str, Any]
     grid: AbstractGrid
@@ -58,55 +65,127 @@ class FieldsFound:
         steps = np.diff(self.times)
         return np.timedelta64(1, "D") if not steps.size else np.median(steps.astype("m8[s]"))
 
+    @property
+    def sentence(self) -> str:
+        """What was found, for people."""
+        first, last = np.datetime_as_string(self.times[[0, -1]], unit="m")
+        files = f" in {counted(self.count, 'file')}" if self.count > 1 else ""
+        return (
+            f"`{self.files}`, variable `{self.variable}`: {counted(len(self.times), 'field')}"
+            f"{files}, {first} to {last}, {' x '.join(map(str, self.grid.shape))} points"
+        )
+
 
 def find_fields(name: str, folders: Sequence[pathlib.Path], units: str | None) -> FieldsFound:
-    """Look at a file of fields: which variable is meant, where and when it is.
+    """Look at files of fields: which variable is meant, where and when it is.
 
     Arguments:
-        name: of the file below the folders.
+        name: of the file below the folders, or a pattern.
         folders: of data.
         units: of what is observed; a variable in units of that kind is preferred. None if unknown.
 
     Raises:
-        SourceError: the file cannot be read, or holds no field on latitude, longitude and time.
+        SourceError: a file cannot be read, or holds no field on latitude, longitude and time.
         UnitsError: the variable states no units.
     """
-    file = find_files([StreamFile(name=name)], folders)[0]
-    with contextlib.closing(open_place(file.path, default_cache_dir()).dataset) as dataset:
+    files = find_files([StreamFile(name=name)], folders)
+    with _opened(files[0]) as dataset:
         known = list(_on_latitude_and_longitude(dataset))
         if not known:
-            raise SourceFormatError(
-                f"prior: {file.name} holds no variable on latitude, longitude and time, only "
-                f"{sorted(map(str, dataset.data_vars))}; name a file of fields."
-            )
+            raise SourceFormatError(_no_fields(dataset, files[0]))
         alike = [one for one in known if _convertible(dataset[one].attrs.get("units"), units)]
         chosen = (alike or known)[0]
-        field = dataset[chosen]
-        stated = field.attrs.get("units")
-        if stated is None:
+        field = on_valid_times(dataset[chosen])
+        attrs = dict(field.attrs)
+        if attrs.get("units") is None:
             raise UnitsError(
-                f"prior: the variable '{chosen}' of {file.name} has no units attribute; state its "
-                "units in the file, for fields are never converted silently."
+                f"prior: the variable '{chosen}' of {files[0].name} has no units attribute, by "
+                "which fields are converted to those of the observations; state its units in the "
+                "file."
             )
         if units is not None and not alike:
             raise UnitsError(
-                f"prior: the variables {known} of {file.name} are in "
+                f"prior: the variables {known} of {files[0].name} are in "
                 f"{[dataset[one].attrs.get('units') for one in known]}, and the observations in "
                 f"'{units}'; name a file of what is observed, or the right column (--value)."
             )
-        sample = field.isel(time=slice(None, None, -(-field.sizes["time"] // SAMPLED)))
-        values = sample.to_numpy()
-        return FieldsFound(
-            file=file.name,
-            variable=chosen,
-            others=tuple(one for one in known if one != chosen),
-            units=str(stated),
-            attrs=dict(field.attrs),
-            grid=_grid(field),
-            times=np.sort(_valid_times(field)),
-            low=float(np.nanmin(values)),
-            high=float(np.nanmax(values)),
+        select, grid = _selected(field), _grid(field)
+    each = -(-SAMPLED // len(files))
+    stated = str(attrs["units"])
+    parts = [_sampled(file, chosen, select, stated, each) for file in files]
+    every = np.concatenate([values for _, values in parts])
+    if not np.isfinite(every).any():
+        raise SourceFormatError(
+            f"prior: the variable '{chosen}' of {name} has no values: all that were looked at are "
+            "missing (NaN); name files with values, or leave the prior out."
         )
+    return FieldsFound(
+        files=name,
+        count=len(files),
+        variable=chosen,
+        others=tuple(one for one in known if one != chosen),
+        select=select,
+        units=stated,
+        attrs=attrs,
+        grid=grid,
+        times=np.unique(np.concatenate([times for times, _ in parts])),
+        low=float(np.nanmin(every)),
+        high=float(np.nanmax(every)),
+    )
+
+
+@contextlib.contextmanager
+def _opened(file: Found) -> Iterator[xr.Dataset]:
+    with contextlib.closing(open_place(file.path, default_cache_dir()).dataset) as dataset:
+        yield dataset
+
+
+def _selected(field: xr.DataArray) -> dict[str, float]:
+    """The first coordinate of each dimension of numbers that is none of a state, nor a step."""
+    return {
+        str(dim): float(field[dim].values[0])
+        for dim in field.dims
+        if dim != "time"
+        and dim in field.coords
+        and field.sizes[dim] > 1
+        and field[dim].dtype.kind in "fiu"
+        and _meaning_of(field, dim) is None
+        and not is_lead(field, dim)
+    }
+
+
+def _sampled(
+    file: Found, variable: str, select: Mapping[str, float], units: str, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The valid times of a variable of a file, and the values of some of its fields in `units`."""
+    with _opened(file) as dataset:
+        if variable not in dataset.data_vars:
+            raise SourceFormatError(
+                f"prior: {file.name} has no variable '{variable}', as the first of these files "
+                f"has, only {sorted(map(str, dataset.data_vars))}; name files of one kind."
+            )
+        field = selected(on_valid_times(dataset[variable]), file.name, select)
+        try:
+            change = conversion(str(field.attrs.get("units", units)), units)
+        except UnknownUnitsError as error:
+            raise UnitsError(f"prior: '{variable}' of {file.name}: {error}.") from error
+        sample = field.isel(time=slice(None, None, -(-field.sizes["time"] // most) or 1))
+        values = sample.to_numpy().ravel().astype(np.float64)
+        return _valid_times(field), change(values)
+
+
+def _no_fields(dataset: xr.Dataset, file: Found) -> str:
+    for name, field in dataset.data_vars.items():
+        refuse_curvilinear(field, f"prior: variable '{name}' of {file.name}")
+    there = ", ".join(
+        f"'{name}' on ({', '.join(map(str, field.dims))})"
+        for name, field in sorted(dataset.data_vars.items(), key=lambda one: str(one[0]))
+    )
+    return (
+        f"prior: {file.name} holds no variable on latitude, longitude and time, only {there}; "
+        "name a file of fields, or write the meaning of its dimensions into the attributes of "
+        "their coordinates (standard_name latitude, longitude, time)."
+    )
 
 
 class Described(NamedTuple):
@@ -158,7 +237,8 @@ def _mask_beside(dataset: xr.Dataset, image: xr.DataArray) -> tuple[str, tuple[i
 
 
 def _on_latitude_and_longitude(dataset: xr.Dataset) -> Iterator[str]:
-    for name, field in dataset.data_vars.items():
+    for name in dataset.data_vars:
+        field = on_valid_times(dataset[name])
         kinds = {_meaning_of(field, dim) for dim in field.dims}
         if {LATITUDE, LONGITUDE} <= kinds and "time" in field.dims and field.dtype.kind in "fiu":
             yield str(name)

@@ -44,6 +44,9 @@ class Drafted:
             found += stream.found.account.sentences()[:1]
             found += [f"{name}: {text}" for text in stream.found.sentences]
             found += [f"{name}: open: {text}" for text in stream.found.questions]
+        if self.draft.fields is not None:
+            kind = "background" if self.draft.is_forecast else "prior"
+            found.append(f"{kind}: {self.draft.fields.sentence}")
         found.append(f"cycles: {self.draft.rhythm.why}")
         return found
 
@@ -101,7 +104,7 @@ def write_draft(
     Arguments:
         name: of the data set, which must be new.
         files: of observations below the folders of data.
-        prior: file of fields below the folders of data.
+        prior: file of fields below the folders of data, or a pattern of several.
         values: columns that are wanted; see `draft_of`.
         data_dir: folder of data; by default as in the environment.
         datasets: folder of the recipes; by default `own_datasets_dir()`.

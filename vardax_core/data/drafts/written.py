@@ -2,13 +2,15 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from vardax_core.data.drafts.draft import SHARE, SHARE_OF_IMAGES, UNKNOWN_UNITS, Draft, DraftStream
+from vardax_core.data.drafts.fields import FieldsFound
 from vardax_core.data.drafts.rhythm import span_of
+from vardax_core.data.forecast_fields import MEMBER_DIMS
 from vardax_core.data.streams.kinds.gridded import GriddedSource
 from vardax_core.data.streams.kinds.table import TableSource
 
@@ -89,7 +91,7 @@ def _grid(draft: Draft) -> Iterator[str]:
         return
     if draft.fields is not None:
         if draft.is_forecast:
-            yield from _like(draft.fields.file, draft.fields.variable)
+            yield from _like(draft.fields.files, draft.fields.variable)
         return
     image = next(stream for stream in draft.streams if stream.is_image)
     source = image.found.stream.source
@@ -115,8 +117,7 @@ def _fields(draft: Draft) -> Iterator[str]:
     if not draft.is_forecast:
         yield f"prior:  # its grid is that of the maps{others}"
         yield "  fields:"
-        yield f"    files: [{_scalar(fields.file)}]"
-        yield f"    variable: {_scalar(fields.variable)}"
+        yield from _files_of(fields, "    ", fields.select)
         return
     yield from _comment(
         "guess: these fields are of the observed period, so that they are the background of every "
@@ -124,11 +125,19 @@ def _fields(draft: Draft) -> Iterator[str]:
         "",
     )
     yield "forecast:"
-    yield f"  files: [{_scalar(fields.file)}]"
-    yield f"  variable: {_scalar(fields.variable)}"
+    levels = {dim: first for dim, first in fields.select.items() if dim not in MEMBER_DIMS}
+    yield from _files_of(fields, "  ", levels)
     kinds = [stream.statistic for stream in draft.streams if stream.statistic]
     if kinds:
         yield f"  statistic: {{kind: {kinds[0]}, hours: 24}}  # as the observations are"
+
+
+def _files_of(fields: FieldsFound, indent: str, select: Mapping[str, float]) -> Iterator[str]:
+    count = f"  # {fields.count} files" if fields.count > 1 else ""
+    yield f"{indent}files: [{_scalar(fields.files)}]{count}"
+    yield f"{indent}variable: {_scalar(fields.variable)}"
+    if select:
+        yield f"{indent}select: {_scalar(dict(select))}  # guess: the first there is"
 
 
 def _stream(draft: Draft, stream: DraftStream, name: str) -> Iterator[str]:
@@ -141,8 +150,9 @@ def _stream(draft: Draft, stream: DraftStream, name: str) -> Iterator[str]:
     said = source.model_dump(mode="json", exclude_defaults=True)
     yield f"      kind: {said['kind']}"
     yield f"      files: [{', '.join(_scalar(file.name) for file in source.files)}]"
-    if said.get("format"):
-        yield f"      format: {said['format']}"
+    for key in ("format", "encoding", "skip"):
+        if said.get(key):
+            yield f"      {key}: {said[key]}"
     yield from _what(stream)
     if stream.units is not None:
         if stream.found.units != UNKNOWN_UNITS:
@@ -185,7 +195,7 @@ def _what(stream: DraftStream) -> Iterator[str]:
     for said in others:
         yield from _comment(said, "      ")
     roles = source.columns.by_role
-    order = ["time", "latitude", "longitude", "value", "platform", *roles]
+    order = ["time", "clock", "latitude", "longitude", "value", "platform", *roles]
     yield f"      columns: {_scalar({role: roles[role] for role in order if role in roles})}"
 
 

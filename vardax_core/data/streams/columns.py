@@ -51,6 +51,9 @@ class Columns(Section):
 
     time: Column = Field(description="valid time")
     value: Column = Field(description="what was observed")
+    clock: Column | None = Field(
+        default=None, description="time of the day (12, 1230, 12:30), where `time` is a date alone"
+    )
     places: dict[str, Column] = Field(
         default_factory=dict, description="the place, for each of the recipe's state_dims"
     )

@@ -10,14 +10,14 @@ import pandas as pd
 
 from vardax_core.data.streams.columns import TimeReading
 from vardax_core.data.streams.numbers import numbers_of, texts_of
-from vardax_core.data.streams.times import instants_of
+from vardax_core.data.streams.times import clock_of, instants_of
 from vardax_core.data.streams.units import UnknownUnitsError, conversion
 from vardax_core.state.coordinates import LATITUDE, LONGITUDE, meaning
 
 NAMES: dict[str, tuple[str, ...]] = {
     "time": (
         "time", "valid_time", "datetime", "date_time", "timestamp", "date", "obs_time", "utc",
-        "juld", "day",
+        "juld", "day", "time_counter",
     ),
     LATITUDE: ("latitude", "lat", "nav_lat"),
     LONGITUDE: ("longitude", "lon", "long", "lng", "nav_lon"),
@@ -32,6 +32,12 @@ NAMES: dict[str, tuple[str, ...]] = {
     "arrival": ("arrival", "arrival_time", "received", "receipt_time"),
 }  # fmt: skip
 """Usual names of the columns of each role, in small letters, the most certain first."""
+
+CLOCKS = (
+    "clock", "time", "hour", "hours", "hr", "hrs", "hh", "hhmm", "hour_utc", "utc_hour", "time_utc",
+    "utc", "heure", "heures", "uhrzeit", "stunde", "hora", "ora",
+)  # fmt: skip
+"""Usual names of a column of times of the day, beside one of dates."""
 
 _EPOCHS = (
     "days since 1950-01-01", "days since 1970-01-01", "days since 2000-01-01",
@@ -79,8 +85,10 @@ class Reading(NamedTuple):
 def role_of(name: str, attrs: Mapping[str, object]) -> str | None:
     """Guess what a column is, by CF attributes or by its usual name; None for a value."""
     standard = attrs.get("standard_name")
-    if standard == "time" or attrs.get("cf_role") in ("timeseries_id", "trajectory_id"):
-        return "time" if standard == "time" else "platform"
+    if standard == "time" or attrs.get("axis") == "T":
+        return "time"
+    if attrs.get("cf_role") in ("timeseries_id", "trajectory_id"):
+        return "platform"
     if standard == "platform_id":
         return "platform"
     if str(standard).endswith(("status_flag", "quality_flag")):
@@ -117,6 +125,30 @@ def roles_of(
         return usual.index(name.lower()) if name.lower() in usual else len(usual)
 
     return {role: min(of, key=lambda n: rank(role, n)) for role, of in found.items()}, rest
+
+
+def clock_beside(columns: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """The columns of dates and of times of the day, where these stand in two; else none."""
+    clocks = [name for name in columns if name.strip().lower() in CLOCKS]
+    clocks = [name for name in sorted(clocks, key=_rank) if _is_clock(columns[name])]
+    for name, column in columns.items():
+        if clocks and role_of(name, {}) == "time" and name not in clocks:
+            reading = time_reading(column)
+            if reading is not None:
+                time = instants_of(column, reading.reading, "the column").time
+                time = time[~np.isnat(time)]
+                if (time == time.astype("datetime64[D]")).all():
+                    return {"time": name, "clock": clocks[0]}
+    return {}
+
+
+def _rank(name: str) -> int:
+    return CLOCKS.index(name.strip().lower())
+
+
+def _is_clock(column: np.ndarray) -> bool:
+    clock, wrong = clock_of(column)
+    return not wrong.any() and bool(np.unique(clock[~np.isnat(clock)]).size)
 
 
 def is_numeric(column: np.ndarray) -> bool:

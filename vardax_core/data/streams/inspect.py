@@ -16,8 +16,9 @@ import xarray as xr
 from vardax_core.data.errors import SourceFormatError
 from vardax_core.data.streams.account import StreamAccount
 from vardax_core.data.streams.discrete import opened
-from vardax_core.data.streams.files import find_files
+from vardax_core.data.streams.files import Found, find_files
 from vardax_core.data.streams.guesses import (
+    clock_beside,
     is_numeric,
     marks_of,
     roles_of,
@@ -27,20 +28,26 @@ from vardax_core.data.streams.guesses import (
 )
 from vardax_core.data.streams.kinds.gridded import GriddedSource
 from vardax_core.data.streams.kinds.table import DESCRIBED, FORMATS, TableSource
-from vardax_core.data.streams.numbers import numbers_of
+from vardax_core.data.streams.numbers import are_blank, numbers_of, texts_of
 from vardax_core.data.streams.parquet import column_of
 from vardax_core.data.streams.read import StreamRecords, read_stream
 from vardax_core.data.streams.sections import Stream
 from vardax_core.data.streams.stream_file import StreamFile
-from vardax_core.data.streams.times import instants_of
+from vardax_core.data.streams.text import COMMENT, encoding_of, opened_text
+from vardax_core.data.streams.times import clock_of, instants_of
 from vardax_core.state.coordinates import LATITUDE, LONGITUDE, meaning
 from vardax_core.state.grids import AbstractGrid
+from vardax_core.words import counted
 
 ROWS = 20_000
 """Rows of a table that are looked at."""
 
 _EVER = (np.datetime64("1700-01-01", "ns"), np.datetime64("2200-01-01", "ns"))
 _ALL = (-1e300, 1e300)
+
+
+class NoSuchColumnError(SourceFormatError):
+    """No column looks like what is needed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,12 +100,16 @@ def inspect_file(
     said: list[str] = []
     asked: list[str] = []
     kind = FORMATS.get(file.suffix) or _by_content(file.path)
+    layout: dict[str, Any] = {}
     if kind in DESCRIBED:
         with opened(file) as dataset:
             source = _of_dataset(dataset, file.name, value, dims, said, asked)
     else:
-        columns = _of_parquet(file.path) if kind == "parquet" else _of_text(file.path, kind)
-        source = _of_columns(columns, file.name, value, grid, said, asked)
+        if kind == "parquet":
+            columns = _of_parquet(file.path)
+        else:
+            columns, layout = _of_text(file, kind, asked)
+        source = layout | _of_columns(columns, file.name, value, grid, said, asked)
     if file.suffix not in FORMATS:
         source["format"] = kind
     units = str(source.pop("_units"))
@@ -129,13 +140,17 @@ def _begin(path: pathlib.Path) -> bytes:
         return raw.read(2000)
 
 
-def _of_text(path: pathlib.Path, kind: str) -> dict[str | int, np.ndarray]:
-    """The columns of a text file, by name where it has a header, else by number."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
-        lines = [line for line in itertools.islice(handle, ROWS) if line.strip()]
-    lines = [line for line in lines if not line.startswith("#")]
+def _of_text(
+    file: Found, kind: str, asked: list[str]
+) -> tuple[dict[str | int, np.ndarray], dict[str, Any]]:
+    """The columns of a text file, by name where it has a header, else by number; and the keys of a
+    source that say how it is written."""
+    encoding = encoding_of(file)
+    with opened_text(file, encoding) as handle:
+        every = list(itertools.islice(handle, ROWS))
+    lines = [line for line in every if line.strip() and not line.startswith(COMMENT)]
     if not lines:
-        raise SourceFormatError(f"{path.name}: the file is empty, expected a row for each value.")
+        raise SourceFormatError(f"{file.name}: the file is empty, expected a row for each value.")
     if kind == "text":
         rows = [line.split() for line in lines]
     else:
@@ -144,9 +159,24 @@ def _of_text(path: pathlib.Path, kind: str) -> dict[str | int, np.ndarray]:
     body = [row for row in rows[1:] if len(row) == width]
     header = [cell.strip() for cell in rows[0]]
     has_header = not any(is_numeric(np.array([cell], object)) for cell in header)
+    if has_header and len(rows) == 1:
+        raise SourceFormatError(
+            f"{file.name}: the file has a header ({', '.join(header)}) and no row after it, "
+            "expected a row for each value; name a file with observations."
+        )
     names: list[str | int] = [*header] if has_header else [*range(width)]
     table = body if has_header else [rows[0], *body]
-    return {name: np.array([row[n] for row in table], object) for n, name in enumerate(names)}
+    layout: dict[str, Any] = {}
+    if encoding is not None:
+        layout["encoding"] = encoding
+        asked.append(f"the file is not in UTF-8, and is read as {encoding}; see source.encoding")
+    before = every.index(lines[0])
+    if has_header and kind != "text" and any(line.startswith(COMMENT) for line in every[:before]):
+        layout["skip"] = before
+        asked.append(f"{counted(before, 'line')} before the header are skipped; see source.skip")
+    return {
+        name: np.array([row[n] for row in table], object) for n, name in enumerate(names)
+    }, layout
 
 
 def _of_parquet(path: pathlib.Path) -> dict[str | int, np.ndarray]:
@@ -175,6 +205,8 @@ def _of_columns(
     rest: list[Any] = list(columns)
     if named:
         roles, rest = roles_of([str(name) for name in columns], {})
+        roles |= clock_beside({str(name): column for name, column in columns.items()})
+        rest = [name for name in rest if name not in roles.values()]
     elif value is None:
         roles, rest = _by_values(columns, grid, asked)
     numeric = [name for name in rest if is_numeric(columns[name])]
@@ -184,9 +216,18 @@ def _of_columns(
     roles["value"] = chosen
     lacking = [role for role in ("time", LATITUDE, LONGITUDE) if role not in roles]
     if lacking or chosen not in columns:
-        raise SourceFormatError(
-            f"{file}: no column looks like {' or '.join(lacking) or f'the value {value!r}'}, only "
-            f"{list(columns)}; write source.columns."
+        what = " or ".join(lacking) or (
+            "an observed value" if value is None else f"the value {value!r}"
+        )
+        blank = [str(name) for name in rest if are_blank(texts_of(columns[name])).all()]
+        if len(columns) == 1:
+            repair = "where lines stand before the header, begin each with '#', or remove them"
+        elif blank and not lacking:
+            repair = f"blank in every row: {', '.join(blank)}; name a file with values"
+        else:
+            repair = "write source.columns"
+        raise NoSuchColumnError(
+            f"{file}: no column looks like {what}, only {list(columns)}; {repair}."
         )
     others = [name for name in numeric if name != chosen]
     said.append(f"columns: {', '.join(f'{role} is {name!r}' for role, name in roles.items())}")
@@ -222,7 +263,9 @@ def _of_columns(
     if reading.reading != type(reading.reading)():
         source["time"] = reading.reading.model_dump(include={"format", "units"})
     if "platform" not in roles:
-        gap = track_gap(instants_of(columns[roles["time"]], reading.reading, file).time)
+        clock = clock_of(columns[roles["clock"]])[0] if "clock" in roles else None
+        times = instants_of(columns[roles["time"]], reading.reading, file, clock=clock)
+        gap = track_gap(times.time)
         if gap is not None:
             source["gap"] = gap
             said.append(f"no column names a platform: a gap of over {gap} begins a piece of track")
@@ -303,7 +346,7 @@ def _of_dataset(
     candidates = [name for name in fields if dataset[name].size == most]
     chosen = value if value is not None else next(iter(candidates), None)
     if chosen is None or chosen not in dataset.variables:
-        raise SourceFormatError(
+        raise NoSuchColumnError(
             f"{file}: no variable looks like {value or 'an observed value'}, only {list(attrs)}."
         )
     others = [name for name in fields if name != chosen]

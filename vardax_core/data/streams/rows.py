@@ -13,7 +13,8 @@ from vardax_core.data.streams.pieces import Piece
 from vardax_core.data.streams.records import Records
 from vardax_core.data.streams.sections import Stream
 from vardax_core.data.streams.tally import Tally
-from vardax_core.data.streams.times import Instants, instants_of
+from vardax_core.data.streams.text import LOST, RECODE
+from vardax_core.data.streams.times import Instants, clock_of, instants_of
 from vardax_core.data.streams.units import Conversion, UnknownUnitsError, conversion
 from vardax_core.observations.quality import QualityCode
 from vardax_core.state.coordinates import LATITUDE, LONGITUDE, meaning
@@ -80,7 +81,9 @@ class Reader:
             piece.columns["value"], missing=self.stream.source.missing, decimal=piece.decimal
         )
         strike(Reason.MISSING, np.isnan(value) & ~no_number, "value")
-        instants = self._times(piece)
+        clock, no_clock = self._clock(piece)
+        strike(Reason.BAD_TIME, no_clock, "clock")
+        instants = self._times(piece, clock)
         strike(Reason.AMBIGUOUS_TIME, instants.ambiguous, "time")
         strike(Reason.BAD_TIME, instants.wrong, "time")
         strike(Reason.NO_TIME, np.isnat(instants.time), "time")
@@ -154,12 +157,18 @@ class Reader:
         self.tally.note(change.sentence)
         return change
 
-    def _times(self, piece: Piece) -> Instants:
+    def _clock(self, piece: Piece) -> tuple[np.ndarray | None, Bool[np.ndarray, " row"]]:
+        if "clock" not in piece.columns:
+            return None, np.zeros(piece.rows.size, bool)
+        return clock_of(piece.columns["clock"])
+
+    def _times(self, piece: Piece, clock: np.ndarray | None) -> Instants:
         found = instants_of(
             piece.columns["time"],
             self.stream.source.time,
             f"{piece.file.name}: '{piece.names['time']}'",
             attrs=dict(piece.attrs.get("time", {})),
+            clock=clock,
         )
         offset = np.timedelta64(self.stream.source.time.offset)
         return found._replace(time=found.time + offset.astype("timedelta64[ns]"))
@@ -271,10 +280,10 @@ class Reader:
         codes, unique = pd.factorize(piece.columns["platform"][left], use_na_sentinel=False)
         spelled = [name or "unnamed" for name in texts_of(np.asarray(unique)).tolist()]
         names = sorted(set(spelled))
-        if any("\ufffd" in name for name in names):
+        if any(LOST.search(name) for name in names):
             self.tally.doubt(
-                f"{piece.file.name}: names of platforms are not in UTF-8, letters are lost; write "
-                "the file in UTF-8"
+                f"{piece.file.name}: names of platforms are not in UTF-8 and are spelled in bytes; "
+                f"{RECODE}"
             )
         number = {name: n for n, name in enumerate(names)}
         numbers = np.array([number[name] for name in spelled], np.int32)

@@ -120,9 +120,20 @@ def length_of(word: str) -> int | None:
     return LENGTHS.get(plain) or LENGTHS.get(plain.removesuffix("s"))
 
 
+def _known_encoding(name: str) -> str:
+    try:
+        "".encode(name)
+    except LookupError as error:
+        raise ValueError(
+            f"there is no encoding {name!r}; write such as 'latin-1', 'cp1252' or 'utf-16'"
+        ) from error
+    return name
+
+
 Offset = Annotated[datetime.timedelta, BeforeValidator(_read_span)]
 Gap = Annotated[datetime.timedelta, BeforeValidator(_read_span), AfterValidator(_positive)]
 FilePattern = Annotated[str, AfterValidator(_below_the_folders)]
+Encoding = Annotated[str, AfterValidator(_known_encoding)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 Column = (
     Annotated[StrictInt, Field(ge=0), BeforeValidator(_no_truth)]

@@ -110,7 +110,7 @@ class AbstractStreamSource(Section):
         """Read the rows of a file, in pieces that fit into memory.
 
         Each has columns for the roles `value`, `time` and every one of `dims`, and for those of
-        `platform`, `error`, `level`, `arrival` and of `selections` that there are.
+        `clock`, `platform`, `error`, `level`, `arrival` and of `selections` that there are.
 
         Arguments:
             file: which.

@@ -1,10 +1,12 @@
 """Rows of CSV and of text between blanks, read in pieces."""
 
+import codecs
 import csv
 import dataclasses
 import gzip
 import io
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from typing import IO, cast
 
@@ -21,8 +23,21 @@ from vardax_core.words import counted, did_you_mean
 ROWS = 50_000
 """Rows of a piece."""
 
+COMMENT = "#"
+"""Beginning of a line that is none of the table, before its header or between blanks."""
+
+UTF_8 = "utf-8-sig"
+"""Encoding of text of which nothing is said, with or without a mark at its beginning."""
+
+LOST = re.compile(r"\ufffd|\\x[89a-f][0-9a-f]")
+"""What stands where a letter was in another encoding; as bytes, so that names stay apart."""
+
+RECODE = (
+    "write source.encoding (such as cp1252 or utf-16), or convert the file, e.g. iconv -f latin1 "
+    "-t utf-8 IN > OUT"
+)
+
 _SEPARATORS = ",;\t|"
-_COMMENT = "#"
 _OTHER_FORMATS = (b"\x89HDF", b"CDF", b"GRIB", b"PAR1", b"PK\x03\x04", b"\x1f\x8b")
 
 
@@ -36,6 +51,7 @@ class Layout:
         separator: of CSV; None for the one that is found.
         decimal: mark of decimals.
         skip: lines before the header or the first row.
+        encoding: of the file; None for UTF-8.
     """
 
     columns: Columns
@@ -43,6 +59,7 @@ class Layout:
     separator: str | None
     decimal: str
     skip: int
+    encoding: str | None = None
 
 
 def text_pieces(file: Found, layout: Layout, tally: Tally) -> Iterator[Piece]:
@@ -55,13 +72,13 @@ def text_pieces(file: Found, layout: Layout, tally: Tally) -> Iterator[Piece]:
         SourceFormatError: it is empty, no text, or lacks a column.
     """
     try:
-        _check_text(file)
+        _check_text(file, layout.encoding)
         if not file.name.endswith(".gz") and _ends_within_a_line(file):
             tally.doubt(
                 f"{file.name} does not end with an end of line: if it is still being written, its "
                 "last row may be cut"
             )
-        with _opened(file) as handle:
+        with opened_text(file, layout.encoding) as handle:
             for _ in range(layout.skip):
                 handle.readline()
             yield from _pieces(file, layout, tally, _split(handle, file, layout, tally))
@@ -72,7 +89,7 @@ def text_pieces(file: Found, layout: Layout, tally: Tally) -> Iterator[Piece]:
         ) from error
 
 
-def _check_text(file: Found) -> None:
+def _check_text(file: Found, encoding: str | None) -> None:
     with _opened_bytes(file) as raw:
         begin = raw.read(4096)
     if not begin.strip():
@@ -80,26 +97,41 @@ def _check_text(file: Found) -> None:
             f"{file.name}: the file is empty, expected a row for each observation; wait until it "
             "is written, or remove it."
         )
-    if b"\0" in begin.partition(b"\n")[0] or begin.startswith(_OTHER_FORMATS):
+    zeros = encoding is None and b"\0" in begin.partition(b"\n")[0]
+    if zeros or begin.startswith(_OTHER_FORMATS):
         raise SourceFormatError(
             f"{file.name}: is no text in UTF-8 (it begins with {begin[:8]!r}); correct "
-            "source.format, or write the file in UTF-8."
+            f"source.format, or {RECODE}."
         )
+
+
+def encoding_of(file: Found, most: int = 10**7) -> str | None:
+    """Guess the encoding of a file from its first bytes: None for UTF-8."""
+    with _opened_bytes(file) as raw:
+        begin = raw.read(most)
+    if begin.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    try:
+        codecs.getincrementaldecoder(UTF_8)().decode(begin)
+    except UnicodeDecodeError:
+        return "cp1252"
+    return None
 
 
 def _opened_bytes(file: Found) -> io.BufferedIOBase:
     return gzip.open(file.path, "rb") if file.name.endswith(".gz") else file.path.open("rb")
 
 
-def _opened(file: Found) -> io.TextIOWrapper:
+def opened_text(file: Found, encoding: str | None) -> io.TextIOWrapper:
+    """Open a file of text, packed or not; bytes that are no letters stay as `\\xfc`."""
     raw = cast(IO[bytes], _opened_bytes(file))
-    return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
+    return io.TextIOWrapper(raw, encoding or UTF_8, errors="backslashreplace", newline="")
 
 
 def _ends_within_a_line(file: Found) -> bool:
     with file.path.open("rb") as raw:
-        raw.seek(-1, 2)
-        return raw.read(1) not in b"\r\n"
+        raw.seek(-min(2, file.path.stat().st_size), 2)
+        return raw.read(2).rstrip(b"\0")[-1:] not in b"\r\n"
 
 
 def _split(
@@ -109,11 +141,11 @@ def _split(
     if layout.blanks:
         for line in handle:
             row = line.split()
-            if row and not row[0].startswith(_COMMENT):
+            if row and not row[0].startswith(COMMENT):
                 yield row
         return
     first = handle.readline()
-    while first and (not first.strip() or (first.startswith(_COMMENT) and layout.columns.numbered)):
+    while first and (not first.strip() or (first.startswith(COMMENT) and layout.columns.numbered)):
         first = handle.readline()
     separator = layout.separator or max(_SEPARATORS, key=first.count)
     reader = csv.reader(itertools.chain([first], handle), delimiter=separator)
@@ -177,6 +209,12 @@ def columns_named(
     Raises:
         SourceFormatError: one is not there, or twice.
     """
+    if any(LOST.search(name) for name in header):
+        repair = f"the file is not in UTF-8: {RECODE}"
+    elif len(header) == 1 or header[0].startswith(COMMENT):
+        repair = "where lines stand before the header, write their number as source.skip"
+    else:
+        repair = "where the file has no header, give numbers from 0"
     faults = []
     for role, name in wanted.items():
         if header.count(str(name)) != 1:
@@ -188,6 +226,6 @@ def columns_named(
         shown = [name if len(name) <= 30 else f"{name[:30]}..." for name in header[:40]]
         raise SourceFormatError(
             f"{where}: there is {'; there is '.join(faults)}. Its columns are {shown}. Correct "
-            "source.columns; where the file has no header, give numbers from 0."
+            f"source.columns; {repair}."
         )
     return {role: header.index(str(name)) for role, name in wanted.items()}

@@ -16,6 +16,8 @@ _CALENDARS = (None, "standard", "gregorian", "proleptic_gregorian")
 _FINEST = 10**6
 """Nanoseconds to which instants are kept that were written as broken numbers."""
 _FARTHEST = 9.2e18
+_DAY = np.timedelta64(24, "h")
+_CLOCK = re.compile(r"(\d{1,2})(?::?(\d{2}))?(?::?(\d{2}))?(?:\.0+)?")
 _DATE = 10
 """Letters of a date."""
 _WORD = re.compile(r"\s*(UTC|GMT)$")
@@ -39,8 +41,31 @@ class Instants(NamedTuple):
     zoneless: Bool[np.ndarray, " row"]
 
 
+def clock_of(column: np.ndarray) -> tuple[np.ndarray, Bool[np.ndarray, " row"]]:
+    """Read a column of times of the day: hours 0 to 24, hours and minutes (1230), or 12:30[:15].
+
+    Returns:
+        timedelta64[ns] since midnight, NaT where there is none; and where something else stands.
+    """
+    codes, unique = pd.factorize(column, use_na_sentinel=False)
+    text = texts_of(np.asarray(unique))
+    found = np.full(text.size, np.timedelta64("NaT"), "timedelta64[ns]")
+    for number, match in enumerate(map(_CLOCK.fullmatch, text)):
+        if match is not None:
+            hour, minute, second = (int(part or 0) for part in match.groups())
+            since = np.timedelta64(hour * 3600 + minute * 60 + second, "s")
+            if max(minute, second) < 60 and since <= _DAY:
+                found[number] = since
+    return found[codes], (np.isnat(found) & ~are_blank(text))[codes]
+
+
 def instants_of(
-    column: np.ndarray, reading: TimeReading, where: str, *, attrs: dict[str, object] | None = None
+    column: np.ndarray,
+    reading: TimeReading,
+    where: str,
+    *,
+    attrs: dict[str, object] | None = None,
+    clock: np.ndarray | None = None,
 ) -> Instants:
     """Read a column of times, without the offset of `reading`.
 
@@ -50,11 +75,20 @@ def instants_of(
         where: the file and the column, for messages.
         attrs: of a variable that states units and calendar itself; `zoned` where instants are in
             UTC already.
+        clock: timedelta64 since midnight, where the column has dates alone; an instant within a
+            day is then wrong.
 
     Raises:
         TimeAxisError: nothing says what the numbers are, or they count in another calendar.
     """
     attrs = attrs or {}
+    if clock is not None:
+        plain = reading.model_copy(update={"zone": None})
+        dates = instants_of(column, plain, where, attrs=attrs)
+        late = ~np.isnat(dates.time) & (dates.time != dates.time.astype("datetime64[D]"))
+        local = _localised(dates.time + clock, ~dates.zoneless, reading)
+        ambiguous = dates.ambiguous | local.ambiguous
+        return Instants(local.time, dates.wrong | late, ambiguous, local.zoneless)
     if column.dtype.kind == "M":
         zoned = np.full(column.size, bool(attrs.get("zoned")))
         return _localised(column.astype("datetime64[ns]"), zoned, reading)

@@ -15,7 +15,7 @@ from vardax_core.data.streams.tally import Tally
 from vardax_core.state.coordinates import LATITUDE, LONGITUDE, meaning
 from vardax_core.words import did_you_mean
 
-_TIMES = ("valid_time", "time", "t", "date")
+_TIMES = ("valid_time", "time", "time_counter", "t", "date")
 _AXES = {
     LATITUDE: ("latitude", "lat", "nav_lat", "y"),
     LONGITUDE: ("longitude", "lon", "long", "nav_lon", "x"),
@@ -96,7 +96,9 @@ def _found(dataset: xr.Dataset, value: xr.DataArray, axis: str, file: Found) -> 
         and variable.dtype.kind in "fiuM"
     ]
     if axis == "time":
-        told = [n for n in fitting if dataset[n].attrs.get("standard_name") == "time"]
+        said = {n: dataset[n].attrs for n in fitting}
+        told = [n for n in fitting if said[n].get("standard_name") == "time"]
+        told += [n for n in fitting if said[n].get("axis") == "T" and n not in told]
         usual = [n for n in _TIMES if n in fitting]
     else:
         kind = meaning(axis, {})

@@ -11,6 +11,7 @@ from vardax_core.data.streams.discrete import dataset_pieces, opened
 from vardax_core.data.streams.files import Found
 from vardax_core.data.streams.parquet import parquet_pieces
 from vardax_core.data.streams.pieces import Piece
+from vardax_core.data.streams.scalars import Encoding
 from vardax_core.data.streams.source import AbstractStreamSource
 from vardax_core.data.streams.tally import Tally
 from vardax_core.data.streams.text import Layout, text_pieces
@@ -50,6 +51,9 @@ class TableSource(AbstractStreamSource):
     )
     decimal: Literal[".", ","] = Field(default=".", description="mark of decimals in text")
     skip: Integer = Field(default=0, ge=0, description="lines before the header or the first row")
+    encoding: Encoding | None = Field(
+        default=None, description="of text: cp1252, latin-1, utf-16; by default UTF-8"
+    )
 
     def _faults(self) -> Iterator[str]:
         unknown = sorted({f.suffix for f in self.files if self.format_of(f.suffix) is None})
@@ -112,5 +116,7 @@ class TableSource(AbstractStreamSource):
             yield from parquet_pieces(file, self.columns, self.decimal, tally)
         else:
             blanks = kind == "text" and self.separator is None
-            layout = Layout(self.columns, blanks, self.separator, self.decimal, self.skip)
+            layout = Layout(
+                self.columns, blanks, self.separator, self.decimal, self.skip, self.encoding
+            )
             yield from text_pieces(file, layout, tally)
