@@ -131,24 +131,39 @@ def _slcp_log_likelihood(theta, x):
     return -0.5 * jnp.sum(z**2 + w**2) - 4 * (jnp.log(first) + jnp.log(second))
 
 
+MOVES, LEAST_POWER = 600, 0.01
+"""Of the chains; and the power of the likelihood that they begin with."""
+
+
 @jax.jit
 def _slcp_chains(key, x):
-    """10 000 chains: from draws of the prior resampled by their likelihood, with steps that are
-    differences of two other chains and signs that flip, 600 times.
+    """10 000 chains: from draws of the prior resampled by a small power of their likelihood, with
+    steps that are differences of two other chains and signs that flip. In the first half the power
+    rises to one, and chains are resampled by what it adds: of the whole likelihood at once, a
+    handful of draws would start all chains, and their differences would be zero.
 
-    Source: ter Braak (2006), doi:10.1007/s11222-006-8769-1
+    Source: ter Braak (2006), doi:10.1007/s11222-006-8769-1; Del Moral et al. (2006),
+    doi:10.1111/j.1467-9868.2006.00553.x, on the powers.
     """
     log_likelihood = jax.vmap(lambda theta: _slcp_log_likelihood(theta, x))
     start_key, choose_key, run_key = jax.random.split(key, 3)
     many = jax.random.uniform(start_key, (400_000, 5), minval=-3.0, maxval=3.0)
     weight = log_likelihood(many)
     # By the sum of the weights: noise for each of them and each chain would take 64 GB.
-    likely = jax.nn.softmax(weight)
+    likely = jax.nn.softmax(LEAST_POWER * weight)
     chains = many[jax.random.choice(choose_key, len(many), (10_000,), p=likely)]
+
+    def power_at(number):
+        return LEAST_POWER ** jnp.clip(1 - 2 * number / MOVES, 0.0, 1.0)
 
     def move(number, state):
         chains, now = state
-        keys = jax.random.split(jax.random.fold_in(run_key, number), 6)
+        keys = jax.random.split(jax.random.fold_in(run_key, number), 7)
+        power = power_at(number)
+        likely = jax.nn.softmax((power - power_at(number - 1)) * now)
+        kept = jax.random.choice(keys[6], 10_000, (10_000,), p=likely)
+        kept = jnp.where(2 * number <= MOVES, kept, jnp.arange(10_000))
+        chains, now = chains[kept], now[kept]
         a, b = (chains[jax.random.permutation(k, 10_000)] for k in keys[:2])
         factor = jnp.where(jax.random.bernoulli(keys[2], 0.1), 1.0, 0.75)
         jitter = 1e-4 * jax.random.normal(keys[3], chains.shape)
@@ -158,10 +173,10 @@ def _slcp_chains(key, x):
         tried = signs * (chains + factor * (a - b) + jitter)
         inside = jnp.all(jnp.abs(tried) < 3, axis=1)
         then = jnp.where(inside, log_likelihood(tried), -jnp.inf)
-        taken = jnp.log(jax.random.uniform(keys[5], (10_000,))) < then - now
+        taken = jnp.log(jax.random.uniform(keys[5], (10_000,))) < power * (then - now)
         return jnp.where(taken[:, None], tried, chains), jnp.where(taken, then, now)
 
-    return jax.lax.fori_loop(0, 600, move, (chains, log_likelihood(chains)))[0]
+    return jax.lax.fori_loop(0, MOVES, move, (chains, log_likelihood(chains)))[0]
 
 
 def _slcp_posterior(rng, x, n):

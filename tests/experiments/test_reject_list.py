@@ -40,6 +40,12 @@ def test_an_entry_is_added_replaced_and_taken_off(there):
     assert decide(recipe, store, second, lift=True) == () == read_rejected(path)
 
 
+def test_words_that_look_like_numbers_stay_words(there):
+    recipe, store, path = there
+    one = entry(reason="08", decided_by="0E0")
+    assert decide(recipe, store, one) == (one,) == read_rejected(path)
+
+
 def test_a_list_in_one_line_is_written_anew(there):
     recipe, store, path = there
     path.write_text('[{platform: "1", from: "2000-01-02T00:00Z", reason: r, decided_by: d}]\n')

@@ -28,10 +28,7 @@ _ENGINES = {
 } | {b"CDF" + version: "netcdf4" for version in (b"\x01", b"\x02", b"\x05")}
 _PACKED = {b"PK": "it is a zip archive, unpack it", b"\x1f\x8b": "it is packed, gunzip it"}
 _ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata")
-_ALONG_ROW = (
-    *("longitudeOfFirstGridPointInDegrees", "longitudeOfLastGridPointInDegrees"),
-    *("Nx", "iScansNegatively"),
-)
+_ALONG_ROW = ("longitudeOfFirstGridPointInDegrees", "longitudeOfLastGridPointInDegrees", "Nx")
 _BLOCK_BYTES = 64 * 2**20
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, RuntimeError)
 
@@ -138,13 +135,11 @@ def _in_order_of_values(dataset: xr.Dataset) -> xr.Dataset:
     """The same with longitudes in the order in which the values are: cfgrib gives those of a region
     across Greenwich sorted, with the eastern part first."""
     for field in dataset.data_vars.values():
-        about = {name: field.attrs.get(f"GRIB_{name}") for name in _ALONG_ROW}
-        first, last, count, backwards = about.values()
-        if None in (first, last, count) or backwards or field.sizes.get("longitude") != count:
+        first, last, count = (float(field.attrs.get(f"GRIB_{name}", np.nan)) for name in _ALONG_ROW)
+        across = first > last and not field.attrs.get("GRIB_iScansNegatively")
+        if not across or field.sizes.get("longitude") != count:
             continue
-        if not first > last or count < 2:
-            continue
-        along = float(first) + (float(last) - float(first)) % 360 * np.linspace(0, 1, int(count))
+        along = first + (last - first) % 360 * np.linspace(0, 1, int(count))
         kept = dataset["longitude"].attrs
         return dataset.assign_coords(longitude=("longitude", along, kept))
     return dataset

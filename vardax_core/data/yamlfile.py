@@ -152,3 +152,15 @@ for _tag, _made in (
     (None, _refused_tag),
 ):
     _Loader.add_constructor(_tag, _made)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that `read_yaml` would read as something else, or refuse."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = _Loader.yaml_implicit_resolvers
+
+
+def write_yaml(value: Any) -> str:
+    """Write what `read_yaml` reads back as it is."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text

@@ -8,7 +8,7 @@ from vardax_core.data.catalogue import recipe_file
 from vardax_core.data.errors import RecipeError
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.rejected import FILE, Rejection, read_rejected
-from vardax_core.data.yamlfile import read_yaml
+from vardax_core.data.yamlfile import read_yaml, write_yaml
 from vardax_core.experiments.store_layout import STATION
 from vardax_core.store import ExperimentStore
 from vardax_core.store.experiment import OBSERVATIONS
@@ -104,5 +104,4 @@ def _written(entries: tuple[Rejection, ...]) -> str:
         {("from" if key == "since" else key): value for key, value in said.items()}
         for said in (entry.model_dump(mode="json", exclude_none=True) for entry in entries)
     ]
-    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    return text
+    return write_yaml(values)
