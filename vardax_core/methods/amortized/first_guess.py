@@ -1,6 +1,7 @@
 """What the network of a transform on a ring corrects, and the filter that is tuned for it."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -88,40 +89,25 @@ def tuned_guess(problem: Problem, start_sd: float, *, key: PRNGKeyArray) -> Tune
         for options in LETKFMethod().candidates(problem.grid)
     }
     _, climate_sd = problem.prior.rough_climate
-    known: dict[str, Float[np.ndarray, "stream cycle"]] = {}
+
+    @functools.cache
+    def cycled(radius: float, number: int) -> Callable[[Array], Array]:
+        plan = ROUNDS[number]._replace(members=problem.members, start_sd=start_sd)
+        return _cycled(problem, radius, plan, key=jax.random.fold_in(key, number))
 
     def errors(name: str, number: int) -> Float[np.ndarray, "stream cycle"]:
         options = candidates[name]
-        alike = [options]
-        if number == 0:
-            if name in known:
-                return known[name]
-            alike = [o for o in candidates.values() if o["radius"] == options["radius"]]
-        plan = ROUNDS[number]._replace(members=problem.members, start_sd=start_sd)
-        inflations = [each["inflation"] for each in alike]
-        k = jax.random.fold_in(key, number)
-        found = _errors(problem, options["radius"], inflations, plan, key=k)
-        if number:
-            return found[0]
-        names = {(o["radius"], o["inflation"]): name for name, o in candidates.items()}
-        known.update(
-            {names[o["radius"], o["inflation"]]: e for o, e in zip(alike, found, strict=True)}
-        )
-        return known[name]
+        inflation = jnp.asarray(options["inflation"], problem.prior.climatology.mean.dtype)
+        return np.asarray(cycled(options["radius"], number)(inflation))
 
     best = choose(tuple(candidates), errors, climate_sd)
     return TunedGuess(**candidates[best.name], rmse=best.score)
 
 
-def _errors(
-    problem: Problem,
-    radius: float,
-    inflations: Sequence[float],
-    plan: TwinPlan,
-    *,
-    key: PRNGKeyArray,
-) -> Float[np.ndarray, "inflation stream cycle"]:
-    """RMSE of every cycle with some inflations, which one program serves."""
+def _cycled(
+    problem: Problem, radius: float, plan: TwinPlan, *, key: PRNGKeyArray
+) -> Callable[[Array], Array]:
+    """Give the function from an inflation to the RMSE of every cycle; all share a program."""
     prior = problem.prior
     step = LETKFMethod(radius=radius, inflation=1.0).build(problem, None).step
     near, valid_range = prior.climatology.mean[0], climate_range(*prior.rough_climate)
@@ -136,4 +122,4 @@ def _errors(
         program = twin_program(prior.model, inflated, valid_range=valid_range, dtype=near.dtype)
         return cycle_twins(program, problem.observing, near, plan, look, key=key)
 
-    return np.stack([np.asarray(run(jnp.asarray(v, near.dtype))) for v in inflations])
+    return run
