@@ -53,6 +53,8 @@ def why(
 
     parameters = asked.parameters()
     jax.config.update("jax_enable_x64", True)
+    # A question needs a hundred small programs; kept, the next one waits for none of them.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     made = parameters.experiment()
     store = made.open_store()
     if observation is not None:
