@@ -156,7 +156,8 @@ def stoppable() -> Iterator[None]:
         fail(StoppedError(said), code)
     finally:
         if in_main:
-            signal.signal(signal.SIGTERM, before)
+            # None is a handler that Python did not put up and cannot put back.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _stopped_by(error: BaseException) -> ExitCode | None:

@@ -16,7 +16,6 @@ from jaxtyping import Array, Float
 import vardax_core
 from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.keys import Purpose, cycle_key
-from vardax_core.cycling.passed import CycleInput, CycleOutput
 from vardax_core.data.ingest import SIMULATED, Ingested, ingest
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import simulated_grid, state_grid
@@ -36,7 +35,8 @@ from vardax_core.files import write_atomically
 from vardax_core.state.grids import AbstractGrid
 from vardax_core.training.observing import FixedNetwork
 from vardax_core.training.tuning import choose
-from vardax_core.training.twin_cycles import TwinPlan, cycle_twins
+from vardax_core.training.twin_cycles import TwinPlan
+from vardax_core.training.twin_scores import errors_of_cycles
 
 
 class NothingToTuneError(ValueError):
@@ -214,18 +214,8 @@ class _SimulatedTrials(_AbstractTrials):
 def _cycled(
     program: CycleProgram, recipe: Recipe, prior: Any, streams: TwinPlan, key: Array
 ) -> Array:
-    def look(
-        memory: tuple, truth: Array, given: CycleInput, output: CycleOutput
-    ) -> tuple[tuple, Array]:
-        lost, error = output.statistics["non_finite_weight"] > 0, output.statistics["rmse"]
-        if program.channels:
-            lost, error = jax.numpy.any(lost), error[0]
-        return memory, jax.numpy.where(lost, jax.numpy.nan, error)
-
-    observing = FixedNetwork(recipe.error_sd)
-    run = jax.jit(
-        lambda k: cycle_twins(program, observing, prior.climatology.mean[0], streams, look, key=k)
-    )
+    observing, near = FixedNetwork(recipe.error_sd), prior.climatology.mean[0]
+    run = jax.jit(lambda k: errors_of_cycles(program, observing, near, streams, key=k))
     return run(key)
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.amortized.local_transform import LocalTransformStep
+from vardax_core.cycling.cycle import CycleProgram
+from vardax_core.cycling.passed import CycleInput, CycleOutput
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.training.nature import Nature
 from vardax_core.training.observing import AbstractObservingSystem
@@ -71,3 +73,29 @@ def _cycled(
 
     kept = cycle_twins(program, observing, near, plan, look, nature=nature, key=key)
     return jnp.moveaxis(kept.mean(axis=1), -1, 0)
+
+
+def errors_of_cycles(
+    program: CycleProgram,
+    observing: AbstractObservingSystem,
+    near: Float[Array, "*state"],
+    plan: TwinPlan,
+    *,
+    key: PRNGKeyArray,
+) -> Float[Array, "stream cycle"]:
+    """RMSE of the analysis in every cycle of new twins, of the first channel where there are
+    several; NaN where a point of it is not finite.
+
+    Arguments:
+        program, observing, near, plan, key: see `cycle_twins`.
+    """
+
+    def look(
+        memory: tuple, truth: Array, given: CycleInput, output: CycleOutput
+    ) -> tuple[tuple, Array]:
+        lost, error = output.statistics["non_finite_weight"] > 0, output.statistics["rmse"]
+        if program.channels:
+            lost, error = jnp.any(lost), error[0]
+        return memory, jnp.where(lost, jnp.nan, error)
+
+    return cycle_twins(program, observing, near, plan, look, key=key)

@@ -17,7 +17,8 @@ from vardax_core.methods.filters import finite_size_filter
 from vardax_core.methods.letkf import LETKFMethod
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.training.tuning import choose
-from vardax_core.training.twin_cycles import TwinPlan, climate_range, cycle_twins, twin_program
+from vardax_core.training.twin_cycles import TwinPlan, climate_range, twin_program
+from vardax_core.training.twin_scores import errors_of_cycles
 
 Kind = Literal["filter", "letkf", "none"]
 ROUNDS = (TwinPlan(4, 120, 60), TwinPlan(16, 200, 100))
@@ -112,14 +113,10 @@ def _cycled(
     step = LETKFMethod(radius=radius, inflation=1.0).build(problem, None).step
     near, valid_range = prior.climatology.mean[0], climate_range(*prior.rough_climate)
 
-    def look(memory: tuple, truth: Array, given: Any, output: Any) -> tuple[tuple, Array]:
-        lost = output.statistics["non_finite_weight"] > 0
-        return memory, jnp.where(lost, jnp.nan, output.statistics["rmse"])
-
     @eqx.filter_jit
     def run(inflation: Float[Array, ""]) -> Float[Array, "stream cycle"]:
         inflated = Inflated(step, inflation)  # type: ignore[call-arg]
         program = twin_program(prior.model, inflated, valid_range=valid_range, dtype=near.dtype)
-        return cycle_twins(program, problem.observing, near, plan, look, key=key)
+        return errors_of_cycles(program, problem.observing, near, plan, key=key)
 
     return run
