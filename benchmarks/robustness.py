@@ -40,8 +40,9 @@ HELD_OUT = tuple(
 )
 RADII = (6.0, 8.0, 11.0)
 INFLATIONS = (1.02, 1.05, 1.1, 1.2)
-RATIO, SPREAD, COVERAGE = 1.05, 0.05, 0.02
-"""Largest rmse.a over that of the tuned LETKF, and distances from an honest spread."""
+RATIO, RIGHT_MODEL, SPREAD, COVERAGE = 1.05, 1.03, 0.05, 0.02
+"""Largest rmse.a over that of the tuned LETKF, where the forecast's forcing is wrong and where it
+is right, and distances from an honest spread."""
 
 
 def analysis(setting, options, key):
@@ -88,6 +89,7 @@ def main():
     rows, bars = [], []
     for number, draw in enumerate(draws):
         forcing = nature_of(draw.nature, draw.model).model.forcing
+        largest = RIGHT_MODEL if forcing == draw.model.forcing else RATIO
         name = f"{draw.members} members, forcing {forcing:g}"
         size = (options.streams, BURN_IN + options.cycles)
         run_key, tuning_key = jax.random.split(jax.random.fold_in(key, 10 + number))
@@ -105,7 +107,7 @@ def main():
         print(line(f"  {label}", theirs), flush=True)
         rows.append({"draw": name, "amortized": ours, "letkf": theirs | {"method": label}})
         for what, value, bar in (
-            ("rmse.a / tuned LETKF's", ours["rmse_a"] / theirs["rmse_a"], RATIO),
+            ("rmse.a / tuned LETKF's", ours["rmse_a"] / theirs["rmse_a"], largest),
             ("|spread/RMSE - 1|", abs(ours["spread_over_rmse"] - 1), SPREAD),
             ("|90 % coverage - .9|", abs(ours["coverage_90"] - 0.9), COVERAGE),
             ("lost streams", ours["lost_streams"], 0),

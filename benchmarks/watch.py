@@ -166,7 +166,8 @@ def increments(figures: dict, plan: dict, key) -> list:
                 put += kind != "none"
                 if not right:
                     missed.append(f"{name}: {kind} ({NAMES[cause]})")
-        share = cost(system, max(50, cycles // 20), key)
+        share, interval = cost(system, max(50, cycles // 20), key)
+        figures[f"{name}: cost of the guard, half of its 90 % interval"] = interval
         bars.append((f"{name}: share of a cycle's time that the guard takes", share, COST))
     figures["faults"], figures["missed"] = put, missed
     print(f"{put} faults put in, wrong in {missed or 'none'}")

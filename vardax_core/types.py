@@ -1,5 +1,6 @@
 """The arrays that travel between the parts of vardax, with their shapes and units."""
 
+import functools
 from enum import IntEnum
 
 import equinox as eqx
@@ -155,6 +156,16 @@ class Analysis(eqx.Module):
     result: Int[Array, ""]
     diagnostics: dict[str, Array]
     background: Float[Array, "member *state"] | None = None
+
+
+def all_true(ensemble: Bool[Array, "member *any"], *others: Bool[Array, "*any"]) -> Bool[Array, ""]:
+    """Whether every element of several masks is true, in one reduction.
+
+    Arguments:
+        ensemble: a mask for each member.
+        others: masks that concern all members.
+    """
+    return jnp.all(functools.reduce(lambda found, one: found & one[None], others, ensemble))
 
 
 def ensemble_mean(ensemble: Float[Array, "member *state"]) -> Float[Array, "*state"]:

@@ -35,6 +35,8 @@ KINDS = (
 HALF_WIDTH, RELAXATION = 3.0, 0.3
 """Of the localization of eddies, in points, and towards the background's spread."""
 FAR = 1e3
+PAIRS = 40
+"""Runs with and without a guard, of which its cost is found."""
 
 
 class Field(AbstractBalancedModel):
@@ -369,19 +371,26 @@ def half_lost(runs: int, cycles: int, members: int, key) -> tuple[float, float]:
     return float(np.sqrt(variance.mean() / error.mean())), float(np.sqrt(error.mean()))
 
 
-def cost(system: System, cycles: int, key) -> float:
-    """What the guard adds to the processor time of a cycle, as a share; the best of five each."""
+def cost(system: System, cycles: int, key) -> tuple[float, float]:
+    """What the guard adds to the processor time of a cycle, as a share, and half of its 90 %
+    interval: the median over pairs of runs with and without, in turn, since a machine's pace
+    changes within seconds."""
     plain = dataclasses.replace(system.program, increments=None)
     runs = [
         eqx.filter_jit(lambda k, p=p: clean(system, p, 1, cycles, k)[1])
         for p in (plain, system.program)
     ]
-    best = np.full(2, np.inf)
     for run in runs:
         jax.block_until_ready(run(key))
-    for _ in range(5):
-        for number, run in enumerate(runs):
-            began = time.process_time()
-            jax.block_until_ready(run(key))
-            best[number] = min(best[number], time.process_time() - began)
-    return float(best[1] / best[0] - 1)
+
+    def timed(run):
+        began = time.process_time()
+        jax.block_until_ready(run(key))
+        return time.process_time() - began
+
+    pairs = [[timed(run) for run in order] for order in [runs, runs[::-1]] * (PAIRS // 2)]
+    spent = np.asarray([pair[:: 1 - 2 * (n % 2)] for n, pair in enumerate(pairs)])
+    ratios = spent[:, 1] / spent[:, 0] - 1
+    drawn = np.random.default_rng(0).choice(ratios, (1000, len(ratios)))
+    low, high = np.quantile(np.median(drawn, axis=1), (0.05, 0.95))
+    return float(np.median(ratios)), float(high - low) / 2

@@ -12,6 +12,7 @@ from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.etkf import ETKF
 from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.cycling.increments import (
+    AWAY,
     EXPECTED,
     FEWEST,
     MARKED,
@@ -190,7 +191,7 @@ def learned(guard, state, marks):
     mean = ensemble_mean(background)
     found = guard.expected(state, jnp.asarray(10.0))
     expected = jnp.stack([found.value, found.sd, found.limit])
-    diagnostics = {MARKED: marks, SQUARES: jnp.zeros((1, N)), EXPECTED: expected}
+    diagnostics = {MARKED: marks, SQUARES: jnp.zeros((1, N)), AWAY: found.away, EXPECTED: expected}
     made = Analysis(background, mean, mean, jnp.asarray(0), diagnostics)
     return guard.update(state, made, departures, jnp.asarray(True))
 

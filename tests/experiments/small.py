@@ -24,7 +24,7 @@ from vardax_core.experiments.assimilate import Assimilation, pending_cycles
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.held_out import HeldOutPlan
 from vardax_core.experiments.settings import ExperimentSettings, TrainingSettings
-from vardax_core.methods.amortized import transform
+from vardax_core.methods.amortized import first_guess, transform
 from vardax_core.store import ExperimentStore, StoreNotFoundError
 from vardax_core.training.twin_cycles import TwinPlan
 
@@ -73,6 +73,8 @@ def shorten_segments(setattr_=setattr, length: int = SEGMENT) -> None:
 def shorten_training(setattr_=setattr) -> None:
     """What is measured on a trained transform is measured on fewer twins: cycles take most of the
     time of a training of so few steps."""
+    # Alike in both rounds, so that one program serves them.
+    setattr_(first_guess, "ROUNDS", (TwinPlan(streams=2, cycles=20, spin_up=10),) * 2)
     setattr_(transform, "TRIAL_PLAN", TwinPlan(streams=8, cycles=30, spin_up=30))
     setattr_(transform, "SPREAD_TRIALS", 2)
     setattr_(transform, "SPREAD_REPEATS", 1)

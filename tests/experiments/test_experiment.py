@@ -174,7 +174,8 @@ def test_an_untrained_method_says_what_to_train(tmp_path, observed):
 def test_a_training_leaves_its_verdicts_beside_its_weights(root):
     version = small.experiment_of(root, "amortized").trained_version(None)
     metadata = version.manifest["metadata"]
-    (finished, words), (_, share), (_, spread) = verdicts_of(metadata)
+    (_, guess), (finished, words), (_, share), (_, spread) = verdicts_of(metadata)
+    assert guess.startswith("What the network corrects is the filter that erred least")
     assert not finished
     assert (
         words == "Training of 20 steps is too short to tell whether it is done; give it more steps."

@@ -5,7 +5,15 @@ import sys
 
 from tests.support import ROOT
 
-HEAVY = ("prefect", "fastapi", "matplotlib.figure", "scipy.stats", "dask", "panel")
+HEAVY = (
+    "prefect",
+    "fastapi",
+    "matplotlib.figure",
+    "scipy.stats",
+    "scipy.optimize",
+    "dask",
+    "panel",
+)
 """Half a second each and more, in every process of a command, a worker and a member's task."""
 PROGRAM = f"""
 import sys

@@ -3,7 +3,6 @@
 from abc import abstractmethod
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
@@ -13,6 +12,7 @@ from vardax_core.types import (
     Observations,
     ResultCode,
     WindowShapeError,
+    all_true,
     ensemble_mean,
     ensemble_spread,
 )
@@ -81,13 +81,8 @@ class AbstractAnalysisStep(eqx.Module):
             observations.past,
         )
         analysis = self.analyse(background, observations, key=key)
-        finite = jax.tree.reduce(
-            jnp.logical_and,
-            jax.tree.map(
-                lambda x: jnp.all(jnp.isfinite(x)),
-                (analysis.ensemble, analysis.mean, analysis.spread),
-            ),
-        )
+        made = (analysis.ensemble, analysis.mean, analysis.spread)
+        finite = all_true(*map(jnp.isfinite, made))
         observed = jnp.any(observations.mask)
         if analysis.background is not None:
             background = analysis.background

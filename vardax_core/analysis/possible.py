@@ -14,7 +14,7 @@ from scipy.special import chdtri
 
 from vardax_core.analysis.branches import where_wanted
 from vardax_core.models.climatology import Climatology
-from vardax_core.types import Analysis, ResultCode, ensemble_mean, ensemble_spread
+from vardax_core.types import Analysis, ResultCode, all_true, ensemble_mean, ensemble_spread
 
 RARE = 1e-9
 """Probability, at a point, that members drawn from the climate spread wider than is allowed."""
@@ -343,10 +343,10 @@ class Possible(AbstractRequirement):
         )
         low, high = bounds_of(self.valid_range, analysis.spread)
         spread = analysis.spread
-        possible = (
-            jnp.all(in_range(ensemble, self.valid_range))
-            & jnp.all(in_range(mean, self.valid_range))
-            & jnp.all(jnp.isfinite(spread) & (spread >= 0) & (spread <= high - low))
+        possible = all_true(
+            in_range(ensemble, self.valid_range),
+            in_range(mean, self.valid_range),
+            jnp.isfinite(spread) & (spread >= 0) & (spread <= high - low),
         )
         kept = possible | unusable(analysis)
         code = jnp.where(kept, analysis.result, int(ResultCode.OUT_OF_RANGE))

@@ -18,7 +18,9 @@ from vardax_core.cycling.marks import (
     Balance,
     Increment,
     Masked,
-    by_channel,
+    as_field,
+    channel_means,
+    logarithms,
     mean_of,
     normalisation,
 )
@@ -41,9 +43,10 @@ RARE = 2.0
 GAUSSIAN_EXCESS = 1.746
 """What the square of a standard normal beyond `RARE` exceeds the square of that by on average."""
 CAUSE = "increment_cause"
-MARKED, SQUARES, EXPECTED = "increment_marks", "increment_squares", "increment_expected"
+MARKED, SQUARES = "increment_marks", "increment_squares"
+AWAY, EXPECTED = "increment_predictor", "increment_expected"
 """Diagnostics of an analysis: number of the kind of mark that was wrong, or 0; all marks; the
-squares of the increment over the background's spread; and what the marks were expected to be."""
+squares of the increment over the background's spread; and the parts of `Expected`."""
 
 
 def _quantiles(marks: int) -> Float[np.ndarray, " cycle"]:
@@ -74,10 +77,12 @@ class Expected(eqx.Module):
     """What a cycle's marks are expected to be.
 
     Attributes:
+        away: logarithm of the number of observations, over its mean of past cycles.
         value, sd: by the marks of past cycles and the number of observations.
         limit: deviation from which a mark is wrong.
     """
 
+    away: Float[Array, ""]
     value: Float[Array, " mark"]
     sd: Float[Array, " mark"]
     limit: Float[Array, " mark"]
@@ -162,15 +167,22 @@ class IncrementGuard(eqx.Module):
             for _ in range(channels if mark.apart else 1)
         )
 
-    def usual(self, state: IncrementState) -> Float[Array, "channel *grid"]:
+    def usual(
+        self, state: IncrementState, mean: Float[Array, " channel"]
+    ) -> Float[Array, "channel *grid"]:
         """What is usual at each place, drawn to the mean of its channel by the weight of `FEWEST`
-        cycles."""
-        mean = by_channel(state.usual).reshape(-1, *(1,) * (state.usual.ndim - 1))
-        return (state.count * state.usual + FEWEST * mean) / (state.count + FEWEST)
+        cycles.
+
+        Arguments:
+            state: what is remembered.
+            mean: of what is usual, over the grid.
+        """
+        drawn = FEWEST * as_field(mean, state.usual)
+        return (state.count * state.usual + drawn) / (state.count + FEWEST)
 
     def measured(self, made: Increment) -> Float[Array, " mark"]:
         """All marks of an increment."""
-        return jnp.concatenate([jnp.atleast_1d(mark.of(made)) for mark in self.marks])
+        return logarithms([mark.of(made) for mark in self.marks])
 
     def expected(self, state: IncrementState, count: Float[Array, ""]) -> Expected:
         """What the marks of a cycle with so many observations are expected to be."""
@@ -186,7 +198,7 @@ class IncrementGuard(eqx.Module):
         table = jnp.asarray(_quantiles(mean.size), mean.dtype)
         tail = jnp.sqrt(jnp.maximum(excess / share / GAUSSIAN_EXCESS, 1.0))
         limit = jnp.maximum(table[state.count.astype(jnp.int32)] * tail * sd, IMMATERIAL)
-        return Expected(mean + slope * away, sd, limit)
+        return Expected(away, mean + slope * away, sd, limit)
 
     def judged(
         self, marks: Float[Array, " mark"], expected: Expected, channels: int
@@ -239,13 +251,12 @@ class IncrementGuard(eqx.Module):
         """
         marks, dtype = analysis.diagnostics[MARKED], state.count.dtype
         known = jnp.any(departures.used) & jnp.all(jnp.isfinite(marks))
-        count = jnp.maximum(jnp.sum(departures.used), 1).astype(dtype)
-        expected = Expected(*analysis.diagnostics[EXPECTED])
+        expected = Expected(analysis.diagnostics[AWAY], *analysis.diagnostics[EXPECTED])
         away = jnp.clip(marks - expected.value, -expected.limit, expected.limit)
         number = jnp.minimum(state.count + 1, MEMORY)
         weight = 1 / number
         mean, variance, covariance, share, excess = state.moments
-        x = jnp.log(count) - state.predictor[0]
+        x = expected.away
         y = expected.value + away - mean
         squared = away**2 / expected.sd**2 - RARE**2
         rare = (squared > 0) & (state.count >= FEWEST)
@@ -293,21 +304,24 @@ class PlausibleIncrement(AbstractRequirement):
     def increment(self, analysis: Analysis, background: Float[Array, "member *state"]) -> Increment:
         """Set an analysis beside its background."""
         departures, apart = self.departures, self.guard.apart
-        before = ensemble_mean(background)
-        change = analysis.mean - before
-        spread = ensemble_spread(analysis.ensemble)
-        found = self.operator(analysis.mean) - self.operator(before)
-        root = jnp.sqrt(departures.expected_variance)
 
         def channels(field: Float[Array, "*state"]) -> Float[Array, "channel *grid"]:
             return field if apart else field[None]
 
+        before = ensemble_mean(background)
+        change = analysis.mean - before
+        spread = ensemble_spread(analysis.ensemble)
+        variance = channels(ensemble_spread(background) ** 2)
+        mean_variance, mean_usual = channel_means(variance, self.state.usual)
+        found = self.operator(analysis.mean) - self.operator(before)
+        root = jnp.sqrt(departures.expected_variance)
         return Increment.of(
             plain=channels(change),
-            scale=normalisation(background, apart),
+            scale=normalisation(variance, mean_variance),
             spread=channels(spread),
             away=channels(before) - self.last,
-            usual=self.guard.usual(self.state),
+            usual=self.guard.usual(self.state, mean_usual),
+            mean_usual=mean_usual,
             mask=self.guard.mask,
             innovation=departures.innovation / root,
             equivalent=found / root,
@@ -340,6 +354,7 @@ class PlausibleIncrement(AbstractRequirement):
                 CAUSE: cause,
                 MARKED: jnp.where(judged, marks, jnp.nan),
                 SQUARES: made.squares,
+                AWAY: expected.away,
                 EXPECTED: jnp.stack([expected.value, expected.sd, expected.limit]),
             },
             background=held.background,
@@ -348,6 +363,6 @@ class PlausibleIncrement(AbstractRequirement):
 
 def without_marks(analysis: Analysis) -> Analysis:
     """The analysis without the marks that are of no use after the cycle."""
-    left_out = (MARKED, SQUARES, EXPECTED)
+    left_out = (MARKED, SQUARES, AWAY, EXPECTED)
     kept = {name: value for name, value in analysis.diagnostics.items() if name not in left_out}
     return dataclasses.replace(analysis, diagnostics=kept)

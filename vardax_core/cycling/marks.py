@@ -2,19 +2,23 @@
 well."""
 
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from vardax_core.models.base import AbstractBalancedModel
-from vardax_core.types import ensemble_mean, ensemble_spread
+from vardax_core.types import ensemble_mean
 
 LEAST_SPREAD = 0.01
 """Share of a channel's spread below which no point's spread is taken to be."""
 NOTHING = 1e-4
 """Share of an energy that counts as none of it."""
+TOGETHER = 8
+"""Arrays beyond which compilers for CPUs make each part of a concatenation apart."""
 OPPOSED = 10.0
 """Weight of a correlation below zero: at -1 it is beyond any factor that is immaterial."""
 
@@ -63,6 +67,7 @@ class Increment(eqx.Module):
         spread: Float[Array, "channel *grid"],
         away: Float[Array, "channel *grid"],
         usual: Float[Array, "channel *grid"],
+        mean_usual: Float[Array, " channel"],
         mask: Bool[Array, "*grid"] | None,
         innovation: Float[Array, " obs"],
         equivalent: Float[Array, " obs"],
@@ -77,6 +82,7 @@ class Increment(eqx.Module):
             spread: of the analysis members.
             away: background minus the last analysis.
             usual: what is usually the square of the normalised increment at each place.
+            mean_usual: its mean over the grid.
             mask: True at the points that belong to the state, None for all.
             innovation, equivalent: O-B, and the increment there, over the root of HBH' + R.
             used, refused: which observations are.
@@ -85,13 +91,12 @@ class Increment(eqx.Module):
         squares, narrowing = x**2, (spread / scale) ** 2
         hidden = jnp.zeros_like(x) if mask is None else jnp.where(mask[None], 0.0, squares)
         fields = (squares, _second_differences(x), narrowing, hidden, moved**2, (moved + x) ** 2)
-        means = jnp.mean(_flat(*fields), axis=2)
-        mean_usual = by_channel(usual).reshape(-1, *(1,) * (usual.ndim - 1))
-        least = LEAST_SPREAD * mean_usual + jnp.finfo(usual.dtype).tiny
+        means = channel_means(*fields)
+        least = LEAST_SPREAD * as_field(mean_usual, usual) + jnp.finfo(usual.dtype).tiny
         place, widest = jnp.max(_flat(squares / (usual + least), narrowing), axis=2)
         d, h = (jnp.where(used, value, 0.0) for value in (innovation, equivalent))
         both = [d * d, h * h, h * d, used.astype(d.dtype), refused.astype(d.dtype)]
-        dd, hh, hd, count, number = jnp.sum(jnp.stack(both), axis=1)
+        dd, hh, hd, count, number = sum_of_last(jnp.stack(both))
         count, size = jnp.maximum(count, 1.0), jnp.sqrt(dd * hh)
         return cls(
             energy=means[0],
@@ -125,23 +130,43 @@ def _second_differences(x: Float[Array, "channel *grid"]) -> Float[Array, "chann
 
 
 def normalisation(
-    background: Float[Array, "member *state"], apart: bool
+    variance: Float[Array, "channel *grid"], mean: Float[Array, " channel"]
 ) -> Float[Array, "channel *grid"]:
     """The background's spread at every point, with `LEAST_SPREAD` of its channel's at least.
 
     Arguments:
-        apart: whether the first axis of a state is that of the channel.
+        variance: of the background's members.
+        mean: of the variance over the grid.
     """
-    variance = ensemble_spread(background) ** 2
-    variance = variance if apart else variance[None]
-    mean = by_channel(variance)
-    mean = jnp.where(mean > 0, mean, 1.0).reshape(-1, *(1,) * (variance.ndim - 1))
-    return jnp.sqrt(variance + LEAST_SPREAD**2 * mean)
+    mean = jnp.where(mean > 0, mean, 1.0)
+    return jnp.sqrt(variance + LEAST_SPREAD**2 * as_field(mean, variance))
+
+
+def channel_means(*fields: Float[Array, "channel *grid"]) -> Float[Array, "field channel"]:
+    """Means over the grid of several fields, in one pass."""
+    return mean_of_last(_flat(*fields))
 
 
 def by_channel(field: Float[Array, "channel *grid"]) -> Float[Array, " channel"]:
     """Mean over the grid."""
-    return jnp.mean(field.reshape(len(field), -1), axis=1)
+    return channel_means(field)[0]
+
+
+def sum_of_last(x: Float[Array, "*any last"]) -> Float[Array, "*any"]:
+    """Sum over the last axis, as a product, which is one operation where a sum is two."""
+    return x @ jnp.ones(x.shape[-1], x.dtype)
+
+
+def mean_of_last(x: Float[Array, "*any last"]) -> Float[Array, "*any"]:
+    """Mean over the last axis, see `sum_of_last`."""
+    return sum_of_last(x) / x.shape[-1]
+
+
+def as_field(
+    values: Float[Array, " channel"], like: Float[Array, "channel *grid"]
+) -> Float[Array, "channel *#grid"]:
+    """One value for each channel, to fit against fields."""
+    return values.reshape(-1, *(1,) * (like.ndim - 1))
 
 
 def _flat(*fields: Float[Array, "channel *grid"]) -> Float[Array, "field channel point"]:
@@ -149,13 +174,38 @@ def _flat(*fields: Float[Array, "channel *grid"]) -> Float[Array, "field channel
     return jnp.stack(fields).reshape(len(fields), len(fields[0]), -1)
 
 
-def logarithm(energy: Float[Array, "*any"]) -> Float[Array, "*any"]:
-    """Natural logarithm of an energy, that of none being finite."""
-    return jnp.log(energy + jnp.finfo(energy.dtype).tiny)
+class Ratio(NamedTuple):
+    """Two positive numbers, or two for each channel; a mark is the logarithm of their ratio."""
+
+    over: Float[Array, "*channel"]
+    under: Float[Array, "*channel"] | float = 1.0
+
+
+def logarithms(ratios: Sequence[Ratio]) -> Float[Array, " mark"]:
+    """The marks of several ratios, made in one pass; that of no energy is finite.
+
+    Arguments:
+        ratios: of one number each, or of one for each channel.
+    """
+    over = [jnp.atleast_1d(ratio.over) for ratio in ratios]
+    under = [
+        jnp.broadcast_to(jnp.asarray(ratio.under, one.dtype), one.shape)
+        for ratio, one in zip(ratios, over, strict=True)
+    ]
+    tiny = jnp.finfo(over[0].dtype).tiny
+    return jnp.log(_joined(over) + tiny) - jnp.log(_joined(under) + tiny)
+
+
+def _joined(parts: Sequence[Float[Array, " some"]]) -> Float[Array, " all"]:
+    """Concatenate, at most `TOGETHER` arrays at once."""
+    while len(parts) > TOGETHER:
+        first = jax.lax.optimization_barrier(jnp.concatenate(parts[:TOGETHER]))
+        parts = [first, *parts[TOGETHER:]]
+    return jnp.concatenate(parts)
 
 
 class AbstractMark(eqx.Module):
-    """One kind of number that an increment is judged by.
+    """One kind of number that an increment is judged by, the logarithm of a ratio.
 
     Class attributes:
         cause: what is wrong where it is unusual; a sentence with the increment as its subject.
@@ -169,61 +219,60 @@ class AbstractMark(eqx.Module):
     apart: ClassVar[bool] = True
 
     @abstractmethod
-    def of(self, made: Increment) -> Float[Array, "*channel"]:
-        """The number of an increment, or that of each channel."""
+    def of(self, made: Increment) -> Ratio:
+        """The ratio of an increment, or that of each channel."""
 
 
 class Size(AbstractMark):
-    """log of mean (dx / sigma_b)^2 over that of the innovations."""
+    """Mean (dx / sigma_b)^2 over that of the innovations."""
 
     cause: ClassVar[str] = "is of another size than usual for such innovations"
     low: ClassVar[bool] = True
 
-    def of(self, made: Increment) -> Float[Array, " channel"]:
-        return logarithm(made.energy) - logarithm(made.misfit)
+    def of(self, made: Increment) -> Ratio:
+        return Ratio(made.energy, made.misfit)
 
 
 class Place(AbstractMark):
-    """log of the largest (dx / sigma_b)^2 over what is usual at its place, and over the
-    innovations'."""
+    """The largest (dx / sigma_b)^2 over what is usual at its place, and over the innovations'."""
 
     cause: ClassVar[str] = "is larger than usual at a place"
 
-    def of(self, made: Increment) -> Float[Array, " channel"]:
-        return logarithm(made.place) - logarithm(made.misfit)
+    def of(self, made: Increment) -> Ratio:
+        return Ratio(made.place, made.misfit)
 
 
 class Roughness(AbstractMark):
-    """log of the energy of second differences over that of the increment: 6 for white noise on a
-    ring, 16 for a checkerboard."""
+    """The energy of second differences over that of the increment: 6 for white noise on a ring, 16
+    for a checkerboard."""
 
     cause: ClassVar[str] = "has too much of its energy at the scale of the grid"
 
-    def of(self, made: Increment) -> Float[Array, " channel"]:
-        return logarithm(made.roughness) - logarithm(made.energy)
+    def of(self, made: Increment) -> Ratio:
+        return Ratio(made.roughness, made.energy)
 
 
 class Narrowing(AbstractMark):
-    """log of mean sigma_a^2 / sigma_b^2."""
+    """Mean sigma_a^2 / sigma_b^2."""
 
     cause: ClassVar[str] = "leaves members that are all alike, or far apart"
     low: ClassVar[bool] = True
 
-    def of(self, made: Increment) -> Float[Array, " channel"]:
-        return logarithm(made.narrowing)
+    def of(self, made: Increment) -> Ratio:
+        return Ratio(made.narrowing)
 
 
 class Widening(AbstractMark):
-    """log of the largest sigma_a^2 / sigma_b^2."""
+    """The largest sigma_a^2 / sigma_b^2."""
 
     cause: ClassVar[str] = "takes a member far from the others at a place"
 
-    def of(self, made: Increment) -> Float[Array, " channel"]:
-        return logarithm(made.widest)
+    def of(self, made: Increment) -> Ratio:
+        return Ratio(made.widest)
 
 
 class Masked(AbstractMark):
-    """log of the share of the energy at points that do not belong to the state.
+    """The share of the energy at points that do not belong to the state.
 
     Attributes:
         mask: True at the points that belong to the state.
@@ -232,12 +281,12 @@ class Masked(AbstractMark):
     mask: Bool[Array, "*grid"]
     cause: ClassVar[str] = "is there where the state has no points"
 
-    def of(self, made: Increment) -> Float[Array, " channel"]:
-        return jnp.log(made.hidden / (made.energy + jnp.finfo(made.energy.dtype).tiny) + NOTHING)
+    def of(self, made: Increment) -> Ratio:
+        return Ratio(made.hidden / (made.energy + jnp.finfo(made.energy.dtype).tiny) + NOTHING)
 
 
 class Balance(AbstractMark):
-    """log of the energy of what a law gives of the increment over the increment's own.
+    """The energy of what a law gives of the increment over the increment's own.
 
     Attributes:
         model: which has the law.
@@ -247,70 +296,69 @@ class Balance(AbstractMark):
     cause: ClassVar[str] = "is out of balance"
     low: ClassVar[bool] = True
 
-    def of(self, made: Increment) -> Float[Array, " channel"]:
+    def of(self, made: Increment) -> Ratio:
         x = made.plain.reshape(self.model.state_shape)
-        balanced = self.model.balanced(x / jnp.sqrt(jnp.mean(x**2) + jnp.finfo(x.dtype).tiny))
-        balanced = balanced.reshape(len(made.plain), -1)
-        return logarithm(by_channel(balanced**2)) - logarithm(
-            by_channel(made.plain**2) / (jnp.mean(x**2) + jnp.finfo(x.dtype).tiny)
-        )
+        size = jnp.mean(x**2) + jnp.finfo(x.dtype).tiny
+        balanced = self.model.balanced(x / jnp.sqrt(size)).reshape(len(made.plain), -1)
+        return Ratio(by_channel(balanced**2), by_channel(made.plain**2) / size)
 
 
 class Agreement(AbstractMark):
-    """The correlation of increment and innovation at the observations used, where it is below
-    zero; with the exact gain it never is."""
+    """exp of the correlation of increment and innovation at the observations used, where it is
+    below zero; with the exact gain it never is."""
 
     cause: ClassVar[str] = "leads away from the observations"
     low: ClassVar[bool] = True
     high: ClassVar[bool] = False
     apart: ClassVar[bool] = False
 
-    def of(self, made: Increment) -> Float[Array, ""]:
-        return OPPOSED * jnp.minimum(made.agreement, jnp.zeros_like(made.agreement))
+    def of(self, made: Increment) -> Ratio:
+        below = jnp.minimum(made.agreement, jnp.zeros_like(made.agreement))
+        return Ratio(jnp.exp(OPPOSED * below))
 
 
 class Misfit(AbstractMark):
-    """log of mean (O-B)^2 / (HBH' + R) over the observations used."""
+    """Mean (O-B)^2 / (HBH' + R) over the observations used."""
 
     cause: ClassVar[str] = "follows observations that are suddenly far from the background"
     apart: ClassVar[bool] = False
 
-    def of(self, made: Increment) -> Float[Array, ""]:
-        return logarithm(made.misfit)
+    def of(self, made: Increment) -> Ratio:
+        return Ratio(made.misfit)
 
 
 class Refused(AbstractMark):
-    """log of the share of the observations that the first-guess check refused, one more counted."""
+    """The share of the observations that the first-guess check refused, one more counted."""
 
     cause: ClassVar[str] = "is made while many more observations than usual are refused"
     apart: ClassVar[bool] = False
 
-    def of(self, made: Increment) -> Float[Array, ""]:
-        return jnp.log1p(made.refused) - jnp.log1p(made.count + made.refused)
+    def of(self, made: Increment) -> Ratio:
+        return Ratio(1 + made.refused, 1 + made.count + made.refused)
 
 
 class Stale(AbstractMark):
-    """log of the distance of the analysis from the last one over that of the background."""
+    """The distance of the analysis from the last one over that of the background."""
 
     cause: ClassVar[str] = "leads back to the last analysis"
     low: ClassVar[bool] = True
     high: ClassVar[bool] = False
     apart: ClassVar[bool] = False
 
-    def of(self, made: Increment) -> Float[Array, ""]:
-        return jnp.log(made.left + NOTHING) - jnp.log(made.moved + NOTHING)
+    def of(self, made: Increment) -> Ratio:
+        return Ratio(made.left + NOTHING, made.moved + NOTHING)
 
 
 class Standstill(AbstractMark):
-    """log of the distance of the background from the last analysis, in its spread."""
+    """The distance of the background from the last analysis, in its spread."""
 
     cause: ClassVar[str] = "is that of a background that stands still"
     low: ClassVar[bool] = True
     high: ClassVar[bool] = False
     apart: ClassVar[bool] = False
 
-    def of(self, made: Increment) -> Float[Array, ""]:
-        return jnp.log(made.moved + NOTHING)
+    def of(self, made: Increment) -> Ratio:
+        return Ratio(made.moved + NOTHING)
 
 
 MARKS: tuple[AbstractMark, ...] = (

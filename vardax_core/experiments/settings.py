@@ -25,7 +25,8 @@ from vardax_core.methods.base import AbstractMethod, TrainingSettings
 from vardax_core.methods.registry import method_of, registered_methods
 
 TRAINING_REVISION = 11
-"""Part of the digest of trained weights; raised when a change of code changes what they mean."""
+"""Part of the digest of trained weights; raised when a change of code changes what all of them
+mean. A method has a number of its own beside it, see `AbstractMethod.revision`."""
 
 DEFAULT_SEED = 1
 """Stores of cycles with another seed have it in their names."""
@@ -341,7 +342,8 @@ def training_digest(recipe: Recipe, settings: ExperimentSettings, data: str) -> 
             # Earlier versions kept biases by the numbers that platforms had in their period.
             kept["biases"] = "by name"
     kept["error_sd"] = recipe.error_sd
-    kept["revision"] = TRAINING_REVISION
+    revision = settings.analysis.revision(prior_of(recipe))
+    kept["revision"] = [TRAINING_REVISION, revision] if revision else TRAINING_REVISION
     if settings.precision == "bfloat16":
         # Weights that work in another type than their gates were checked in are not proven.
         kept["network"]["precision"] = settings.precision

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
+import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -20,6 +20,7 @@ from vardax_core.data.ingest import SIMULATED, Ingested, ingest
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.space import simulated_grid, state_grid
 from vardax_core.experiments.experiment import Experiment
+from vardax_core.experiments.held_out import compiled_once
 from vardax_core.experiments.learning import prepare_method
 from vardax_core.experiments.prepared import experiment_key
 from vardax_core.experiments.problem import prior_of
@@ -214,9 +215,12 @@ class _SimulatedTrials(_AbstractTrials):
 def _cycled(
     program: CycleProgram, recipe: Recipe, prior: Any, streams: TwinPlan, key: Array
 ) -> Array:
-    observing, near = FixedNetwork(recipe.error_sd), prior.climatology.mean[0]
-    run = jax.jit(lambda k: errors_of_cycles(program, observing, near, streams, key=k))
-    return run(key)
+    def run(program: CycleProgram, near: Array, key: Array) -> Array:
+        return errors_of_cycles(program, FixedNetwork(recipe.error_sd), near, streams, key=key)
+
+    # Arrays that are no arguments are constants, with which a compiler computes.
+    compiled = eqx.filter_jit(run, **compiled_once(program.model))
+    return compiled(program, prior.climatology.mean[0], key)
 
 
 class _FieldTrials(_AbstractTrials):

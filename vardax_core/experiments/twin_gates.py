@@ -22,7 +22,7 @@ from vardax_core.experiments.fallback import FallbackPlan, trial_record, try_fal
 from vardax_core.experiments.held_out import HeldOut, HeldOutPlan, pair_scores, twin_pairs
 from vardax_core.experiments.learning import prepare_method
 from vardax_core.experiments.prepared import experiment_key
-from vardax_core.experiments.problem import prior_of, problem_of
+from vardax_core.experiments.problem import prior_of
 from vardax_core.models.base import AbstractForecastModel
 from vardax_core.models.climatology import Climatology
 from vardax_core.training.observing import FixedNetwork
@@ -100,9 +100,7 @@ def judge_twin(experiment: Experiment, plan: HeldOutPlan | None = None) -> Judge
     )
     context = collect([held_out.pairs], key=rank_key, strata=held_out.strata)
     gates = gates_for(context, FORGIVEN)
-    reference = method.reference(
-        problem_of(recipe, prior, simulated_grid(recipe), settings.members)
-    )
+    reference = method.reference(prepared.program.step)
     if reference is not None:
         gates = (*gates, adjoint_gate(prepared.program.step, reference, held_out, key=adjoint_key))
     record = {}

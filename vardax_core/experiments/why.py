@@ -102,11 +102,13 @@ def contributions(
 
     def gradient(at: Float[Array, "window obs"]) -> Float[np.ndarray, "window obs"]:
         if serves:
-            return np.asarray(_backwards(value, at, given))
+            return np.asarray(_backwards(value, at, given)[1])
         return np.asarray(_forwards(value, at, places, given))
 
     def along(share: float) -> float:
-        return float(_valued(value, without + share * innovation, given))
+        at = without + share * innovation
+        # One program for value and slope: to trace another takes longer than to run this one.
+        return float(_backwards(value, at, given)[0] if serves else _valued(value, at, given))
 
     def panel(begin: float, end: float, count: int) -> Float[np.ndarray, "window obs"]:
         nodes, weights = np.polynomial.legendre.leggauss(count)
@@ -156,16 +158,16 @@ def _forwards(
 @eqx.filter_jit
 def _backwards(
     value: Value, at: Float[Array, "window obs"], given: PyTree
-) -> Float[Array, "window obs"]:
-    """One pass for all observations."""
-    return jax.grad(lambda values: value(values, *given))(at)
+) -> tuple[Float[Array, ""], Float[Array, "window obs"]]:
+    """The value, and one pass for all observations."""
+    return jax.value_and_grad(lambda values: value(values, *given))(at)
 
 
 def _serves(value: Value, at: Float[Array, "window obs"], given: PyTree) -> bool:
     """Whether a derivative can be taken backwards: an analysis with a loop of unknown length has
     none, and in one with a square root of nothing it is not finite."""
     try:
-        return bool(np.all(np.isfinite(np.asarray(_backwards(value, at, given)))))
+        return bool(np.all(np.isfinite(np.asarray(_backwards(value, at, given)[1]))))
     except (ValueError, NotImplementedError):
         return False
 

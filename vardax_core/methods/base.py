@@ -209,9 +209,18 @@ class AbstractMethod(BaseModel):
         """Name what may step in for an analysis that is not trusted."""
         return ()
 
-    def reference(self, problem: Problem) -> AbstractAnalysisStep | None:
-        """Give the analysis whose response the gates compare that of the method with, if any."""
+    def reference(self, step: AbstractAnalysisStep) -> AbstractAnalysisStep | None:
+        """Give the analysis whose response the gates compare that of the method with, if any.
+
+        Arguments:
+            step: the trained analysis.
+        """
         return None
+
+    def revision(self, prior: AbstractPrior) -> int:
+        """Number of the meaning of what is learned from a prior; raised when a change of code
+        changes it, so that weights of before are trained again."""
+        return 0
 
     def usual_steps(self, prior: AbstractPrior) -> int:
         """Gradient steps of a training that names no number."""

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import nnls
 from scipy.spatial.distance import pdist
 
 from vardax_core.analysis.local.covariance import Shape, SpaceTimeCovariance
@@ -111,6 +110,8 @@ def start_values(
 
     Source: Lawson and Hanson (1995), Solving Least Squares Problems, chapter 23.
     """
+    from scipy.optimize import nnls
+
     found = covariogram(records, seed=seed)
     if found.counts.size == 0 or found.counts.sum() < 3:
         raise ValueError(

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import nnls
 
 from vardax_core.analysis.local.covariance import CORRELATIONS, SpaceTimeCovariance
 
@@ -69,6 +68,8 @@ class PriorFields(NamedTuple):
             A factor on the fields, below one where they vary more than the fitted covariance,
             and the covariance of what has to be drawn beside them.
         """
+        from scipy.optimize import nnls
+
         rng = np.random.default_rng(seed)
         variances, lengths, timescales = (
             np.asarray(x, np.float64)

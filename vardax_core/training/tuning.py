@@ -10,6 +10,10 @@ Errors = Callable[[str, int], Float[np.ndarray, "stream cycle"]]
 """(candidate, round) -> its RMSE in every cycle; each round has streams of its own."""
 
 
+class AllLostError(ValueError):
+    """Every candidate loses its truth."""
+
+
 class Choice(NamedTuple):
     """The best of some candidates.
 
@@ -63,7 +67,8 @@ def choose(
         say: called with each score in words.
 
     Raises:
-        ValueError: if there is no candidate, or the best is no better than the climate.
+        ValueError: if there is no candidate.
+        AllLostError: if the best is no better than the climate.
     """
     if not candidates:
         raise ValueError("choose: expected one or more candidates, got none.")
@@ -77,7 +82,7 @@ def choose(
         left = sorted(left, key=scores.__getitem__)[:kept]
     (best,) = left
     if scores[best] >= climate_sd:
-        raise ValueError(
+        raise AllLostError(
             f"choose: the best of {len(candidates)} candidates, {best!r}, has an error of "
             f"{scores[best]:.3g}, no less than the climate's standard deviation {climate_sd:.3g}; "
             "every one loses its truth: widen the candidates."

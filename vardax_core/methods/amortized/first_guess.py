@@ -1,7 +1,6 @@
-"""What the network of a transform on a ring corrects, and the filter that is tuned for it."""
+"""What the network of a transform on a ring corrects, and the choice of it in cycles."""
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -12,38 +11,50 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.inflation import Inflated
+from vardax_core.analysis.ensemble.letkf import LETKF
+from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.methods.base import Problem
 from vardax_core.methods.filters import finite_size_filter
 from vardax_core.methods.letkf import LETKFMethod
-from vardax_core.observations.base import AbstractObservationOperator
-from vardax_core.training.tuning import choose
+from vardax_core.training.observing import AbstractObservingSystem
+from vardax_core.training.tuning import AllLostError, choose
 from vardax_core.training.twin_cycles import TwinPlan, climate_range, twin_program
 from vardax_core.training.twin_scores import errors_of_cycles
 
-Kind = Literal["filter", "letkf", "none"]
+Kind = Literal["best", "filter", "letkf", "none"]
+FINITE_SIZE = "finite-size filter"
 ROUNDS = (TwinPlan(4, 120, 60), TwinPlan(16, 200, 100))
 """Twins of all candidates, and of those that are left."""
 
 
-class TunedGuess(NamedTuple):
-    """A local filter with the settings that erred least in cycles.
+class Guess(NamedTuple):
+    """The filter that erred least in cycles.
 
     Attributes:
-        radius: half-width of its taper, in the grid's unit of distance.
-        inflation: factor on its analysis anomalies.
+        kind: of the filter; "none" where every one loses its truth.
+        radius: half-width of the taper of a local one, in the grid's unit of distance.
+        inflation: factor on the analysis anomalies of a local one.
         rmse: in cycles of twins that chose among the last candidates, unit of the state.
     """
 
-    radius: float
-    inflation: float
-    rmse: float
+    kind: Literal["filter", "letkf", "none"]
+    radius: float | None = None
+    inflation: float | None = None
+    rmse: float | None = None
 
     @property
     def words(self) -> str:
         """What was found, for people."""
+        if self.kind == "none":
+            return "What the network corrects is the background: every filter lost its truth."
+        found = (
+            "the finite-size ensemble transform filter"
+            if self.kind == "filter"
+            else f"the local filter of radius {self.radius:g} and inflation {self.inflation:g}"
+        )
         return (
-            f"What the network corrects is the local filter that erred least in cycles: radius "
-            f"{self.radius:g}, inflation {self.inflation:g}, RMSE {self.rmse:.3g}."
+            f"What the network corrects is the filter that erred least in cycles: {found}, RMSE "
+            f"{self.rmse:.3g}."
         )
 
     def numbers(self) -> dict[str, Any]:
@@ -52,71 +63,98 @@ class TunedGuess(NamedTuple):
 
 
 def first_guess(
-    operator: AbstractObservationOperator, kind: Kind, local: AbstractAnalysisStep | None
+    problem: Problem, kind: Kind, found: Mapping[str, Any] | None
 ) -> AbstractAnalysisStep | None:
     """The analysis that the network corrects; None for the background itself.
 
     Arguments:
-        operator: observation operator H.
+        problem: the network of observations, the grid, and the model.
         kind: of the analysis.
-        local: the local filter, where it is that.
+        found: what was chosen in cycles, as `Guess.numbers` gives it; None if nothing was.
     """
-    if kind == "none":
+    if kind == "none" or (found is not None and found.get("kind") == "none"):
         return None
-    return local if kind == "letkf" else finite_size_filter(operator)
+    # Weights from before there was a choice have only settings of a local filter.
+    if found is None or found.get("kind") == "filter":
+        return finite_size_filter(problem.operator)
+    return local_filter(problem, found["radius"], found["inflation"])
 
 
-def local_filter(problem: Problem, found: Mapping[str, Any]) -> AbstractAnalysisStep:
-    """The local filter with settings that were found, as `TunedGuess.numbers` gives them."""
-    method = LETKFMethod(radius=found["radius"], inflation=found["inflation"])
-    return method.build(problem, None).step
+def local_filter(problem: Problem, radius: float, inflation: float) -> LETKF:
+    """The local filter with such settings."""
+    step = LETKFMethod(radius=radius, inflation=inflation).build(problem, None).step
+    assert isinstance(step, LETKF), "nothing wraps a filter of these settings alone"
+    return step
 
 
-def tuned_guess(problem: Problem, start_sd: float, *, key: PRNGKeyArray) -> TunedGuess:
-    """Find radius and inflation of the local filter by their errors in cycles of twins.
+def chosen_guess(
+    problem: Problem, kind: Literal["best", "letkf"], start_sd: float, *, key: PRNGKeyArray
+) -> Guess:
+    """Find the filter that errs least in cycles of twins.
 
-    The candidates are those of `vardax tune`; all see the same truths and observations in a round.
+    The candidates are the local filters of `vardax tune` and, for the best of all, the finite-size
+    filter; all see the same truths and observations in a round.
 
     Arguments:
-        problem: the network, the model, and the ensemble's size.
+        problem: the network of observations, the model, and the ensemble's size.
+        kind: "best" of all, or "letkf" for the best of the local ones.
         start_sd: error of the first ensembles, unit of the state.
         key: everything random follows from it.
 
     Raises:
-        ValueError: if every candidate loses its truth.
+        AllLostError: if every local filter loses its truth and one of them is asked for.
     """
-    candidates = {
-        f"radius {options['radius']:g}, inflation {options['inflation']:g}": options
-        for options in LETKFMethod().candidates(problem.grid)
+    options = {
+        f"radius {one['radius']:g}, inflation {one['inflation']:g}": one
+        for one in LETKFMethod().candidates(problem.grid)
     }
-    _, climate_sd = problem.prior.rough_climate
-
-    @functools.cache
-    def cycled(radius: float, number: int) -> Callable[[Array], Array]:
-        plan = ROUNDS[number]._replace(members=problem.members, start_sd=start_sd)
-        return _cycled(problem, radius, plan, key=jax.random.fold_in(key, number))
-
-    def errors(name: str, number: int) -> Float[np.ndarray, "stream cycle"]:
-        options = candidates[name]
-        inflation = jnp.asarray(options["inflation"], problem.prior.climatology.mean.dtype)
-        return np.asarray(cycled(options["radius"], number)(inflation))
-
-    best = choose(tuple(candidates), errors, climate_sd)
-    return TunedGuess(**candidates[best.name], rmse=best.score)
-
-
-def _cycled(
-    problem: Problem, radius: float, plan: TwinPlan, *, key: PRNGKeyArray
-) -> Callable[[Array], Array]:
-    """Give the function from an inflation to the RMSE of every cycle; all share a program."""
+    widest = local_filter(problem, max(one["radius"] for one in options.values()), 1.0)
     prior = problem.prior
-    step = LETKFMethod(radius=radius, inflation=1.0).build(problem, None).step
     near, valid_range = prior.climatology.mean[0], climate_range(*prior.rough_climate)
 
-    @eqx.filter_jit
-    def run(inflation: Float[Array, ""]) -> Float[Array, "stream cycle"]:
-        inflated = Inflated(step, inflation)  # type: ignore[call-arg]
+    def errors(name: str, number: int) -> Float[np.ndarray, "stream cycle"]:
+        plan = ROUNDS[number]._replace(members=problem.members, start_sd=start_sd)
+        step: AbstractAnalysisStep = finite_size_filter(problem.operator)
+        factor = 1.0
+        if name != FINITE_SIZE:
+            factor = options[name]["inflation"]
+            step = _as_wide(local_filter(problem, options[name]["radius"], 1.0), widest)
+        inflated = Inflated(step, jnp.asarray(factor, near.dtype))  # type: ignore[call-arg]
         program = twin_program(prior.model, inflated, valid_range=valid_range, dtype=near.dtype)
-        return errors_of_cycles(program, problem.observing, near, plan, key=key)
+        round_key = jax.random.fold_in(key, number)
+        return np.asarray(_cycled(program, problem.observing, near, plan, key=round_key))
 
-    return run
+    candidates = (*([FINITE_SIZE] if kind == "best" else []), *options)
+    try:
+        best = choose(candidates, errors, prior.rough_climate[1])
+    except AllLostError:
+        if kind == "letkf":
+            raise
+        return Guess("none")
+    found: Literal["filter", "letkf"] = "letkf" if best.name in options else "filter"
+    return Guess(found, **options.get(best.name, {}), rmse=best.score)
+
+
+def _as_wide(step: LETKF, widest: LETKF) -> LETKF:
+    """The same filter with room for as many observations at a point as the widest has, so that
+    one program serves all."""
+    own, room = step.network, widest.network
+    more = ((0, 0), (0, room.indices.shape[1] - own.indices.shape[1]))
+    return eqx.tree_at(
+        lambda one: (one.network.indices, one.network.weights),
+        widest,
+        (jnp.pad(own.indices, more), jnp.pad(own.weights, more)),
+    )
+
+
+@eqx.filter_jit
+def _cycled(
+    program: CycleProgram,
+    observing: AbstractObservingSystem,
+    near: Float[Array, "*state"],
+    plan: TwinPlan,
+    *,
+    key: PRNGKeyArray,
+) -> Float[Array, "stream cycle"]:
+    """The RMSE of every cycle of new twins, compiled once for all programs that are alike."""
+    return errors_of_cycles(program, observing, near, plan, key=key)

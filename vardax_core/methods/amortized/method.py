@@ -5,7 +5,9 @@ from typing import ClassVar
 import equinox as eqx
 from pydantic import Field
 
+from vardax_core.analysis.amortized.local_transform import LocalTransformStep
 from vardax_core.analysis.base import AbstractAnalysisStep
+from vardax_core.analysis.ensemble.finite_size import FiniteSizeETKF
 from vardax_core.methods.amortized import fields, grids, local_fields, records, transform
 from vardax_core.methods.amortized.first_guess import Kind
 from vardax_core.methods.base import (
@@ -16,7 +18,6 @@ from vardax_core.methods.base import (
     TrainingSettings,
 )
 from vardax_core.methods.fields_prior import FieldsPrior
-from vardax_core.methods.filters import finite_size_filter
 from vardax_core.methods.priors import AbstractPrior, Learned, Progress
 from vardax_core.methods.reported_prior import ReportedPrior
 from vardax_core.training.registry import Factories
@@ -41,10 +42,11 @@ class AmortizedMethod(AbstractLearningMethod):
     channels: ClassVar[bool] = True
 
     first_guess: Kind = Field(
-        "filter",
-        description="what the network corrects: the analysis of a finite-size ensemble transform "
-        "filter; that of a local one, which is tuned first, for states where it is the better "
-        "filter; or the background itself",
+        "best",
+        description="what the network corrects: the filter that errs least in cycles before the "
+        "training, the finite-size ensemble transform filter or a local one with its radius and "
+        "inflation; the former (filter) or the best of the latter (letkf) in any case; or the "
+        "background itself (none)",
     )
     reach: int = Field(5, ge=1, le=100, description="points to each side that a gain covers")
     width: int = Field(64, ge=4, le=1024, description="channels of the network")
@@ -109,10 +111,15 @@ class AmortizedMethod(AbstractLearningMethod):
     def fallbacks(self, prior: AbstractPrior) -> tuple[str, ...]:
         return transform.FALLBACKS if prior.simulates and prior.ring else ()
 
-    def reference(self, problem: Problem) -> AbstractAnalysisStep | None:
-        # Where the network corrects no filter, none is near enough to the best response.
-        corrects = self.first_guess == "filter" and not on_grid(problem.prior)
-        return finite_size_filter(problem.operator) if corrects else None
+    def reference(self, step: AbstractAnalysisStep) -> AbstractAnalysisStep | None:
+        # A local filter's response, or that of none, is not near enough to the best one.
+        corrected = step.first_guess if isinstance(step, LocalTransformStep) else None
+        return corrected if isinstance(corrected, FiniteSizeETKF) else None
+
+    def revision(self, prior: AbstractPrior) -> int:
+        # 1: what is corrected is chosen in cycles; it was the finite-size filter.
+        chosen = self.first_guess == "best" and prior.simulates and not on_grid(prior)
+        return 1 if chosen else 0
 
     def usual_steps(self, prior: AbstractPrior) -> int:
         if prior.reported:

@@ -16,17 +16,11 @@ from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.cycling.guard import Guard
 from vardax_core.cycling.keys import Purpose, cycle_key
 from vardax_core.cycling.trust import DepartureMonitor
-from vardax_core.methods.amortized.first_guess import (
-    Kind,
-    first_guess,
-    local_filter,
-    tuned_guess,
-)
+from vardax_core.methods.amortized.first_guess import Kind, chosen_guess, first_guess
 from vardax_core.methods.base import FALLBACK, Assembly, Problem, Trained, TrainingSettings
 from vardax_core.methods.filters import finite_size_filter
 from vardax_core.methods.optimal_interpolation import interpolation
 from vardax_core.methods.priors import AbstractPrior, Learned, Progress
-from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.training.convergence import judged
 from vardax_core.training.kept_share import keep_best_share
 from vardax_core.training.on_policy import OnPolicySettings, train_on_policy, typical_nearness
@@ -62,10 +56,9 @@ class TransformShape(NamedTuple):
 
 
 def untrained(
-    operator: AbstractObservationOperator,
-    prior: AbstractPrior,
+    problem: Problem,
     shape: TransformShape,
-    local: AbstractAnalysisStep | None,
+    found: Mapping[str, Any] | None,
     *,
     network: RingNetwork | None = None,
     key: PRNGKeyArray,
@@ -73,17 +66,16 @@ def untrained(
     """The transform of a network, or with fresh weights.
 
     Arguments:
-        operator: observation operator H.
-        prior: what may be learned from.
-        shape: of the network.
-        local: the local filter, where that is corrected.
+        problem: the network of observations, and what may be learned from.
+        shape: of the neural network.
+        found: what it corrects, see `first_guess`.
         network: that was trained, if one was.
         key: of fresh weights.
     """
-    centre, scale = prior.rough_climate
+    centre, scale = problem.prior.rough_climate
     return LocalTransformStep.create(
-        operator,
-        first_guess(operator, shape.first_guess, local),
+        problem.operator,
+        first_guess(problem, shape.first_guess, found),
         centre=centre,
         scale=scale,
         reach=shape.reach,
@@ -101,7 +93,8 @@ def learn(
     and make its spread its error.
 
     Raises:
-        ValueError: if the trained analysis loses its truths.
+        ValueError: if the trained analysis loses its truths, or every local filter does where one
+            is to be corrected.
     """
     prior, variable = problem.prior, problem.recipe.variable
     model, start = prior.model, prior.climatology.mean[0]
@@ -111,12 +104,12 @@ def learn(
     if nearness is None:
         nearness = typical_nearness(problem.observing, prior.rough_climate[1])
     kept: dict[str, Any] = {}
-    local = None
-    if shape.first_guess == "letkf":
+    if shape.first_guess in ("best", "letkf"):
         progress(0, total, {})
-        guess = tuned_guess(problem, 2 * nearness, key=jax.random.fold_in(monitor_key, 3))
-        local, kept["first_guess"] = local_filter(problem, guess.numbers()), guess.numbers()
-    step = untrained(problem.operator, prior, shape, local, key=network_key)
+        guess_key = jax.random.fold_in(monitor_key, 3)
+        guess = chosen_guess(problem, shape.first_guess, 2 * nearness, key=guess_key)
+        kept["first_guess"] = guess.numbers()
+    step = untrained(problem, shape, kept.get("first_guess"), key=network_key)
     plan = OnPolicySettings(steps=total, members=(problem.members,), nearness=nearness)
     step, curve = train_on_policy(
         step,
@@ -126,7 +119,7 @@ def learn(
         key=run_key,
         progress=lambda done, loss, rmse: progress(done, total, {"loss": loss, "rmse": rmse}),
     )
-    if shape.first_guess != "none":
+    if step.first_guess is not None:
         step, share = keep_best_share(
             step,
             model,
@@ -178,11 +171,9 @@ def learn(
 def build(problem: Problem, shape: TransformShape, trained: Trained) -> Assembly:
     """Assemble the trained transform with its guard."""
     operator, prior = problem.operator, problem.prior
-    local = None
-    if shape.first_guess == "letkf":
-        local = local_filter(problem, trained.metadata["first_guess"])
     network: Any = trained.module
-    step = untrained(operator, prior, shape, local, network=network, key=jax.random.key(0))
+    found = trained.metadata.get("first_guess")
+    step = untrained(problem, shape, found, network=network, key=jax.random.key(0))
     fallbacks: tuple[AbstractAnalysisStep, ...] = (
         finite_size_filter(operator),
         interpolation(operator, prior),
