@@ -34,14 +34,14 @@ class Course:
         self._told_on = told_on
 
     def __call__(self, done: int, total: int, figures: dict[str, float]) -> None:
-        """Keep what a training says, where it says a number.
+        """Keep what a training says of its steps, where it says a number.
 
         Arguments:
-            done, total: steps.
+            done, total: steps; before the first, numbers are of what precedes them.
             figures: numbers by their names.
         """
         self._told_on(done, total, figures)
-        if not figures:
+        if not figures or not done:
             return
         for name in figures:
             self.figures.setdefault(name, [float("nan")] * len(self.steps))

@@ -111,9 +111,10 @@ def test_the_page_of_a_training_shows_its_course():
     told = []
     course = Course(lambda *values: told.append(values))
     course(0, 10, {})
+    course(0, 10, {"filter": 12.0})
     course(5, 10, {"loss": 3.0})
     course(10, 10, {"loss": 2.0, "spread": 1.0})
-    assert len(told) == 3
+    assert len(told) == 4
     assert course.steps == [5, 10]
     assert course.figures["loss"] == [3.0, 2.0]
     text = training_page("Training of x", course, ["It came to its end."], {"version": "0001"})

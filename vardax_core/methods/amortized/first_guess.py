@@ -1,6 +1,7 @@
 """What the network of a transform on a ring corrects, and the choice of it in cycles."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -88,7 +89,12 @@ def local_filter(problem: Problem, radius: float, inflation: float) -> LETKF:
 
 
 def chosen_guess(
-    problem: Problem, kind: Literal["best", "letkf"], start_sd: float, *, key: PRNGKeyArray
+    problem: Problem,
+    kind: Literal["best", "letkf"],
+    start_sd: float,
+    *,
+    tell: Callable[[int], None] = lambda tried: None,
+    key: PRNGKeyArray,
 ) -> Guess:
     """Find the filter that errs least in cycles of twins.
 
@@ -99,6 +105,7 @@ def chosen_guess(
         problem: the network of observations, the model, and the ensemble's size.
         kind: "best" of all, or "letkf" for the best of the local ones.
         start_sd: error of the first ensembles, unit of the state.
+        tell: is called with the number of filters before each is tried.
         key: everything random follows from it.
 
     Raises:
@@ -112,7 +119,10 @@ def chosen_guess(
     prior = problem.prior
     near, valid_range = prior.climatology.mean[0], climate_range(*prior.rough_climate)
 
+    trials = itertools.count(1)
+
     def errors(name: str, number: int) -> Float[np.ndarray, "stream cycle"]:
+        tell(next(trials))
         plan = ROUNDS[number]._replace(members=problem.members, start_sd=start_sd)
         step: AbstractAnalysisStep = finite_size_filter(problem.operator)
         factor = 1.0

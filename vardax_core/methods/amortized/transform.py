@@ -105,9 +105,13 @@ def learn(
         nearness = typical_nearness(problem.observing, prior.rough_climate[1])
     kept: dict[str, Any] = {}
     if shape.first_guess in ("best", "letkf"):
-        progress(0, total, {})
-        guess_key = jax.random.fold_in(monitor_key, 3)
-        guess = chosen_guess(problem, shape.first_guess, 2 * nearness, key=guess_key)
+        guess = chosen_guess(
+            problem,
+            shape.first_guess,
+            2 * nearness,
+            tell=lambda tried: progress(0, total, {"filter": tried}),
+            key=jax.random.fold_in(monitor_key, 3),
+        )
         kept["first_guess"] = guess.numbers()
     step = untrained(problem, shape, kept.get("first_guess"), key=network_key)
     plan = OnPolicySettings(steps=total, members=(problem.members,), nearness=nearness)
