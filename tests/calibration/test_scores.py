@@ -8,7 +8,7 @@ import pytest
 
 from vardax_core.calibration.bootstrap import block_length, correlation_time, resample_counts
 from vardax_core.calibration.dataset import calibration_dataset, statistics_dataset
-from vardax_core.calibration.score_definitions import DEFINITIONS
+from vardax_core.calibration.score_definitions import DEFINITIONS, divide
 from vardax_core.calibration.scores import compute_scores, flatness
 from vardax_core.state.units import squared_unit
 
@@ -34,6 +34,22 @@ def test_scores_worked_by_hand(key):
     assert scores.values["rmse"].units == "K"
     assert scores.values["coverage_90"].units == "1"
     assert all(score.estimator for score in scores.values.values())
+
+
+def test_a_quotient_is_known_where_its_denominator_is_positive():
+    found = divide(np.array([1.0, 1.0, 0.0, 1.0]), np.array([0.5, 0.0, 2.0, -1.0]))
+    np.testing.assert_array_equal(found, [2.0, np.nan, 0.0, np.nan])
+
+
+def test_an_error_that_cancels_is_nought_and_one_below_is_unknown(key):
+    """Desroziers' estimate of R, from sums that are zero and negative."""
+    data = sample(key, cycles=2).copy()
+    data["observations"][:] = [2.0, 2.0]
+    data["squared_innovation"][:] = [10.0, 10.0]
+    for products, expected in (([3.0, -3.0], 0.0), ([1.0, -3.0], np.nan)):
+        data["innovation_residual"][:] = products
+        found = compute_scores(data, key=key)["desroziers_error_sd"]
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_rank_flatness_worked_by_hand():

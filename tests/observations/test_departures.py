@@ -65,6 +65,19 @@ def test_what_is_refused_and_what_is_withheld_enter_no_analysis(formed, window):
     np.testing.assert_array_equal(seen.values, window.values)
 
 
+def test_only_the_last_of_several_rows_loses_what_was_refused(formed):
+    """Of a window of three times."""
+    older = row(3.0, 21.0, 3.0, NAN, NAN)
+    three = Observations(
+        jnp.concatenate([older.values[:1], older.values]),
+        jnp.ones((3, 5), bool),
+        jnp.concatenate([older.error_sd[:1], older.error_sd]),
+        jnp.asarray([-60, 0, 60]),
+    )
+    seen = formed.window(three)
+    np.testing.assert_array_equal(seen.mask, [[True] * 5, [True] * 5, formed.used])
+
+
 def test_a_withheld_observation_has_its_own_error(formed):
     """And not the one that stands where nothing is seen."""
     np.testing.assert_array_equal(formed.error_sd[jnp.asarray([0, 4])], [0.5, 2.5])
@@ -84,6 +97,8 @@ def test_the_mean_of_the_used_equivalents_varies_as_their_correlation_says(forme
     other = BACKGROUND.at[:, 3].set(BACKGROUND[::-1, 3])
     window = row(3.0, NAN, 3.0, NAN, NAN)
     np.testing.assert_allclose(Departures.of(OPERATOR, other, window).mean_variance, 0, atol=1e-12)
+    one = row(3.0, NAN, NAN, NAN, NAN)
+    np.testing.assert_allclose(Departures.of(OPERATOR, BACKGROUND, one).mean_variance, 4.0)
     nothing = row(*[NAN] * 5)
     assert Departures.of(OPERATOR, BACKGROUND, nothing).mean_variance == 0
 
