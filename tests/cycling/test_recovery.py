@@ -29,6 +29,7 @@ from vardax_core.methods.priors import free_run_climatology
 from vardax_core.models.lorenz96 import Lorenz96, Lorenz96Settings
 from vardax_core.observations.base import AbstractObservationOperator
 from vardax_core.observations.operators import Identity, PointSampling
+from vardax_core.observations.placement import ReportedErrors
 from vardax_core.types import Analysis, Observations, ResultCode
 
 N, MEMBERS, CYCLES, SETTLED = 12, 14, 160, 100
@@ -182,6 +183,45 @@ def test_no_sequence_of_analyses_leaves_the_climate():
     assert drawn_back.sum() > 10
     assert (np.asarray(output.analysis.result)[drawn_back] == int(ResultCode.OUT_OF_RANGE)).all()
     assert (np.asarray(output.statistics["rmse"]) > 0).all()
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_members_that_are_given_are_not_bound_by_the_climate(missing):
+    """Where a covariance was fitted to the departures of forecasts, the members of the forecasts
+    may spread further at a place than it says; those of the cycle's own model may not."""
+    truth, values = nature()
+    narrow = Climate(jnp.full(N, 2.4, jnp.float32), jnp.full(N, 0.01, jnp.float32))
+    operator = PointSampling(jnp.arange(4, N), (N,))
+    step = FiniteSizeETKF(operator, certainty=2.0)
+    program = dataclasses.replace(program_of("etkf"), step=step, climate=narrow)
+    one = jax.tree.map(lambda x: x[0], given(truth, values[:, 4:]))
+    members = truth[:1] + jax.random.normal(KEY, (MEMBERS, N), truth.dtype)
+    if missing:
+        members = members.at[0, 0].set(jnp.nan)
+    start = program.initial_state(climatological(5), jnp.zeros((), jnp.int32))
+    _, output = program.run(
+        start, dataclasses.replace(one, background=members), keys=cycle_keys(KEY, 0)
+    )
+    allowed = 0.01 * largest_spread(MEMBERS)
+    spread = np.std(np.asarray(output.analysis.ensemble), axis=0, ddof=1)
+    if missing:
+        assert int(output.analysis.result) == ResultCode.OUT_OF_RANGE
+        assert spread.max() <= allowed * (1 + 1e-5)
+    else:
+        assert int(output.analysis.result) == ResultCode.OK
+        assert spread[:4].min() > 0.5
+        assert int(output.method) == 0
+
+
+def test_what_a_fit_took_for_errors_may_be_the_state_s():
+    """A fit to observations cannot always tell a station's own error from the climate there."""
+    channels = ReportedErrors(
+        channels=(ReportedErrors(nugget_sd=0.3, shared_sd=0.4), ReportedErrors())
+    )
+    np.testing.assert_allclose(channels.found, [0.25, 0.0])
+    np.testing.assert_allclose(ReportedErrors(1.5, 0.6, 0.8).found, [1.0])
+    plain, wider = Climate.of(climatology()), Climate.of(climatology(), np.full(1, 0.25))
+    np.testing.assert_allclose(wider.sd**2, plain.sd**2 + 0.25, rtol=1e-6)
 
 
 class Wrong(AbstractAnalysisStep):

@@ -81,16 +81,26 @@ class Climate(eqx.Module):
     climatology: Climatology | None = None
 
     @classmethod
-    def of(cls, climatology: Climatology, *, channels: bool = False) -> "Climate":
+    def of(
+        cls,
+        climatology: Climatology,
+        further: Float[np.ndarray, "*#state"] | float = 0.0,
+        *,
+        channels: bool = False,
+    ) -> "Climate":
         """The climate of a climatology.
 
         A point that varied less than the root mean square over the grid is taken to vary as
         much, so that one that happened to be calm does not bind an ensemble.
 
         Arguments:
+            climatology: mean and covariance.
+            further: variance that may be the state's too, such as what a fit to observations took
+                for errors that nobody stated.
             channels: whether the first axis of a state is the channel; each has its own mean.
         """
         variance = jnp.sum(climatology.square_root**2, axis=-1)
+        variance = variance + jnp.asarray(further, variance.dtype)
         own = tuple(range(1, variance.ndim)) if channels else None
         least = jnp.mean(variance, axis=own, keepdims=channels)
         mean = jnp.mean(climatology.mean, axis=0)

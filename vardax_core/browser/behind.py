@@ -85,7 +85,7 @@ def behind(opened: Opened, number: int, point: Sequence[int], variable: str, roo
         "from no observation.",
     ]
     if found.replaced:
-        said.insert(1, f"A fallback replaced {found.replaced}.")
+        said.insert(1, f"Replaced: {found.replaced}.")
     return Behind(
         tuple(" ".join(one.split()) for one in said),
         pd.DataFrame(

@@ -23,7 +23,7 @@ from vardax_core.analysis.possible import (
 )
 from vardax_core.cycling.adaptation import SpreadAdaptation, SpreadState
 from vardax_core.cycling.biases import BiasCorrection, BiasState
-from vardax_core.cycling.given import with_given, without_bias
+from vardax_core.cycling.given import all_given, with_given, without_bias
 from vardax_core.cycling.guard import Guard, Verdict
 from vardax_core.cycling.increments import CAUSE, IncrementGuard, IncrementState, without_marks
 from vardax_core.cycling.keys import Purpose
@@ -181,6 +181,14 @@ class CycleProgram(eqx.Module):
         analysis, method = self._within_climate(
             state, adapted, verdict.method, departures, keys[Purpose.INITIAL]
         )
+        if (own := all_given(given.background)) is not None:
+            # Their spread does not come from the cycles before, and what is known of the state is
+            # how such forecasts err.
+            analysis, method = jax.tree.map(
+                lambda free, held: jnp.where(own, free, held),
+                (adapted, verdict.method),
+                (analysis, method),
+            )
 
         residuals = departures.residuals(self.step.operator, analysis.mean, analysis.ensemble)
         if history is not None and past is not None:

@@ -3,7 +3,7 @@
 import dataclasses
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from vardax_core.types import Observations, ensemble_mean
 
@@ -11,6 +11,13 @@ from vardax_core.types import Observations, ensemble_mean
 def without_bias(observations: Observations, correction: Float[Array, " obs"]) -> Observations:
     """The same window with a correction taken off the values of every record."""
     return dataclasses.replace(observations, values=observations.values - correction[None])
+
+
+def all_given(given: Float[Array, "given *state"] | None) -> Bool[Array, ""] | None:
+    """Whether all members of a cycle are given; None where members never are."""
+    if given is None or given.shape[0] == 1:
+        return None
+    return jnp.all(jnp.isfinite(given))
 
 
 def with_given(

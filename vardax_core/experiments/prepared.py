@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from vardax_core.analysis.amortized.base import AbstractNetwork
@@ -70,11 +71,14 @@ class Prepared:
 
     def within(self, lowest: Bound, highest: Bound) -> "Prepared":
         """The same held to the climate, and to a range of values within that of the program."""
-        program = dataclasses.replace(
-            self.program,
-            valid_range=narrowed(self.program.valid_range, lowest, highest),
-            climate=Climate.of(self.climatology, channels=self.program.channels),
-        )
+        made, further = self.program, np.zeros(1)
+        if made.errors is not None:
+            # A fit cannot always tell what lasts at a platform from what lasts at its place.
+            further = made.errors.found
+        further = further.reshape(-1, *(1,) * (self.climatology.square_root.ndim - 2))
+        climate = Climate.of(self.climatology, further, channels=made.channels)
+        valid_range = narrowed(made.valid_range, lowest, highest)
+        program = dataclasses.replace(made, valid_range=valid_range, climate=climate)
         return dataclasses.replace(self, program=program)
 
     def in_precision(self, dtype: str) -> "Prepared":

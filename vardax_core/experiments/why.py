@@ -22,7 +22,7 @@ from vardax_core.experiments.store_layout import INCREMENT_CAUSE
 from vardax_core.experiments.watched import cause_of
 from vardax_core.state.grids.base import OutsideDomainError
 from vardax_core.store import ExperimentStore
-from vardax_core.types import Observations, ensemble_mean
+from vardax_core.types import Observations, ResultCode, ensemble_mean
 
 CLOSE = 1e-5
 """Share of an increment that the weights may miss it by."""
@@ -46,7 +46,7 @@ class Why:
         made: the method's own analysis, made again.
         rest: of its increment that no innovation gives.
         method, result: which made the stored analysis, and how it ended.
-        replaced: what the fallback replaced and why, empty where nothing was replaced.
+        replaced: what was replaced and why, empty where nothing was.
         entered: observations that entered, those of the largest contribution first.
         others: observations that did not.
     """
@@ -321,7 +321,8 @@ def _meaning(code: xr.DataArray) -> str:
 
 def _replaced(diagnostics: xr.Dataset) -> str:
     if not int(diagnostics["analysis_method"]):
-        return ""
+        drawn_back = int(diagnostics["result"]) == int(ResultCode.OUT_OF_RANGE)
+        return "a spread beyond that of the climate, by what this allows" if drawn_back else ""
     cause = int(diagnostics[INCREMENT_CAUSE]) if INCREMENT_CAUSE in diagnostics else 0
     why = cause_of(cause) if cause else f"it ended with {_meaning(diagnostics['result'])}"
     return f"the method's own analysis: {why}"

@@ -64,6 +64,12 @@ class ReportedErrors(NamedTuple):
     streams: tuple[float, ...] = ()
     channels: tuple["ReportedErrors", ...] = ()
 
+    @property
+    def found(self) -> Float[np.ndarray, " channel"]:
+        """Variance beyond the stated errors, of each channel, or of the one there is."""
+        parts = self.channels or (self,)
+        return np.array([one.nugget_sd**2 + one.shared_sd**2 for one in parts])
+
     def of(
         self, channels: Int[np.ndarray, " obs"]
     ) -> tuple[np.ndarray | float, np.ndarray | float, np.ndarray | float]:
