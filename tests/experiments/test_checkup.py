@@ -176,6 +176,18 @@ def test_a_file_that_is_gone_is_named(tmp_path):
         found.require_ready()
 
 
+def test_a_reject_list_that_cannot_be_read_is_a_fault(tmp_path, monkeypatch):
+    """Which the first cycle would be told of otherwise."""
+    monkeypatch.setenv("VARDAX_DATASETS_DIR", str(tmp_path / "datasets"))
+    assert stations(tmp_path).faults == ()
+    entry = "- platform: a\n  from: 2019-03-01T00:00Z\n  decided_by: me\n"
+    (tmp_path / "datasets" / "spoilt" / "rejected.yaml").write_text(entry)
+    recipe = read_recipe(tmp_path / "datasets" / "spoilt" / "recipe.yaml")
+    (fault,) = check_up(recipe, tmp_path / "root", tmp_path / "data").faults
+    assert "rejected.yaml" in fault
+    assert "reason" in fault
+
+
 def test_a_simulation_is_said_in_a_sentence_with_a_map_of_its_stations(tmp_path):
     found = check_up(load_recipe("lorenz96"), tmp_path)
     found.require_ready()

@@ -22,6 +22,7 @@ from vardax_core.data.errors import RecipeError, SourceError
 from vardax_core.data.found import Found, StreamFound, look, mask_share
 from vardax_core.data.masks import frame_mask
 from vardax_core.data.recipe_sections import CHANNEL, Variable
+from vardax_core.data.rejected import rejected_of
 from vardax_core.data.space import state_grid
 from vardax_core.data.streams.coverage import by_platform, gaps
 from vardax_core.data.streams.records import Records
@@ -100,7 +101,7 @@ def check_up(recipe: Recipe, root: pathlib.Path, data_dir: pathlib.Path | None =
     """
     own = _of_reports if recipe.reported else _of_simulation
     sections, figures, faults = own(recipe, data_dir)
-    faults += list(_of_methods(recipe))
+    faults += [*_of_methods(recipe), *_of_rejected(recipe)]
     folder = root / "checks" / recipe.name
     for old in folder.glob("*.png"):
         if old.stem not in figures:
@@ -117,6 +118,14 @@ def _of_methods(recipe: Recipe) -> Iterator[str]:
         if not usual_methods(recipe):
             yield "methods: no method can be run with what the recipe names"
     except ValueError as error:
+        yield str(error)
+
+
+def _of_rejected(recipe: Recipe) -> Iterator[str]:
+    """Faults of the reject list beside the recipe, of which the first cycle would be told."""
+    try:
+        rejected_of(recipe.name)
+    except RecipeError as error:
         yield str(error)
 
 
