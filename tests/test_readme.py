@@ -100,13 +100,6 @@ def test_the_command_line_takes_every_command(words):
 
 
 @pytest.mark.slow
-def test_the_parts_can_be_used_alone(capsys):
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/parts.md").read_text(), re.DOTALL)
-    exec(block, {})
-    assert "(8, 16, 40)" in capsys.readouterr().out
-
-
-@pytest.mark.slow
 @pytest.mark.flows
 @pytest.mark.timeout(900)
 def test_every_block_runs_in_order(place, environment):

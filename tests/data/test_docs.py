@@ -102,6 +102,7 @@ def test_every_reason_for_leaving_a_row_out_has_a_line():
         Reason.NO_PLACE: "without a place",
         Reason.BAD_PLACE: "does not exist",
         Reason.OUTSIDE_PERIOD: "outside of the period",
+        Reason.OTHER_LEVEL: "outside of the `levels`",
         Reason.MASKED: "outside of the `mask`",
         Reason.FLAGGED: "a flag not in `accept`",
         Reason.REPEATED: "repeats another",

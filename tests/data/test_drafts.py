@@ -206,7 +206,7 @@ def test_what_cannot_be_guessed_is_named_and_nothing_is_written(begun, tmp_path)
         (["no.csv"], {}, r"observations.source: .*latitude.*source.columns"),
         (["empty.csv"], {}, "empty"),
         (stations, {"values": ["wind"]}, "'wind'.*--value"),
-        (stations, {"prior": "pressure.nc"}, r"prior: .*\['Pa'\].*'degC'"),
+        (stations, {"prior": "pressure.nc"}, r"'t2m' \(Pa\).*'temp' \(degC\).*--value NAME"),
         (stations, {"prior": "unsaid.nc"}, "prior: .*no units attribute"),
         (stations, {"prior": "rows.nc"}, r"prior: rows.nc .* only 't2m' on \(time, row, lon\)"),
         (stations, {"prior": "elsewhere.nc"}, "prior: none of the 960 observations.*same place"),

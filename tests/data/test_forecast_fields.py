@@ -10,7 +10,8 @@ import xarray as xr
 from tests.experiments import profiles
 from tests.support import real_data_dir
 from vardax_core.data import RecipeError, SourceFormatError, TimeAxisError
-from vardax_core.data.forecast_fields import UNKNOWN, GivenForecast
+from vardax_core.data.forecast_fields import GivenForecast
+from vardax_core.data.forecast_members import UNKNOWN
 from vardax_core.data.timeaxis import to_minutes
 
 DAY = np.timedelta64(24, "h")
@@ -138,9 +139,11 @@ def test_a_start_without_a_lead_and_a_name_that_is_not_there_are_refused(folder)
         given(folder)
 
 
-def test_files_of_different_ensembles_are_refused(folder):
-    profiles.write_forecasts(folder / "forecast-2.nc", MADE[:, :, :4])
-    with pytest.raises(SourceFormatError, match=r"have 4 members .*those of forecast-1.nc 10"):
+def test_files_of_other_grids_are_refused(folder):
+    with xr.open_dataset(folder / "forecast-1.nc", decode_timedelta=True) as data:
+        part = data.isel(longitude=slice(0, 4)).load()
+    part.to_netcdf(folder / "forecast-2.nc")
+    with pytest.raises(SourceFormatError, match=r"on \(3, 11, 4\) points, those of forecast-1.nc"):
         given(folder)
 
 

@@ -5,20 +5,19 @@ whose model is in FOLDER and whose weights, if the method has any, are there.
 """
 
 import json
-import re
 import sys
 from pathlib import Path
 
 from tests.experiments import small
-from tests.support import ROOT
+from tests.extending import Page
 from vardax_core.data import Recipe
 from vardax_core.data.recipe import validate_recipe
 from vardax_core.experiments.experiment import Experiment
 from vardax_core.experiments.settings import ExperimentSettings, TrainingSettings
 
 MEMBERS = 12
-PAGE = (ROOT / "docs" / "extending" / "host-model.md").read_text()
-SCRIPT = re.search(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)[1]
+PAGE = Page("host-model")
+SCRIPT = PAGE.block("python")
 
 BEFORE = """
 import json, os, sys, time

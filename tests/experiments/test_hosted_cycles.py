@@ -1,7 +1,5 @@
 """Cycles whose forecasts a command makes: the page on it, lost members, and what is refused."""
 
-import re
-
 import numpy as np
 import pytest
 import yaml
@@ -14,7 +12,7 @@ from vardax_core.experiments.backfill import Backfill
 from vardax_core.experiments.host_forecast import HostForecastError
 from vardax_core.experiments.settings import available_methods, lack_of
 
-SECTION = yaml.safe_load(re.search(r"```yaml\n(.*?)```", hosted.PAGE, flags=re.DOTALL)[1])
+SECTION = {"forecast": yaml.safe_load(hosted.PAGE.block("yaml"))["forecast"]}
 
 
 def cycled(made):

@@ -58,11 +58,8 @@ def _nested(bound: np.ndarray | float) -> Bound:
 
 
 def largest_spread(members: int) -> float:
-    """How wide an ensemble may be at a point, in standard deviations of the climate.
-
-    Sample variances of M members drawn from a Gaussian climate follow chi^2(M - 1) / (M - 1); the
-    bound is the root of its quantile at 1 - `RARE`, and at least `LEAST_ALLOWED`.
-    """
+    """How wide an ensemble may be at a point, in standard deviations of a Gaussian climate: the
+    root of the quantile of chi^2(M - 1) / (M - 1) at 1 - `RARE`, and at least `LEAST_ALLOWED`."""
     freedom = max(members - 1, 1)
     return max(LEAST_ALLOWED, math.sqrt(float(chdtri(freedom, RARE)) / freedom))
 
@@ -88,19 +85,16 @@ class Climate(eqx.Module):
         *,
         channels: bool = False,
     ) -> "Climate":
-        """The climate of a climatology.
-
-        A point that varied less than the root mean square over the grid is taken to vary as
-        much, so that one that happened to be calm does not bind an ensemble.
+        """The climate of a climatology; a point that varied less than the root mean square over
+        the grid, and happened to be calm, is taken to vary as much.
 
         Arguments:
             climatology: mean and covariance.
-            further: variance that may be the state's too, such as what a fit to observations took
-                for errors that nobody stated.
+            further: variance that may be the state's too, as errors that a fit alone has found.
             channels: whether the first axis of a state is the channel; each has its own mean.
         """
-        variance = jnp.sum(climatology.square_root**2, axis=-1)
-        variance = variance + jnp.asarray(further, variance.dtype)
+        root = climatology.square_root
+        variance = jnp.sum(root**2, axis=-1) + jnp.asarray(further, root.dtype)
         own = tuple(range(1, variance.ndim)) if channels else None
         least = jnp.mean(variance, axis=own, keepdims=channels)
         mean = jnp.mean(climatology.mean, axis=0)

@@ -5,7 +5,6 @@ import datetime
 import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -16,6 +15,17 @@ from vardax_core.data.channels import stacked
 from vardax_core.data.errors import SourceFormatError
 from vardax_core.data.field_times import forecasts_of
 from vardax_core.data.fields import canonical_field, on_axes, selected
+from vardax_core.data.forecast_members import (
+    MEMBER,
+    UNKNOWN,
+    Ensemble,
+    Number,
+    Part,
+    joined,
+    members_taken,
+    require_members,
+    said_of_incomplete,
+)
 from vardax_core.data.places import Opened
 from vardax_core.data.recipe import FileVariable, Recipe
 from vardax_core.data.reported import ForecastFields
@@ -23,11 +33,6 @@ from vardax_core.data.streams.files import Found, find_files
 from vardax_core.data.timeaxis import duration_to_minutes, instant_to_minutes, to_minutes
 from vardax_core.observations.settings import AbstractTimeStatistic
 from vardax_core.paths import default_cache_dir
-
-UNKNOWN = np.iinfo(np.int64).min
-"""Start of a forecast of which nothing says it."""
-MEMBER = "member"
-MEMBER_DIMS = ("number", "member", "realization", "ensemble", "ensemble_member")
 
 
 class GivenForecast:
@@ -73,11 +78,24 @@ class GivenForecast:
         self.minutes: Int[np.ndarray, " field"] = read.minutes
         self.starts: Int[np.ndarray, " field"] = read.starts
         self.fields: Float[np.ndarray, "field member *state"] = read.fields
+        self._ensemble = read
 
     @property
     def members(self) -> int:
         """How many there are; 1 for a single forecast."""
         return self.fields.shape[1]
+
+    def incomplete(self, minutes: Int[np.ndarray, " cycle"] | None = None) -> str:
+        """Say which fields are left out since the files lack members of them; empty where none are.
+
+        Arguments:
+            minutes: analysis times, since `MINUTES_EPOCH`, for which they matter; by default all.
+        """
+        if minutes is None:
+            return said_of_incomplete(self._ensemble)
+        before = 0 if self.section.statistic is None else 60 * self.section.statistic.hours
+        first, last = int(minutes.min()) + self._ends, int(minutes.max()) + self._ends
+        return said_of_incomplete(self._ensemble, first - before, last)
 
     def background(
         self, minutes: Int[np.ndarray, " cycle"]
@@ -204,20 +222,11 @@ class GivenForecast:
         return statistic.reduced(self.fields[rows])
 
 
-class _Part(NamedTuple):
-    """Fields of forecasts of a file, or of all files."""
-
-    shown: str
-    minutes: Int[np.ndarray, " field"]
-    starts: Int[np.ndarray, " field"]
-    fields: Float[np.ndarray, "field member *state"]
-
-
-_LAST: dict[str, _Part] = {}
+_LAST: dict[str, Ensemble] = {}
 """What was read last: a run asks for the same forecasts several times."""
 
 
-def _read_once(identity: str, read: Callable[[], _Part]) -> _Part:
+def _read_once(identity: str, read: Callable[[], Ensemble]) -> Ensemble:
     if identity not in _LAST:
         made = read()
         _LAST.clear()
@@ -234,66 +243,57 @@ def _identity(recipe: Recipe, found: Sequence[Found], frame: xr.Dataset | None) 
     return "\n".join(said)
 
 
-def _read(recipe: Recipe, found: Sequence[Found], frame: xr.Dataset | None) -> _Part:
+def _read(recipe: Recipe, found: Sequence[Found], frame: xr.Dataset | None) -> Ensemble:
     """All fields in the order of their valid times, and those of one time in that of starts."""
     section = recipe.forecast_files
     assert section is not None, "asked for with a forecast"
-    parts = [
-        part for file in found for part in _of_file(recipe, section, file.path, file.name, frame)
-    ]
-    _require_as_many_members(parts)
-    minutes = np.concatenate([part.minutes for part in parts])
-    starts = np.concatenate([part.starts for part in parts])
-    # Of two fields of one forecast the first file's comes last, and is the one that counts.
-    order = np.lexsort((-np.arange(minutes.size), starts, minutes))
-    fields = np.concatenate([part.fields for part in parts])[order]
-    return _Part("", minutes[order], starts[order], fields)
+    parts: list[Part] = []
+    there: list[tuple[str, tuple[Number, ...]]] = []
+    for file in found:
+        with contextlib.ExitStack() as stack:
+            opened = opened_variables(file.path, recipe, section, default_cache_dir(), stack)
+            fields, numbers, known = _members_of(opened, recipe, section, file.name)
+            there.append((file.name, known))
+            if numbers:
+                parts += _of_file(fields, numbers, recipe, section, file.name, frame)
+    require_members(section.members, there)
+    return joined(parts, section.members)
 
 
 def _of_file(
+    fields: Sequence[tuple[FileVariable, xr.DataArray]],
+    numbers: tuple[Number, ...],
     recipe: Recipe,
     section: ForecastFields,
-    path: pathlib.Path,
     shown: str,
     frame: xr.Dataset | None,
-) -> Iterator[_Part]:
-    """The forecasts of a file; a field of which nothing is known is left out."""
-    with contextlib.ExitStack() as stack:
-        opened = opened_variables(path, recipe, section, default_cache_dir(), stack)
-        found = [
-            list(_members_of(one, opened, recipe, section, shown, frame))
-            for one in recipe.in_files(section)
-        ]
-        for together in zip(*found, strict=True):
-            fields = dict(zip((one.name for one in recipe.variables), together, strict=True))
-            require_same_axes({name: field for name, (field, _) in fields.items()}, shown)
-            field, starts = together[0]
-            joined = stacked(xr.Dataset({n: f for n, (f, _) in fields.items()}), recipe)
-            states = joined.transpose("time", MEMBER, ...).to_numpy()
-            there = np.isfinite(states).reshape(len(states), -1).any(axis=1)
-            minutes = to_minutes(field["time"].values)
-            begins = np.full(minutes.shape, UNKNOWN, np.int64)
-            if starts is not None:
-                begins = np.broadcast_to(to_minutes(np.atleast_1d(starts)), minutes.shape)
-            yield _Part(shown, minutes[there], begins[there], states[there])
+) -> Iterator[Part]:
+    """The forecasts of a file."""
+    found = [
+        list(_forecasts_of(one, field, recipe, section, shown, frame)) for one, field in fields
+    ]
+    for together in zip(*found, strict=True):
+        made = dict(zip((one.name for one in recipe.variables), together, strict=True))
+        require_same_axes({name: field for name, (field, _) in made.items()}, shown)
+        field, starts = together[0]
+        channels = stacked(xr.Dataset({n: f for n, (f, _) in made.items()}), recipe)
+        states = channels.transpose("time", MEMBER, ...).to_numpy()
+        minutes = to_minutes(field["time"].values)
+        begins = np.full(minutes.shape, UNKNOWN, np.int64)
+        if starts is not None:
+            begins = np.broadcast_to(to_minutes(np.atleast_1d(starts)), minutes.shape)
+        yield Part(shown, numbers, minutes, begins, states)
 
 
-def _members_of(
+def _forecasts_of(
     one: FileVariable,
-    opened: Mapping[str, Opened],
+    field: xr.DataArray,
     recipe: Recipe,
     section: ForecastFields,
     shown: str,
     frame: xr.Dataset | None,
 ) -> Iterator[tuple[xr.DataArray, np.ndarray | None]]:
     """A variable of each forecast of a file on (time, member, *state_dims), and its starts."""
-    dataset = opened[one.name].dataset
-    if one.name not in dataset.data_vars:
-        raise SourceFormatError(
-            f"{shown}: there is no variable '{one.name}', only "
-            f"{sorted(map(str, dataset.data_vars))}; correct forecast.variable."
-        )
-    field = _taken(selected(dataset[one.name], shown, one.select), section, shown)
     for forecast, starts in forecasts_of(
         field.astype(np.float32).load(), shown, starts=section.starts, leads=section.leads
     ):
@@ -303,32 +303,28 @@ def _members_of(
         yield made if frame is None else on_axes(made, frame, recipe.state_dims, shown), starts
 
 
-def _taken(field: xr.DataArray, section: ForecastFields, shown: str) -> xr.DataArray:
-    """The members of a forecast that the recipe wants, on the axis `MEMBER`; of a single forecast
-    the only one."""
-    dims = [dim for dim in field.dims if dim in MEMBER_DIMS]
-    if not dims:
-        return field.drop_vars(MEMBER, errors="ignore").expand_dims(MEMBER)
-    dim = str(dims[0])
-    numbers = field[dim].values if dim in field.coords else np.arange(field.sizes[dim])
-    wanted = numbers if section.members is None else np.array(section.members)
-    lacking = np.setdiff1d(wanted, numbers)
-    if lacking.size:
-        raise SourceFormatError(
-            f"{shown}: there are no members {lacking.tolist()}, only {numbers.tolist()}; correct "
-            "forecast.members."
-        )
-    rows = [int(np.flatnonzero(numbers == number)[0]) for number in wanted]
-    field = field.isel({dim: rows}).drop_vars(dim, errors="ignore")
-    return field if dim == MEMBER else field.rename({dim: MEMBER})
-
-
-def _require_as_many_members(parts: Sequence[_Part]) -> None:
-    first, *others = parts
-    for other in others:
-        if other.fields.shape[1:] != first.fields.shape[1:]:
+def _members_of(
+    opened: Mapping[str, Opened], recipe: Recipe, section: ForecastFields, shown: str
+) -> tuple[list[tuple[FileVariable, xr.DataArray]], tuple[Number, ...], tuple[Number, ...]]:
+    """The variables of a file with the members that are taken, unread; the numbers of these, and of
+    all members."""
+    fields, told = [], []
+    for one in recipe.in_files(section):
+        dataset = opened[one.name].dataset
+        if one.name not in dataset.data_vars:
             raise SourceFormatError(
-                f"{other.shown}: its forecasts have {other.fields.shape[1]} members on "
-                f"{other.fields.shape[2:]} points, those of {first.shown} {first.fields.shape[1]} "
-                f"on {first.fields.shape[2:]}; name files of one ensemble on one grid."
+                f"{shown}: there is no variable '{one.name}', only "
+                f"{sorted(map(str, dataset.data_vars))}; correct forecast.variable."
             )
+        field = selected(dataset[one.name], shown, one.select)
+        taken, numbers, known = members_taken(field, dataset, section.members, shown)
+        fields.append((one, taken))
+        told.append((one.name, numbers, known))
+    name, numbers, known = told[0]
+    for other, _, others in told[1:]:
+        if others != known:
+            raise SourceFormatError(
+                f"{shown}: the variables '{name}' and '{other}' of a state have other members, "
+                f"{list(known)} and {list(others)}; write both with the same ones."
+            )
+    return fields, numbers, known

@@ -240,6 +240,8 @@ def _of_forecast(recipe: Recipe, folders: Sequence[pathlib.Path]) -> Iterator[st
     shape = " x ".join(map(str, given.fields.shape[2:]))
     yield f"forecast: {_span(times)}, {counted(given.members, 'member')}, {shape} points"
     yield from (f"forecast: {text}" for text in _gaps(times))
+    if lacking_members := given.incomplete():
+        yield f"forecast: {lacking_members}"
     cycles = _cycles(recipe)
     lacking = sum(not np.isfinite(given.background(np.array([minute]))).any() for minute in cycles)
     if lacking == len(cycles):

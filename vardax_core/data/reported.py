@@ -86,6 +86,11 @@ class ForecastFields(StateFields):
         default=None, description="from the start of a forecast to its arrival; by default none"
     )
 
+    def _faults(self) -> Iterator[str]:
+        twice = sorted({one for one in self.members or () if (self.members or ()).count(one) > 1})
+        if twice:
+            yield f"members names {twice} more than once; name each member once"
+
 
 class GridMask(FieldFiles, Selection):
     """A field whose values say which points belong to the state: sea, not land."""

@@ -7,7 +7,8 @@ import xarray as xr
 from jaxtyping import Float
 
 from vardax_core.data.errors import RecipeError
-from vardax_core.data.forecast_fields import UNKNOWN, GivenForecast
+from vardax_core.data.forecast_fields import GivenForecast
+from vardax_core.data.forecast_members import UNKNOWN
 from vardax_core.data.recipe import Recipe
 from vardax_core.data.state_frame import data_folders
 from vardax_core.data.timeaxis import from_minutes, to_minutes
@@ -65,7 +66,8 @@ class ForecastInputs:
         return {"forecast_starts": ", ".join(named), "forecast_lead_hours": ", ".join(hours)}
 
     def warnings(self, times: np.ndarray) -> tuple[str, ...]:
-        """Say in sentences which cycles have no background from the files, or an older one.
+        """Say in sentences which cycles have no background from the files, or an older one, and
+        which fields lack members.
 
         Arguments:
             times: of the analyses (datetime64).
@@ -77,7 +79,8 @@ class ForecastInputs:
         _, leads = self.forecast.origins(minutes)
         usual = self.forecast.usual_lead
         old = given & (leads > usual) if usual is not None else np.zeros(len(times), bool)
-        said = []
+        lacking = self.forecast.incomplete(minutes)
+        said = [f"{self._name}: {lacking}."] if lacking else []
         if not given.all():
             said.append(
                 f"{self._name}: no forecast had arrived for "

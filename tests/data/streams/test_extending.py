@@ -33,7 +33,8 @@ def test_the_source_of_the_page_reads_the_records_that_a_table_has(tmp_path):
         lines = [json.dumps(row | {"at": row["time"]}) for row in csv.DictReader(rows)]
     (tmp_path / "buoys-1.jsonl").write_text("\n".join(lines) + "\n")
     with installed(tmp_path, PAGE.block("python"), PAGE.block("toml")):
-        mine = read(tmp_path, yaml.safe_load(PAGE.block("yaml"))["source"])
+        (stream,) = yaml.safe_load(PAGE.block("yaml"))["observations"]
+        mine = read(tmp_path, stream["source"])
         table = read(tmp_path, reported.values()["observations"][0]["source"])
         assert mine.records.says_the_same(table.records)
         assert mine.account.without.keys() == table.account.without.keys()

@@ -20,9 +20,11 @@ from vardax_core.data.drafts.values import (
     variable_name,
 )
 from vardax_core.data.errors import RecipeError, SourceError, SourceFormatError
-from vardax_core.data.streams.inspect import Inspected, NoSuchColumnError, inspect_file
+from vardax_core.data.streams.account import NothingUsableError
+from vardax_core.data.streams.inspect import Inspected, inspect_file
 from vardax_core.data.streams.kinds.gridded import GriddedSource
 from vardax_core.data.streams.kinds.table import TableSource
+from vardax_core.data.streams.likeness import NoSuchColumnError
 from vardax_core.data.streams.records import Records
 from vardax_core.data.streams.units import UnknownUnitsError, conversion
 from vardax_core.data.withholding import chance
@@ -125,8 +127,9 @@ def draft_of(
         raise RecipeError("observations: expected a file at least, got none; name one (--from).")
     first = found[0]
     stated = _stated_units(first)
+    said = [_described(one, folders) for one in found]
     if prior is not None:
-        fields = find_fields(prior, folders, stated)
+        fields = find_fields(prior, folders, stated, (_column(first), said[0].attrs))
     units = plain_units(first.units) if fields is None else fields.units
     if stated is None and fields is None:
         units = UNKNOWN_UNITS
@@ -144,7 +147,6 @@ def draft_of(
             _later(part) if kind and only else part
             for part, kind, only in zip(records, statistics, dates, strict=True)
         ]
-    said = [_described(one, folders) for one in found]
     streams = tuple(
         DraftStream(
             found=one,
@@ -184,11 +186,18 @@ def _inspected(
     file: str, folders: Sequence[pathlib.Path], values: Sequence[str], fields: FieldsFound | None
 ) -> Inspected:
     grid = None if fields is None else fields.grid
+    like = None if fields is None else fields.known
     faults: list[SourceError] = []
     for value in values or (None,):
         try:
             wanted = int(value) if value is not None and value.isdigit() else value
-            found = inspect_file(file, folders, value=wanted, grid=grid)  # type: ignore[arg-type]
+            found = inspect_file(file, folders, value=wanted, grid=grid, like=like)  # type: ignore[arg-type]
+        except NothingUsableError as error:
+            raise NothingUsableError(
+                f"observations.source: {error}\n  What a column is, is guessed from its name and "
+                "its attributes; where that is wrong, rename it, or write a recipe of your own, in "
+                "observations the source.columns, such as {..., platform: NAME, level: NAME}."
+            ) from error
         except SourceFormatError as error:
             faults.append(error)
         else:
@@ -199,7 +208,7 @@ def _inspected(
                 + "\n  ".join(found.account.sentences())
             )
     choose = isinstance(faults[0], NoSuchColumnError)
-    hint = " Or choose the column to observe with --value." if choose else ""
+    hint = " Or choose the column to observe with --value NAME." if choose else ""
     raise SourceFormatError(f"observations.source: {faults[0]}{hint}")
 
 

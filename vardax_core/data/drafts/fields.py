@@ -15,6 +15,7 @@ from vardax_core.data.fields import refuse_curvilinear, selected
 from vardax_core.data.places import open_place
 from vardax_core.data.sources import COORDINATE_ATTRS
 from vardax_core.data.streams.files import Found, find_files
+from vardax_core.data.streams.likeness import likeness
 from vardax_core.data.streams.stream_file import StreamFile
 from vardax_core.data.streams.units import UnknownUnitsError, conversion
 from vardax_core.paths import default_cache_dir
@@ -39,7 +40,8 @@ class FieldsFound:
         count: of the files.
         variable: name in the files.
         others: further variables that might be meant.
-        select: the first coordinate of each further dimension, such as levels.
+        known: the attributes of all of these.
+        select: one coordinate of each further dimension, such as levels.
         units: as the first file states them.
         attrs: of the variable.
         grid: its axes, without a mask.
@@ -51,6 +53,7 @@ class FieldsFound:
     count: int
     variable: str
     others: tuple[str, ...]
+    known: Mapping[str, Mapping[str, Any]]
     select: Mapping[str, float]
     units: str
     attrs: dict[str, Any]
@@ -76,13 +79,20 @@ class FieldsFound:
         )
 
 
-def find_fields(name: str, folders: Sequence[pathlib.Path], units: str | None) -> FieldsFound:
+def find_fields(
+    name: str,
+    folders: Sequence[pathlib.Path],
+    units: str | None,
+    like: tuple[str, Mapping[str, Any]] | None = None,
+) -> FieldsFound:
     """Look at files of fields: which variable is meant, where and when it is.
 
     Arguments:
         name: of the file below the folders, or a pattern.
         folders: of data.
         units: of what is observed; a variable in units of that kind is preferred. None if unknown.
+        like: name and attributes of what is observed; of such variables the one that is most like
+            it is taken. None if unknown.
 
     Raises:
         SourceError: a file cannot be read, or holds no field on latitude, longitude and time.
@@ -95,6 +105,10 @@ def find_fields(name: str, folders: Sequence[pathlib.Path], units: str | None) -
             raise SourceFormatError(_no_fields(dataset, files[0]))
         alike = [one for one in known if _convertible(dataset[one].attrs.get("units"), units)]
         chosen = (alike or known)[0]
+        if like is not None:
+            chosen = max(
+                alike or known, key=lambda one: likeness(*like, one, dict(dataset[one].attrs))
+            )
         field = on_valid_times(dataset[chosen])
         attrs = dict(field.attrs)
         if attrs.get("units") is None:
@@ -109,6 +123,7 @@ def find_fields(name: str, folders: Sequence[pathlib.Path], units: str | None) -
                 f"{[dataset[one].attrs.get('units') for one in known]}, and the observations in "
                 f"'{units}'; name a file of what is observed, or the right column (--value)."
             )
+        described_by = {one: dict(dataset[one].attrs) for one in known}
         select, grid = _selected(field), _grid(field)
     each = -(-SAMPLED // len(files))
     stated = str(attrs["units"])
@@ -123,6 +138,7 @@ def find_fields(name: str, folders: Sequence[pathlib.Path], units: str | None) -
         files=name,
         count=len(files),
         variable=chosen,
+        known=described_by,
         others=tuple(one for one in known if one != chosen),
         select=select,
         units=stated,
@@ -141,9 +157,10 @@ def _opened(file: Found) -> Iterator[xr.Dataset]:
 
 
 def _selected(field: xr.DataArray) -> dict[str, float]:
-    """The first coordinate of each dimension of numbers that is none of a state, nor a step."""
+    """A coordinate of each dimension of numbers that is none of a state, nor a step: the first, or
+    that at the surface where all lie below it (depths or coordinates of an ocean, to zero)."""
     return {
-        str(dim): float(field[dim].values[0])
+        str(dim): _nearest(field[dim].to_numpy())
         for dim in field.dims
         if dim != "time"
         and dim in field.coords
@@ -152,6 +169,10 @@ def _selected(field: xr.DataArray) -> dict[str, float]:
         and _meaning_of(field, dim) is None
         and not is_lead(field, dim)
     }
+
+
+def _nearest(points: np.ndarray) -> float:
+    return float(points[0] if points.max() > 0 else points.max())
 
 
 def _sampled(

@@ -10,7 +10,7 @@ import numpy as np
 from vardax_core.data.drafts.draft import SHARE, SHARE_OF_IMAGES, UNKNOWN_UNITS, Draft, DraftStream
 from vardax_core.data.drafts.fields import FieldsFound
 from vardax_core.data.drafts.rhythm import span_of
-from vardax_core.data.forecast_fields import MEMBER_DIMS
+from vardax_core.data.forecast_members import MEMBER_DIMS
 from vardax_core.data.streams.kinds.gridded import GriddedSource
 from vardax_core.data.streams.kinds.table import TableSource
 
@@ -137,7 +137,7 @@ def _files_of(fields: FieldsFound, indent: str, select: Mapping[str, float]) -> 
     yield f"{indent}files: [{_scalar(fields.files)}]{count}"
     yield f"{indent}variable: {_scalar(fields.variable)}"
     if select:
-        yield f"{indent}select: {_scalar(dict(select))}  # guess: the first there is"
+        yield f"{indent}select: {_scalar(dict(select))}  # guess: the first, or at the surface"
 
 
 def _stream(draft: Draft, stream: DraftStream, name: str) -> Iterator[str]:
@@ -161,6 +161,8 @@ def _stream(draft: Draft, stream: DraftStream, name: str) -> Iterator[str]:
             why = "guess: as in the prior" if draft.fields else "open: nothing says which"
         yield f"      units: {_scalar(stream.units)}  # {why}"
     yield from _times(draft, stream)
+    if source.level_range is not None:
+        yield f"      levels: {_scalar(list(source.level_range))}  # guess: next to the surface"
     if source.missing:
         yield f"      missing: {_scalar(list(source.missing))}  # guess: far from all others"
     if source.gap is not None:

@@ -23,6 +23,7 @@ class Reason(enum.StrEnum):
     NO_PLACE = "without a place"
     BAD_PLACE = "at a place that does not exist"
     OUTSIDE_PERIOD = "outside of the period"
+    OTHER_LEVEL = "outside of the levels"
     MASKED = "outside of the mask"
     FLAGGED = "with a flag that is not accepted"
     REPEATED = "that repeat others"
@@ -49,6 +50,7 @@ REPAIRS = {
     "repeats or skips give the offset from UTC",
     Reason.NO_PLACE: "correct the columns of the place",
     Reason.BAD_PLACE: "correct the columns of the place; are latitude and longitude swapped?",
+    Reason.OTHER_LEVEL: "see source.levels, in the units of columns.level",
     Reason.OUT_OF_BOUNDS: "correct source.units, or the bounds",
     Reason.CONFLICTING: "name columns.platform or columns.level, or remove the wrong ones",
 }

@@ -7,10 +7,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vardax_core.data.errors import ChecksumError, SourceNotFoundError, SourceReplacedError
+from vardax_core.data.errors import (
+    ChecksumError,
+    SourceFormatError,
+    SourceNotFoundError,
+    SourceReplacedError,
+)
 from vardax_core.data.places import sha256_of
 from vardax_core.data.streams.stream_file import StreamFile
 from vardax_core.words import did_you_mean
+
+_ZARR = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
+"""Any of which is in a zarr store."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +68,7 @@ def find_files(files: Sequence[StreamFile], folders: Sequence[pathlib.Path]) -> 
 
     Raises:
         SourceNotFoundError: there is none at all, or not one that is given by name.
+        SourceFormatError: one that is given by name is a folder, and no zarr store.
         ChecksumError: a file has another content than the recipe says.
     """
     found: dict[str, pathlib.Path] = {}
@@ -69,6 +78,8 @@ def find_files(files: Sequence[StreamFile], folders: Sequence[pathlib.Path]) -> 
             exact = folder / file.name
             fitting = [exact] if exact.exists() else sorted(folder.glob(file.name))
             for path in fitting:
+                if not file.is_pattern:
+                    _refuse_folder(path, file.name)
                 if not (file.is_pattern and _is_passed_over(path)):
                     matches.setdefault(path.relative_to(folder).as_posix(), path)
         if not matches and not file.is_pattern:
@@ -109,6 +120,20 @@ def _is_passed_over(path: pathlib.Path) -> bool:
     """Whether a pattern does not mean it: unfinished files, and folders but for zarr."""
     unfinished = path.name.startswith(".") or path.name.endswith((".part", ".tmp", "~"))
     return unfinished or (path.is_dir() and path.suffix.lower() != ".zarr")
+
+
+def _refuse_folder(path: pathlib.Path, name: str) -> None:
+    if not path.is_dir() or path.suffix.lower() == ".zarr":
+        return
+    inside = sorted(one for one in path.iterdir() if not one.name.startswith("."))
+    if any((path / mark).exists() for mark in _ZARR):
+        return
+    suffixes = [one.suffix for one in inside if one.is_file() and one.suffix]
+    usual = max(suffixes, key=suffixes.count, default=".nc")
+    raise SourceFormatError(
+        f"{name} is a folder, expected a file, a zarr store or a pattern of files; write "
+        f"{name}/*{usual}."
+    )
 
 
 def _verify(name: str, path: pathlib.Path, expected: str) -> None:

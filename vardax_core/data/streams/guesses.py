@@ -22,9 +22,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     LATITUDE: ("latitude", "lat", "nav_lat"),
     LONGITUDE: ("longitude", "lon", "long", "lng", "nav_lon"),
     "platform": (
-        "platform", "platform_id", "platform_code", "station", "station_id", "stationid",
-        "station_name", "wmo", "wmo_id", "site", "site_id", "buoy", "mission", "track", "st", "id",
-        "name",
+        "platform", "platform_id", "platform_code", "platform_number", "station", "station_id",
+        "stationid", "station_name", "wmo", "wmo_id", "site", "site_id", "buoy", "mission", "track",
+        "st", "id", "name",
     ),
     "error": ("error", "err", "error_sd", "sd", "std", "sigma", "uncertainty"),
     "quality": ("quality", "quality_flag", "quality_level", "qc", "flag", "qc_flag"),
@@ -32,6 +32,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "arrival": ("arrival", "arrival_time", "received", "receipt_time"),
 }  # fmt: skip
 """Usual names of the columns of each role, in small letters, the most certain first."""
+
+_DECIBARS = ("dbar", "decibar", "decibars", "dbars")
 
 CLOCKS = (
     "clock", "time", "hour", "hours", "hr", "hrs", "hh", "hhmm", "hour_utc", "utc_hour", "time_utc",
@@ -83,7 +85,11 @@ class Reading(NamedTuple):
 
 
 def role_of(name: str, attrs: Mapping[str, object]) -> str | None:
-    """Guess what a column is, by CF attributes or by its usual name; None for a value."""
+    """Guess what a column is, by CF attributes or by its usual name; None for a value.
+
+    Pressure is a level in decibars, as in the sea; in other units, or without any, it may be a
+    value, which `inspect` tells from its range.
+    """
     standard = attrs.get("standard_name")
     if standard == "time" or attrs.get("axis") == "T":
         return "time"
@@ -96,7 +102,9 @@ def role_of(name: str, attrs: Mapping[str, object]) -> str | None:
     kind = meaning(name, attrs)
     if kind in (LATITUDE, LONGITUDE):
         return kind
-    plain = name.strip().lower()
+    plain = _IN_HEADER.sub("", name).strip().lower()
+    if _is_sea_level(name, attrs):
+        return "error" if plain.endswith(("_error", "_uncertainty")) else "level"
     for role, names in NAMES.items():
         if plain in names:
             return role
@@ -105,6 +113,13 @@ def role_of(name: str, attrs: Mapping[str, object]) -> str | None:
         if plain.endswith(ending):
             return role
     return None
+
+
+def _is_sea_level(name: str, attrs: Mapping[str, object]) -> bool:
+    """Whether it is the pressure in the sea, or the depth."""
+    written = _IN_HEADER.search(name)
+    units = str(attrs.get("units") or (written[1] if written else "")).strip().lower()
+    return units in _DECIBARS or attrs.get("standard_name") in ("sea_water_pressure", "depth")
 
 
 def roles_of(

@@ -26,8 +26,17 @@ from vardax_core.data.streams.guesses import (
     track_gap,
     units_of,
 )
+from vardax_core.data.streams.headerless import roles_by_values
 from vardax_core.data.streams.kinds.gridded import GriddedSource
 from vardax_core.data.streams.kinds.table import DESCRIBED, FORMATS, TableSource
+from vardax_core.data.streams.levels import near_surface, span_of_levels
+from vardax_core.data.streams.likeness import (
+    Attributes,
+    NoSuchColumnError,
+    is_pressure,
+    most_like,
+    observable,
+)
 from vardax_core.data.streams.numbers import are_blank, numbers_of, texts_of
 from vardax_core.data.streams.parquet import column_of
 from vardax_core.data.streams.read import StreamRecords, read_stream
@@ -44,10 +53,6 @@ ROWS = 20_000
 
 _EVER = (np.datetime64("1700-01-01", "ns"), np.datetime64("2200-01-01", "ns"))
 _ALL = (-1e300, 1e300)
-
-
-class NoSuchColumnError(SourceFormatError):
-    """No column looks like what is needed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +86,7 @@ def inspect_file(
     value: str | None = None,
     dims: Sequence[str] = (LATITUDE, LONGITUDE),
     grid: AbstractGrid | None = None,
+    like: Mapping[str, Attributes] | None = None,
 ) -> Inspected:
     """Find out what a file of observations holds.
 
@@ -91,6 +97,8 @@ def inspect_file(
         dims: dimensions of one state.
         grid: of the states, where it is known; tells latitude from longitude in a file without a
             header.
+        like: variables, with their attributes, of which one is observed, such as those of a prior;
+            by default any may be.
 
     Raises:
         SourceNotFoundError: there is no such file.
@@ -103,13 +111,13 @@ def inspect_file(
     layout: dict[str, Any] = {}
     if kind in DESCRIBED:
         with opened(file) as dataset:
-            source = _of_dataset(dataset, file.name, value, dims, said, asked)
+            source = _of_dataset(dataset, file.name, value, dims, like, said, asked)
     else:
         if kind == "parquet":
             columns = _of_parquet(file.path)
         else:
             columns, layout = _of_text(file, kind, asked)
-        source = layout | _of_columns(columns, file.name, value, grid, said, asked)
+        source = layout | _of_columns(columns, file.name, value, grid, like, said, asked)
     if file.suffix not in FORMATS:
         source["format"] = kind
     units = str(source.pop("_units"))
@@ -117,9 +125,24 @@ def inspect_file(
     stream = Stream.model_validate(
         {"name": stem or "observations", "source": {"files": [name], **source}}
     )
-    records = read_stream(
-        stream, dims=dims, units=units, bounds=_ALL, start=_EVER[0], end=_EVER[1], folders=folders
-    )
+
+    def everything(stream: Stream) -> StreamRecords:
+        return read_stream(
+            stream, dims=dims, units=units, bounds=_ALL, start=_EVER[0], end=_EVER[1],
+            folders=folders,
+        )  # fmt: skip
+
+    records = everything(stream)
+    if (several := span_of_levels(records.records)) is not None:
+        levels = near_surface(records.records)
+        stream = Stream.model_validate(
+            {"name": stream.name, "source": {"files": [name], **source, "levels": levels}}
+        )
+        records = everything(stream)
+        asked.append(
+            f"{several[0]} levels from {several[1]:g} to {several[2]:g}: those next to the surface "
+            "are taken; write in source.levels which the variable is of"
+        )
     asked += records.account.suspicions
     return Inspected(stream, units, tuple(said), tuple(asked), records)
 
@@ -197,6 +220,7 @@ def _of_columns(
     file: str,
     value: str | None,
     grid: AbstractGrid | None,
+    like: Mapping[str, Attributes] | None,
     said: list[str],
     asked: list[str],
 ) -> dict[str, Any]:
@@ -208,11 +232,22 @@ def _of_columns(
         roles |= clock_beside({str(name): column for name, column in columns.items()})
         rest = [name for name in rest if name not in roles.values()]
     elif value is None:
-        roles, rest = _by_values(columns, grid, asked)
+        roles, rest = roles_by_values(columns, grid, asked)
     numeric = [name for name in rest if is_numeric(columns[name])]
+    if named:
+        guessed = {n: {"units": units_of(n, numbers_of(columns[n])[0])[0]} for n in numeric}
+        numeric = observable(numeric, guessed)
+        levels = [n for n in numeric if is_pressure(n) and guessed[n]["units"] is None]
+        if levels and "level" not in roles and not any(map(is_pressure, like or ())):
+            roles["level"] = levels[0]
+            numeric.remove(levels[0])
     if value is not None and value in columns:
         roles = {role: name for role, name in roles.items() if name != value}
-    chosen: Any = value if value is not None else next(iter(numeric), None)
+    chosen: Any = value
+    if value is None and named and like and numeric:
+        chosen = most_like(file, {name: guessed[name] for name in numeric}, like)
+    elif value is None:
+        chosen = next(iter(numeric), None)
     roles["value"] = chosen
     lacking = [role for role in ("time", LATITUDE, LONGITUDE) if role not in roles]
     if lacking or chosen not in columns:
@@ -272,65 +307,12 @@ def _of_columns(
     return source
 
 
-def _more_inside(
-    numbers: Mapping[str | int, np.ndarray],
-    places: Sequence[str | int],
-    largest: Mapping[str | int, float],
-    grid: AbstractGrid | None,
-) -> bool:
-    """Whether the first of two columns is the latitude; longitude usually stands first."""
-    first, second = places
-    if largest[second] > 90.0:
-        return True
-    if grid is None:
-        return False
-    both = np.stack([numbers[first], numbers[second]], axis=1)
-    both = both[np.isfinite(both).all(axis=1)]
-    return bool(grid.contains(both).sum() > grid.contains(both[:, ::-1]).sum())
-
-
-def _by_values(
-    columns: Mapping[str | int, np.ndarray], grid: AbstractGrid | None, asked: list[str]
-) -> tuple[dict[str, Any], list[Any]]:
-    """The roles of columns without names: time rises, and places lie within their bounds."""
-    names = list(columns)
-    numbers = {name: numbers_of(column)[0] for name, column in columns.items()}
-
-    def rises(name: str | int) -> float:
-        steps = np.diff(numbers[name])
-        return float(np.mean(steps >= 0)) if np.isfinite(steps).all() and steps.size else -1.0
-
-    texts = [name for name in names if not is_numeric(columns[name])]
-    time = next(
-        (n for n in texts if time_reading(columns[n]) is not None),
-        max(names, key=rises),
-    )
-    largest = {name: float(np.nanmax(np.abs(numbers[name]))) for name in names if name not in texts}
-    places = [name for name in names if name != time and largest.get(name, np.inf) <= 360.0][:2]
-    if len(places) < 2:
-        return {"time": time}, [name for name in names if name != time]
-    first, second = places
-    longitude, latitude = (
-        (second, first)
-        if largest[first] <= 90.0 and _more_inside(numbers, places, largest, grid)
-        else (first, second)
-    )
-    asked.append(
-        f"the file has no header: columns {latitude}, {longitude} and {time}, counted from 0, are "
-        "taken for latitude, longitude and time"
-    )
-    taken = {time, latitude, longitude}
-    return (
-        {"time": time, LATITUDE: latitude, LONGITUDE: longitude},
-        [name for name in names if name not in taken],
-    )
-
-
 def _of_dataset(
     dataset: xr.Dataset,
     file: str,
     value: str | None,
     dims: Sequence[str],
+    like: Mapping[str, Attributes] | None,
     said: list[str],
     asked: list[str],
 ) -> dict[str, Any]:
@@ -342,9 +324,14 @@ def _of_dataset(
         and name not in dataset.coords
         and not {"sample_dimension", "instance_dimension"} & set(attrs[name])
     ]  # fmt: skip
+    fields = observable(fields, attrs)
     most = max((dataset[name].size for name in fields), default=0)
     candidates = [name for name in fields if dataset[name].size == most]
     chosen = value if value is not None else next(iter(candidates), None)
+    if value is None and like:
+        by_size = sorted(fields, key=lambda name: -dataset[name].size)
+        chosen = most_like(file, {name: attrs[name] for name in by_size}, like)
+    roles = {role: name for role, name in roles.items() if name != chosen}
     if chosen is None or chosen not in dataset.variables:
         raise NoSuchColumnError(
             f"{file}: no variable looks like {value or 'an observed value'}, only {list(attrs)}."

@@ -16,6 +16,7 @@ from vardax_core.data.streams.account import (
     StreamAccount,
 )
 from vardax_core.data.streams.files import Found, find_files
+from vardax_core.data.streams.levels import refuse_levels
 from vardax_core.data.streams.records import Records
 from vardax_core.data.streams.revisions import Versions, resolve
 from vardax_core.data.streams.rows import Reader
@@ -68,10 +69,11 @@ def read_stream(
         bounds: of its values, in `units`.
         start, end: of the period, both included; UTC where they have no zone.
         folders: of data, searched in their order.
-        grid: of the states; with it, places outside and on land are marked.
+        grid: of the states; with it, places outside and on land are marked, and
+            values of several levels that no state can have are refused.
 
     Raises:
-        RecipeError: the stream does not fit the states.
+        RecipeError: the stream does not fit the states, or has values of several levels.
         SourceNotFoundError: there are no files.
         ChecksumError: a file has another content than the recipe says.
         SourceError: no file can be read; of the kind that fits the fault of the first.
@@ -90,7 +92,10 @@ def read_stream(
     everything = Records.none(stream.name, dims).joined(*parts)
     parts.clear()
     versions = _in_period(reader, resolve(everything))
-    return _accounted(reader, versions)
+    found = _accounted(reader, versions)
+    if grid is not None:
+        refuse_levels(stream, dims, found.records)
+    return found
 
 
 def _instant(instant: datetime.datetime | np.datetime64) -> np.datetime64:

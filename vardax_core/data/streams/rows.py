@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from vardax_core.data.errors import UnitsError
 from vardax_core.data.streams.account import Example, Reason
+from vardax_core.data.streams.levels import within
 from vardax_core.data.streams.numbers import flagged_as, flags_meant, numbers_of, texts_of
 from vardax_core.data.streams.pieces import Piece
 from vardax_core.data.streams.records import Records
@@ -100,6 +101,10 @@ class Reader:
         for kind, n in self.spherical.items():
             most = 90.0 if kind == LATITUDE else _MOST_TURNS
             strike(Reason.BAD_PLACE, np.abs(place[:, n]) > most, self.dims[n])
+        levels = self.stream.source.level_range
+        if levels is not None and "level" in piece.columns:
+            level = numbers_of(piece.columns["level"], decimal=piece.decimal)[0]
+            strike(Reason.OTHER_LEVEL, ~within(level, levels), "level")
         for role, accepted in self.stream.source.selections.items():
             flags = flags_meant(accepted, piece.attrs.get(role, {}))
             strike(_SELECTED[role], ~flagged_as(piece.columns[role], flags), role)

@@ -101,6 +101,11 @@ class AbstractStreamSource(Section):
         """Whether the files state the heights of the values."""
         return False
 
+    @property
+    def level_range(self) -> tuple[float, float] | None:
+        """The levels that are used, in the units of the files; None where all are."""
+        return None
+
     def faults_of_axes(self, dims: Sequence[str]) -> Iterable[str]:
         """Say what is wrong for states with these dimensions."""
         return ()

@@ -46,13 +46,11 @@ class Guess(NamedTuple):
     @property
     def words(self) -> str:
         """What was found, for people."""
-        if self.kind == "none":
+        if self.rmse is None:
             return "What the network corrects is the background: every filter lost its truth."
-        found = (
-            "the finite-size ensemble transform filter"
-            if self.kind == "filter"
-            else f"the local filter of radius {self.radius:g} and inflation {self.inflation:g}"
-        )
+        found = "the finite-size ensemble transform filter"
+        if self.radius is not None:
+            found = f"the local filter of radius {self.radius:g} and inflation {self.inflation:g}"
         return (
             f"What the network corrects is the filter that erred least in cycles: {found}, RMSE "
             f"{self.rmse:.3g}."

@@ -1,11 +1,11 @@
 """Observations at places of their own, from tables of any format."""
 
-from collections.abc import Iterator, Sequence
-from typing import ClassVar, Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_serializer
 
-from vardax_core.data.scalars import Integer
+from vardax_core.data.scalars import Integer, Number
 from vardax_core.data.streams.columns import Columns
 from vardax_core.data.streams.discrete import dataset_pieces, opened
 from vardax_core.data.streams.files import Found
@@ -55,23 +55,39 @@ class TableSource(AbstractStreamSource):
         default=None, description="of text: cp1252, latin-1, utf-16; by default UTF-8"
     )
 
+    levels: tuple[Number, Number] | None = Field(
+        default=None,
+        description="least and greatest level that is used, in the units of `columns.level`",
+    )
+
     def _faults(self) -> Iterator[str]:
         unknown = sorted({f.suffix for f in self.files if self.format_of(f.suffix) is None})
         if unknown:
             yield (
                 f"format: the suffixes {unknown} do not say what the files are; choose csv, "
                 "parquet, text (columns between blanks), netcdf or zarr"
+                + ("; of a folder write its files, such as images/*.nc" if "" in unknown else "")
             )
         if self.units is None and not unknown and not self.is_described:
             yield "units are needed: the files do not state those of the values; e.g. units: degC"
         if (self.accept is None) != (self.columns.quality is None):
             yield "accept and columns.quality go together: which flags of which column are used"
+        if self.levels is not None and self.columns.level is None:
+            yield "levels: columns.level is needed, the level of each value"
+        if self.levels is not None and not self.levels[0] <= self.levels[1]:
+            yield f"levels {list(self.levels)}: write the least first, and then the greatest"
         if self.gap is not None and self.columns.platform is not None:
             yield "gap makes platforms where no column names them; leave it or the column out"
         if self.delay is not None and self.columns.arrival is not None:
             yield "delay and columns.arrival both say when a value arrives; leave one out"
         if self.columns.numbered and self.is_described:
             yield "columns of NetCDF and zarr are given by name"
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """A recipe without these keys has the digest that it had before there were any."""
+        later = ("encoding", "levels")
+        return {k: v for k, v in write(self).items() if k not in later or v is not None}
 
     @property
     def states_errors(self) -> bool:
@@ -80,6 +96,10 @@ class TableSource(AbstractStreamSource):
     @property
     def states_heights(self) -> bool:
         return self.columns.level is not None
+
+    @property
+    def level_range(self) -> tuple[float, float] | None:
+        return self.levels
 
     def format_of(self, suffix: str) -> str | None:
         """Give the format of a file with a suffix, None where it is not known."""
