@@ -133,7 +133,10 @@ def test_every_innovation_is_the_value_less_the_mean(tree):
 
 
 def test_a_picture_says_what_is_not_there(tree):
-    assert len(png_bytes(tree.vardax.plot())) > 10_000
+    drawn = tree.vardax.plot()
+    assert len(png_bytes(drawn)) > 10_000
+    # What a notebook asks of the last expression of a cell.
+    assert drawn._repr_png_() == png_bytes(drawn)
     assert png_bytes(tree.vardax.plot(member=1)) != png_bytes(tree.vardax.plot(member=2))
     for wrong, said in (
         ({"date": "1999-01-01"}, "expected a date from 2000-01-01"),

@@ -30,9 +30,16 @@ def method_colours(names: Sequence[str], primary: str) -> dict[str, str]:
     return {name: OKABE_ITO[k % len(OKABE_ITO)] for k, name in enumerate(ordered)}
 
 
+class _Shown(Figure):
+    """A figure that a notebook shows, whatever backend it has chosen."""
+
+    def _repr_png_(self) -> bytes:
+        return png_bytes(self)
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure (inches) that belongs to no global state."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    figure = _Shown(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
