@@ -13,6 +13,7 @@ HEAVY = (
     "scipy.optimize",
     "dask",
     "panel",
+    "pooch",
 )
 """Half a second each and more, in every process of a command, a worker and a member's task."""
 PROGRAM = f"""

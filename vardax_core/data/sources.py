@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import pooch
 import xarray as xr
 
 from vardax_core.data.channel_fields import open_fields
@@ -116,6 +115,9 @@ def locate(
 
 
 def _download(url: str, file: SourceFile, cache_dir: pathlib.Path) -> pathlib.Path:
+    # It imports a progress bar that warns in notebooks without widgets.
+    import pooch
+
     try:
         fetched = pooch.retrieve(
             url,
