@@ -196,7 +196,7 @@ def logarithms(ratios: Sequence[Ratio]) -> Float[Array, " mark"]:
     return jnp.log(_joined(over) + tiny) - jnp.log(_joined(under) + tiny)
 
 
-def _joined(parts: Sequence[Float[Array, " some"]]) -> Float[Array, " all"]:
+def _joined(parts: Sequence[Float[Array, " _"]]) -> Float[Array, " _"]:
     """Concatenate, at most `TOGETHER` arrays at once."""
     while len(parts) > TOGETHER:
         first = jax.lax.optimization_barrier(jnp.concatenate(parts[:TOGETHER]))
