@@ -14,10 +14,11 @@ def without_bias(observations: Observations, correction: Float[Array, " obs"]) -
 
 
 def all_given(given: Float[Array, "given *state"] | None) -> Bool[Array, ""] | None:
-    """Whether all members of a cycle are given; None where members never are."""
+    """Whether all members of a cycle are given, at points of a mask at least; None where members
+    never are."""
     if given is None or given.shape[0] == 1:
         return None
-    return jnp.all(jnp.isfinite(given))
+    return jnp.all(jnp.any(jnp.isfinite(given.reshape(given.shape[0], -1)), axis=1))
 
 
 def with_given(

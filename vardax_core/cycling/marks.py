@@ -154,7 +154,7 @@ def by_channel(field: Float[Array, "channel *grid"]) -> Float[Array, " channel"]
 
 def sum_of_last(x: Float[Array, "*any last"]) -> Float[Array, "*any"]:
     """Sum over the last axis, as a product, which is one operation where a sum is two."""
-    return x @ jnp.ones(x.shape[-1], x.dtype)
+    return jnp.matmul(x, jnp.ones(x.shape[-1], x.dtype), precision=jax.lax.Precision.HIGHEST)
 
 
 def mean_of_last(x: Float[Array, "*any last"]) -> Float[Array, "*any"]:
@@ -304,8 +304,8 @@ class Balance(AbstractMark):
 
 
 class Agreement(AbstractMark):
-    """exp of the correlation of increment and innovation at the observations used, where it is
-    below zero; with the exact gain it never is."""
+    """exp of `OPPOSED` times the correlation of increment and innovation at the observations used,
+    where it is below zero; with the exact gain it never is."""
 
     cause: ClassVar[str] = "leads away from the observations"
     low: ClassVar[bool] = True
