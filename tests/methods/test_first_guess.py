@@ -74,7 +74,7 @@ def test_an_inflation_that_is_looked_for_is_that_of_the_filter(key):
 def test_nothing_is_corrected_where_every_filter_loses_its_truth(monkeypatch, key):
     problem = small_problem()
     lost = lambda *_, **__: jnp.full((2, 3), jnp.nan)  # noqa: E731
-    monkeypatch.setattr(module, "_cycled", lost)
+    monkeypatch.setattr(module, "errors_of_cycles", lost)
     assert chosen_guess(problem, "best", 1.0, key=key).kind == "none"
     with pytest.raises(AllLostError, match="every one loses its truth"):
         chosen_guess(problem, "letkf", 1.0, key=key)

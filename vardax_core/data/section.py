@@ -22,6 +22,7 @@ LATER_SECTIONS = frozenset(
             "bias",
             "errors",
             "heights",
+            "levels",
             "regions",
             "leads",
             "implausible",

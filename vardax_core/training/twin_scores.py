@@ -75,6 +75,7 @@ def _cycled(
     return jnp.moveaxis(kept.mean(axis=1), -1, 0)
 
 
+@eqx.filter_jit
 def errors_of_cycles(
     program: CycleProgram,
     observing: AbstractObservingSystem,

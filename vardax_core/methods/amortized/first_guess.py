@@ -8,16 +8,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Float, PRNGKeyArray
 
 from vardax_core.analysis.base import AbstractAnalysisStep
 from vardax_core.analysis.ensemble.inflation import Inflated
 from vardax_core.analysis.ensemble.letkf import LETKF
-from vardax_core.cycling.cycle import CycleProgram
 from vardax_core.methods.base import Problem
 from vardax_core.methods.filters import finite_size_filter
 from vardax_core.methods.letkf import LETKFMethod
-from vardax_core.training.observing import AbstractObservingSystem
 from vardax_core.training.tuning import AllLostError, choose
 from vardax_core.training.twin_cycles import TwinPlan, climate_range, twin_program
 from vardax_core.training.twin_scores import errors_of_cycles
@@ -130,7 +128,7 @@ def chosen_guess(
         inflated = Inflated(step, jnp.asarray(factor, near.dtype))  # type: ignore[call-arg]
         program = twin_program(prior.model, inflated, valid_range=valid_range, dtype=near.dtype)
         round_key = jax.random.fold_in(key, number)
-        return np.asarray(_cycled(program, problem.observing, near, plan, key=round_key))
+        return np.asarray(errors_of_cycles(program, problem.observing, near, plan, key=round_key))
 
     candidates = (*([FINITE_SIZE] if kind == "best" else []), *options)
     try:
@@ -153,16 +151,3 @@ def _as_wide(step: LETKF, widest: LETKF) -> LETKF:
         widest,
         (jnp.pad(own.indices, more), jnp.pad(own.weights, more)),
     )
-
-
-@eqx.filter_jit
-def _cycled(
-    program: CycleProgram,
-    observing: AbstractObservingSystem,
-    near: Float[Array, "*state"],
-    plan: TwinPlan,
-    *,
-    key: PRNGKeyArray,
-) -> Float[Array, "stream cycle"]:
-    """The RMSE of every cycle of new twins, compiled once for all programs that are alike."""
-    return errors_of_cycles(program, observing, near, plan, key=key)

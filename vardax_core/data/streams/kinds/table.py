@@ -1,9 +1,9 @@
 """Observations at places of their own, from tables of any format."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_serializer
+from pydantic import Field
 
 from vardax_core.data.scalars import Integer, Number
 from vardax_core.data.streams.columns import Columns
@@ -82,12 +82,6 @@ class TableSource(AbstractStreamSource):
             yield "delay and columns.arrival both say when a value arrives; leave one out"
         if self.columns.numbered and self.is_described:
             yield "columns of NetCDF and zarr are given by name"
-
-    @model_serializer(mode="wrap")
-    def _without_absent(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        """A recipe without these keys has the digest that it had before there were any."""
-        later = ("encoding", "levels")
-        return {k: v for k, v in write(self).items() if k not in later or v is not None}
 
     @property
     def states_errors(self) -> bool:
